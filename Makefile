@@ -1,0 +1,65 @@
+# The two commands of the project are `make site` and `make test`; `make help` lists the rest.
+#
+#   make site PYTHON=python3.12                    another interpreter for the virtual environment
+#   make site ARGS="--base-url https://me.github.io/catalog"    flags for the build
+
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+
+# Relative paths only, so that the project may stand in a folder whose name holds spaces.
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+
+# `make -j site check` checks what was built.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help site test lint check serve clean distclean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+site: $(VENV)/.installed ## build the default catalog into site/
+	@$(PY) build.py fetch
+	@$(PY) build.py build $(ARGS)
+
+# pytest comes last, so that its summary is the last line.
+test: lint ## install what the tests need, then lint, check types and run every test
+	@$(PY) -m pytest
+
+lint: $(VENV)/.test-installed ## ruff and mypy only
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+check: $(VENV)/.installed ## check every link and page of site/
+	@$(PY) build.py check site
+
+serve: $(VENV)/.installed ## look at site/ on the loopback address (PORT=8000)
+	@$(PY) build.py serve site --port $(PORT)
+
+clean: ## remove the built site and the tools' caches
+	@find site -mindepth 1 -maxdepth 1 ! -name .gitignore -exec rm -rf {} +
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+
+distclean: clean ## clean, and remove the virtual environment
+	@rm -rf $(VENV)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "Making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# torch is named in the request too: pip then settles on the pinned build before it looks at the packages that
+# ask for any torch.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	@echo "Installing the project (a few minutes the first time)"
+	@$(PIP_INSTALL) torch==2.13.0 --editable .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml constraints.txt | $(VENV)/.installed
+	@echo "Installing what the tests need"
+	@$(PIP_INSTALL) torch==2.13.0 --editable '.[test]'
+	@touch $@

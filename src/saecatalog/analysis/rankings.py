@@ -1,0 +1,136 @@
+"""Who comes first in what, who is notable, and what to call them: tables flow in, rankings and labels flow out."""
+
+from itertools import zip_longest
+
+import numpy as np
+import pandas as pd
+
+COMMON_RATE = 0.5
+"""A common feature of a category is active in more than this share of its texts."""
+
+LABEL_TOKENS, LABEL_SHARE = 3, 0.04
+"""A label names up to three tokens, each with at least this share of the feature's activation."""
+
+LABEL_SPECIALIST = 3
+"""A label names a category where the specialist score is at least this."""
+
+BLANKS = {" ": "space", "\n": "line break", "\t": "tab", "\r": "return", "\u00a0": "no-break space"}
+
+
+def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Every ranking of the catalog, `top` entries each; ties are broken by the smaller index.
+
+    The most selective features are strong on the fewest texts, at least one; ties there by the larger maximum.
+    """
+    fired = features[features["n_active"] > 0]
+    selective = fired[fired["n_texts_strong"] >= 1]
+    parts = [
+        _ranking("strongest", fired, "max", [("max", False)], top),
+        _ranking("frequent", fired, "n_texts_active", [("n_texts_active", False)], top),
+        _ranking("selective", selective, "n_texts_strong", [("n_texts_strong", True), ("max", False)], top),
+    ]
+    for name, rows in categories.groupby("category", sort=True):
+        parts += _category_rankings(str(name), rows, top)
+    for name, rows in concepts.groupby("concept", sort=True):
+        parts += concept_rankings(str(name), rows, top)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
+    specialists = rows[rows["specialist_score"] > 0]
+    inside = rows["active_inside"] / rows["n_inside"]
+    outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
+    common = rows.assign(more=inside - outside)[inside > COMMON_RATE]
+    return [
+        _ranking(
+            f"specialist:{name}", specialists, "specialist_score", [("specialist_score", False), ("auroc", False)], top
+        ),
+        _ranking(f"common:{name}", common, "more", [("more", False), ("active_inside", False)], top),
+    ]
+
+
+def concept_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
+    consistent, in_half = rows[rows["n_strong"] > 0], rows[rows["n_active"] * 2 > rows["n_texts"]]
+    return [
+        _ranking(f"consistent:{name}", consistent, "consistency", [("consistency", False), ("mean_all", False)], top),
+        _ranking(f"strong:{name}", rows, "mean_all", [("mean_all", False)], top),
+        _ranking(f"contrast:{name}", in_half, "auroc", [("auroc", False), ("mean_all", False)], top),
+    ]
+
+
+def _ranking(name: str, rows: pd.DataFrame, value: str, order: list[tuple[str, bool]], top: int) -> pd.DataFrame:
+    keys = [*(column for column, _ in order), "feature"]
+    first = rows.sort_values(keys, ascending=[*(up for _, up in order), True]).head(top)
+    return pd.DataFrame(
+        {
+            "ranking": name,
+            "rank": np.arange(len(first)),
+            "feature": first["feature"].to_numpy(np.int32),
+            "value": first[value].to_numpy(np.float64),
+        }
+    )
+
+
+def reason_of(ranking: str) -> str:
+    """The reason a ranking gives for being notable; empty for rankings that give none."""
+    kind, _, name = ranking.partition(":")
+    name = name.replace(",", " ")
+    if kind in ("strongest", "frequent", "selective"):
+        return kind
+    return {"specialist": f"specialist:{name}", "consistent": f"concept:{name}", "contrast": f"concept:{name}"}.get(
+        kind, ""
+    )
+
+
+def choose_notable(rankings: pd.DataFrame, count: int) -> dict[int, list[str]]:
+    """About `count` notable features with their reasons: the first of every ranking, then the second, and so on.
+
+    Every ranking that gives a reason is followed equally deep, so that no single one fills the catalog.
+    """
+    given = rankings[rankings["ranking"].map(reason_of) != ""]
+    columns = [rows["feature"].tolist() for _, rows in given.groupby("ranking", sort=False)]
+    chosen: list[int] = []
+    for row in zip_longest(*columns):
+        chosen += [f for f in dict.fromkeys(row) if f is not None and f not in chosen]
+        if len(chosen) >= count:
+            break
+    notable: dict[int, list[str]] = {feature: [] for feature in sorted(chosen[:count])}
+    for feature, ranking in zip(given["feature"].tolist(), given["ranking"], strict=True):
+        if feature in notable and reason_of(ranking) not in notable[feature]:
+            notable[feature].append(reason_of(ranking))
+    return notable
+
+
+def make_labels(features: pd.DataFrame, tokens: pd.DataFrame, categories: pd.DataFrame) -> list[str]:
+    """A label per feature from the data alone: its most telling tokens, and the category where it is a specialist."""
+    best = categories[categories["specialist_score"] >= LABEL_SPECIALIST].sort_values(
+        ["feature", "specialist_score", "category"], ascending=[True, False, True]
+    )
+    specialist = (
+        dict(zip(*best.drop_duplicates("feature")[["feature", "category"]].T.to_numpy(), strict=True))
+        if len(best)
+        else {}
+    )
+    telling = tokens[tokens["share"] >= LABEL_SHARE]
+    words: dict[int, list[str]] = {}
+    for feature, token in zip(telling["feature"].tolist(), telling["token"], strict=True):
+        word = readable(token)
+        known = words.setdefault(feature, [])
+        if len(known) < LABEL_TOKENS and word.lower() not in [w.lower() for w in known]:
+            known.append(word)
+    return [
+        _label(words.get(f, []), specialist.get(f), n)
+        for f, n in zip(features["feature"].tolist(), features["n_active"].tolist(), strict=True)
+    ]
+
+
+def _label(words: list[str], category: str | None, n_active: int) -> str:
+    if not n_active:
+        return "silent"
+    label = " · ".join(words) or "many different tokens"
+    return f"{label} (in {category.replace('-', ' ').replace('_', ' ')})" if category else label
+
+
+def readable(token: str) -> str:
+    """A token for a label: without the spaces around it, or the name of the white space it consists of."""
+    return token.strip() or " ".join(dict.fromkeys(BLANKS.get(c, "white space") for c in token)) or "empty"

@@ -1,0 +1,75 @@
+"""Formulas that several analyses share, each for many features at once."""
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy import sparse, stats
+
+Z95 = float(stats.norm.ppf(0.975))
+
+
+def wilson(k: np.ndarray, n: int) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+    """95 % Wilson score interval of k successes in n trials (Wilson 1927); [0, 1] where n is 0."""
+    k = np.asarray(k, np.float64)
+    if n == 0:
+        return np.zeros_like(k), np.ones_like(k)
+    p, z2 = k / n, Z95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    return np.where(k == 0, 0.0, np.maximum(centre - half, 0)), np.where(k == n, 1.0, np.minimum(centre + half, 1))
+
+
+def bound_if_silent(n: int) -> float:
+    """Upper 95 % bound of the density of a feature silent in n tokens: the rule of three, 3 / n."""
+    return min(1.0, 3.0 / n) if n else 1.0
+
+
+def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[np.ndarray, "feature"]]:
+    """Mid-ranks (from 1) of every column's entries among all rows, zeros included, and the tie term of each column.
+
+    The tie term is the sum of t^3 - t over groups of equal values. Entries must be above 0; the zeros of a column tie
+    below them, at rank (zeros + 1) / 2.
+    """
+    n, width = scores.shape
+    counts = np.diff(scores.indptr)
+    column = np.repeat(np.arange(width), counts)
+    order = np.lexsort((scores.data, column))
+    place = np.arange(len(order)) - np.repeat(scores.indptr[:-1], counts) + np.repeat(n - counts, counts)
+    value = scores.data[order]
+    first = np.concatenate([[True], (value[1:] != value[:-1]) | (column[1:] != column[:-1])])
+    start = np.flatnonzero(first[: len(order)])
+    size = np.diff(np.concatenate([start, [len(order)]]))
+    ranks = np.empty(len(order))
+    ranks[order] = np.repeat(place[start] + (size + 1) / 2, size)
+    zeros = (n - counts).astype(np.float64)
+    size = size.astype(np.float64)
+    ties = zeros**3 - zeros + np.bincount(column[start], size**3 - size, minlength=width)
+    return sparse.csc_matrix((ranks, scores.indices, scores.indptr), shape=scores.shape), ties
+
+
+def rank_sum_test(
+    rank_sums: Float64[np.ndarray, "group feature"],
+    n_inside: Int64[np.ndarray, "group 1"],
+    n: int,
+    ties: Float64[np.ndarray, "feature"],
+) -> tuple[Float64[np.ndarray, "group feature"], Float64[np.ndarray, "group feature"]]:
+    """AUROC and two-sided Mann-Whitney p of groups against the rest, from the groups' rank sums.
+
+    The p-value is the normal approximation with tie and continuity correction (as `scipy.stats.mannwhitneyu` with
+    `method="asymptotic"`). Where either side is empty or all values tie, AUROC is 0.5 and p is 1.
+    """
+    n_outside = n - n_inside
+    u = rank_sums - n_inside * (n_inside + 1) / 2
+    pairs = (n_inside * n_outside).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        auroc = np.where(pairs > 0, u / pairs, 0.5)
+        variance = pairs / 12 * ((n + 1) - ties / (n * (n - 1)))
+        z = (np.maximum(u, pairs - u) - pairs / 2 - 0.5) / np.sqrt(variance)
+    p = np.clip(2 * stats.norm.sf(z), 0, 1)
+    return auroc, np.where((variance > 0) & (pairs > 0), p, 1.0)
+
+
+def benjamini_hochberg(p: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """q-values over all given tests (Benjamini & Hochberg 1995), in the shape of `p`."""
+    if p.size == 0:
+        return p
+    return stats.false_discovery_control(p.ravel()).reshape(p.shape)

@@ -1,0 +1,307 @@
+"""The command line: words flow in, the stages run, and the answer says where the site is."""
+
+import argparse
+import errno
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from saecatalog import __version__
+from saecatalog.config import DTYPES, FORMATS, TEXT_SCORES, Config, load_config, override
+from saecatalog.errors import CatalogError
+from saecatalog.progress import Progress
+
+DEFAULT_CATALOG = Path("catalog.toml")
+PORT = 8000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it went well, 1 when a check found problems, 2 for a mistake in the input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "build")
+    arguments = parser().parse_args(words)
+    _calm_libraries()
+    try:
+        return int(arguments.run(arguments))
+    except CatalogError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        reason = os.strerror(error.errno)
+        return _fail(
+            str(
+                CatalogError(
+                    f"A file cannot be written: {reason}.",
+                    str(error.filename or ""),
+                    "Free some space or give another --out or --cache; nothing was half-written.",
+                )
+            )
+        )
+    except KeyboardInterrupt:
+        return _fail("Stopped.", code=130)
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _calm_libraries() -> None:
+    """Keep the model libraries from writing over our own progress."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("transformer_lens").setLevel(logging.ERROR)
+    logging.getLogger("sae_lens").setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    top = argparse.ArgumentParser(
+        prog="build.py",
+        description="Build a browsable catalog of a sparse autoencoder's features.",
+        epilog="Without a command, `build` is meant: `python build.py` builds catalog.toml into site/.",
+    )
+    top.add_argument("--version", action="version", version=f"saecatalog {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, (run, add, words, example) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=words,
+            description=words,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+        add(command)
+        command.set_defaults(run=run)
+    return top
+
+
+def _add_subject(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", metavar="M", help="language model; default: the one the SAE names")
+    p.add_argument("--sae", metavar="RELEASE/ID", help="SAE as `list` names it, or a folder that sae_lens saved")
+    p.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    p.add_argument("--dtype", choices=DTYPES, help="number format of the model")
+    p.add_argument("--batch-tokens", metavar="N", type=int, help="tokens run at once: speed and memory only")
+    p.add_argument("--context", metavar="N", type=int, help="tokens in a window, BOS included; default: the SAE's own")
+    p.add_argument(
+        "--cache", metavar="DIR", type=Path, help="folder for models and results; default: your cache folder"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress, only the result")
+
+
+def _add_corpus(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--corpus", metavar="PATH", nargs="+", help="files and folders of texts")
+    p.add_argument("--corpus-format", choices=FORMATS, help="how files are read; default: by their names")
+    p.add_argument("--concepts", metavar="DIR", help="folder with one list of texts per concept")
+    p.add_argument("--limit-tokens", metavar="N", type=int, help="take texts of all categories in turn up to N tokens")
+    p.add_argument("--text-score", choices=TEXT_SCORES, help="one number per text and feature")
+    p.add_argument("--strong", metavar="X", type=float, help="a text score above X is strong; default: from the SAE")
+    p.add_argument("--top", metavar="N", type=int, help="entries in every ranking")
+
+
+def _add_build(p: argparse.ArgumentParser) -> None:
+    _add_catalog(p)
+    _add_subject(p)
+    _add_corpus(p)
+    p.add_argument("--out", metavar="DIR", help="folder of the site")
+    p.add_argument("--features", metavar="WHICH", help="features with a page: notable, all, or numbers (1,2,3)")
+    p.add_argument("--notable", metavar="N", type=int, help="how many features are notable")
+    p.add_argument("--title", help="title of the catalog")
+    p.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links")
+    p.add_argument("--csv", action="store_const", const=True, help="write the data files as CSV too")
+
+
+def _add_catalog(p: argparse.ArgumentParser) -> None:
+    p.add_argument("catalog", nargs="?", type=Path, metavar="CATALOG.toml", help="settings; default: catalog.toml")
+
+
+def _add_explore(p: argparse.ArgumentParser) -> None:
+    p.add_argument("feature", type=int, help="number of the feature")
+    p.add_argument("--text", action="append", default=[], help="a text; may be given several times")
+    p.add_argument("--file", type=Path, metavar="F", help="a file of texts, read as a corpus file is")
+    _add_subject(p)
+
+
+def _add_concept(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", type=Path, metavar="FILE", help="the concept's texts, one per line")
+    p.add_argument("--catalog", type=Path, metavar="CATALOG.toml", help="whose corpus to compare with")
+    _add_subject(p)
+    _add_corpus(p)
+
+
+def _add_list(p: argparse.ArgumentParser) -> None:
+    p.add_argument("word", nargs="?", default="", metavar="WORD", help="only SAEs whose name, model or id holds this")
+
+
+def _add_site(p: argparse.ArgumentParser) -> None:
+    p.add_argument("site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="the built site")
+
+
+def _add_serve(p: argparse.ArgumentParser) -> None:
+    _add_site(p)
+    p.add_argument("--port", type=int, default=PORT, help=f"port on the loopback address; default {PORT}")
+
+
+def _add_fetch(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--cache", metavar="DIR", type=Path, help="folder for models and results; default: your cache folder"
+    )
+
+
+def _config(a: argparse.Namespace) -> Config:
+    """The catalog file's settings with the command line's on top."""
+    path = getattr(a, "catalog", None)
+    if path is None and DEFAULT_CATALOG.exists():
+        path = DEFAULT_CATALOG
+    config = load_config(path) if path else Config()
+
+    def get(name: str) -> Any:
+        return getattr(a, name, None)
+
+    if get("model") is None and get("sae") is not None:
+        config = replace(config, subject=replace(config.subject, model=None))
+    config = override(
+        config, "subject", **{n: get(n) for n in ("model", "sae", "device", "dtype", "context", "batch_tokens")}
+    )
+    config = override(
+        config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
+        concepts=get("concepts"), limit_tokens=get("limit_tokens"),
+    )  # fmt: skip
+    config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
+    if get("sae") or get("corpus"):
+        # The catalog file's words are about another SAE or other texts.
+        config = replace(config, site=replace(config.site, title="", description=""))
+    config = override(
+        config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
+        base_url=get("base_url"), csv=get("csv"),
+    )  # fmt: skip
+    return replace(config, cache=a.cache.expanduser()) if get("cache") else config
+
+
+def _features(words: str | None) -> str | tuple[int, ...] | None:
+    """`notable`, `all`, or the numbers of `1,2,3`."""
+    if words is None or words in ("notable", "all"):
+        return words
+    try:
+        return tuple(sorted({int(word) for word in words.split(",")}))
+    except ValueError:
+        raise CatalogError(
+            f"'{words}' is not a choice of features.", "--features", "Give notable, all, or numbers such as 1,2,3."
+        ) from None
+
+
+def run_build(a: argparse.Namespace) -> int:
+    """Build a catalog and say where it is."""
+    from saecatalog.build import build
+
+    started = time.monotonic()
+    summary = build(_config(a), Progress(a.quiet))
+    if not a.quiet:
+        print("\n".join(summary.lines(time.monotonic() - started)))
+    print(f"Open {summary.entry}")
+    return 0
+
+
+def run_explore(a: argparse.Namespace) -> int:
+    """Show how strongly a feature fires on texts, token by token."""
+    from saecatalog.corpus import read_text_list
+    from saecatalog.explore import explore
+
+    texts = [*a.text, *(read_text_list(a.file) if a.file else [])]
+    if not texts:
+        raise CatalogError("There is no text to look at.", "explore", 'Add --text "..." or --file FILE.')
+    for line in explore(_config(a), Progress(a.quiet), a.feature, texts):
+        print(line)
+    return 0
+
+
+def run_concept(a: argparse.Namespace) -> int:
+    """Show the features of a concept given as a list of texts."""
+    from saecatalog.explore import concept
+
+    for line in concept(_config(a), Progress(a.quiet), a.file):
+        print(line)
+    return 0
+
+
+def run_list(a: argparse.Namespace) -> int:
+    """List the SAEs that can be named."""
+    from saecatalog.directory import list_saes
+
+    found = list_saes(a.word)
+    rows = [
+        ("SAE", "model", "hook or path", "width", "Neuronpedia"),
+        *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    try:
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    print(f"{len(found)} SAEs", file=sys.stderr)
+    return 0 if found else 1
+
+
+def run_check(a: argparse.Namespace) -> int:
+    """Check that every link resolves and every page keeps its rules."""
+    from saecatalog.site.check import check_site, summary
+
+    problems = check_site(a.site)
+    for problem in problems:
+        print(problem)
+    found = summary(a.site)
+    print(
+        f"{len(problems) or 'No'} problem{'s' * (len(problems) != 1)} in {found['pages']:,} pages "
+        f"({found['feature_pages']:,} of features, {found['feature_page_mean'] / 1000:.1f} KB on average), "
+        f"{found['files']:,} files, {found['bytes'] / 1e6:.1f} MB"
+    )
+    return 1 if problems else 0
+
+
+def run_serve(a: argparse.Namespace) -> int:
+    """Serve a site on the loopback address."""
+    from saecatalog.site.serve import serve
+
+    serve(a.site, a.port, print)
+    return 0
+
+
+def run_fetch(a: argparse.Namespace) -> int:
+    """Download the embedded model into the cache."""
+    from saecatalog import embedded
+
+    print(f"The embedded model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
+    return 0
+
+
+Run = Callable[[argparse.Namespace], int]
+Add = Callable[[argparse.ArgumentParser], None]
+COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
+    "build": (run_build, _add_build, "Build a catalog: run the model over the texts, analyse, write the pages.",
+              "python build.py build --sae gpt2-small-res-jb/blocks.6.hook_resid_pre --corpus mytexts --out site"),
+    "explore": (run_explore, _add_explore, "Show how strongly one feature fires on any text, token by token.",
+                'python build.py explore 2776 --text "The rain stopped at noon."'),
+    "concept": (run_concept, _add_concept, "Find the features of a concept given as a list of texts.",
+                "python build.py concept corpora/concepts/weather.txt"),
+    "list": (run_list, _add_list, "List the SAEs that can be named: the embedded one and sae_lens' directory.",
+             "python build.py list gpt2-small-res"),
+    "check": (run_check, _add_site, "Check a built site: links, page rules, budgets, data files.",
+              "python build.py check site"),
+    "serve": (run_serve, _add_serve, "Serve a built site on the loopback address, for a look.",
+              "python build.py serve site --port 8000"),
+    "fetch": (run_fetch, _add_fetch, "Download the embedded model into the cache (make site does this).",
+              "python build.py fetch"),
+}  # fmt: skip

@@ -1,0 +1,253 @@
+"""What to build: every setting, its default and its check, in one place, before anything is loaded.
+
+A TOML file flows in (`catalog.toml`), a frozen `Config` flows out; the command line overrides fields of it. All
+problems of a file are found in one go and reported together, each with its line.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from saecatalog.errors import CatalogError, nearest
+
+TEXT_SCORES = ("max", "last", "mean")
+FORMATS = ("auto", "lines", "blocks", "files", "jsonl", "parquet")
+DTYPES = ("float32", "bfloat16", "float16")
+EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
+
+
+def _setting(default: Any, check: Callable[[Any], str]) -> Any:
+    """A field with a check: a function that gives "" for a good value, or says what the value must be."""
+    return field(default=default, metadata={"check": check})
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) and value.strip() else "a non-empty text"
+
+
+def _any_text(value: Any) -> str:
+    return "" if isinstance(value, str) else "a text"
+
+
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "true or false"
+
+
+def _count(value: Any) -> str:
+    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number from 1"
+
+
+def _context(value: Any) -> str:
+    return "" if not _count(value) and value >= 2 else "a whole number from 2 (BOS takes one place)"
+
+
+def _number(value: Any) -> str:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return "" if good else "a number from 0"
+
+
+def _multiple(value: Any) -> str:
+    return "" if not _number(value) and value > 1 else "a number above 1"
+
+
+def _choice(*known: str) -> Callable[[Any], str]:
+    return lambda value: "" if value in known else "one of " + ", ".join(known)
+
+
+def _paths(value: Any) -> str:
+    good = isinstance(value, list | tuple) and value and all(isinstance(p, str) and p for p in value)
+    return "" if good else "a list of paths"
+
+
+def _features(value: Any) -> str:
+    if value in ("notable", "all"):
+        return ""
+    indices = isinstance(value, list | tuple) and value and all(isinstance(i, int) and i >= 0 for i in value)
+    return "" if indices else "notable, all, or feature numbers such as 1,2,3"
+
+
+@dataclass(frozen=True)
+class SubjectConfig:
+    """Which model and SAE, and how they are run."""
+
+    sae: str = _setting(EMBEDDED_SAE, _text)
+    """`release/id` as `sae_lens` names it, a Hub repository and folder, or a folder that `sae_lens` saved."""
+    model: str | None = _setting(None, _text)
+    """Name of the language model; None takes the one the SAE was trained on."""
+    device: str = _setting("auto", _text)
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    dtype: str = _setting("float32", _choice(*DTYPES))
+    """Number format of the model's weights and activations."""
+    context: int | None = _setting(None, _context)
+    """Tokens in a window, BOS included; None takes the length the SAE was trained on."""
+    batch_tokens: int = _setting(2048, _count)
+    """Tokens run through the model at once; changes speed and memory, never the result."""
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Which texts are shown to the model."""
+
+    paths: tuple[str, ...] = _setting(("corpora",), _paths)
+    """Files and folders of texts."""
+    format: str = _setting("auto", _choice(*FORMATS))
+    """How files are read; `auto` goes by their names."""
+    concepts: str | None = _setting("corpora/concepts", _text)
+    """Folder with one list of texts per concept; none where it does not exist."""
+    text_field: str = _setting("text", _text)
+    """Field of a JSONL or Parquet record that holds the text."""
+    category_field: str = _setting("category", _text)
+    """Field that holds the category; a record without it takes the file's name."""
+    limit_tokens: int | None = _setting(None, _count)
+    """Stop after this many tokens, taking texts of all categories in turn."""
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """How the figures are made."""
+
+    text_score: str = _setting("max", _choice(*TEXT_SCORES))
+    """One number per text and feature: the largest, the last or the mean activation."""
+    strong: float | None = _setting(None, _number)
+    """A text score above this is strong; None takes it from the SAE's own activations."""
+    top: int = _setting(12, _count)
+    """How many entries a ranking keeps: top texts of a feature, strongest features, specialists."""
+    notable: int = _setting(240, _count)
+    """How many features are notable, and so get a page of their own."""
+    outlier_multiple: float = _setting(4.0, _multiple)
+    """Positions whose residual norm exceeds this multiple of the median are left out of all statistics."""
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """What is written, and where."""
+
+    title: str = _setting("", _any_text)
+    """Title of the catalog; empty makes one from the model and the SAE."""
+    description: str = _setting("", _any_text)
+    """One or two sentences for the front page."""
+    out: str = _setting("site", _text)
+    """Folder of the site."""
+    features: str | tuple[int, ...] = _setting("notable", _features)
+    """Which features get a page: `notable`, `all`, or their numbers."""
+    base_url: str = _setting("", _any_text)
+    """Address the site will have, for canonical links; empty where it is not known."""
+    csv: bool = _setting(False, _flag)
+    """Write the data files as CSV too."""
+    templates: str = _setting("templates", _text)
+    """Folder of the page templates."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a build needs to know."""
+
+    subject: SubjectConfig = SubjectConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    site: SiteConfig = SiteConfig()
+    cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
+
+
+SECTIONS: dict[str, Any] = {f.name: f.default for f in fields(Config) if f.name != "cache"}
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a catalog file; paths in it are relative to the file's own folder.
+
+    Raises CatalogError naming every unknown or unfit setting, with its line.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+        data = tomllib.loads(source)
+    except FileNotFoundError:
+        raise CatalogError("There is no such catalog file.", str(path), "Give the path of a TOML file.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, OSError) as error:
+        raise CatalogError("The catalog file cannot be read.", str(path), str(error)) from None
+    problems = _problems(data, source)
+    if problems:
+        raise CatalogError(
+            "The catalog file has settings that cannot be used.", str(path), "\n         ".join(problems)
+        )
+    return _from_mapping(data, path.parent)
+
+
+def override(config: Config, section: str, **settings: Any) -> Config:
+    """The config with some settings of a section replaced; those given as None stay as they are."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    part = getattr(config, section)
+    for name, value in given.items():
+        wanted = _check(part, name, value)
+        if wanted:
+            raise CatalogError(
+                f"{value!r} is not a value of this setting.", f"--{name.replace('_', '-')}", f"Give {wanted}."
+            )
+    return replace(config, **{section: replace(part, **given)})
+
+
+def _check(section: Any, name: str, value: Any) -> str:
+    (setting,) = (f for f in fields(section) if f.name == name)
+    return str(setting.metadata["check"](value))
+
+
+def _problems(data: Mapping[str, Any], source: str) -> list[str]:
+    """Every unknown section, unknown setting and unfit value of a catalog file, one sentence each."""
+    found = []
+    for section, settings in data.items():
+        if section == "cache" and isinstance(settings, str):
+            continue
+        if section not in SECTIONS or not isinstance(settings, dict):
+            hint = nearest(section, [*SECTIONS, "cache"]) or "Known: " + ", ".join(f"[{s}]" for s in SECTIONS) + "."
+            found.append(f"{_line(source, section)}: unknown setting or section '{section}'. {hint}")
+            continue
+        known = [f.name for f in fields(SECTIONS[section])]
+        for name, value in settings.items():
+            where = f"{_line(source, name)}: [{section}] {name}"
+            if name not in known:
+                hint = nearest(name, known) or "Known: " + ", ".join(known) + "."
+                found.append(f"{where} is not a setting. {hint}")
+            elif wanted := _check(SECTIONS[section], name, value):
+                found.append(f"{where} is {value!r}; give {wanted}.")
+    return found
+
+
+def _line(source: str, name: str) -> str:
+    """`line 12` for the line of the file that names a setting or section."""
+    pattern = re.compile(rf"^\s*\[?\s*{re.escape(name)}\b")
+    return next((f"line {n}" for n, text in enumerate(source.splitlines(), 1) if pattern.match(text)), "somewhere")
+
+
+def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
+    """The config of a checked mapping, with the file's relative paths resolved."""
+    parts: dict[str, Any] = {}
+    for section, default in SECTIONS.items():
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get(section, {}).items()}
+        parts[section] = replace(default, **given)
+    config = Config(**parts)
+    if "cache" in data:
+        config = replace(config, cache=folder / data["cache"])
+    return _resolve(config, folder)
+
+
+def _resolve(config: Config, folder: Path) -> Config:
+    """The config with its relative paths taken from `folder`; an SAE is a path only where such a folder exists."""
+    if folder == Path("."):
+        return config
+    corpus, site, subject = config.corpus, config.site, config.subject
+    if (folder / subject.sae).is_dir():
+        subject = replace(subject, sae=str(folder / subject.sae))
+    return replace(
+        config,
+        subject=subject,
+        corpus=replace(
+            corpus,
+            paths=tuple(str(folder / p) for p in corpus.paths),
+            concepts=corpus.concepts and str(folder / corpus.concepts),
+        ),
+        site=replace(site, out=str(folder / site.out)),
+    )

@@ -1,0 +1,112 @@
+"""The SAEs that can be named: what the user typed flows in, where that SAE is found flows out. Nothing is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from saecatalog import embedded
+from saecatalog.errors import CatalogError, nearest
+from saecatalog.names import slug
+
+
+@dataclass(frozen=True)
+class SaeSource:
+    """Where an SAE comes from."""
+
+    name: str
+    """As the user would type it again: `release/id`, or the folder."""
+    release: str
+    """Release in `sae_lens`' directory, Hub repository, or the folder's name."""
+    id: str
+    """Id within the release; empty for a folder."""
+    folder: Path | None
+    """The folder on this machine; None for one from the Hub."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the `list` command."""
+
+    name: str
+    model: str
+    hook: str
+    """Hook point where the id says it, else the path in the repository."""
+    width: str
+    """Dictionary size where it is known without loading."""
+    neuronpedia: str
+
+
+def find_sae(name: str) -> SaeSource:
+    """Where the named SAE is found; raises CatalogError with near matches where there is none."""
+    if name == f"{embedded.RELEASE}/{embedded.SAE_ID}":
+        return SaeSource(name, embedded.RELEASE, embedded.SAE_ID, embedded.SAE_FOLDER)
+    if Path(name).is_dir():
+        return _folder_source(Path(name))
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    directory = get_pretrained_saes_directory()
+    release, _, sae_id = name.partition("/")
+    if release in directory:
+        known = directory[release].saes_map
+        if sae_id in known:
+            return SaeSource(name, release, sae_id, None)
+        hint = nearest(sae_id, known) or "Known: " + ", ".join(list(known)[:8]) + "."
+        raise CatalogError(f"The release '{release}' has no SAE '{sae_id}'.", f"--sae {name}", hint)
+    if name.count("/") >= 2 and release != embedded.RELEASE and not name.startswith((".", "/", "~")):
+        owner, repository, rest = name.split("/", 2)
+        return SaeSource(name, f"{owner}/{repository}", rest, None)
+    hint = nearest(release, [*directory, embedded.RELEASE]) or "'python build.py list WORD' searches the known ones."
+    raise CatalogError("There is no such SAE release or folder.", f"--sae {name}", hint)
+
+
+def _folder_source(folder: Path) -> SaeSource:
+    if not (folder / "cfg.json").is_file():
+        fix = "Give a folder with cfg.json and sae_weights.safetensors, as sae_lens saves it."
+        raise CatalogError("This folder holds no SAE.", str(folder), fix)
+    try:
+        json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CatalogError("The SAE's settings cannot be read.", str(folder / "cfg.json"), str(error)) from None
+    return SaeSource(str(folder), folder.resolve().name, "", folder)
+
+
+def list_saes(word: str = "") -> list[Listed]:
+    """Every SAE that can be named, the embedded one first, filtered by a word in its name, model or Neuronpedia id."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    listed = [_embedded_line()]
+    for release, lookup in sorted(get_pretrained_saes_directory().items()):
+        for sae_id, path in lookup.saes_map.items():
+            neuronpedia = lookup.neuronpedia_id.get(sae_id) or ""
+            listed.append(Listed(f"{release}/{sae_id}", lookup.model, _hook(sae_id, path), _width(sae_id), neuronpedia))
+    wanted = word.lower()
+    return [s for s in listed if wanted in f"{s.name} {s.model} {s.neuronpedia}".lower()]
+
+
+def _embedded_line() -> Listed:
+    config = json.loads((embedded.SAE_FOLDER / "cfg.json").read_text(encoding="utf-8"))
+    hook = config["metadata"]["hook_name"]
+    return Listed(f"{embedded.RELEASE}/{embedded.SAE_ID}", embedded.MODEL_NAME, hook, str(config["d_sae"]), "")
+
+
+def _hook(sae_id: str, path: str) -> str:
+    return next((name for name in (sae_id, path) if "hook" in name), path)
+
+
+def _width(sae_id: str) -> str:
+    """The width that many ids carry (`width_16k`), as written there."""
+    parts = sae_id.replace("/", "_").split("_")
+    return parts[parts.index("width") + 1] if "width" in parts[:-1] else ""
+
+
+def catalog_slug(source: SaeSource, model: str, layer: int | None, hook: str, neuronpedia_id: str | None) -> str:
+    """The catalog's folder in a site: the Neuronpedia path where there is one, else model, layer, hook and release."""
+    if source.folder == embedded.SAE_FOLDER:
+        return embedded.SLUG
+    if neuronpedia_id:
+        return "/".join(slug(part) for part in neuronpedia_id.split("/"))
+    kinds = {"resid": "res", "mlp": "mlp", "attn": "att", "hook_z": "att"}
+    kind = next((short for long, short in kinds.items() if long in hook), "hook")
+    where = kind if layer is None else f"{layer}-{kind}"
+    name = slug(source.release if source.folder else f"{source.release} {source.id}")
+    return f"{slug(model)}/{where}-{name}"

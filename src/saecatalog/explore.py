@@ -1,0 +1,109 @@
+"""Looks from the terminal: one feature on any texts, and the features of a concept. Lines of text flow out."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from saecatalog.config import Config
+from saecatalog.corpus import Text, read_text_list
+from saecatalog.errors import CatalogError
+from saecatalog.pipeline import Pipeline
+from saecatalog.progress import Progress
+from saecatalog.store import Store, read_store
+
+BAR = 24
+"""Columns of the longest bar."""
+
+
+def explore(config: Config, progress: Progress, feature: int, texts: list[str]) -> Iterator[str]:
+    """One line per token of each text with the feature's activation, and the text's max, last and mean.
+
+    Raises CatalogError for a feature outside the dictionary.
+    """
+    pipeline = Pipeline(config, progress)
+    d_sae = pipeline.info.d_sae
+    if not 0 <= feature < d_sae:
+        raise CatalogError(
+            f"Feature {feature} is outside the dictionary.", "explore", f"Features run from 0 to {d_sae - 1}."
+        )
+    named = [Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)]
+    store = harvest_now(pipeline, named)
+    values = store.matrix()[:, [feature]].toarray().ravel()
+    top = max(float(values.max()), 1e-9)
+    link = pipeline.info.neuronpedia_id
+    yield f"feature {feature} of {pipeline.info.sae_name}" + (
+        f"  https://www.neuronpedia.org/{link}/{feature}" if link else ""
+    )
+    for number, text in enumerate(named):
+        start, stop = int(store.text_offsets[number]), int(store.text_offsets[number + 1])
+        yield ""
+        yield from _text_lines(text.content, store.token_ends[start:stop], values[start:stop], top)
+
+
+def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, top: float) -> Iterator[str]:
+    starts = np.concatenate([[0], ends[:-1]])
+    pieces = [
+        repr(content[a:b])[1:-1] if b > a else "(more of the same character)" for a, b in zip(starts, ends, strict=True)
+    ]
+    width = min(30, max(len(piece) for piece in pieces))
+    for position, (piece, value) in enumerate(zip(pieces, values.tolist(), strict=True)):
+        bar = "█" * round(BAR * value / top)
+        yield f"{position:5d}  {piece:<{width}}  {value:8.3f}  {bar}".rstrip()
+    n_active = int((values > 0).sum())
+    yield (
+        f"       max {values.max():.3f} at {int(values.argmax())}, last {values[-1]:.3f}, mean {values.mean():.3f}, "
+        f"active on {n_active} of {len(values)} tokens"
+    )
+
+
+def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
+    """The store of a few texts, not kept in the cache."""
+    from saecatalog.harvest import harvest
+    from saecatalog.windows import tokenize
+
+    subject = pipeline.subject
+    with tempfile.TemporaryDirectory() as folder:
+        harvest(
+            subject,
+            tokenize(texts, subject.tokenizer),
+            pipeline.config.subject.batch_tokens,
+            Path(folder),
+            lambda n: None,
+        )
+        return read_store(Path(folder))
+
+
+def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
+    """The features of a concept by consistency, by mean score and by contrast with the corpus, as tables."""
+    from saecatalog.analysis.activations import include
+    from saecatalog.analysis.concepts import concept_table
+    from saecatalog.analysis.rankings import concept_rankings
+    from saecatalog.analysis.run import strong_threshold
+    from saecatalog.analysis.scores import score_texts
+
+    contents = read_text_list(file)
+    pipeline = Pipeline(config, progress)
+    settings = config.analysis
+    corpus = include(pipeline.corpus.store, settings.outlier_multiple)
+    corpus_scores = score_texts(corpus, settings.text_score)
+    strong, rule = strong_threshold(corpus_scores, settings.strong)
+    texts = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
+    store = pipeline.harvested(texts, "concept").store
+    scores = score_texts(include(store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
+    table = concept_table(scores, [file.stem] * len(texts), corpus_scores, strong)
+    yield f"{file.stem}: {len(texts)} texts against the corpus' {corpus_scores.n_texts}; strong is above {strong:g}"
+    yield f"({rule})"
+    titles = {"consistent": "most consistent", "strong": "largest mean score", "contrast": "clearest contrast (AUROC)"}
+    rows = table.set_index("feature")
+    for ranking in concept_rankings(file.stem, table, settings.top):
+        if not len(ranking):
+            continue
+        yield ""
+        yield titles[str(ranking["ranking"].iloc[0]).partition(":")[0]]
+        yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {'AUROC':>6}"
+        for feature in ranking["feature"]:
+            row = rows.loc[feature]
+            share = f"{int(row['n_strong'])}/{int(row['n_texts'])}"
+            yield f"{feature:>8}  {share:>8}  {row['mean_all']:9.2f}  {row['mean_active']:12.2f}  {row['auroc']:6.3f}"

@@ -1,0 +1,85 @@
+"""The lens: what the weights alone say of each feature, whatever the corpus.
+
+A subject flows in; arrays flow out: each feature's strongest direct effects on the logits, its nearest decoder rows,
+the decoder itself, and the vocabulary as readable strings.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saecatalog.store import Lens, write_json
+from saecatalog.subject import Subject
+from saecatalog.vocabulary import token_strings
+
+CHUNK = 256
+"""Features whose logits are held in memory at once."""
+
+
+@torch.inference_mode()
+def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], object]) -> None:
+    """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
+
+    `tick` is told of features done.
+    """
+    decoder = subject.sae.W_dec.detach().float()
+    unembedding = logit_map(subject)
+    unit = torch.nn.functional.normalize(decoder, dim=-1)
+    columns: dict[str, list[Tensor]] = {f.name: [] for f in fields(Lens)}
+    for start in range(0, len(decoder), CHUNK):
+        part = decoder[start : start + CHUNK]
+        logits = part @ unembedding if unembedding is not None else part.new_zeros((len(part), 0))
+        logits -= logits.mean(-1, keepdim=True)
+        _append(columns, "promoted", logits, k)
+        _append(columns, "suppressed", -logits, k)
+        cosines = unit[start : start + CHUNK] @ unit.T
+        cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
+        _append(columns, "neighbour", cosines, k)
+        tick(len(part))
+    columns["decoder"] = [decoder]
+    columns["suppressed_logits"] = [-values for values in columns["suppressed_logits"]]
+    for name, parts in columns.items():
+        values = torch.cat(parts).cpu().numpy()
+        np.save(folder / f"{name}.npy", values.astype(np.int32) if name.endswith("_ids") else values)
+    write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
+
+
+def _append(columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int) -> None:
+    """Keep the k largest values of each row, ties in the order of the columns."""
+    top = torch.topk(values, min(k, values.shape[1]), dim=-1)
+    key = "cosines" if name == "neighbour" else "logits"
+    columns[f"{name}_ids"].append(top.indices)
+    columns[f"{name}_{key}"].append(top.values)
+
+
+def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
+    """The linear map from a direction in the residual stream to logits, without the final norm's division.
+
+    The final norm subtracts the mean (LayerNorm only), divides by a scale that depends on the whole context, and
+    multiplies by its weight; everything but the division is linear and is folded in here. None where the SAE does not
+    write to the residual stream.
+    """
+    model, info = subject.model, subject.info
+    if info.d_in != info.d_model or not any(p in info.hook for p in ("resid", "mlp_out", "attn_out")):
+        return None
+    unembedding: Tensor = model.W_U.detach().float()
+    weight = _final_norm_weight(model)
+    scaled = unembedding if weight is None else weight[:, None] * unembedding
+    centred = "LN" in str(model.cfg.normalization_type or "")
+    return scaled - scaled.mean(0) if centred else scaled
+
+
+def _final_norm_weight(model: Any) -> Float[Tensor, "d_model"] | None:
+    """The final norm's weight; None where it was folded into the unembedding or there is none."""
+    norm = getattr(model, "ln_final", None)
+    for name in ("w", "weight"):
+        weight = getattr(norm, name, None)
+        if isinstance(weight, Tensor):
+            return weight.detach().float()
+    return None

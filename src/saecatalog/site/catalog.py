@@ -1,0 +1,197 @@
+"""One catalog as the views see it: the tables grouped for lookup, and how features, texts and categories are named.
+
+In: `Tables` and the manifest. Everything here is computed once per build; the views only look up.
+"""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from saecatalog.names import slug, title
+from saecatalog.site.groups import Groups, Row, rows
+from saecatalog.tables import Tables
+
+Manifest = dict[str, Any]
+REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast")
+"""The kinds of reason a feature may be notable for, in the order they are shown."""
+
+
+@dataclass(frozen=True)
+class FeatureRef:
+    """A mention of a feature: `page` is its page from the catalog's root, `outside` its Neuronpedia page; "" for none."""
+
+    number: int
+    label: str
+    page: str
+    outside: str
+
+
+@dataclass(frozen=True)
+class TextRef:
+    """A mention of a text: its id, its page from the catalog's root, and its category."""
+
+    id: str
+    page: str
+    category: str
+
+
+@dataclass(frozen=True)
+class GroupRef:
+    """A category or concept: its name, its title for readers, its page from the catalog's root, texts and tokens."""
+
+    name: str
+    title: str
+    page: str
+    texts: int
+    tokens: int
+
+
+class Catalog:
+    """The tables and manifest of one catalog, ready for lookup by feature, text, category and concept."""
+
+    def __init__(self, tables: Tables, manifest: Manifest):
+        self.tables, self.manifest = tables, manifest
+        self._refs: dict[int, FeatureRef] = {}
+        self._groups: dict[tuple[str, str], Groups] = {}
+
+    @cached_property
+    def features(self) -> dict[int, Row]:
+        """Every feature's row by its number."""
+        return {row.feature: row for row in rows(self.tables["features"])}
+
+    @cached_property
+    def paged(self) -> list[int]:
+        """The features with a page, in order."""
+        return sorted(n for n, row in self.features.items() if row.page)
+
+    @cached_property
+    def order(self) -> dict[int, int]:
+        """The place of each feature with a page among the pages."""
+        return {number: place for place, number in enumerate(self.paged)}
+
+    def by(self, table: str, key: str = "feature") -> Groups:
+        """The rows of a table by one of its columns, grouped at first use."""
+        if (table, key) not in self._groups:
+            self._groups[table, key] = Groups(self.tables[table], key)
+        return self._groups[table, key]
+
+    def drop(self, table: str) -> None:
+        """Forget the groups of a large table that no later page needs."""
+        for name in [k for k in self._groups if k[0] == table]:
+            del self._groups[name]
+
+    @cached_property
+    def texts(self) -> dict[str, Row]:
+        """Every text's row by its id; `token_ends` as a list."""
+        found = {row.text: row for row in rows(self.tables["texts"])}
+        for row in found.values():
+            row.token_ends = row.token_ends.tolist()
+        return found
+
+    @cached_property
+    def text_ids(self) -> dict[str, list[str]]:
+        """The ids of each category's texts, in the order of the table."""
+        found: dict[str, list[str]] = {}
+        for row in self.texts.values():
+            found.setdefault(row.category, []).append(row.text)
+        return found
+
+    @cached_property
+    def text_place(self) -> dict[str, int]:
+        """The place of each text within its category."""
+        return {text: place for members in self.text_ids.values() for place, text in enumerate(members)}
+
+    @cached_property
+    def categories(self) -> list[GroupRef]:
+        """The categories in the order of the manifest."""
+        return self._named("categories")
+
+    @cached_property
+    def concepts(self) -> list[GroupRef]:
+        """The concepts in the order of the manifest."""
+        return self._named("concepts")
+
+    @cached_property
+    def category(self) -> dict[str, GroupRef]:
+        """Each category by name."""
+        return {ref.name: ref for ref in self.categories}
+
+    @cached_property
+    def rankings(self) -> Groups:
+        """The rankings by name."""
+        return Groups(self.tables["rankings"], "ranking")
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], int]:
+        """The place (0 first) of each feature in each ranking it stands in."""
+        frame = self.tables["rankings"]
+        columns = (frame[name].to_numpy().tolist() for name in ("ranking", "feature", "rank"))
+        return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
+
+    @cached_property
+    def partners(self) -> dict[str, Groups]:
+        """For each level, every pair seen from both sides: rows with `feature`, `other` and the pair's figures."""
+        frame = self.tables["coactivation"]
+        return {level: _both_sides(part) for level, part in frame.groupby("level", observed=True)}
+
+    def ref(self, number: int) -> FeatureRef:
+        """How a feature is mentioned."""
+        ref = self._refs.get(number)
+        if ref is None:
+            row = self.features.get(number)
+            ref = FeatureRef(number, row.label if row else "", row.page if row else "", self.neuronpedia(number))
+            self._refs[number] = ref
+        return ref
+
+    def neuronpedia(self, number: int) -> str:
+        """The feature's address on Neuronpedia; "" where the SAE is not there."""
+        place = self.manifest["sae"]["neuronpedia_id"]
+        return f"https://www.neuronpedia.org/{quote(place)}/{number}" if place else ""
+
+    def text_ref(self, text: str, category: str) -> TextRef:
+        """How a text is mentioned."""
+        return TextRef(text, text_page(text), category)
+
+    @property
+    def threshold(self) -> float:
+        """The score above which a text counts as strong."""
+        return float(self.manifest["settings"]["strong_threshold"])
+
+    def _named(self, kind: str) -> list[GroupRef]:
+        entries = self.manifest["corpus"][kind].items()
+        return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]
+
+
+def text_page(text: str) -> str:
+    """The page of a text from the catalog's root, as a URL."""
+    return f"texts/{quote(text)}.html"
+
+
+def pick(found: Iterable[Row], column: str, value: Hashable) -> Row | None:
+    """The first row whose column has this value."""
+    return next((row for row in found if getattr(row, column) == value), None)
+
+
+def split_reasons(notable: str) -> list[str]:
+    """The reasons of a feature; a comma inside a category's name does not split it."""
+    found: list[str] = []
+    for part in notable.split(",") if notable else []:
+        if found and part.partition(":")[0].strip() not in REASONS:
+            found[-1] += "," + part
+        else:
+            found.append(part.strip())
+    return found
+
+
+def _both_sides(pairs: pd.DataFrame) -> Groups:
+    """Pairs doubled so that each can be looked up from either feature, the largest phi first."""
+    there = pairs.rename(columns={"feature_a": "feature", "feature_b": "other", "n_a": "n_own", "n_b": "n_other"})
+    back = pairs.rename(columns={"feature_b": "feature", "feature_a": "other", "n_b": "n_own", "n_a": "n_other"})
+    both = pd.concat([there, back[there.columns]], ignore_index=True)
+    order = np.lexsort((both["other"].to_numpy(), -both["phi"].to_numpy()))
+    return Groups(both.iloc[order].reset_index(drop=True), "feature")

@@ -1,0 +1,197 @@
+"""The charts: each function takes numbers and gives a `Chart`, a Plotly figure as a plain dict and a still picture.
+
+The dict holds data, axis titles and nothing about looks: no template, fonts or colours. `assets/charts.js` adds those
+from the page's style sheet, so that a chart follows the light and the dark theme. Where a trace needs a colour it
+names it in `meta.role`.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from saecatalog.names import title
+from saecatalog.site import svg
+from saecatalog.site.formats import number
+
+Figure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: `figure` for Plotly, `picture` to stand without script, `label` what it shows in one sentence.
+
+    `source` names the script file under `charts/` that carries a large figure; a small one lies in the page itself.
+    """
+
+    kind: str
+    label: str
+    figure: Figure
+    picture: Markup = Markup("")
+    source: str = ""
+
+    @property
+    def data(self) -> Markup:
+        """The figure as JSON that is safe between script tags."""
+        return Markup(script_json(self.figure))
+
+
+def script_json(value: object) -> str:
+    """JSON that may stand in HTML: `<`, `>` and `&` are escaped, so no tag can begin or end in it."""
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def plain(text: str) -> str:
+    """A text for Plotly, which would read tags in it."""
+    return html.escape(text, quote=False)
+
+
+def activations(edges: Sequence[float], counts: Sequence[int]) -> Chart:
+    """How the active values of one feature are spread: bars over equal bins, counts on a log axis."""
+    label = "Histogram of the activation of active tokens; the count axis is logarithmic"
+    figure = _histogram(edges, counts, "Activation", "Tokens (log)", "%{x:.3g}: %{y:,} tokens")
+    ticks = (number(edges[0], 2), number((edges[0] + edges[-1]) / 2, 2), number(edges[-1], 3))
+    return Chart("bar", label, figure, svg.histogram(edges, counts, label, "activation", ticks))
+
+
+def densities(edges: Sequence[float], counts: Sequence[int]) -> Chart:
+    """How often the features of the SAE are active: features by the logarithm of their density."""
+    label = "Histogram of the density of all features that fired; both axes are logarithmic"
+    hover = "density 10<sup>%{x:.2f}</sup>: %{y:,} features"
+    figure = _histogram(edges, counts, "Density: share of tokens (log₁₀)", "Features (log)", hover)
+    ticks = tuple(f"10^{number(value, 2)}" for value in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1]))
+    return Chart("bar", label, figure, svg.histogram(edges, counts, label, "share of tokens on which active", ticks))
+
+
+def by_category(names: Sequence[str], active: Sequence[float], strong: Sequence[float], threshold: float) -> Chart:
+    """In what share of each category's texts a feature is active, and strong."""
+    label = "Share of each category's texts on which the feature is active, and strong"
+    titles = [title(name) for name in names]
+    ticks = [plain(text) for text in titles]
+    traces = [
+        _bar(ticks, active, "active (score > 0)", "soft"),
+        _bar(ticks, strong, f"strong (score > {threshold:g})", "accent"),
+    ]
+    layout = {
+        "barmode": "overlay",
+        "xaxis": {"title": {"text": "Share of texts"}, "tickformat": ".0%", "rangemode": "tozero"},
+        "yaxis": {"autorange": "reversed", "type": "category"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "height": 60 + 24 * len(names) + 50,
+    }
+    picture = svg.shares([_clip(text) for text in titles], active, strong, label, "% of texts active (pale) and strong")
+    return Chart("bar", label, {"data": traces, "layout": layout}, picture)
+
+
+def scores(
+    rows: Sequence[int], texts: Sequence[str], groups: Sequence[str], values: Sequence[Sequence[float]], source: str
+) -> Chart:
+    """Features x texts, the texts grouped by category: `values[i][j]` is the score of feature `rows[i]` on `texts[j]`."""
+    label = f"Heatmap of the text score of {len(rows)} features on {len(texts)} texts, grouped by category"
+    starts = [i for i, group in enumerate(groups) if i == 0 or groups[i - 1] != group]
+    ends = [*starts[1:], len(groups)]
+    middles = [(a + b - 1) // 2 for a, b in zip(starts, ends, strict=True)]
+    trace = _heatmap([f"#{n}" for n in rows], [plain(t) for t in texts], values, "Text score", "feature %{y}<br>text %{x}<br>score %{z}")
+    lines = [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": a - 0.5, "x1": a - 0.5, "y0": 0, "y1": 1}
+        for a in starts[1:]
+    ]
+    layout = {
+        "xaxis": {
+            "type": "category",
+            "title": {"text": "Texts, grouped by category"},
+            "tickvals": [plain(texts[i]) for i in middles],
+            "ticktext": [plain(title(groups[i])) for i in middles],
+            "tickangle": -40,
+        },
+        "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": "Feature"}},
+        "shapes": lines,
+        "height": max(300, 190 + 15 * len(rows)),
+        "meta": {"texts": list(texts), "features": list(rows)},
+    }
+    return Chart("heatmap", label, {"data": [trace], "layout": layout}, source=source)
+
+
+def together(features: Sequence[int], values: Sequence[Sequence[float]], source: str) -> Chart:
+    """Features x features: how much the tokens on which two features are active overlap."""
+    label = f"Heatmap of the Jaccard overlap of {len(features)} features on tokens"
+    names = [f"#{n}" for n in features]
+    hover = "features %{y} and %{x}<br>Jaccard %{z:.3f}"
+    trace = _heatmap(names, names, values, "Jaccard", hover)
+    layout = {
+        "xaxis": {"type": "category", "title": {"text": "Feature"}, "showticklabels": False, "constrain": "domain"},
+        "yaxis": {
+            "type": "category",
+            "title": {"text": "Feature"},
+            "showticklabels": False,
+            "autorange": "reversed",
+            "scaleanchor": "x",
+            "constrain": "domain",
+        },
+        "height": 640,
+        "meta": {"features": list(features)},
+    }
+    picture = svg.matrix(values, (0.05, 0.1, 0.2, 0.35, 0.6), label)
+    return Chart("heatmap", label, {"data": [trace], "layout": layout}, picture, source)
+
+
+def _histogram(edges: Sequence[float], counts: Sequence[int], x_title: str, y_title: str, hover: str) -> Figure:
+    width = (edges[-1] - edges[0]) / len(counts)
+    middles = [_short((a + b) / 2) for a, b in zip(edges, edges[1:], strict=False)]
+    trace = {
+        "type": "bar",
+        "x": middles,
+        "y": [int(n) for n in counts],
+        "width": _short(width),
+        "hovertemplate": hover + "<extra></extra>",
+        "meta": {"role": "accent"},
+    }
+    layout = {
+        "xaxis": {"title": {"text": x_title}},
+        "yaxis": {"type": "log", "title": {"text": y_title}, "dtick": 1},
+        "bargap": 0.05,
+        "height": 280,
+    }
+    return {"data": [trace], "layout": layout}
+
+
+def _bar(names: Sequence[str], values: Sequence[float], name: str, role: str) -> Figure:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "y": list(names),
+        "x": [_short(v) for v in values],
+        "width": 0.8 if role == "soft" else 0.44,
+        "hovertemplate": "%{y}: %{x:.1%} " + plain(name) + "<extra></extra>",
+        "meta": {"role": role},
+    }
+
+
+def _heatmap(
+    y: Sequence[str], x: Sequence[str], values: Sequence[Sequence[float]], unit: str, hover: str
+) -> Figure:
+    return {
+        "type": "heatmap",
+        "x": list(x),
+        "y": list(y),
+        "z": [[_short(v) for v in row] for row in values],
+        "zmin": 0,
+        "hovertemplate": hover + "<extra></extra>",
+        "colorbar": {"title": {"text": unit}},
+        "meta": {"role": "heat"},
+    }
+
+
+def _short(value: float) -> float | int:
+    """Four significant digits, and a whole number where it is one: what a chart needs and no more."""
+    rounded = float(f"{value:.4g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def _clip(text: str, length: int = 22) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

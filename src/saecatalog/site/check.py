@@ -1,0 +1,263 @@
+"""Whether a built site keeps the rules every page and data file keeps.
+
+In: the folder of a site. Out: every problem found, each a line that begins with the file it is in; an empty list
+means the site may be published. Nothing is changed.
+"""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypedDict
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import CatalogError
+from ..tables import SCHEMAS, arrow_schema
+from .check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
+
+KB = 1000
+FEATURE_PAGE_MEAN = 20 * KB
+FEATURE_PAGE_MAX = 60 * KB
+EMBED_MAX = 30 * KB
+SITE_MAX = 1000**3
+
+# Below this many pages, starting worker processes takes longer than reading the pages.
+POOL_FROM = 2000
+
+_FEATURE_PAGE = re.compile(r"(?P<catalog>.+)/features/[0-9]+\.html")
+_EMBED_PAGE = re.compile(r"(?P<catalog>.+)/features/[0-9]+\.embed\.html")
+
+# Path inside the site -> bytes.
+Files = dict[str, int]
+
+
+class Summary(TypedDict):
+    """What a site holds: counts, and sizes in bytes (`feature_page_mean` is 0 where there is no feature page)."""
+
+    catalogs: int
+    files: int
+    pages: int
+    feature_pages: int
+    embeds: int
+    bytes: int
+    feature_page_mean: int
+
+
+def check_site(site: Path, workers: int | None = None) -> list[str]:
+    """Every problem of the site, sorted; empty when it is fine.
+
+    `workers` is the number of processes that read pages (default: one a core). Raises CatalogError where there is no
+    site to check.
+    """
+    files = _files(site)
+    pages = _read_pages(site, files, workers)
+    ids = {page.path: page.ids for page in pages}
+    problems = chain(
+        chain.from_iterable(page.problems for page in pages),
+        chain.from_iterable(missing_anchors(page, ids) for page in pages),
+        _root_problems(site, files),
+        _size_problems(files),
+        *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
+        *(_catalog_problems(site, catalog, files) for catalog in _catalogs(files)),
+    )
+    return sorted(set(problems))
+
+
+def summary(site: Path) -> Summary:
+    """The numbers of a site; raises CatalogError where there is none."""
+    files = _files(site)
+    features = [size for path, size in files.items() if _FEATURE_PAGE.fullmatch(path)]
+    return {
+        "catalogs": len(_catalogs(files)),
+        "files": len(files),
+        "pages": sum(path.endswith(".html") for path in files),
+        "feature_pages": len(features),
+        "embeds": sum(is_embed(path) for path in files),
+        "bytes": sum(files.values()),
+        "feature_page_mean": round(sum(features) / len(features)) if features else 0,
+    }
+
+
+def _files(site: Path) -> Files:
+    """Every file of the site and its size; raises CatalogError for a folder with no page."""
+    if not site.is_dir():
+        raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
+    files: Files = {}
+    for folder, _, names in os.walk(site):
+        inside = Path(folder).relative_to(site)
+        for name in names:
+            files[(inside / name).as_posix()] = os.stat(os.path.join(folder, name)).st_size
+    if not any(path.endswith(".html") for path in files):
+        raise CatalogError("The site folder holds no page.", str(site), "Build it first: python build.py")
+    return dict(sorted(files.items()))
+
+
+def _read_pages(site: Path, files: Files, workers: int | None) -> list[PageFacts]:
+    """Read every page, in several processes where there are many."""
+    paths = [path for path in files if path.endswith(".html")]
+    workers = workers or os.cpu_count() or 1
+    read = partial(read_page, site, frozenset(files))
+    if workers == 1 or len(paths) < POOL_FROM:
+        return [read(path) for path in paths]
+    # Spawned, not forked: the caller may have threads of torch or arrow, which a fork would leave locked.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(read, paths, chunksize=500))
+
+
+def _catalogs(files: Files) -> list[str]:
+    """The catalog folders, `<model>/<sae>`: those with an index two folders down, feature pages or a manifest."""
+    found = set()
+    for path in files:
+        folder, _, rest = path.partition("/")
+        second, _, rest = rest.partition("/")
+        if rest == "index.html":
+            found.add(f"{folder}/{second}")
+        for mark in ("/features/index.html", "/data/manifest.json"):
+            if path.endswith(mark):
+                found.add(path.removesuffix(mark))
+        if match := _FEATURE_PAGE.fullmatch(path):
+            found.add(match["catalog"])
+    return sorted(found)
+
+
+def _root_problems(site: Path, files: Files) -> Iterator[str]:
+    """The files at the root, and that its index leads to every catalog."""
+    if ".nojekyll" not in files:
+        yield ".nojekyll: missing; GitHub Pages would leave out files whose names begin with an underscore"
+    if "index.html" not in files:
+        yield "index.html: missing at the root of the site"
+        return
+    reached = linked_files(site, "index.html")
+    for catalog in _catalogs(files):
+        if f"{catalog}/index.html" not in reached:
+            yield f"index.html: no link to the catalog {catalog}/index.html"
+
+
+def _size_problems(files: Files) -> Iterator[str]:
+    """Pages over their own budget, catalogs over the mean, and the site over what GitHub Pages takes."""
+    by_catalog: dict[str, list[int]] = defaultdict(list)
+    for path, size in files.items():
+        if match := _FEATURE_PAGE.fullmatch(path):
+            by_catalog[match["catalog"]].append(size)
+            yield from _over(path, size, FEATURE_PAGE_MAX)
+        elif is_embed(path):
+            yield from _over(path, size, EMBED_MAX)
+    for catalog, sizes in by_catalog.items():
+        yield from _over(f"{catalog}/features: mean of {len(sizes)} pages", sum(sizes) / len(sizes), FEATURE_PAGE_MEAN)
+    yield from _over("the whole site", sum(files.values()), SITE_MAX)
+
+
+def _over(what: str, size: float, limit: int) -> Iterator[str]:
+    if size > limit:
+        yield f"{what}: {size / KB:,.1f} KB, over the limit of {limit / KB:,.0f} KB"
+
+
+def _style_sheet_problems(site: Path, path: str, files: Files) -> Iterator[str]:
+    """Files that a style sheet loads and that are not in the site."""
+    folder = os.path.dirname(path)
+    for url in style_urls((site / path).read_text(encoding="utf-8", errors="replace")):
+        parts = urlsplit(url)
+        if parts.scheme == "data" or url.startswith("#"):
+            continue
+        if parts.scheme or parts.netloc or url.startswith("/"):
+            yield f"{path}: loads {url} from outside the site"
+        elif os.path.normpath(os.path.join(folder, parts.path)).replace(os.sep, "/") not in files:
+            yield f"{path}: loads {url}, which does not exist"
+
+
+def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
+    """The data of one catalog: its manifest, its tables, and that pages and rows agree."""
+    yield from _manifest_problems(site, catalog, files)
+    data = site / catalog / "data"
+    broken = False
+    for name in SCHEMAS:
+        for problem in _table_problems(data / f"{name}.parquet", name):
+            broken = broken or name == "features"
+            yield f"{catalog}/data/{name}.parquet: {problem}"
+    if not broken:
+        yield from _row_problems(data / "features.parquet", catalog, files)
+
+
+def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
+    """A manifest that is missing, cannot be read, or counts other pages than there are."""
+    path = f"{catalog}/data/manifest.json"
+    if path not in files:
+        yield f"{path}: missing"
+        return
+    try:
+        manifest = json.loads((site / path).read_text(encoding="utf-8"))
+        stated = manifest["pages"]
+        counts = {kind: int(stated[kind]) for kind in stated}
+    except (ValueError, KeyError, TypeError) as error:
+        yield f"{path}: holds no page counts ({type(error).__name__}: {error})"
+        return
+    present = _page_counts(catalog, files)
+    for kind, count in {"features": 0, **counts}.items():
+        if kind in present and count != present[kind]:
+            yield f"{path}: counts {count} pages of {kind}, but there are {present[kind]}"
+
+
+def _page_counts(catalog: str, files: Mapping[str, int]) -> dict[str, int]:
+    """How many pages of each kind a catalog has, indexes not counted."""
+    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0}
+    for path in files:
+        folder, _, name = path.removeprefix(f"{catalog}/").rpartition("/")
+        if not path.startswith(f"{catalog}/") or folder not in counts or not name.endswith(".html"):
+            continue
+        if _EMBED_PAGE.fullmatch(path):
+            counts["embeds"] += 1
+        elif name != "index.html":
+            counts[folder] += 1
+    return counts
+
+
+def _table_problems(path: Path, name: str) -> Iterator[str]:
+    """A table that is missing, cannot be read to its end, or lacks a column; further columns are allowed."""
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            for _ in file.iter_batches():
+                pass
+    except FileNotFoundError:
+        yield "missing"
+        return
+    except (pa.ArrowException, OSError) as error:
+        yield f"cannot be read ({error})"
+        return
+    for field in arrow_schema(name):
+        if field.name not in schema.names:
+            yield f"no column {field.name}"
+        elif not _same_type(schema.field(field.name).type, field.type):
+            yield f"column {field.name} is {schema.field(field.name).type}, not {field.type}"
+
+
+def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Equal types, whatever the inner field of a list is called."""
+    if pa.types.is_list(found) and pa.types.is_list(wanted):
+        return bool(found.value_type == wanted.value_type)
+    return bool(found == wanted)
+
+
+def _row_problems(table: Path, catalog: str, files: Files) -> Iterator[str]:
+    """Feature pages without a row that names them, and rows whose page is not there or is another feature's."""
+    columns = pq.read_table(table, columns=["feature", "page"])
+    rows = dict(zip(columns["feature"].to_pylist(), columns["page"].to_pylist(), strict=True))
+    pages = {f"{catalog}/{page}" for page in rows.values() if page}
+    for feature, page in rows.items():
+        if page and page != f"features/{feature}.html":
+            yield f"{catalog}/data/features.parquet: feature {feature} has the page {page} of another"
+        elif page and f"{catalog}/{page}" not in files:
+            yield f"{catalog}/data/features.parquet: feature {feature} has the page {page}, which does not exist"
+    for path in files:
+        match = _FEATURE_PAGE.fullmatch(path)
+        if match and match["catalog"] == catalog and path not in pages:
+            yield f"{path}: no row of data/features.parquet has this page"

@@ -1,0 +1,64 @@
+"""How a feature or a catalog is cited: the address, BibTeX, Markdown, plain text and the code of an embed.
+
+In: the manifest and a feature's row. Out: a `Citation` of plain strings, which the templates escape.
+"""
+
+import html
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from saecatalog.site.groups import Row
+
+_BIBTEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_BIBTEX |= {char: "\\" + char for char in "&%$#_{}"}
+
+
+@dataclass(frozen=True)
+class Citation:
+    """One thing to cite, in the forms a reader may need; `embed` is "" where there is nothing to embed."""
+
+    address: str
+    bibtex: str
+    markdown: str
+    plain: str
+    embed: str
+
+
+def feature(manifest: dict[str, Any], row: Row) -> Citation:
+    """The citation of one feature; without a `base_url` the address is the path within the site."""
+    name = f"Feature {row.feature} of {sae_name(manifest)}"
+    url = address(manifest, row.page)
+    source = address(manifest, row.page.replace(".html", ".embed.html"))
+    frame = f'<iframe src="{html.escape(source)}" title="{html.escape(name)}" width="640" height="520" loading="lazy"></iframe>'
+    return _citation(manifest, name, url, f"feature-{row.feature}", frame)
+
+
+def catalog(manifest: dict[str, Any]) -> Citation:
+    """The citation of a whole catalog."""
+    return _citation(manifest, f"{manifest['title']}: features of {sae_name(manifest)}", address(manifest), "catalog", "")
+
+
+def sae_name(manifest: dict[str, Any]) -> str:
+    """The SAE and its model in one phrase."""
+    return f"{manifest['sae']['name']} ({manifest['model']['name']})"
+
+
+def address(manifest: dict[str, Any], page: str = "index.html") -> str:
+    """The full address of a page where the site's is known, else its path within the site."""
+    base = manifest["base_url"]
+    return f"{base.rstrip('/') + '/' if base else ''}{manifest['slug']}/{page}"
+
+
+def _citation(manifest: dict[str, Any], name: str, url: str, key: str, frame: str) -> Citation:
+    program = manifest["program"]
+    made_by = f"{program['name']} {program['version']}"
+    key = re.sub(r"[^a-z0-9]+", "-", f"{manifest['slug']}-{key}".lower()).strip("-")
+    note = _bibtex(f"Built with {made_by}, corpus {manifest['corpus']['sha256'][:12]}")
+    lines = [f"@misc{{{key},", f"  title = {{{_bibtex(name)}}},", f"  howpublished = {{\\url{{{url}}}}},", f"  note = {{{note}}}", "}"]
+    label = name.replace("[", "\\[").replace("]", "\\]")
+    return Citation(url, "\n".join(lines), f"[{label}](<{url}>)", f"{name}. {made_by}. {url}", frame)
+
+
+def _bibtex(text: str) -> str:
+    return "".join(_BIBTEX.get(char, char) for char in text)

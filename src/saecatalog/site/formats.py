@@ -1,0 +1,81 @@
+"""Numbers as a reader sees them: plain functions from a number to a short string, used as template filters."""
+
+import math
+
+MINUS = "\u2212"
+NO_VALUE = "\u2013"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated: `46012` -> `46,012`."""
+    return f"{int(value):,}".replace("-", MINUS)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A measured number to `digits` significant digits, at most 4 decimals; powers of ten where it is tiny or huge."""
+    if math.isnan(value):
+        return NO_VALUE
+    if math.isinf(value):
+        return "∞" if value > 0 else MINUS + "∞"
+    if value and not 1e-3 <= abs(value) < 1e6:
+        return _power(value, digits)
+    whole = len(str(int(abs(value))))
+    text = f"{value:,.{max(0, digits - (whole if abs(value) >= 1 else 0))}f}"
+    return text.replace("-", MINUS)
+
+
+def decimals(value: float, places: int) -> str:
+    """A number with a fixed count of decimals, so that a column of them lines up."""
+    return NO_VALUE if math.isnan(value) else f"{value:,.{places}f}".replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two to three significant digits: `0.0031` -> `0.31 %`."""
+    if math.isnan(share):
+        return NO_VALUE
+    value = 100 * share
+    places = 0 if value >= 10 or value == 0 else min(5, 1 - math.floor(math.log10(value)))
+    return f"{value:.{places}f}\u00a0%"
+
+
+def percent_interval(share: float, low: float, high: float) -> str:
+    """A share with its interval, to the digits that the interval supports: `0.31 % [0.27, 0.36]`."""
+    width = 100 * (high - low)
+    places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width))))
+    return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
+
+
+def probability(value: float) -> str:
+    """A p or q value: three decimals, or a power of ten below 0.001."""
+    if math.isnan(value):
+        return NO_VALUE
+    if value == 0:
+        return "<\u202f10⁻³⁰⁰"
+    return f"{value:.3f}" if value >= 0.001 else _power(value, 1)
+
+
+def signed(value: float, places: int = 2) -> str:
+    """A number that always shows its sign."""
+    return ("+" if value >= 0 else MINUS) + f"{abs(value):.{places}f}"
+
+
+def plural(value: int, noun: str, many: str = "") -> str:
+    """A count and its noun: `1 text`, `2 texts`, `3 categories`."""
+    return f"{count(value)} {noun if value == 1 else many or noun + 's'}"
+
+
+def _power(value: float, digits: int) -> str:
+    """`value` as a number times a power of ten: `3e-14` -> `3 × 10⁻¹⁴`."""
+    mantissa, exponent = f"{value:.{max(0, digits - 1)}e}".split("e")
+    return f"{mantissa.replace('-', MINUS)}\u202f×\u202f10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+FILTERS = {
+    "count": count,
+    "number": number,
+    "decimals": decimals,
+    "percent": percent,
+    "probability": probability,
+    "signed": signed,
+}

@@ -1,0 +1,78 @@
+"""A look at a built site over HTTP, on this computer only.
+
+In: the folder of a site and a port. Out: nothing but the pages, to browsers on the loopback address.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ..errors import CatalogError
+
+ADDRESS = "127.0.0.1"
+
+
+class _SiteServer(ThreadingHTTPServer):
+    """A server that takes a browser's broken-off request for what it is: nothing to report."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logging.getLogger(__name__).debug("request from %s failed", client_address, exc_info=True)
+
+
+class _SiteHandler(SimpleHTTPRequestHandler):
+    """Serves the files of the site: no listings, no log, and nothing that a link leads to outside the folder."""
+
+    def send_head(self) -> Any:
+        try:
+            asked = Path(self.translate_path(self.path)).resolve()
+        except ValueError:
+            asked = None
+        if asked is None or not asked.is_relative_to(Path(self.directory).resolve()):
+            self.send_error(404, "File not found")
+            return None
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> None:
+        self.send_error(404, "File not found")
+
+    def end_headers(self) -> None:
+        # A page looked at during work is always the one just built.
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet; the command line says what there is to say."""
+
+
+def make_server(site: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the site, bound to the loopback address (port 0: any free one) and not yet running.
+
+    Raises CatalogError where there is no site or the port cannot be had.
+    """
+    if not (site / "index.html").is_file():
+        raise CatalogError("There is no site to serve.", str(site), "Build it first: python build.py")
+    try:
+        return _SiteServer((ADDRESS, port), partial(_SiteHandler, directory=str(site)))
+    except (OSError, OverflowError) as error:
+        raise CatalogError(
+            f"The port {port} cannot be used ({getattr(error, 'strerror', None) or error}).",
+            f"{ADDRESS}:{port}",
+            "Choose another: python build.py serve --port 8001",
+        ) from error
+
+
+def _say_nothing(line: str) -> None:
+    """The default of `serve`: its caller says nothing."""
+
+
+def serve(site: Path, port: int, say: Callable[[str], None] = _say_nothing) -> None:
+    """Serve the site until Ctrl-C; `say` is told the address once."""
+    with make_server(site, port) as server:
+        say(f"http://{ADDRESS}:{server.server_port}/index.html (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return

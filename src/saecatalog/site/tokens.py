@@ -1,0 +1,133 @@
+"""Exact texts as HTML: what a reader sees is what the model was given, with the strength of a feature on each token.
+
+In: a text, the end of each token in it, and a feature's sparse activations. Out: `Markup` whose text is the text
+itself, character for character, so that copying it gives the original. White space gets its visible sign from the
+style sheet; the few characters that HTML cannot carry or that would hide or reorder the text are replaced by a sign.
+"""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cache
+
+from markupsafe import Markup
+
+LEVELS = 9
+"""Steps of the highlight; the style sheet has one class, `a1` to `a9`, for each."""
+
+# Controls, bidirectional marks and overrides, invisible spaces: shown as signs. The joiners U+200C and U+200D and the
+# variation selectors stay, because scripts and emoji are written with them.
+_HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+_SPECIAL = re.compile(f"[&<>\"'\n\t\xa0{_HIDDEN}\ud800-\udfff]")
+_SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
+_EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
+
+
+def level(value: float, largest: float) -> int:
+    """The step of the highlight (1 to LEVELS) of an activation, where `largest` has the last step."""
+    return max(1, min(LEVELS, -int(-LEVELS * value // largest))) if largest > 0 else 1
+
+
+def visible(text: str) -> Markup:
+    """A text with white space marked for the style sheet and everything else escaped."""
+    return Markup(_SPECIAL.sub(_sign_of_match, text))
+
+
+def token(text: str) -> Markup:
+    """One token on its own, where its spaces matter too."""
+    return Markup(_SPECIAL_OR_SPACE.sub(_sign_of_match, text))
+
+
+def highlight(
+    content: str,
+    ends: Sequence[int],
+    active: Sequence[tuple[int, float]],
+    largest: float,
+    window: tuple[int, int] | None = None,
+    peak: int = -1,
+) -> Markup:
+    """A text, or the tokens `window` of it, with each active token marked by its strength relative to `largest`.
+
+    `active` holds (token, activation) in the order of the text; `peak` is the token that can be reached by keyboard.
+    """
+    first, last = window or (0, len(ends))
+    at = ends[first - 1] if first else 0
+    stop = ends[last - 1] if last else 0
+    peak_end = ends[peak] if peak >= 0 else -1
+    parts: list[str] = []
+    for start, end, value in spans(content, ends, active):
+        start, end = max(start, at), min(end, stop)
+        if start >= end:
+            continue
+        focus = ' tabindex="0"' if start < peak_end <= end else ""
+        parts.append(_SPECIAL.sub(_sign_of_match, content[at:start]))
+        inner = _SPECIAL.sub(_sign_of_match, content[start:end])
+        parts.append(f'<mark class="a{level(value, largest)}" title="{value:.4g}"{focus}>{inner}</mark>')
+        at = end
+    parts.append(_SPECIAL.sub(_sign_of_match, content[at:stop]))
+    return Markup("".join(parts))
+
+
+def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]) -> list[tuple[int, int, float]]:
+    """The characters of each active token as (start, end, activation), in order and without overlap.
+
+    Tokens that share a character are one span with the larger activation: half a character cannot be coloured. A span
+    takes in the marks that belong to its last character (accents, skin tones, emoji joiners).
+    """
+    found: list[tuple[int, int, float]] = []
+    for position, value in active:
+        start, end = _whole_characters(content, *unit(ends, position))
+        if found and start < found[-1][1]:
+            before = found.pop()
+            start, end, value = before[0], max(end, before[1]), max(value, before[2])
+        found.append((start, end, value))
+    return found
+
+
+def unit(ends: Sequence[int], position: int) -> tuple[int, int]:
+    """Start and end of the characters that hold token `position`; tokens with the same end share a character."""
+    end = ends[position]
+    first = bisect_left(ends, end)
+    return (ends[first - 1] if first else 0), end
+
+
+def pieces(content: str, ends: Sequence[int]) -> list[Markup]:
+    """The text cut at its tokens; tokens that share a character come as one piece."""
+    cuts = [0, *sorted({end for end in ends if end > 0})]
+    return [visible(content[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def shorten(text: str, length: int) -> str:
+    """The beginning of a text on one line, cut after `length` characters; for titles and lists."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
+    """The range widened to the marks before and after it that belong to a character of it, and to one character."""
+    end = max(end, min(start + 1, len(content)))
+    while 0 < start < len(content) and _EXTENDS.match(content[start]):
+        start -= 1
+    while end < len(content) and (_EXTENDS.match(content[end]) or content[end - 1] == "\u200d"):
+        end += 1
+    return start, end
+
+
+def _sign_of_match(match: re.Match[str]) -> str:
+    return _sign(match.group())
+
+
+@cache
+def _sign(char: str) -> str:
+    """The HTML for one special character."""
+    plain = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
+    if char in plain:
+        return plain[char]
+    if char in "\n\t\xa0 ":
+        name = {"\n": "nl", "\t": "tb", "\xa0": "nb", " ": "sp"}[char]
+        return f'<i class="{name}">{char}</i>'
+    code = ord(char)
+    sign = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"U+{code:04X}"
+    name = unicodedata.name(char, "control character").lower()
+    return f'<i class="cc" title="U+{code:04X} {name}">{sign}</i>'

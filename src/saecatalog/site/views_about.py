@@ -1,0 +1,101 @@
+"""The view model of the about page: what every figure means, what was built from what, and how to cite it.
+
+In: a `Catalog` and the wording of `tables.SCHEMAS`. Out: plain values for the template.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from saecatalog.site import cite
+from saecatalog.site.catalog import Catalog, Manifest
+from saecatalog.tables import SCHEMAS
+
+TABLE_TITLES = {
+    "features": "Features",
+    "contexts": "Examples",
+    "tokens": "Tokens a feature fires on",
+    "histograms": "Histograms",
+    "text_scores": "Scores of texts",
+    "text_top": "Strongest features of a text",
+    "texts": "Texts",
+    "categories": "Features in categories",
+    "coactivation": "Features that fire together",
+    "clusters": "Clusters",
+    "concepts": "Features for concepts",
+    "logits": "Promoted and suppressed tokens",
+    "neighbours": "Decoder neighbours",
+    "rankings": "Rankings",
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One column of one data table: its name, its type in the file and its meaning."""
+
+    anchor: str
+    column: str
+    type: str
+    meaning: str
+
+
+def about(catalog: Catalog) -> dict[str, Any]:
+    """Everything the about page shows."""
+    manifest = catalog.manifest
+    return {
+        "definitions": [(name, TABLE_TITLES.get(name, name), definitions(name)) for name in SCHEMAS],
+        "provenance": provenance(manifest),
+        "libraries": sorted(manifest["libraries"].items()),
+        "settings": sorted(manifest["settings"].items()),
+        "corpus": [(ref, ref.texts, ref.tokens) for ref in catalog.categories],
+        "cite": cite.catalog(manifest),
+    }
+
+
+def definitions(table: str) -> list[Definition]:
+    """The columns of a table in their order."""
+    return [Definition(f"{table}-{c}", c, str(kind), words) for c, (kind, words) in SCHEMAS[table].items()]
+
+
+def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What the catalog was built from, in groups of label and value; empty values are left out."""
+    model, sae, corpus, program = (manifest[name] for name in ("model", "sae", "corpus", "program"))
+    groups: list[tuple[str, list[tuple[str, object]]]] = [
+        (
+            "Language model",
+            [
+                ("Name", model["name"]),
+                ("Layers", model["n_layers"]),
+                ("Width of the residual stream", model["d_model"]),
+                ("Source", model["source"]),
+                ("SHA-256 of the weights", model["weights_sha256"]),
+            ],
+        ),
+        (
+            "Sparse autoencoder",
+            [
+                ("Name", sae["name"]),
+                ("Release", sae["release"]),
+                ("Id", sae["id"]),
+                ("Architecture", sae["architecture"]),
+                ("Hook", sae["hook"]),
+                ("Features", sae["d_sae"]),
+                ("Width of its input", sae["d_in"]),
+                ("BOS before each text", "yes" if sae["prepend_bos"] else "no"),
+                ("SHA-256 of the weights", sae["weights_sha256"]),
+                ("Neuronpedia", sae["neuronpedia_id"] or "This SAE is not on Neuronpedia"),
+            ],
+        ),
+        (
+            "Corpus",
+            [("Texts", corpus["texts"]), ("Tokens", corpus["tokens"]), ("SHA-256", corpus["sha256"])],
+        ),
+        (
+            "Program",
+            [("Name", program["name"]), ("Version", program["version"]), ("Commit", program["commit"])],
+        ),
+    ]
+    return [(name, [(k, _shown(v)) for k, v in lines if v not in (None, "")]) for name, lines in groups]
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

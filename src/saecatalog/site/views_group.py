@@ -1,0 +1,160 @@
+"""The view models of categories and concepts: which features tell them apart, with every count behind the claim.
+
+In: a `Catalog`. Out: plain values for the templates and the charts of the heatmaps.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from saecatalog.names import slug
+from saecatalog.site import charts
+from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, pick
+from saecatalog.site.charts import Chart
+from saecatalog.site.groups import Row
+from saecatalog.site.matrices import ScoreRows
+from saecatalog.site.tokens import shorten
+
+SHOWN = 20
+FREQUENT = 40
+NOTABLE = 120
+CONCEPT_RANKINGS = {
+    "consistent": "Most consistent",
+    "strong": "Strongest on average",
+    "contrast": "Highest contrast",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A feature in a category's or concept's ranking; `row` has the counts, `value` the figure it is ranked by."""
+
+    place: int
+    ref: FeatureRef
+    row: Row
+    value: float
+
+
+@dataclass(frozen=True)
+class HeatTable:
+    """Mean score of features in categories, as numbers and as steps of the colour scale (0 to 9)."""
+
+    categories: list[GroupRef]
+    rows: list[tuple[FeatureRef, list[tuple[float, int]]]]
+
+
+def categories(catalog: Catalog, scores: ScoreRows) -> dict[str, Any]:
+    """The overview: each category with its specialists, those without any, and the heatmaps over all categories."""
+    found = [(ref, specialists(catalog, ref.name)) for ref in catalog.categories]
+    frequent, notable = frequent_features(catalog), notable_features(catalog)
+    return {
+        "categories": found,
+        "without": [ref for ref, entries in found if not entries],
+        "frequent": heatmap(scores, frequent, "frequent-features"),
+        "frequent_table": heat_table(catalog, frequent[:SHOWN]),
+        "notable": heatmap(scores, notable, "notable-features"),
+        "notable_table": heat_table(catalog, notable[:SHOWN]),
+        "shown_texts": len(scores.texts),
+        "all_texts": scores.all_texts,
+    }
+
+
+def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, Any]:
+    """One category: its specialists, the features common in it, and how they score on all texts."""
+    special = specialists(catalog, ref.name)
+    common = entries(catalog, "categories", f"common:{ref.name}", "category", ref.name)
+    shown = [entry.ref.number for entry in special or common]
+    return {
+        "category": ref,
+        "specialists": special,
+        "common": common,
+        "shown_kind": "specialists" if special else "common features",
+        "heatmap": heatmap(scores, shown, f"category-{slug(ref.name)}") if shown else None,
+        "heat_table": heat_table(catalog, shown),
+        "examples": _examples(catalog, special, ref.name),
+        "shown_texts": len(scores.texts),
+        "all_texts": scores.all_texts,
+    }
+
+
+def concepts(catalog: Catalog) -> dict[str, Any]:
+    """The overview of concepts, each with its best feature by consistency and by contrast."""
+    return {
+        "concepts": [
+            {"ref": ref, **{kind: _concept_entries(catalog, kind, ref.name)[:3] for kind in CONCEPT_RANKINGS}}
+            for ref in catalog.concepts
+        ]
+    }
+
+
+def concept(catalog: Catalog, ref: GroupRef) -> dict[str, Any]:
+    """One concept: its features by each of the three rankings."""
+    lists = [(kind, words, _concept_entries(catalog, kind, ref.name)) for kind, words in CONCEPT_RANKINGS.items()]
+    return {"concept": ref, "lists": lists}
+
+
+def specialists(catalog: Catalog, name: str) -> list[Entry]:
+    """The specialists of a category, best first."""
+    return entries(catalog, "categories", f"specialist:{name}", "category", name)
+
+
+def entries(catalog: Catalog, table: str, ranking: str, column: str, name: str) -> list[Entry]:
+    """The first features of a ranking with their rows in a table that has one row per feature and name."""
+    found = []
+    for ranked in catalog.rankings[ranking][:SHOWN]:
+        row = pick(catalog.by(table)[ranked.feature], column, name)
+        if row is not None:
+            found.append(Entry(ranked.rank + 1, catalog.ref(ranked.feature), row, ranked.value))
+    return found
+
+
+def frequent_features(catalog: Catalog) -> list[int]:
+    """The features active in the most texts."""
+    return [row.feature for row in catalog.rankings["frequent"][:FREQUENT]]
+
+
+def notable_features(catalog: Catalog) -> list[int]:
+    """The notable features for the heatmap, each category's specialists together, then the rest by maximum."""
+    special = [row.feature for ref in catalog.categories for row in catalog.rankings[f"specialist:{ref.name}"][:SHOWN]]
+    rest = sorted(catalog.paged, key=lambda number: -catalog.features[number].max)
+    return [number for number in dict.fromkeys(special + rest) if catalog.features[number].page][:NOTABLE]
+
+
+def heatmap_features(catalog: Catalog) -> set[int]:
+    """Every feature that some heatmap of texts shows."""
+    found = {*frequent_features(catalog), *notable_features(catalog)}
+    for ref in catalog.categories:
+        for kind in ("specialist", "common"):
+            found |= {row.feature for row in catalog.rankings[f"{kind}:{ref.name}"][:SHOWN]}
+    return found
+
+
+def heatmap(scores: ScoreRows, features: list[int], source: str) -> Chart:
+    """Features x texts, grouped by category."""
+    return charts.scores(features, scores.texts, scores.groups, scores.of(features), source)
+
+
+def heat_table(catalog: Catalog, features: list[int]) -> HeatTable:
+    """The mean score of each feature in each category; each row is coloured relative to its own largest mean."""
+    table = []
+    for number in features:
+        means = {row.category: row.mean_inside for row in catalog.by("categories")[number]}
+        values = [float(means.get(ref.name, 0.0)) for ref in catalog.categories]
+        largest = max([*values, 0.0]) or 1.0
+        table.append((catalog.ref(number), [(v, round(9 * v / largest)) for v in values]))
+    return HeatTable(catalog.categories, table)
+
+
+def _concept_entries(catalog: Catalog, kind: str, name: str) -> list[Entry]:
+    return entries(catalog, "concepts", f"{kind}:{name}", "concept", name)
+
+
+def _examples(catalog: Catalog, special: list[Entry], name: str) -> list[tuple[FeatureRef, TextRef, str]]:
+    """For the first specialists, the category's text on which each is strongest."""
+    found = []
+    for entry in special[:5]:
+        contexts = catalog.by("contexts")[entry.ref.number]
+        best = next((c for c in contexts if c.band == "top" and c.category == name), None)
+        if best is not None:
+            content = shorten(catalog.texts[best.text].content, 160)
+            found.append((entry.ref, catalog.text_ref(best.text, best.category), content))
+    return found

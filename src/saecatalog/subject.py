@@ -1,0 +1,307 @@
+"""The subject of a catalog: names of a model and an SAE flow in, what turns tokens into activations flows out.
+
+Models come through `transformer_lens`, SAEs through `sae_lens`; the SAE's metadata says which model, hook and
+context it was made for.
+"""
+
+import copy
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from sae_lens import SAE
+from torch import Tensor
+
+from saecatalog import embedded
+from saecatalog.config import SubjectConfig
+from saecatalog.directory import SaeSource, catalog_slug, find_sae
+from saecatalog.errors import CatalogError, nearest
+from saecatalog.subject_info import SubjectInfo
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Where in the model the SAE reads."""
+
+    name: str
+    layer: int | None
+    """Layer of the hook; None where its name does not say."""
+    stop_at_layer: int | None
+    """The forward pass ends before this layer; None runs the whole model."""
+    returned: bool
+    """True where the hook is the residual stream that the shortened pass returns, so nothing need be cached."""
+
+
+class Subject:
+    """A model and an SAE, loaded."""
+
+    def __init__(self, model: Any, sae: Any, hook: Hook, info: SubjectInfo, device: torch.device):
+        self.model, self.sae, self.hook, self.info, self.device = model, sae, hook, info, device
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.model.tokenizer
+
+    def residual(self, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_in"]:
+        """What the SAE reads at every position, from a forward pass that ends at the hook.
+
+        Windows are padded on the right; attention is causal, so no real position sees padding.
+        """
+        return hook_values(self.model, self.hook, self.sae, tokens)
+
+    def encode(self, residual: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+        """Feature activations, 0 where a feature is silent."""
+        activations: Tensor = self.sae.encode(residual.to(self.sae.dtype))
+        return activations
+
+    def decode(self, activations: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
+        """The SAE's reconstruction of what was last encoded."""
+        reconstruction: Tensor = self.sae.decode(activations)
+        return reconstruction
+
+    def replica(self) -> "Subject":
+        """A second subject that shares every weight, for another thread: models keep state during a pass."""
+        return Subject(_share(self.model), _share(self.sae), self.hook, self.info, self.device)
+
+
+def _share(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a module whose parameters and buffers are the same tensors."""
+    shared: dict[int, Any] = {id(t): t for t in [*module.parameters(), *module.buffers()]}
+    for name in ("tokenizer", "cfg"):
+        if hasattr(module, name):
+            shared[id(getattr(module, name))] = getattr(module, name)
+    with warnings.catch_warnings():
+        # transformer_lens warns that two wrappers share one config, which is the point here.
+        warnings.simplefilter("ignore")
+        return copy.deepcopy(module, shared)
+
+
+def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
+    """The values at the hook for padded windows: `[window, position, d_in]`."""
+    if hook.returned:
+        values = model(tokens, stop_at_layer=hook.stop_at_layer)
+    else:
+        caught: list[Tensor] = []
+
+        def catch(value: Tensor, hook: Any) -> None:
+            caught.append(value)
+
+        stop = {} if hook.stop_at_layer is None else {"stop_at_layer": hook.stop_at_layer}
+        model.run_with_hooks(tokens, fwd_hooks=[(hook.name, catch)], **stop)
+        (values,) = caught
+    head = sae.cfg.metadata.hook_head_index
+    if head is not None:
+        values = values[:, :, head]
+    return values.flatten(2)
+
+
+def load_subject(config: SubjectConfig, cache: Path) -> Subject:
+    """Load the SAE, then the model it names (or the one the user names), and check that they fit.
+
+    Raises CatalogError where either is unknown or cannot be reached, or where width or hook do not fit.
+    """
+    device = torch.device(_device(config.device))
+    source = find_sae(config.sae)
+    sae = _load_sae(source, device)
+    metadata = sae.cfg.metadata
+    model_name = config.model or metadata.model_name
+    if not model_name:
+        raise CatalogError("This SAE does not say which model it is for.", f"--sae {source.name}", "Add --model NAME.")
+    model, model_source = _load_model(model_name, metadata, config.dtype, device, cache)
+    hook = _find_hook(metadata.hook_name, model, source)
+    _check_width(model, hook, sae, source, device)
+    info = _describe(config, source, sae, model, str(model_name), model_source, hook)
+    return Subject(model, sae, hook, info, device)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CatalogError("This device cannot be used.", f"--device {wanted}", f"torch says: {reason}") from None
+    return wanted
+
+
+@contextmanager
+def _hub(what: str, where: str, hint: str = "") -> Iterator[None]:
+    """Turn the many errors of a failed download into one clear one."""
+    try:
+        yield
+    except Exception as error:
+        reason = _hub_reason(error)
+        if reason is None:
+            raise
+        if reason == "unknown":
+            raise CatalogError(
+                f"There is no such {what} on the model hub.", where, hint or "Check the name."
+            ) from error
+        fix = "Connect to the internet once (files are cached), or build the embedded default, which needs no hub."
+        raise CatalogError(f"The model hub cannot be reached for the {what}.", where, fix) from error
+
+
+def _hub_reason(error: BaseException) -> str | None:
+    """`unknown`, `unreachable`, or None where the error has nothing to do with the hub."""
+    from huggingface_hub import errors as hub
+
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    names = {type(e).__name__ for e in chain}
+    away = {
+        "ConnectError",
+        "ConnectTimeout",
+        "ReadTimeout",
+        "ConnectionError",
+        "MaxRetryError",
+        "ProxyError",
+        "gaierror",
+    }
+    if any(isinstance(e, hub.OfflineModeIsEnabled | hub.LocalEntryNotFoundError) for e in chain) or names & away:
+        return "unreachable"
+    if any(isinstance(e, hub.RepositoryNotFoundError | hub.EntryNotFoundError | hub.HFValidationError) for e in chain):
+        return "unknown"
+    if any(isinstance(e, OSError) and "connect" in str(e).lower() for e in chain):
+        return "unreachable"
+    return "unknown" if any(isinstance(e, OSError) and "not a valid model" in str(e) for e in chain) else None
+
+
+def _load_sae(source: SaeSource, device: torch.device) -> Any:
+    if source.folder is not None:
+        return _load_sae_folder(source.folder, device)
+    with _hub("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
+        return SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
+
+
+def _load_sae_folder(folder: Path, device: torch.device) -> Any:
+    try:
+        return SAE.load_from_disk(folder, device=str(device)).eval()
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CatalogError("This SAE cannot be loaded.", str(folder), f"sae_lens says: {reason}") from error
+
+
+def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cache: Path) -> tuple[Any, str]:
+    """The model and where it came from."""
+    torch_dtype = getattr(torch, dtype)
+    if name in embedded.MODEL_ALIASES:
+        return _bridge_from_folder(
+            embedded.model_folder(cache), embedded.MODEL_NAME, torch_dtype, device
+        ), embedded.GGUF
+    if Path(name).is_dir():
+        return _bridge_from_folder(Path(name), name, torch_dtype, device), name
+    kind = metadata.model_class_name or "HookedTransformer"
+    with _hub("model", f"--model {name}", nearest(name, _known_models())):
+        return _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device), name
+
+
+def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
+    return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
+
+
+def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+    """The model as the SAE's training loaded it: class and keyword arguments come from the SAE's metadata."""
+    if kind == "TransformerBridge":
+        from transformer_lens.model_bridge import TransformerBridge
+
+        return TransformerBridge.boot_transformers(name, device=str(device), dtype=dtype, **kwargs).eval()
+    if kind == "HookedTransformer" and name not in _known_models():
+        fix = nearest(name, _known_models()) or "Give a model that transformer_lens lists, or a folder."
+        raise CatalogError("transformer_lens knows no such model.", f"--model {name}", fix)
+    from sae_lens.load_model import load_model
+
+    return load_model(kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}).eval()
+
+
+def _known_models() -> list[str]:
+    from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
+
+    return [*OFFICIAL_MODEL_NAMES, *(alias for aliases in MODEL_ALIASES.values() for alias in aliases)]
+
+
+def _find_hook(name: str, model: Any, source: SaeSource) -> Hook:
+    """How to reach the SAE's hook in this model with as little work as possible."""
+    if name not in model.hook_dict:
+        hint = nearest(name, model.hook_dict) or "Use the model the SAE was trained on."
+        raise CatalogError(f"The model has no hook '{name}' that this SAE reads.", f"--sae {source.name}", hint)
+    match = re.match(r"blocks\.(\d+)\.(.*)", name)
+    if match is None:
+        return Hook(name, None, None, returned=False)
+    layer, point = int(match[1]), match[2]
+    if point == "hook_resid_pre" and layer > 0:
+        return Hook(name, layer, layer, returned=True)
+    last = layer + 1 >= model.cfg.n_layers
+    return Hook(name, layer, None if last else layer + 1, returned=point == "hook_resid_post" and not last)
+
+
+@torch.inference_mode()
+def _check_width(model: Any, hook: Hook, sae: Any, source: SaeSource, device: torch.device) -> None:
+    width = hook_values(model, hook, sae, torch.zeros((1, 2), dtype=torch.long, device=device)).shape[-1]
+    if width != sae.cfg.d_in:
+        raise CatalogError(
+            f"The SAE reads {sae.cfg.d_in} values at a position, but the model has {width} at '{hook.name}'.",
+            f"--sae {source.name}",
+            "Use the model the SAE was trained on.",
+        )
+
+
+def _describe(
+    config: SubjectConfig, source: SaeSource, sae: Any, model: Any, model_name: str, model_source: str, hook: Hook
+) -> SubjectInfo:
+    metadata = sae.cfg.metadata
+    n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 1 << 20)
+    name = embedded.MODEL_NAME if model_name in embedded.MODEL_ALIASES else model_name
+    prepend_bos = bool(metadata.prepend_bos) if metadata.prepend_bos is not None else True
+    return SubjectInfo(
+        slug=catalog_slug(source, Path(name).name, hook.layer, hook.name, metadata.neuronpedia_id),
+        model_name=name,
+        model_source=model_source,
+        d_model=int(model.cfg.d_model),
+        n_layers=int(model.cfg.n_layers),
+        d_vocab=int(model.cfg.d_vocab),
+        model_sha256=weights_sha256(model),
+        sae_name=source.name,
+        release=source.release,
+        sae_id=source.id,
+        architecture=str(sae.cfg.architecture()),
+        d_in=int(sae.cfg.d_in),
+        d_sae=int(sae.cfg.d_sae),
+        hook=hook.name,
+        layer=hook.layer,
+        prepend_bos=prepend_bos,
+        bos_token_id=model.tokenizer.bos_token_id if prepend_bos else None,
+        context=min(config.context or metadata.context_size or 128, n_ctx),
+        dtype=config.dtype,
+        neuronpedia_id=metadata.neuronpedia_id or None,
+        sae_sha256=weights_sha256(sae),
+    )
+
+
+def weights_sha256(module: torch.nn.Module) -> str:
+    """SHA-256 over the names and bytes of a module's parameters as loaded, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

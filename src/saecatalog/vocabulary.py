@@ -1,0 +1,42 @@
+"""Tokens of a vocabulary as text a reader can tell apart."""
+
+from functools import cache
+from typing import Any
+
+
+@cache
+def byte_alphabet() -> dict[str, int]:
+    """The character that byte-level tokenizers write for each byte.
+
+    Printable bytes stand for themselves and the others take the code points from 256 up, in order (the alphabet of
+    GPT-2's tokenizer, Radford et al. 2019).
+    """
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+def token_strings(tokenizer: Any, d_vocab: int) -> list[str]:
+    """Every token id as text; one that holds only part of a character is written in bytes, as `<0xE2><0x80>`."""
+    ids = [[i] for i in range(d_vocab)]
+    decoded = tokenizer.batch_decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if "\ufffd" not in "".join(decoded):
+        return list(decoded)
+    pieces = tokenizer.convert_ids_to_tokens(list(range(d_vocab)))
+    return [_in_bytes(p, text) if "\ufffd" in text else text for p, text in zip(pieces, decoded, strict=True)]
+
+
+def _in_bytes(piece: str | None, text: str) -> str:
+    """A token of broken characters: the whole ones as they are, the other bytes in hexadecimal."""
+    alphabet = byte_alphabet()
+    if piece is None or any(character not in alphabet for character in piece):
+        return piece or text
+    out, rest = "", bytes(alphabet[character] for character in piece)
+    while rest:
+        try:
+            return out + rest.decode("utf-8")
+        except UnicodeDecodeError as error:
+            broken = rest[error.start : error.end]
+            out += rest[: error.start].decode("utf-8") + "".join(f"<0x{byte:02X}>" for byte in broken)
+            rest = rest[error.end :]
+    return out

@@ -1,0 +1,121 @@
+"""Token windows: texts and a tokenizer flow in, the ids of all texts and their windows flow out.
+
+A text is tokenised without special tokens. Its windows hold at most `context` tokens, BOS included where the model
+expects one, do not overlap, and are run independently: no token ever sees another text.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from saecatalog.corpus import Text
+from saecatalog.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """The tokens of all texts, one after another, BOS not counted."""
+
+    ids: Int32[np.ndarray, "token"]
+    """Token ids."""
+    ends: Int32[np.ndarray, "token"]
+    """End of each token's characters in its text; two tokens with one end share a character."""
+    offsets: Int64[np.ndarray, "text_plus_1"]
+    """Text `t` holds the tokens `offsets[t]` up to `offsets[t + 1]`."""
+
+    @property
+    def n_texts(self) -> int:
+        return len(self.offsets) - 1
+
+
+def tokenize(texts: list[Text], tokenizer: Any) -> TokenizedTexts:
+    """Tokenise texts with a fast tokenizer of `transformers`, exactly and without special tokens.
+
+    A special token's name inside a text is read as plain characters, so that a text cannot inject a BOS.
+    """
+    encoded = tokenizer(
+        [text.content for text in texts],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        split_special_tokens=True,
+        truncation=False,
+        verbose=False,
+    )
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    for text, length in zip(texts, lengths, strict=True):
+        if length == 0:
+            raise CatalogError("The model's tokenizer makes no token of this text.", text.source, "Remove the text.")
+    ends = [_character_ends(spans, len(t.content)) for t, spans in zip(texts, encoded["offset_mapping"], strict=True)]
+    return TokenizedTexts(
+        ids=np.concatenate([np.asarray(ids, np.int32) for ids in encoded["input_ids"]] or [np.empty(0, np.int32)]),
+        ends=np.concatenate(ends or [np.empty(0, np.int32)]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarray, "token"]:
+    """Where each token ends in its text, never going back, the last one at the text's end.
+
+    A tokenizer may leave white space out of its spans and may give the bytes of one character the same span; running
+    ends cover every character exactly once.
+    """
+    ends = np.maximum.accumulate(np.asarray([end for _, end in spans], np.int32))
+    ends[-1] = length
+    return ends
+
+
+def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:
+    """The first texts of every category in turn, in the order of their ids, until `limit` tokens are reached."""
+    lengths = np.diff(tokens.offsets)
+    turn: dict[str, int] = {}
+    order = []
+    for index, text in enumerate(texts):
+        turn[text.category] = turn.get(text.category, -1) + 1
+        order.append((turn[text.category], text.category, index))
+    order.sort()
+    total, kept = 0, []
+    for _, _, index in order:
+        if total >= limit:
+            break
+        kept.append(index)
+        total += int(lengths[index])
+    return [texts[i] for i in sorted(kept)]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of tokens of one text: `ids[start:stop]` of the tokenised texts."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool) -> list[Window]:
+    """Split every text into windows of at most `context` tokens, one fewer where BOS is prepended."""
+    size = context - int(prepend_bos)
+    return [
+        Window(start, min(start + size, int(stop)))
+        for first, stop in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
+        for start in range(int(first), int(stop), size)
+    ]
+
+
+def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
+    """Group windows of similar length so that a padded batch has at most `batch_tokens` places (one window at least).
+
+    `extra` is the number of places a window takes beyond its own tokens (1 for BOS). Longest first: the largest
+    batch comes first, where it can fail for want of memory before any work is done.
+    """
+    batches: list[list[Window]] = []
+    for window in sorted(windows, key=lambda w: (-len(w), w.start)):
+        if batches and (len(batches[-1]) + 1) * (len(batches[-1][0]) + extra) <= batch_tokens:
+            batches[-1].append(window)
+        else:
+            batches.append([window])
+    return batches

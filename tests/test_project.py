@@ -1,0 +1,124 @@
+"""What the repository itself promises: pinned parts, files that name no one's machine, and a corpus of its own."""
+
+import re
+import subprocess
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CATEGORIES = sorted((ROOT / "corpora").glob("*.txt"))
+CONCEPTS = sorted((ROOT / "corpora/concepts").glob("*.txt"))
+
+# Scripts written without spaces between words: Thai, Lao, Khmer, Burmese, kana, Han.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+# Spelled in parts, so that this file does not hold what it looks for.
+FORBIDDEN = {
+    "a package registry's host": re.compile(
+        "|".join(
+            re.escape(host)
+            for host in ("pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "deb.debian" + ".org")
+        )
+        + "|download.pytorch" + r"\.org"
+    ),
+    "a path of one machine": re.compile("(?<![\\w.])/(?:work|root|opt" + "/wheels|opt" + "/pypi|home/[a-z]+)/"),
+}  # fmt: skip
+
+
+def committed_files() -> list[Path]:
+    """The files git keeps, or would keep once added; none where this is no clone."""
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def normal(name: str) -> str:
+    """A distribution's name as the package index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts of a corpus file, read in the plainest way."""
+    content = path.read_bytes().decode("utf-8")
+    parts = re.split(r"\n[ \t]*\n", content) if path.name.endswith(".blocks.txt") else content.split("\n")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def words(text: str) -> float:
+    """Words by white space; where words are not spaced, two characters count as one."""
+    return len(UNSPACED.sub(" ", text).split()) + len(UNSPACED.findall(text)) / 2
+
+
+def pieces(text: str) -> float:
+    """Words by what stands between punctuation, for formulas and data, which have few spaces."""
+    return len(re.findall(r"\w+", UNSPACED.sub(" ", text))) + len(UNSPACED.findall(text)) / 2
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_committed_file_names_a_host_or_a_machine(what: str) -> None:
+    files = committed_files()
+    if not files:
+        pytest.skip("not a git clone")
+    corpora = ROOT / "corpora"
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in files
+        # The texts are about made-up machines, and packed weights can hold anything.
+        if corpora not in path.parents and path.suffix not in (".safetensors", ".png", ".parquet")
+        for match in FORBIDDEN[what].finditer(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []
+
+
+def requirements() -> Iterator[str]:
+    """The names of every package the project asks for, extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        yield normal(re.match(r"[A-Za-z0-9._-]+", line).group())  # type: ignore[union-attr]
+
+
+def test_constraints_pin_every_requirement_exactly() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in lines)
+    pinned = Counter(normal(line.partition("==")[0]) for line in lines)
+    assert max(pinned.values()) == 1
+    assert sorted(set(requirements()) - set(pinned)) == []
+    assert "torch==2.13.0" in lines
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "src/saecatalog/__init__.py").read_text(encoding="utf-8"))
+    assert version
+    assert f"version: {version[1]}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## [{version[1]}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_there_are_enough_categories_and_concepts() -> None:
+    assert sum(len(texts_of(path)) >= 80 for path in CATEGORIES) >= 12
+    assert sum(len(texts_of(path)) >= 20 for path in CONCEPTS) >= 12
+
+
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [*((p, 80) for p in CATEGORIES), *((p, 20) for p in CONCEPTS)],
+    ids=lambda v: getattr(v, "stem", v),
+)
+def test_every_corpus_file_has_enough_texts_of_the_right_length(path: Path, least: int) -> None:
+    texts = texts_of(path)
+    assert len(texts) >= least
+    assert [text for text in texts if max(words(text), pieces(text)) < 5] == []
+    assert [text for text in texts if words(text) > 120] == []
+
+
+def test_no_text_stands_twice() -> None:
+    counts = Counter(" ".join(text.split()) for path in [*CATEGORIES, *CONCEPTS] for text in texts_of(path))
+    assert [text for text, count in counts.items() if count > 1] == []
