@@ -59,6 +59,6 @@ def build(config: Config, progress: Progress) -> Summary:
     )
     rebuilt = not is_current(out, slug, key)
     if rebuilt:
-        publish(analysis, config.site, templates, key, progress.over)
+        publish(analysis, config.site, templates, key, progress.open)
     manifest = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     return Summary(manifest, out / slug, out / "index.html", rebuilt)

@@ -19,6 +19,11 @@ from saecatalog.progress import Progress
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
 
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, None)
+"""Reasons the disk gives for refusing; None is numpy's, which reports a short write without a number."""
+
+WRITE_FIX = "Free some space, or give another --out or --cache; what was there before is unchanged."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 when a check found problems, 2 for a mistake in the input."""
@@ -26,24 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "build")
     arguments = parser().parse_args(words)
-    _calm_libraries()
+    _calm_libraries(quiet=getattr(arguments, "quiet", False))
     try:
         return int(arguments.run(arguments))
     except CatalogError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in CANNOT_WRITE:
             raise
-        reason = os.strerror(error.errno)
-        return _fail(
-            str(
-                CatalogError(
-                    f"A file cannot be written: {reason}.",
-                    str(error.filename or ""),
-                    "Free some space or give another --out or --cache; nothing was half-written.",
-                )
-            )
-        )
+        return _fail(str(CatalogError("A file cannot be written.", str(error.filename or error), WRITE_FIX)))
     except KeyboardInterrupt:
         return _fail("Stopped.", code=130)
 
@@ -53,8 +49,10 @@ def _fail(message: str, code: int = 2) -> int:
     return code
 
 
-def _calm_libraries() -> None:
-    """Keep the model libraries from writing over our own progress."""
+def _calm_libraries(quiet: bool) -> None:
+    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`."""
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)

@@ -59,6 +59,11 @@ def _choice(*known: str) -> Callable[[Any], str]:
     return lambda value: "" if value in known else "one of " + ", ".join(known)
 
 
+def _device(value: Any) -> str:
+    good = isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)
+    return "" if good else "auto, cpu, cuda, cuda:1 (or another number) or mps"
+
+
 def _paths(value: Any) -> str:
     good = isinstance(value, list | tuple) and value and all(isinstance(p, str) and p for p in value)
     return "" if good else "a list of paths"
@@ -79,7 +84,7 @@ class SubjectConfig:
     """`release/id` as `sae_lens` names it, a Hub repository and folder, or a folder that `sae_lens` saved."""
     model: str | None = _setting(None, _text)
     """Name of the language model; None takes the one the SAE was trained on."""
-    device: str = _setting("auto", _text)
+    device: str = _setting("auto", _device)
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     dtype: str = _setting("float32", _choice(*DTYPES))
     """Number format of the model's weights and activations."""
@@ -185,7 +190,7 @@ def override(config: Config, section: str, **settings: Any) -> Config:
         wanted = _check(part, name, value)
         if wanted:
             raise CatalogError(
-                f"{value!r} is not a value of this setting.", f"--{name.replace('_', '-')}", f"Give {wanted}."
+                "This setting cannot have this value.", f"--{name.replace('_', '-')} {value}", f"Give {wanted}."
             )
     return replace(config, **{section: replace(part, **given)})
 

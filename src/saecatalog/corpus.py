@@ -183,7 +183,7 @@ def _read_lines(path: Path, config: CorpusConfig, category: str) -> Iterator[Rec
 
 def _read_blocks(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
     line = 1
-    for part in re.split(r"(\n[ \t]*\n\s*)", _decode(path)):
+    for part in re.split(r"(\n(?:[ \t]*\n)+)", _decode(path)):
         if part.strip():
             start = line + part[: len(part) - len(part.lstrip("\n"))].count("\n")
             yield Record(category, f"{path.name}, line {start}", part.strip("\n").rstrip())

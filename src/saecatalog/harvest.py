@@ -1,7 +1,8 @@
 """The harvest: a subject and token windows flow in, a store flows out, in one streaming pass over all features.
 
-Batches run in a few threads that share the weights. Every window is computed the same way whatever stands beside it,
-so batch size, padding and threads do not change the result.
+Batches run in a few threads that share the weights. A batch holds windows of one length, so nothing is padded and
+every window is computed in the same shape whatever stands beside it: batch size, order and threads do not change the
+result.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from saecatalog.errors import CatalogError
@@ -23,8 +24,8 @@ from saecatalog.windows import TokenizedTexts, Window, make_batches, make_window
 MAX_WORKERS = 4
 """Python's own work between matrix products limits how many threads pay."""
 
-ROWS = 16
-"""The SAE is given a multiple of this many rows: very thin matrix products take other code paths, with other sums."""
+MIN_TOKENS = 32
+"""A smaller batch is filled up with copies: very thin matrix products take other code paths, with other sums."""
 
 
 def harvest(
@@ -75,14 +76,12 @@ def _n_workers(subject: Subject, n_batches: int) -> int:
 
 @torch.inference_mode()
 def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> Piece:
-    """Run one padded batch of windows and keep what fired on its real tokens."""
-    padded, real = pad(tokens, batch, subject)
-    residual = subject.residual(padded)[real]
-    n_tokens = len(residual)
-    # Padding the rows repeats the first one, so that no special value enters the matrix products.
-    rows = torch.cat([residual, residual[:1].expand(-n_tokens % ROWS, -1)])
-    encoded = subject.encode(rows)
-    errors = (rows.to(encoded.dtype) - subject.decode(encoded))[:n_tokens].float().square().sum(-1)
+    """Run one batch of windows of equal length and keep what fired on their tokens."""
+    n_tokens = sum(len(window) for window in batch)
+    residual = subject.residual(stack(tokens, batch, subject))[:, int(subject.info.prepend_bos) :].flatten(0, 1)
+    encoded = subject.encode(residual)
+    errors = (residual.to(encoded.dtype) - subject.decode(encoded))[:n_tokens].float().square().sum(-1)
+    residual = residual[:n_tokens]
     activations = encoded[:n_tokens].float()
     if not bool(torch.isfinite(activations.sum())):
         raise CatalogError("The activations are not finite.", f"dtype {subject.info.dtype}", "Use --dtype float32.")
@@ -100,24 +99,13 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
     )
 
 
-def pad(
-    tokens: TokenizedTexts, batch: list[Window], subject: Subject
-) -> tuple[Int[Tensor, "window position"], Bool[Tensor, "window position"]]:
-    """Token ids padded on the right, BOS first where the model expects one, and where the real tokens are.
-
-    Any id serves as padding: nothing looks at it.
-    """
-    info = subject.info
-    first = int(info.prepend_bos)
-    width = first + max(len(window) for window in batch)
-    ids = np.zeros((len(batch), width), np.int64)
-    real = np.zeros((len(batch), width), bool)
-    if info.bos_token_id is not None:
-        ids[:, 0] = info.bos_token_id
-    for row, window in enumerate(batch):
-        ids[row, first : first + len(window)] = tokens.ids[window.start : window.stop]
-        real[row, first : first + len(window)] = True
-    return torch.from_numpy(ids).to(subject.device), torch.from_numpy(real).to(subject.device)
+def stack(tokens: TokenizedTexts, batch: list[Window], subject: Subject) -> Int[Tensor, "window position"]:
+    """The token ids of windows of equal length, BOS first where the model expects one, filled up to MIN_TOKENS."""
+    ids = np.stack([tokens.ids[window.start : window.stop] for window in batch]).astype(np.int64)
+    if subject.info.bos_token_id is not None:
+        ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=subject.info.bos_token_id)
+    missing = max(0, -(-MIN_TOKENS // ids.shape[1]) - len(ids))
+    return torch.from_numpy(np.pad(ids, ((0, missing), (0, 0)), mode="wrap")).to(subject.device)
 
 
 def _band_sums(residual: np.ndarray, bands: np.ndarray) -> dict[int, np.ndarray]:

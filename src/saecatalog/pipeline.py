@@ -87,10 +87,12 @@ class Pipeline:
     @cached_property
     def subject(self) -> "Subject":
         """The model and the SAE, loaded at first use."""
-        with self.progress.bar("load model"):
+        with self.progress.bar("load model", 1) as bar:
             from saecatalog.subject import load_subject
 
-            return load_subject(self.config.subject, self.config.cache)
+            subject = load_subject(self.config.subject, self.config.cache)
+            bar.update()
+            return subject
 
     @cached_property
     def info(self) -> SubjectInfo:
@@ -186,7 +188,7 @@ class Pipeline:
             )
 
     def _analyse(self, folder: Path) -> None:
-        from saecatalog.analysis.run import Inputs, analyse
+        from saecatalog.analysis.run import STEPS, Inputs, analyse
         from saecatalog.tables import write_table
 
         corpus, concepts = self.corpus, self.concept_corpus
@@ -199,7 +201,7 @@ class Pipeline:
             lens=read_lens(self.lens_folder),
             vocabulary=vocabulary,
         )
-        with self.progress.bar("analysis") as bar:
+        with self.progress.bar("analysis", len(STEPS)) as bar:
 
             def step(name: str) -> None:
                 bar.set_postfix_str(name)

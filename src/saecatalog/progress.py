@@ -1,13 +1,10 @@
 """Progress of long work on the terminal: one bar per stage, and lines that stay."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from tqdm import tqdm
-
-T = TypeVar("T")
 
 
 class Progress:
@@ -16,24 +13,14 @@ class Progress:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
 
+    def open(self, what: str, total: int | None = None, unit: str = " pages") -> "tqdm[None]":
+        """A bar to `update` and to `close`, with rate and time left."""
+        large = unit == " tokens"
+        name = f"{what:<14}"
+        return tqdm(total=total, desc=name, unit=unit, unit_scale=large, disable=self.quiet, file=sys.stderr)
+
     @contextmanager
-    def bar(self, what: str, total: int | None = None, unit: str = "it") -> Iterator["tqdm[None]"]:
-        """A bar to `update`, with rate and time left."""
-        with tqdm(
-            total=total,
-            desc=f"{what:<14}",
-            unit=unit,
-            unit_scale=unit == " tokens",
-            disable=self.quiet,
-            file=sys.stderr,
-        ) as bar:
+    def bar(self, what: str, total: int | None = None, unit: str = " steps") -> Iterator["tqdm[None]"]:
+        """A bar that closes at the end of the block."""
+        with self.open(what, total, unit) as bar:
             yield bar
-
-    def over(self, what: str, items: Iterable[T], total: int | None = None) -> Iterable[T]:
-        """The items, with a bar over them."""
-        return tqdm(items, desc=f"{what:<14}", total=total, disable=self.quiet, file=sys.stderr)
-
-    def say(self, line: str) -> None:
-        """A line that stays above the bars."""
-        if not self.quiet:
-            tqdm.write(line, file=sys.stderr)

@@ -6,10 +6,11 @@ context it was made for.
 
 import copy
 import hashlib
+import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,7 @@ class Subject:
         return self.model.tokenizer
 
     def residual(self, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_in"]:
-        """What the SAE reads at every position, from a forward pass that ends at the hook.
-
-        Windows are padded on the right; attention is causal, so no real position sees padding.
-        """
+        """What the SAE reads at every position, from a forward pass that ends at the hook."""
         return hook_values(self.model, self.hook, self.sae, tokens)
 
     def encode(self, residual: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
@@ -84,7 +82,7 @@ def _share(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
-    """The values at the hook for padded windows: `[window, position, d_in]`."""
+    """The values at the hook: `[window, position, d_in]`."""
     if hook.returned:
         values = model(tokens, stop_at_layer=hook.stop_at_layer)
     else:
@@ -210,7 +208,10 @@ def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cach
 def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    # Nothing is downloaded from a folder, and reading it takes a second or two: no bar of its own.
+    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -231,7 +232,11 @@ def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.d
         raise CatalogError("transformer_lens knows no such model.", f"--model {name}", fix)
     from sae_lens.load_model import load_model
 
-    return load_model(kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}).eval()
+    # transformer_lens prints a line when it is done; standard output is for our own answer.
+    with redirect_stdout(io.StringIO()):
+        return load_model(
+            kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}
+        ).eval()
 
 
 def _known_models() -> list[str]:

@@ -107,15 +107,18 @@ def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool) -> lis
 
 
 def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
-    """Group windows of similar length so that a padded batch has at most `batch_tokens` places (one window at least).
+    """Group windows of one length into batches of at most `batch_tokens` tokens (one window at least).
 
-    `extra` is the number of places a window takes beyond its own tokens (1 for BOS). Longest first: the largest
-    batch comes first, where it can fail for want of memory before any work is done.
+    Equal lengths need no padding, so a window is computed in the same shape whatever stands beside it. `extra` is the
+    number of places a window takes beyond its own tokens (1 for BOS). Longest first: a batch that does not fit in
+    memory fails before any work is done.
     """
     batches: list[list[Window]] = []
     for window in sorted(windows, key=lambda w: (-len(w), w.start)):
-        if batches and (len(batches[-1]) + 1) * (len(batches[-1][0]) + extra) <= batch_tokens:
-            batches[-1].append(window)
+        last = batches[-1] if batches else []
+        same_length = bool(last) and len(last[0]) == len(window)
+        if same_length and (len(last) + 1) * (len(window) + extra) <= batch_tokens:
+            last.append(window)
         else:
             batches.append([window])
     return batches

@@ -27,9 +27,8 @@ def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarra
     """The pairs with the largest phi of each feature, counted on the rows of `active` (`[token or text, feature]`)."""
     n = active.shape[0]
     counts = np.bincount(active.indices, minlength=active.shape[1]).astype(np.float64)
-    kept = [_best(start, block, counts, n, MIN_SUPPORT[level]) for start, block in _blocks(active)]
-    pairs = np.concatenate(kept) if kept else np.empty((0, 3), np.int64)
-    pairs = np.unique(pairs, axis=0)
+    kept = [_best(*block, counts, n) for block in _blocks(active, counts, MIN_SUPPORT[level])]
+    pairs = np.unique(np.concatenate(kept), axis=0) if kept else np.empty((0, 3), np.int64)
     a, b, both = pairs.T
     union = counts[a] + counts[b] - both
     unit = decoder / np.maximum(np.linalg.norm(decoder, axis=1, keepdims=True), 1e-12)
@@ -57,11 +56,15 @@ def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.nd
     return np.where(np.isfinite(value), value, 0.0)
 
 
-def _blocks(active: sparse.csr_matrix) -> Iterator[tuple[int, Float32[np.ndarray, "block d_sae"]]]:
-    """Pair counts of a block of features with all features, as exact whole numbers in float32.
+Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Feature, partner, rows on which both are active."""
+
+
+def _blocks(active: sparse.csr_matrix, counts: np.ndarray, support: int) -> Iterator[Candidates]:
+    """Block by block, the partners with enough support, from which each feature's best are taken.
 
     A sparse product costs the sum of squared row lengths, a dense one n * d_sae per feature; the cheaper is taken
-    (a dense multiply-add is about 200 times cheaper than a sparse one).
+    (a dense multiply-add is about 200 times cheaper than a sparse one). Counts are exact whole numbers in float32.
     """
     n, width = active.shape
     binary = sparse.csr_matrix((np.ones(active.nnz, np.float32), active.indices, active.indptr), shape=active.shape)
@@ -71,24 +74,41 @@ def _blocks(active: sparse.csr_matrix) -> Iterator[tuple[int, Float32[np.ndarray
     whole = binary.toarray() if dense else binary
     for start in range(0, width, BLOCK):
         part = columns[:, start : start + BLOCK]
-        if not part.nnz:
-            continue
-        yield start, part.toarray().T @ whole if dense else (part.T @ whole).toarray()
+        if dense:
+            yield _dense_candidates(start, part.toarray().T @ whole, counts, n, support)
+        else:
+            product = (part.T @ whole).tocoo()
+            keep = (product.data >= support) & (product.row + start != product.col)
+            yield product.row[keep] + start, product.col[keep], product.data[keep].astype(np.float64)
 
 
-def _best(start: int, both: np.ndarray, counts: np.ndarray, n: int, support: int) -> np.ndarray:
-    """`(a, b, n_both)` of the partners with the largest phi of each feature of a block, a < b."""
-    mine = counts[start : start + len(both), None]
-    value = phi(both.astype(np.float64), mine, counts[None, :], n)
-    value[both < support] = -np.inf
-    value[np.arange(len(both)), np.arange(start, start + len(both))] = -np.inf
-    k = min(PARTNERS, value.shape[1] - 1)
-    # A stable sort of the few best keeps ties in the order of the indices.
-    order = np.argsort(-value, axis=1, kind="stable")[:, :k]
-    row, place = np.nonzero(np.take_along_axis(value, order, 1) > 0)
-    partner = order[row, place]
-    me = row + start
-    return np.stack([np.minimum(me, partner), np.maximum(me, partner), both[row, partner].astype(np.int64)], axis=1)
+def _dense_candidates(start: int, both: np.ndarray, counts: np.ndarray, n: int, support: int) -> Candidates:
+    """The partners at least as good as each feature's last that is kept, so that nearly all pairs need no sorting."""
+    me = np.arange(start, start + len(both))
+    value = phi(both.astype(np.float64), counts[me, None], counts, n)
+    value[both < support] = 0
+    value[np.arange(len(both)), me] = 0
+    last = max(0, value.shape[1] - PARTNERS)
+    threshold = np.partition(value, last, axis=1)[:, last]
+    row, partner = np.nonzero((value > 0) & (value >= threshold[:, None]))
+    return row + start, partner, both[row, partner].astype(np.float64)
+
+
+def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:
+    """`(a, b, n_both)` of the partners with the largest phi of each feature of a block, a < b.
+
+    Ties are broken by the smaller index of the partner; pairs that avoid each other are left out.
+    """
+    value = phi(both, counts[me], counts[partner], n)
+    positive = value > 0
+    me, partner, both, value = me[positive], partner[positive], both[positive], value[positive]
+    order = np.lexsort((partner, -value, me))
+    first = np.flatnonzero(np.concatenate([[True], me[order][1:] != me[order][:-1]])[: len(order)])
+    sizes = np.diff(np.concatenate([first, [len(order)]]))
+    place = np.arange(len(order)) - np.repeat(first, sizes)
+    best = order[place < PARTNERS]
+    pair = np.minimum(me[best], partner[best]), np.maximum(me[best], partner[best])
+    return np.stack([*pair, both[best]], axis=1).astype(np.int64)
 
 
 def cluster_table(pairs: pd.DataFrame, d_sae: int) -> pd.DataFrame:

@@ -8,8 +8,8 @@ import pandas as pd
 COMMON_RATE = 0.5
 """A common feature of a category is active in more than this share of its texts."""
 
-LABEL_TOKENS, LABEL_SHARE = 3, 0.04
-"""A label names up to three tokens, each with at least this share of the feature's activation."""
+LABEL_TOKENS, LABEL_SHARE = 3, 0.25
+"""A label names up to three tokens; an ellipsis follows where they carry less than this share of the activation."""
 
 LABEL_SPECIALIST = 3
 """A label names a category where the specialist score is at least this."""
@@ -106,28 +106,25 @@ def make_labels(features: pd.DataFrame, tokens: pd.DataFrame, categories: pd.Dat
     best = categories[categories["specialist_score"] >= LABEL_SPECIALIST].sort_values(
         ["feature", "specialist_score", "category"], ascending=[True, False, True]
     )
-    specialist = (
-        dict(zip(*best.drop_duplicates("feature")[["feature", "category"]].T.to_numpy(), strict=True))
-        if len(best)
-        else {}
-    )
-    telling = tokens[tokens["share"] >= LABEL_SHARE]
-    words: dict[int, list[str]] = {}
-    for feature, token in zip(telling["feature"].tolist(), telling["token"], strict=True):
+    first = best.drop_duplicates("feature")
+    specialist = dict(zip(first["feature"].tolist(), first["category"].tolist(), strict=True))
+    told: dict[int, dict[str, float]] = {}
+    for feature, token, share in zip(
+        tokens["feature"].tolist(), tokens["token"], tokens["share"].tolist(), strict=True
+    ):
+        words = told.setdefault(feature, {})
         word = readable(token)
-        known = words.setdefault(feature, [])
-        if len(known) < LABEL_TOKENS and word.lower() not in [w.lower() for w in known]:
-            known.append(word)
-    return [
-        _label(words.get(f, []), specialist.get(f), n)
-        for f, n in zip(features["feature"].tolist(), features["n_active"].tolist(), strict=True)
-    ]
+        # Tokens that differ in case or surrounding space read as one.
+        known = next((w for w in words if w.lower() == word.lower()), word)
+        if known in words or len(words) < LABEL_TOKENS:
+            words[known] = words.get(known, 0.0) + share
+    return [_label(told.get(f, {}), specialist.get(f)) for f in features["feature"].tolist()]
 
 
-def _label(words: list[str], category: str | None, n_active: int) -> str:
-    if not n_active:
+def _label(words: dict[str, float], category: str | None) -> str:
+    if not words:
         return "silent"
-    label = " · ".join(words) or "many different tokens"
+    label = " · ".join(words) + (" …" if sum(words.values()) < LABEL_SHARE else "")
     return f"{label} (in {category.replace('-', ' ').replace('_', ' ')})" if category else label
 
 

@@ -24,6 +24,9 @@ from saecatalog.tables import SCHEMAS
 STRONG_QUANTILE = 0.9
 """The strong threshold that an SAE's own activations suggest: this quantile of the text scores above 0."""
 
+STEPS = ("text scores", "features", "tokens", "contexts", "categories", "concepts", "co-activation", "rankings")
+"""Names of the analyses, in order."""
+
 TEXT_TOP = 10
 """Features kept of each text."""
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from saecatalog.errors import CatalogError
 
@@ -90,13 +91,23 @@ def model_folder(cache: Path) -> Path:
 def _dequantise(gguf_file: Path, target: Path) -> None:
     """Read the GGUF file with `transformers` and save it as float32 safetensors, tokenizer included."""
     import gguf
+    import numpy as np
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # transformers parses the file's header three times and rebuilds a name map per module; with both remembered,
-    # reading takes a third of the time (14 s instead of 37 s on two cores).
+    # transformers parses the file's header three times, through a slow kind of array, and rebuilds a name map per
+    # module; with the header read once as a plain array, and both remembered, this takes 10 s instead of 37.
+    class PlainReader(gguf.GGUFReader):
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, value: np.memmap) -> None:
+            self._plain = value.view(np.ndarray)
+
     read, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader = functools.lru_cache(read)  # type: ignore[misc,assignment]
+    gguf.GGUFReader = functools.lru_cache(PlainReader)  # type: ignore[misc,assignment]
     gguf.get_tensor_name_map = functools.lru_cache(name_map)
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)

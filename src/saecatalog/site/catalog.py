@@ -23,7 +23,7 @@ REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concep
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """A mention of a feature: `page` is its page from the catalog's root, `outside` its Neuronpedia page; "" for none."""
+    """A mention of a feature: `page` is its page from the catalog's root, `outside` the one on Neuronpedia, or ""."""
 
     number: int
     label: str
@@ -33,11 +33,12 @@ class FeatureRef:
 
 @dataclass(frozen=True)
 class TextRef:
-    """A mention of a text: its id, its page from the catalog's root, and its category."""
+    """A mention of a text: its id, its page from the catalog's root, its category, and its name under that category."""
 
     id: str
     page: str
     category: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Catalog:
     def __init__(self, tables: Tables, manifest: Manifest):
         self.tables, self.manifest = tables, manifest
         self._refs: dict[int, FeatureRef] = {}
+        self._text_refs: dict[str, TextRef] = {}
         self._groups: dict[tuple[str, str], Groups] = {}
 
     @cached_property
@@ -137,7 +139,7 @@ class Catalog:
     def partners(self) -> dict[str, Groups]:
         """For each level, every pair seen from both sides: rows with `feature`, `other` and the pair's figures."""
         frame = self.tables["coactivation"]
-        return {level: _both_sides(part) for level, part in frame.groupby("level", observed=True)}
+        return {str(level): _both_sides(part) for level, part in frame.groupby("level", observed=True)}
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""
@@ -155,7 +157,11 @@ class Catalog:
 
     def text_ref(self, text: str, category: str) -> TextRef:
         """How a text is mentioned."""
-        return TextRef(text, text_page(text), category)
+        ref = self._text_refs.get(text)
+        if ref is None:
+            name = f"{self.category[category].title} {text.removeprefix(slug(category) + '-')}"
+            ref = self._text_refs[text] = TextRef(text, text_page(text), category, name)
+        return ref
 
     @property
     def threshold(self) -> float:

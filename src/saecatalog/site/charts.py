@@ -7,9 +7,10 @@ names it in `meta.role`.
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 from markupsafe import Markup
 
@@ -30,7 +31,7 @@ class Chart:
     kind: str
     label: str
     figure: Figure
-    picture: Markup = Markup("")
+    picture: Markup = field(default_factory=Markup)
     source: str = ""
 
     @property
@@ -52,7 +53,7 @@ def plain(text: str) -> str:
 
 def activations(edges: Sequence[float], counts: Sequence[int]) -> Chart:
     """How the active values of one feature are spread: bars over equal bins, counts on a log axis."""
-    label = "Histogram of the activation of active tokens; the count axis is logarithmic"
+    label = "Histogram of the activations, counts on a log axis"
     figure = _histogram(edges, counts, "Activation", "Tokens (log)", "%{x:.3g}: %{y:,} tokens")
     ticks = (number(edges[0], 2), number((edges[0] + edges[-1]) / 2, 2), number(edges[-1], 3))
     return Chart("bar", label, figure, svg.histogram(edges, counts, label, "activation", ticks))
@@ -67,35 +68,37 @@ def densities(edges: Sequence[float], counts: Sequence[int]) -> Chart:
     return Chart("bar", label, figure, svg.histogram(edges, counts, label, "share of tokens on which active", ticks))
 
 
-def by_category(names: Sequence[str], active: Sequence[float], strong: Sequence[float], threshold: float) -> Chart:
-    """In what share of each category's texts a feature is active, and strong."""
-    label = "Share of each category's texts on which the feature is active, and strong"
-    titles = [title(name) for name in names]
-    ticks = [plain(text) for text in titles]
+def by_category(active: Sequence[float], strong: Sequence[float], threshold: float) -> Chart:
+    """In what share of each category's texts a feature is active, and strong.
+
+    A table of the categories, in the same order, stands in the chart's place; the page's script takes their names from
+    its first column, so that they are not in the page twice.
+    """
     traces = [
-        _bar(ticks, active, "active (score > 0)", "soft"),
-        _bar(ticks, strong, f"strong (score > {threshold:g})", "accent"),
+        _bar(active, "active (score > 0)", "soft"),
+        _bar(strong, f"strong (score > {threshold:g})", "accent"),
     ]
     layout = {
         "barmode": "overlay",
         "xaxis": {"title": {"text": "Share of texts"}, "tickformat": ".0%", "rangemode": "tozero"},
-        "yaxis": {"autorange": "reversed", "type": "category"},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "height": 60 + 24 * len(names) + 50,
+        "yaxis": {"autorange": "reversed", "tickvals": list(range(len(active)))},
+        "height": 110 + 22 * len(active),
     }
-    picture = svg.shares([_clip(text) for text in titles], active, strong, label, "% of texts active (pale) and strong")
-    return Chart("bar", label, {"data": traces, "layout": layout}, picture)
+    label = "Share of each category's texts on which the feature is active, and strong"
+    return Chart("bar", label, {"data": traces, "layout": layout})
 
 
 def scores(
     rows: Sequence[int], texts: Sequence[str], groups: Sequence[str], values: Sequence[Sequence[float]], source: str
 ) -> Chart:
-    """Features x texts, the texts grouped by category: `values[i][j]` is the score of feature `rows[i]` on `texts[j]`."""
+    """Features x texts, grouped by category: `values[i][j]` is the score of feature `rows[i]` on `texts[j]`."""
     label = f"Heatmap of the text score of {len(rows)} features on {len(texts)} texts, grouped by category"
     starts = [i for i, group in enumerate(groups) if i == 0 or groups[i - 1] != group]
     ends = [*starts[1:], len(groups)]
     middles = [(a + b - 1) // 2 for a, b in zip(starts, ends, strict=True)]
-    trace = _heatmap([f"#{n}" for n in rows], [plain(t) for t in texts], values, "Text score", "feature %{y}<br>text %{x}<br>score %{z}")
+    hover = "feature %{y}<br>text %{x}<br>score %{z}"
+    trace = _heatmap([f"#{n}" for n in rows], [plain(t) for t in texts], values, "Text score", hover)
+    trace["zmax"] = _short(_upper(values), 2)
     lines = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": a - 0.5, "x1": a - 0.5, "y0": 0, "y1": 1}
         for a in starts[1:]
@@ -110,7 +113,7 @@ def scores(
         },
         "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": "Feature"}},
         "shapes": lines,
-        "height": max(300, 190 + 15 * len(rows)),
+        "height": 200 + (18 if len(rows) < 30 else 11) * len(rows),
         "meta": {"texts": list(texts), "features": list(rows)},
     }
     return Chart("heatmap", label, {"data": [trace], "layout": layout}, source=source)
@@ -135,18 +138,18 @@ def together(features: Sequence[int], values: Sequence[Sequence[float]], source:
         "height": 640,
         "meta": {"features": list(features)},
     }
-    picture = svg.matrix(values, (0.05, 0.1, 0.2, 0.35, 0.6), label)
+    trace["zmax"] = _short(_upper(values), 2)
+    picture = svg.matrix(values, (0.02, 0.05, 0.1, 0.2, 0.4), label)
     return Chart("heatmap", label, {"data": [trace], "layout": layout}, picture, source)
 
 
 def _histogram(edges: Sequence[float], counts: Sequence[int], x_title: str, y_title: str, hover: str) -> Figure:
     width = (edges[-1] - edges[0]) / len(counts)
-    middles = [_short((a + b) / 2) for a, b in zip(edges, edges[1:], strict=False)]
     trace = {
         "type": "bar",
-        "x": middles,
+        "x0": _short(edges[0] + width / 2),
+        "dx": _short(width),
         "y": [int(n) for n in counts],
-        "width": _short(width),
         "hovertemplate": hover + "<extra></extra>",
         "meta": {"role": "accent"},
     }
@@ -159,22 +162,19 @@ def _histogram(edges: Sequence[float], counts: Sequence[int], x_title: str, y_ti
     return {"data": [trace], "layout": layout}
 
 
-def _bar(names: Sequence[str], values: Sequence[float], name: str, role: str) -> Figure:
+def _bar(values: Sequence[float], name: str, role: str) -> Figure:
     return {
         "type": "bar",
         "orientation": "h",
-        "name": name,
-        "y": list(names),
-        "x": [_short(v) for v in values],
+        "name": plain(name),
+        "x": [_short(v, 3) for v in values],
         "width": 0.8 if role == "soft" else 0.44,
-        "hovertemplate": "%{y}: %{x:.1%} " + plain(name) + "<extra></extra>",
+        "hovertemplate": "%{y}: %{x:.1%}",
         "meta": {"role": role},
     }
 
 
-def _heatmap(
-    y: Sequence[str], x: Sequence[str], values: Sequence[Sequence[float]], unit: str, hover: str
-) -> Figure:
+def _heatmap(y: Sequence[str], x: Sequence[str], values: Sequence[Sequence[float]], unit: str, hover: str) -> Figure:
     return {
         "type": "heatmap",
         "x": list(x),
@@ -187,11 +187,16 @@ def _heatmap(
     }
 
 
-def _short(value: float) -> float | int:
-    """Four significant digits, and a whole number where it is one: what a chart needs and no more."""
-    rounded = float(f"{value:.4g}")
+def _upper(values: Sequence[Sequence[float]]) -> float:
+    """Where a heatmap's colours end: the 98 % quantile of what is not 0, so that a few peaks do not pale the rest."""
+    found = np.asarray(values, dtype=float)
+    found = found[found > 0]
+    return float(np.quantile(found, 0.98)) if found.size else 1.0
+
+
+def _short(value: float, digits: int = 4) -> float | int:
+    """Few significant digits, and a whole number where it is one: what a chart needs and no more."""
+    if value == 0:
+        return 0
+    rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() else rounded
-
-
-def _clip(text: str, length: int = 22) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

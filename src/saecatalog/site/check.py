@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
@@ -34,7 +34,6 @@ SITE_MAX = 1000**3
 POOL_FROM = 2000
 
 _FEATURE_PAGE = re.compile(r"(?P<catalog>.+)/features/[0-9]+\.html")
-_EMBED_PAGE = re.compile(r"(?P<catalog>.+)/features/[0-9]+\.embed\.html")
 
 # Path inside the site -> bytes.
 Files = dict[str, int]
@@ -200,22 +199,24 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
     except (ValueError, KeyError, TypeError) as error:
         yield f"{path}: holds no page counts ({type(error).__name__}: {error})"
         return
-    present = _page_counts(catalog, files)
+    present = page_counts(f.removeprefix(f"{catalog}/") for f in files if f.startswith(f"{catalog}/"))
     for kind, count in {"features": 0, **counts}.items():
         if kind in present and count != present[kind]:
             yield f"{path}: counts {count} pages of {kind}, but there are {present[kind]}"
 
 
-def _page_counts(catalog: str, files: Mapping[str, int]) -> dict[str, int]:
-    """How many pages of each kind a catalog has, indexes not counted."""
-    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0}
+def page_counts(files: Iterable[str]) -> dict[str, int]:
+    """How many pages of each kind a catalog has, from its files; indexes and lists count as `overviews`."""
+    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
     for path in files:
-        folder, _, name = path.removeprefix(f"{catalog}/").rpartition("/")
-        if not path.startswith(f"{catalog}/") or folder not in counts or not name.endswith(".html"):
+        folder, _, name = path.rpartition("/")
+        if not name.endswith(".html"):
             continue
-        if _EMBED_PAGE.fullmatch(path):
+        if name.endswith(".embed.html"):
             counts["embeds"] += 1
-        elif name != "index.html":
+        elif name.startswith(("index.", "all.", "page-")) or folder not in counts:
+            counts["overviews"] += 1
+        else:
             counts[folder] += 1
     return counts
 

@@ -27,16 +27,19 @@ class Citation:
 
 def feature(manifest: dict[str, Any], row: Row) -> Citation:
     """The citation of one feature; without a `base_url` the address is the path within the site."""
-    name = f"Feature {row.feature} of {sae_name(manifest)}"
+    short = f"Feature {row.feature}"
+    name = f"{short} of {sae_name(manifest)}"
     url = address(manifest, row.page)
     source = address(manifest, row.page.replace(".html", ".embed.html"))
-    frame = f'<iframe src="{html.escape(source)}" title="{html.escape(name)}" width="640" height="520" loading="lazy"></iframe>'
-    return _citation(manifest, name, url, f"feature-{row.feature}", frame)
+    frame = f'<iframe src="{html.escape(source)}" title="{short}" width="640" height="480"></iframe>'
+    return _citation(manifest, name, short, url, frame)
 
 
 def catalog(manifest: dict[str, Any]) -> Citation:
     """The citation of a whole catalog."""
-    return _citation(manifest, f"{manifest['title']}: features of {sae_name(manifest)}", address(manifest), "catalog", "")
+    return _citation(
+        manifest, f"{manifest['title']}: features of {sae_name(manifest)}", "catalog", address(manifest), ""
+    )
 
 
 def sae_name(manifest: dict[str, Any]) -> str:
@@ -50,13 +53,19 @@ def address(manifest: dict[str, Any], page: str = "index.html") -> str:
     return f"{base.rstrip('/') + '/' if base else ''}{manifest['slug']}/{page}"
 
 
-def _citation(manifest: dict[str, Any], name: str, url: str, key: str, frame: str) -> Citation:
+def _citation(manifest: dict[str, Any], name: str, short: str, url: str, frame: str) -> Citation:
     program = manifest["program"]
     made_by = f"{program['name']} {program['version']}"
-    key = re.sub(r"[^a-z0-9]+", "-", f"{manifest['slug']}-{key}".lower()).strip("-")
+    key = re.sub(r"[^a-z0-9]+", "-", f"{manifest['slug']}-{short}".lower()).strip("-")
+    label = re.sub(r"([\\[\]])", r"\\\1", f"{short}, {manifest['slug']}")
     note = _bibtex(f"Built with {made_by}, corpus {manifest['corpus']['sha256'][:12]}")
-    lines = [f"@misc{{{key},", f"  title = {{{_bibtex(name)}}},", f"  howpublished = {{\\url{{{url}}}}},", f"  note = {{{note}}}", "}"]
-    label = name.replace("[", "\\[").replace("]", "\\]")
+    lines = [
+        f"@misc{{{key},",
+        f"  title = {{{_bibtex(name)}}},",
+        f"  howpublished = {{\\url{{{url}}}}},",
+        f"  note = {{{note}}}",
+        "}",
+    ]
     return Citation(url, "\n".join(lines), f"[{label}](<{url}>)", f"{name}. {made_by}. {url}", frame)
 
 

@@ -1,6 +1,7 @@
 """Numbers as a reader sees them: plain functions from a number to a short string, used as template filters."""
 
 import math
+from collections.abc import Callable
 
 MINUS = "\u2212"
 NO_VALUE = "\u2013"
@@ -16,9 +17,11 @@ def number(value: float, digits: int = 3) -> str:
     """A measured number to `digits` significant digits, at most 4 decimals; powers of ten where it is tiny or huge."""
     if math.isnan(value):
         return NO_VALUE
+    if value == 0:
+        return "0"
     if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    if value and not 1e-3 <= abs(value) < 1e6:
+    if not 1e-3 <= abs(value) < 1e6:
         return _power(value, digits)
     whole = len(str(int(abs(value))))
     text = f"{value:,.{max(0, digits - (whole if abs(value) >= 1 else 0))}f}"
@@ -35,7 +38,7 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return NO_VALUE
     value = 100 * share
-    places = 0 if value >= 10 or value == 0 else min(5, 1 - math.floor(math.log10(value)))
+    places = 0 if abs(value) >= 10 or value == 0 else min(5, 1 - math.floor(math.log10(abs(value))))
     return f"{value:.{places}f}\u00a0%"
 
 
@@ -71,7 +74,8 @@ def _power(value: float, digits: int) -> str:
     return f"{mantissa.replace('-', MINUS)}\u202f×\u202f10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
-FILTERS = {
+FILTERS: dict[str, Callable[..., str]] = {
+    "plain": str,
     "count": count,
     "number": number,
     "decimals": decimals,

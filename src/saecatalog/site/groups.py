@@ -16,7 +16,7 @@ class Row(SimpleNamespace):
 
 
 class Groups:
-    """The rows of `frame` by the values of column `key`; within a key by `rank` where there is one, else as they came."""
+    """The rows of `frame` by the values of column `key`; within a key by `rank` where there is one, else in order."""
 
     def __init__(self, frame: pd.DataFrame, key: str):
         codes, names = pd.factorize(frame[key])

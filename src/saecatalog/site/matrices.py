@@ -1,4 +1,4 @@
-"""The dense rows behind the heatmaps: text scores of a few features on texts grouped by category, and overlaps of pairs.
+"""The dense rows behind the heatmaps: scores of a few features on texts grouped by category, and overlaps of pairs.
 
 In: a `Catalog` and the features wanted. Out: lists of rows. The tables are read once for all features wanted, so the
 cost does not grow with the number of heatmaps.
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from saecatalog.site.catalog import Catalog
 
@@ -39,9 +41,9 @@ class ScoreRows:
 
 
 def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
-    """The Jaccard overlap on tokens of each pair of these features; 1 on the diagonal, 0 where they have no pair."""
+    """The Jaccard overlap on tokens of each pair of these features; 0 where there is none, and of each with itself."""
     place = {number: i for i, number in enumerate(features)}
-    values = np.eye(len(features))
+    values = np.zeros((len(features), len(features)))
     pairs = catalog.tables["coactivation"]
     pairs = pairs[(pairs["level"] == "token") & pairs["feature_a"].isin(features) & pairs["feature_b"].isin(features)]
     rows = pairs["feature_a"].map(place).to_numpy(dtype=int)
@@ -49,6 +51,16 @@ def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
     values[rows, columns] = values[columns, rows] = pairs["jaccard"].to_numpy()
     result: list[list[float]] = values.tolist()
     return result
+
+
+def alike(values: Sequence[Sequence[float]]) -> list[int]:
+    """An order of the rows of a symmetric matrix that puts rows with large values between them side by side."""
+    if len(values) < 3:
+        return list(range(len(values)))
+    distances = 1 - np.asarray(values)
+    np.fill_diagonal(distances, 0)
+    order: list[int] = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).tolist()
+    return order
 
 
 def _chosen_texts(frame: pd.DataFrame, categories: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 import saecatalog
 from saecatalog.config import SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.site.check import page_counts
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.store import new_folder, write_json
 from saecatalog.tables import SCHEMAS, Tables
@@ -90,12 +91,17 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     with new_folder(target) as folder:
         tables = Tables(analysis)
-        manifest["pages"] = render_catalog(tables, manifest, templates, folder, progress)
+        render_catalog(tables, manifest, templates, folder, progress)
+        manifest["pages"] = page_counts(_files(folder))
         _write_data(analysis, tables, manifest, folder / "data")
-        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        write_json(folder / FILE_LIST, {"key": key, "files": files})
+        write_json(folder / FILE_LIST, {"key": key, "files": _files(folder)})
     _publish_root(out, templates)
     return target, manifest
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file below a folder, by its relative path."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
@@ -148,7 +154,7 @@ def _publish_root(out: Path, templates: Path) -> None:
         render_root(manifests, templates, root)
         # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
         (root / ".nojekyll").touch()
-        files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+        files = _files(root)
         for old in set(_read_list(out / ROOT_LIST)) - set(files):
             (out / old).unlink(missing_ok=True)
         for file in files:

@@ -4,6 +4,7 @@ In: `Tables`, the manifest and the folder of templates. Out: HTML, chart scripts
 views decide what a page shows, the templates how; this module only knows which pages there are and where they lie.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +16,18 @@ import plotly
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from saecatalog.names import slug
-from saecatalog.site import cite, formats, search, tokens, views_about, views_feature, views_group, views_pairs
-from saecatalog.site import views_table, views_text
+from saecatalog.site import (
+    cite,
+    formats,
+    search,
+    tokens,
+    views_about,
+    views_feature,
+    views_group,
+    views_pairs,
+    views_table,
+    views_text,
+)
 from saecatalog.site.catalog import Catalog, Manifest
 from saecatalog.site.charts import Chart, script_json
 from saecatalog.site.matrices import ScoreRows
@@ -108,7 +118,11 @@ def environment(templates: Path) -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(formats.FILTERS)
-    env.filters.update(show=_show, token=tokens.token, basename=lambda path: path.rpartition("/")[2])
+    env.filters.update(
+        show=lambda value, kind: formats.FILTERS[kind](value),
+        token=tokens.token,
+        basename=lambda path: path.rpartition("/")[2],
+    )
     env.globals.update(csp=CSP, sections=SECTIONS, percent_interval=formats.percent_interval)
     return env
 
@@ -134,7 +148,7 @@ class Writer:
         self.env = environment(templates)
         manifest = catalog.manifest
         self.env.globals.update(m=manifest, categories=catalog.category, up="../" * len(manifest["slug"].split("/")))
-        self.style = Markup(_styles("tokens.css", "embed.css").replace("<", "\\3c "))
+        self.style = Markup(_embed_style())
         self._folders: set[Path] = set()
 
     def page(self, template: str, path: str, title: str, description: str, **view: Any) -> None:
@@ -164,7 +178,12 @@ class Writer:
         if target.parent not in self._folders:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(target.parent)
-        target.write_bytes(text.encode("utf-8", "replace"))
+        # Three calls to the system and no more: tens of thousands of files are written.
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(handle, text.encode("utf-8", "replace"))
+        finally:
+            os.close(handle)
 
 
 def _run(pages: Iterable[None], words: str, total: int, progress: Progress | None) -> int:
@@ -247,14 +266,16 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
 def _features(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
     embed = writer.env.get_template("feature_embed.html")
+    model = catalog.manifest["model"]["name"]
     for number in catalog.paged:
+        view = views_feature.feature(catalog, number)
         path = catalog.features[number].page
         label = catalog.features[number].label
-        words = f"Feature {number} of {cite.sae_name(catalog.manifest)}{': ' + label if label else ''}."
-        writer.page("feature.html", path, f"Feature {number}", words, **views_feature.feature(catalog, number))
+        words = f"Feature {number} of {model}{': ' + label if label else ''}."
+        writer.page("feature.html", path, f"Feature {number}", words, **view)
         full = cite.address(catalog.manifest, path) if catalog.manifest["base_url"] else ""
         page = {"title": f"Feature {number}", "full": full}
-        html = embed.render(views_feature.embed(catalog, number), page=page, style=writer.style)
+        html = embed.render(views_feature.embed(view), page=page, style=writer.style)
         writer.write(path.removesuffix(".html") + ".embed.html", html)
         yield
 
@@ -295,6 +316,9 @@ def _styles(*names: str) -> str:
     return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)).strip() + "\n"
 
 
-def _show(value: float, kind: str) -> str:
-    """A cell of the table of features in the format of its column."""
-    return str(value) if kind == "plain" else str(formats.FILTERS[kind](value))
+def _embed_style() -> str:
+    """The style sheet inside each embed: the shared one without what an embed has no use for."""
+    text = _styles("tokens.css", "embed.css")
+    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.(?:m\d|still\.matrix) \{[^}]*\}\n', "", text)
+    used = set(re.findall(r"var\((--[\w-]+)\)", text))
+    return re.sub(r"(--[\w-]+):[^;]*;\s*", lambda found: found.group() if found.group(1) in used else "", text)

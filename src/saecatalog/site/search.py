@@ -16,7 +16,9 @@ def index(catalog: Catalog) -> str:
     groups = [[ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]]
     outside = catalog.neuronpedia(0)[:-1]
     size = catalog.manifest["sae"]["d_sae"]
-    return f"saeSearchData({script_json({'features': features, 'groups': groups, 'outside': outside, 'size': size})});\n"
+    return (
+        f"saeSearchData({script_json({'features': features, 'groups': groups, 'outside': outside, 'size': size})});\n"
+    )
 
 
 def _entry(catalog: Catalog, number: int) -> list[object]:

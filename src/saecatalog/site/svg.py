@@ -13,41 +13,24 @@ WIDTH, HEIGHT = 360, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 8, 34
 
 
-def histogram(edges: Sequence[float], counts: Sequence[int], label: str, x_title: str, x_ticks: Sequence[str]) -> Markup:
-    """Bars of counts over equal bins on a logarithmic count axis; `x_ticks` are the texts at start, middle and end."""
+def histogram(
+    edges: Sequence[float], counts: Sequence[int], label: str, x_title: str, x_ticks: Sequence[str]
+) -> Markup:
+    """Counts over equal bins on a logarithmic axis; `x_ticks` are the texts at start, middle and end.
+
+    Each bar is one thick stroke, which takes half the characters of a rectangle.
+    """
     tallest = max([*counts, 1])
     top = max(1, math.ceil(math.log10(tallest)))
     low, width = edges[0], (edges[-1] - edges[0]) or 1.0
-    bars = []
+    stroke = _n((WIDTH - _LEFT - _RIGHT) / max(1, len(counts)) - 0.6)
+    bars = ""
     for left, right, n in zip(edges, edges[1:], counts, strict=False):
         if n:
-            x, w = _x((left - low) / width), (right - left) / width * (WIDTH - _LEFT - _RIGHT) - 0.6
-            y = _y((math.log10(n) + 0.15) / (top + 0.15))
-            bars.append(f"M{_n(x)} {_n(y)}h{_n(max(w, 0.4))}V{HEIGHT - _BOTTOM}h{_n(-max(w, 0.4))}z")
+            x, y = _x(((left + right) / 2 - low) / width), _y((math.log10(n) + 0.15) / (top + 0.15))
+            bars += f"M{_n(x)} {HEIGHT - _BOTTOM}V{_n(y)}"
     ticks = [(_y((power + 0.15) / (top + 0.15)), _power_of_ten(power)) for power in range(top + 1)]
-    return _picture(label, f'<path class="bar" d="{"".join(bars)}"/>', ticks, x_title, x_ticks)
-
-
-def shares(names: Sequence[str], wide: Sequence[float], narrow: Sequence[float], label: str, x_title: str) -> Markup:
-    """Two shares (0 to 1) for each name as lying bars, the narrow one inside the wide one, scaled to the largest."""
-    largest = max([*wide, *narrow, 1e-9])
-    step, left = 15, 128
-    height = step * len(names) + 22
-    span = WIDTH - left - 34
-    body = []
-    for kind, values, inset in (("soft", wide, 2), ("bar", narrow, 4.5)):
-        path = "".join(
-            f"M{left} {_n(i * step + inset)}h{_n(v / largest * span)}v{_n(step - 2 * inset)}H{left}z"
-            for i, v in enumerate(values)
-            if v > 0
-        )
-        body.append(f'<path class="{kind}" d="{path}"/>')
-    for i, (name, value) in enumerate(zip(names, wide, strict=True)):
-        y = i * step + 11
-        body.append(f'<text x="{left - 5}" y="{y}" text-anchor="end">{escape(name)}</text>')
-        body.append(f'<text x="{_n(left + value / largest * span + 4)}" y="{y}">{100 * value:.0f}</text>')
-    body.append(f'<text x="{left}" y="{height - 5}" class="title">{escape(x_title)}</text>')
-    return _svg(label, height, "".join(body))
+    return _picture(label, f'<path class="bar" stroke-width="{stroke}" d="{bars}"/>', ticks, x_title, x_ticks)
 
 
 def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label: str) -> Markup:
@@ -61,16 +44,15 @@ def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label
                 paths[step].append(f"M{j} {i}h1v1h-1z")
     body = "".join(f'<path class="m{k + 1}" d="{"".join(p)}"/>' for k, p in enumerate(paths) if p)
     box = f'viewBox="0 0 {size} {size}"'
-    return Markup(f'<svg class="matrix" {box} role="img" aria-label="{escape(label)}">{body}</svg>')
+    return Markup(f'<svg class="still matrix" {box} role="img" aria-label="{escape(label)}">{body}</svg>')
 
 
-def _picture(
-    label: str, body: str, ticks: Sequence[tuple[float, str]], x_title: str, x_ticks: Sequence[str]
-) -> Markup:
+def _picture(label: str, body: str, ticks: Sequence[tuple[float, str]], x_title: str, x_ticks: Sequence[str]) -> Markup:
     """Axes around a body drawn in the plotting area."""
     lines = "".join(f"M{_LEFT} {_n(y)}H{WIDTH - _RIGHT}" for y, _ in ticks)
     parts = [f'<path class="grid" d="{lines}"/>', body]
-    parts += [f'<text x="{_LEFT - 5}" y="{_n(y + 3.5)}" text-anchor="end">{text}</text>' for y, text in ticks]
+    counts = "".join(f'<text x="{_LEFT - 5}" y="{_n(y + 3.5)}">{text}</text>' for y, text in ticks)
+    parts.append(f'<g text-anchor="end">{counts}</g>')
     bottom = HEIGHT - _BOTTOM + 13
     for place, anchor, text in zip((0.0, 0.5, 1.0), ("start", "middle", "end"), x_ticks, strict=True):
         parts.append(f'<text x="{_n(_x(place))}" y="{bottom}" text-anchor="{anchor}">{escape(text)}</text>')
@@ -80,7 +62,9 @@ def _picture(
 
 
 def _svg(label: str, height: float, body: str) -> Markup:
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">{body}</svg>')
+    return Markup(
+        f'<svg class="still" viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    )
 
 
 def _x(share: float) -> float:

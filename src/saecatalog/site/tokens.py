@@ -3,8 +3,10 @@
 In: a text, the end of each token in it, and a feature's sparse activations. Out: `Markup` whose text is the text
 itself, character for character, so that copying it gives the original. White space gets its visible sign from the
 style sheet; the few characters that HTML cannot carry or that would hide or reorder the text are replaced by a sign.
+The result stands between tags, never in an attribute: quotes are left as they are.
 """
 
+import itertools
 import re
 import unicodedata
 from bisect import bisect_left
@@ -19,7 +21,7 @@ LEVELS = 9
 # Controls, bidirectional marks and overrides, invisible spaces: shown as signs. The joiners U+200C and U+200D and the
 # variation selectors stay, because scripts and emoji are written with them.
 _HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-_SPECIAL = re.compile(f"[&<>\"'\n\t\xa0{_HIDDEN}\ud800-\udfff]")
+_SPECIAL = re.compile(f"[&<>\n\t\xa0{_HIDDEN}\ud800-\udfff]")
 _SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
 _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
 
@@ -49,7 +51,8 @@ def highlight(
 ) -> Markup:
     """A text, or the tokens `window` of it, with each active token marked by its strength relative to `largest`.
 
-    `active` holds (token, activation) in the order of the text; `peak` is the token that can be reached by keyboard.
+    `active` holds (token, activation) in the order of the text; `peak` is the token the text is shown for: it
+    stands out, and the page's script lets the keyboard reach it.
     """
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
@@ -60,10 +63,10 @@ def highlight(
         start, end = max(start, at), min(end, stop)
         if start >= end:
             continue
-        focus = ' tabindex="0"' if start < peak_end <= end else ""
+        peaked = " p" if start < peak_end <= end else ""
         parts.append(_SPECIAL.sub(_sign_of_match, content[at:start]))
         inner = _SPECIAL.sub(_sign_of_match, content[start:end])
-        parts.append(f'<mark class="a{level(value, largest)}" title="{value:.4g}"{focus}>{inner}</mark>')
+        parts.append(f'<b class="a{level(value, largest)}{peaked}" title="{value:.4g}">{inner}</b>')
         at = end
     parts.append(_SPECIAL.sub(_sign_of_match, content[at:stop]))
     return Markup("".join(parts))
@@ -95,13 +98,17 @@ def unit(ends: Sequence[int], position: int) -> tuple[int, int]:
 def pieces(content: str, ends: Sequence[int]) -> list[Markup]:
     """The text cut at its tokens; tokens that share a character come as one piece."""
     cuts = [0, *sorted({end for end in ends if end > 0})]
-    return [visible(content[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [visible(content[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
 def shorten(text: str, length: int) -> str:
     """The beginning of a text on one line, cut after `length` characters; for titles and lists."""
     line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+    if len(line) <= length:
+        return line
+    kept = line[: length - 1]
+    last_space = kept.rfind(" ")
+    return (kept[:last_space] if last_space > length // 2 else kept).rstrip(" ,;:") + "…"
 
 
 def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
@@ -121,7 +128,7 @@ def _sign_of_match(match: re.Match[str]) -> str:
 @cache
 def _sign(char: str) -> str:
     """The HTML for one special character."""
-    plain = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
+    plain = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
     if char in plain:
         return plain[char]
     if char in "\n\t\xa0 ":

@@ -20,8 +20,13 @@ BANDS = {
     "q25-50": "Third quarter",
     "q0-25": "Weakest quarter",
 }
-PARTNERS = 8
-EMBEDDED_EXAMPLES = 5
+EXAMPLES = 10
+PARTNERS = 5
+IN_BAND = 2
+TOKENS = 8
+EMBEDDED_EXAMPLES = 4
+INTRODUCED = 4
+# How much of each table a page shows: a page stays near 20 kB on average, and the data files have the rest.
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Example:
-    """One context: the marked text, the token at its peak, and where it comes from."""
+    """One context: the marked text, the token at its peak, and where it comes from.
+
+    `cut` says where the text goes on: "l" before the part shown, "r" after it.
+    """
 
     anchor: str
     markup: Markup
-    cut_before: bool
-    cut_after: bool
+    cut: str
     token: Markup
     position: int
     activation: float
@@ -69,27 +76,23 @@ class Share:
     texts: int
     active: int
     strong: int
-    mean: float
 
 
 @dataclass(frozen=True)
 class Partner:
-    """A feature that fires together with the one shown, counted on tokens and, where known, on texts."""
+    """A feature that fires together with the one shown, counted on tokens."""
 
     ref: FeatureRef
     both: int
-    own: int
     phi: float
-    lift: float
     cosine: float
-    texts_both: int | None
 
 
 def feature(catalog: Catalog, number: int) -> dict[str, Any]:
     """Everything the page of one feature shows."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
-    logits = catalog.by("logits")[number]
+    contexts, logits = catalog.by("contexts")[number], catalog.by("logits")[number]
     by_category = shares(catalog, number)
     return {
         "f": row,
@@ -97,30 +100,41 @@ def feature(catalog: Catalog, number: int) -> dict[str, Any]:
         "neuronpedia": catalog.neuronpedia(number),
         "previous": previous,
         "next": following,
-        "examples": examples(catalog, row, "top"),
-        "bands": _bands(catalog, row),
-        "histogram": histogram(catalog, number),
-        "bins": _bins(catalog, number),
+        "examples": _examples(catalog, row, contexts, "top", EXAMPLES),
+        "bands": _bands(catalog, row, contexts),
+        "histogram": _histogram(catalog, number),
         "shares": by_category,
         "category_chart": _category_chart(catalog, by_category),
-        "fires_on": catalog.by("tokens")[number],
-        "promoted": [r for r in logits if r.direction == "promoted"],
-        "suppressed": [r for r in logits if r.direction == "suppressed"],
+        "fires_on": catalog.by("tokens")[number][:TOKENS],
+        "promoted": [r for r in logits if r.direction == "promoted"][:TOKENS],
+        "suppressed": [r for r in logits if r.direction == "suppressed"][:TOKENS],
         "partners": _partners(catalog, number),
-        "neighbours": [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours")[number]],
+        "neighbours": [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours")[number][:PARTNERS]],
         "cite": cite.feature(catalog.manifest, row),
     }
 
 
-def embed(catalog: Catalog, number: int) -> dict[str, Any]:
-    """What the embed of one feature shows: its best examples, its histogram and one line of figures."""
-    row = catalog.features[number]
-    return {
-        "f": row,
-        "examples": examples(catalog, row, "top")[:EMBEDDED_EXAMPLES],
-        "histogram": histogram(catalog, number),
-        "neuronpedia": catalog.neuronpedia(number),
-    }
+def embed(view: dict[str, Any]) -> dict[str, Any]:
+    """What the embed of a feature shows, taken from the view of its page: the best examples and the histogram."""
+    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia")}
+    return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
+
+
+def introduction(catalog: Catalog) -> dict[str, Any] | None:
+    """A feature that shows a newcomer what a feature is, with its first examples; None where no feature has a page.
+
+    It is the one that tells a concept apart best, else the first specialist, else the strongest, among those whose
+    label begins with a word, which reads more easily than a sign.
+    """
+    frame = catalog.tables["rankings"]
+    words = [number for number in catalog.paged if catalog.features[number].label.partition(" ")[0].isalpha()]
+    for kind in ("contrast:", "specialist:", "strongest"):
+        found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words or catalog.paged)]
+        if len(found):
+            number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
+            row, contexts = catalog.features[number], catalog.by("contexts")[number]
+            return {"ref": catalog.ref(number), "examples": _examples(catalog, row, contexts, "top", INTRODUCED)}
+    return None
 
 
 def reasons(catalog: Catalog, row: Row) -> list[Reason]:
@@ -128,24 +142,13 @@ def reasons(catalog: Catalog, row: Row) -> list[Reason]:
     return [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
 
 
-def examples(catalog: Catalog, row: Row, band: str) -> list[Example]:
-    """The contexts of one band, strongest first, coloured relative to the feature's maximum."""
-    return [_example(catalog, row, c) for c in catalog.by("contexts")[row.feature] if c.band == band]
-
-
-def histogram(catalog: Catalog, number: int) -> Chart | None:
-    """The spread of the active values; None for a silent feature."""
-    found = catalog.by("histograms")[number]
-    return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
-
-
 def shares(catalog: Catalog, number: int) -> list[Share]:
     """For every category, the texts on which the feature is active and strong; zero where the table is silent."""
     found = {row.category: row for row in catalog.by("categories")[number]}
     return [
-        Share(ref.name, ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r.mean_inside)
+        Share(ref.name, ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside)
         if (r := found.get(ref.name))
-        else Share(ref.name, ref.title, ref.page, ref.texts, 0, 0, 0.0)
+        else Share(ref.name, ref.title, ref.page, ref.texts, 0, 0)
         for ref in catalog.categories
     ]
 
@@ -181,10 +184,9 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     window = (context.window_start, context.window_end)
     active = list(zip(context.active_positions.tolist(), context.active_values.tolist(), strict=True))
     return Example(
-        anchor=f"{context.band}-{context.rank + 1}",
+        anchor=f"{context.band.partition('-')[0]}-{context.rank + 1}",
         markup=tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
-        cut_before=window[0] > 0,
-        cut_after=window[1] < len(text.token_ends),
+        cut=" ".join(["l"] * (window[0] > 0) + ["r"] * (window[1] < len(text.token_ends))),
         token=tokens.token(context.token),
         position=context.position,
         activation=context.activation,
@@ -193,33 +195,34 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     )
 
 
-def _bands(catalog: Catalog, row: Row) -> list[Band]:
+def _examples(catalog: Catalog, row: Row, contexts: list[Row], band: str, most: int) -> list[Example]:
+    """The first contexts of one band, strongest first, coloured relative to the feature's maximum."""
+    return [_example(catalog, row, context) for context in [c for c in contexts if c.band == band][:most]]
+
+
+def _bands(catalog: Catalog, row: Row, contexts: list[Row]) -> list[Band]:
     """The examples by quarter of the active tokens, strongest quarter first; only quarters that have any."""
-    found = [(name, words, examples(catalog, row, name)) for name, words in BANDS.items()]
-    return [Band(n, words, min(e.activation for e in es), max(e.activation for e in es), es) for n, words, es in found if es]
+    found = [(name, words, _examples(catalog, row, contexts, name, IN_BAND)) for name, words in BANDS.items()]
+    return [
+        Band(name, words, min(e.activation for e in shown), max(e.activation for e in shown), shown)
+        for name, words, shown in found
+        if shown
+    ]
 
 
-def _bins(catalog: Catalog, number: int) -> list[tuple[float, float, int]]:
-    """The histogram as numbers: lower edge, upper edge, tokens."""
+def _histogram(catalog: Catalog, number: int) -> Chart | None:
+    """The spread of the active values; None for a silent feature."""
     found = catalog.by("histograms")[number]
-    if not found:
-        return []
-    edges = found[0].edges.tolist()
-    return list(zip(edges, edges[1:], found[0].counts.tolist(), strict=False))
+    return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
 def _category_chart(catalog: Catalog, found: list[Share]) -> Chart:
     active = [s.active / s.texts if s.texts else 0.0 for s in found]
     strong = [s.strong / s.texts if s.texts else 0.0 for s in found]
-    return charts.by_category([s.name for s in found], active, strong, catalog.threshold)
+    return charts.by_category(active, strong, catalog.threshold)
 
 
 def _partners(catalog: Catalog, number: int) -> list[Partner]:
-    """The features that fire on the same tokens, by phi; their counts on texts beside them."""
-    levels = catalog.partners
-    on_texts = {r.other: r.n_both for r in levels["text"][number]} if "text" in levels else {}
-    found = levels["token"][number][:PARTNERS] if "token" in levels else []
-    return [
-        Partner(catalog.ref(r.other), r.n_both, r.n_own, r.phi, r.lift, r.decoder_cosine, on_texts.get(r.other))
-        for r in found
-    ]
+    """The features that fire on the same tokens, by phi."""
+    found = catalog.partners["token"][number][:PARTNERS] if "token" in catalog.partners else []
+    return [Partner(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in found]

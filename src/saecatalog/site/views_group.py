@@ -16,11 +16,11 @@ from saecatalog.site.tokens import shorten
 
 SHOWN = 20
 FREQUENT = 40
-NOTABLE = 120
+NOTABLE = 84
 CONCEPT_RANKINGS = {
+    "contrast": "Highest contrast",
     "consistent": "Most consistent",
     "strong": "Strongest on average",
-    "contrast": "Highest contrast",
 }
 
 
@@ -44,11 +44,12 @@ class HeatTable:
 
 def categories(catalog: Catalog, scores: ScoreRows) -> dict[str, Any]:
     """The overview: each category with its specialists, those without any, and the heatmaps over all categories."""
-    found = [(ref, specialists(catalog, ref.name)) for ref in catalog.categories]
+    counts = specialist_counts(catalog)
+    found = [(ref, counts.get(ref.name, 0), specialists(catalog, ref.name)) for ref in catalog.categories]
     frequent, notable = frequent_features(catalog), notable_features(catalog)
     return {
-        "categories": found,
-        "without": [ref for ref, entries in found if not entries],
+        "groups": found,
+        "without": [ref for ref, count, _ in found if not count],
         "frequent": heatmap(scores, frequent, "frequent-features"),
         "frequent_table": heat_table(catalog, frequent[:SHOWN]),
         "notable": heatmap(scores, notable, "notable-features"),
@@ -66,6 +67,7 @@ def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, An
     return {
         "category": ref,
         "specialists": special,
+        "specialist_count": specialist_counts(catalog).get(ref.name, 0),
         "common": common,
         "shown_kind": "specialists" if special else "common features",
         "heatmap": heatmap(scores, shown, f"category-{slug(ref.name)}") if shown else None,
@@ -108,15 +110,25 @@ def entries(catalog: Catalog, table: str, ranking: str, column: str, name: str) 
 
 
 def frequent_features(catalog: Catalog) -> list[int]:
-    """The features active in the most texts."""
-    return [row.feature for row in catalog.rankings["frequent"][:FREQUENT]]
+    """The features active in the most texts; ties are broken by the smaller index."""
+    frame = catalog.tables["features"].sort_values(["n_texts_active", "feature"], ascending=[False, True])
+    found: list[int] = frame["feature"].head(FREQUENT).tolist()
+    return found
 
 
 def notable_features(catalog: Catalog) -> list[int]:
-    """The notable features for the heatmap, each category's specialists together, then the rest by maximum."""
-    special = [row.feature for ref in catalog.categories for row in catalog.rankings[f"specialist:{ref.name}"][:SHOWN]]
+    """Notable features for the heatmap: the first specialists of each category, then the strongest."""
+    share = max(2, NOTABLE // max(1, len(catalog.categories)))
+    special = [r.feature for ref in catalog.categories for r in catalog.rankings[f"specialist:{ref.name}"][:share]]
     rest = sorted(catalog.paged, key=lambda number: -catalog.features[number].max)
     return [number for number in dict.fromkeys(special + rest) if catalog.features[number].page][:NOTABLE]
+
+
+def specialist_counts(catalog: Catalog) -> dict[str, int]:
+    """How many specialists each category has, over all features of the SAE."""
+    frame = catalog.tables["categories"]
+    found = frame.loc[frame["specialist_score"] > 0, "category"].value_counts()
+    return {str(name): int(count) for name, count in found.items()}
 
 
 def heatmap_features(catalog: Catalog) -> set[int]:

@@ -6,13 +6,16 @@ In: a `Catalog`. Out: plain values for the template and the chart of the heatmap
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.groups import Row, rows
-from saecatalog.site.matrices import overlaps
+from saecatalog.site.matrices import alike, overlaps
 
-STRONGEST = 60
-IN_HEATMAP = 160
+STRONGEST = 40
+IN_HEATMAP = 120
+LEAST_OVERLAP = 0.02
 IN_CLUSTER = 24
 
 
@@ -37,14 +40,26 @@ class Cluster:
 
 def coactivation(catalog: Catalog) -> dict[str, Any]:
     """The heatmap of the notable features, the strongest pairs and the clusters."""
-    found = clusters(catalog)
-    features = heatmap_order(catalog)
+    features, values = overlapping(catalog)
     return {
-        "heatmap": charts.together(features, overlaps(catalog, features), "coactivation") if features else None,
+        "heatmap": charts.together(features, values, "coactivation") if features else None,
         "shown": len(features),
+        "notable": len(catalog.paged),
         "pairs": pairs(catalog),
-        "clusters": found,
+        "clusters": clusters(catalog),
     }
+
+
+def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
+    """The notable features that overlap with another one, the most overlapping first chosen, and their overlaps.
+
+    They stand in an order that puts features which fire together side by side.
+    """
+    values = np.asarray(overlaps(catalog, catalog.paged)).reshape(len(catalog.paged), -1)
+    best = values.max(axis=1, initial=0)
+    chosen = [i for i in np.argsort(-best, kind="stable").tolist()[:IN_HEATMAP] if best[i] >= LEAST_OVERLAP]
+    order = [chosen[i] for i in alike(values[np.ix_(chosen, chosen)].tolist())]
+    return [catalog.paged[i] for i in order], values[np.ix_(order, order)].tolist()
 
 
 def pairs(catalog: Catalog) -> list[Pair]:
@@ -65,17 +80,7 @@ def pairs(catalog: Catalog) -> list[Pair]:
 
 def clusters(catalog: Catalog) -> list[Cluster]:
     """The clusters, largest first, each with its first members."""
-    grouped = catalog.by("clusters", "cluster")
-    found = []
-    for number in sorted(grouped, key=int):  # type: ignore[call-overload]
-        members = [catalog.ref(row.feature) for row in grouped[number]]
-        found.append(Cluster(int(str(number)), members[:IN_CLUSTER], len(members[IN_CLUSTER:])))
-    return found
-
-
-def heatmap_order(catalog: Catalog) -> list[int]:
-    """The features of the heatmap: clusters together, then the others with a page, the strongest first."""
-    frame = catalog.tables["clusters"].sort_values("cluster", kind="stable")
-    grouped = [n for n in frame["feature"].tolist() if catalog.features[n].page]
-    rest = sorted(catalog.paged, key=lambda number: -catalog.features[number].max)
-    return list(dict.fromkeys(grouped + rest))[:IN_HEATMAP]
+    members: dict[int, list[FeatureRef]] = {}
+    for row in rows(catalog.tables["clusters"]):
+        members.setdefault(row.cluster, []).append(catalog.ref(row.feature))
+    return [Cluster(number + 1, refs[:IN_CLUSTER], len(refs[IN_CLUSTER:])) for number, refs in sorted(members.items())]

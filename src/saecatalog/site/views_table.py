@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saecatalog.names import title
-from saecatalog.site import charts
+from saecatalog.site import charts, views_feature
 from saecatalog.site.catalog import REASONS, Catalog, FeatureRef, split_reasons
 from saecatalog.site.groups import Row
 
@@ -53,13 +53,11 @@ def index(catalog: Catalog) -> dict[str, Any]:
     """The front page: the three rankings, the health of the SAE on this corpus, and the ways in."""
     health = catalog.manifest["health"]
     return {
+        "introduction": views_feature.introduction(catalog),
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
         "selective": ranked(catalog, "selective", LISTED),
         "density": charts.densities(health["density_edges"], health["density_counts"]),
-        "density_bins": list(
-            zip(health["density_edges"], health["density_edges"][1:], health["density_counts"], strict=False)
-        ),
         "health": health,
         "categories": catalog.categories,
         "concepts": catalog.concepts,

@@ -76,7 +76,7 @@ def texts_of(catalog: Catalog, category: str) -> list[Row]:
 
 
 def list_page(category: str) -> str:
-    """The page that lists a category's texts, from the catalog's root. Text ids hold no dot, so no text has this name."""
+    """The page that lists a category's texts, from the catalog's root; its dot keeps it apart from the texts' pages."""
     return f"texts/all.{slug(category)}.html"
 
 

@@ -22,7 +22,7 @@
     if (role === "soft") trace.marker = { color: css("--accent-soft") };
     if (role === "heat") {
       trace.colorscale = [0, 1, 2, 3, 4].map((step) => [step / 4, css(`--heat-${step}`)]);
-      trace.colorbar = { ...trace.colorbar, thickness: 10, outlinewidth: 0, len: 0.6, tickfont: { size: 11 } };
+      trace.colorbar = { ...trace.colorbar, thickness: 8, outlinewidth: 0, lenmode: "pixels", len: 180, y: 1, yanchor: "top", xpad: 4, tickfont: { size: 11 } };
     }
     return trace;
   }
@@ -38,14 +38,53 @@
       plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: 8, r: 8, t: 12, b: 8 },
       hoverlabel: { bgcolor: css("--ink"), bordercolor: css("--ink"), font: { color: css("--paper"), family: css("--sans"), size: 12 } },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       transition: { duration: still ? 0 : 150 },
       width,
     };
     for (const name of ["xaxis", "yaxis"]) {
       made[name] = { ...axis, ...layout[name], title: { ...layout[name]?.title, ...small } };
     }
+    if (width < 600 && layout.xaxis?.ticktext) {
+      made.xaxis.tickangle = -90;
+      made.xaxis.title = made.yaxis.title = undefined;
+      made.xaxis.tickfont = { size: 9 };
+    }
     if (made.shapes) made.shapes = made.shapes.map((shape) => ({ ...shape, line: { color: css("--line-strong"), width: 1 } }));
     return made;
+  }
+
+  // A chart whose names stand in a table takes them from there, made safe for Plotly, which reads tags in labels.
+  function nameTicks(element, layout) {
+    if (!layout.yaxis?.tickvals || layout.yaxis.ticktext) return;
+    const heads = element.querySelectorAll("table tbody th");
+    const safe = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    layout.yaxis.ticktext = [...heads].map((head) => safe(head.textContent));
+  }
+
+  // The numbers behind a drawn chart: the table that stood in its place, or one made from the bars.
+  function numbers(element, figure) {
+    const table = element.querySelector(".plot > table") ?? tableOf(figure);
+    if (!table) return;
+    const details = document.createElement("details");
+    details.className = "numbers";
+    details.append(Object.assign(document.createElement("summary"), { textContent: "Numbers" }), table);
+    element.append(details);
+  }
+
+  function tableOf({ data: [trace], layout }) {
+    if (trace.type !== "bar") return null;
+    const table = document.createElement("table");
+    const heads = [`${layout.xaxis.title.text}, from`, "to", layout.yaxis.title.text.replace(" (log)", "")];
+    const start = trace.x0 - trace.dx / 2;
+    const short = (value) => String(Number(value.toPrecision(4)));
+    table.createTHead().insertRow().append(...heads.map((text) => Object.assign(document.createElement("th"), { textContent: text, scope: "col" })));
+    const body = table.createTBody();
+    trace.y.forEach((count, i) => {
+      const row = body.insertRow();
+      for (const text of [short(start + i * trace.dx), short(start + (i + 1) * trace.dx), count.toLocaleString("en")]) row.insertCell().textContent = text;
+    });
+    return table;
   }
 
   function onClick(meta) {
@@ -61,6 +100,7 @@
   async function draw(element) {
     const figure = await figureOf(element);
     await window.saeLoad(`${root}assets/plotly.min.js`);
+    nameTicks(element, figure.layout);
     const plot = element.querySelector(".plot");
     let place = plot.querySelector(".drawn");
     if (!place) {
@@ -79,6 +119,7 @@
     };
     const data = figure.data.map(themedTrace);
     await window.Plotly.react(place, data, themedLayout(figure.layout, plot.clientWidth), config);
+    if (!drawn.has(element)) numbers(element, figure);
     if (figure.layout.meta && !drawn.has(element)) place.on("plotly_click", onClick(figure.layout.meta));
     drawn.add(element);
     element.classList.add("live");

@@ -98,7 +98,7 @@
   const tip = Object.assign(document.createElement("div"), { className: "tip" });
   tip.setAttribute("role", "status");
   function showTip(event) {
-    const mark = event.target.closest?.("mark[title]");
+    const mark = event.target.closest?.("b[title]");
     if (!mark) return tip.remove();
     const place = mark.getBoundingClientRect();
     tip.textContent = mark.title;
@@ -106,6 +106,7 @@
     tip.style.top = `${place.top + scrollY}px`;
     document.body.append(tip);
   }
+  for (const peak of document.querySelectorAll("b.p")) peak.tabIndex = 0;
   document.addEventListener("click", showTip);
   document.addEventListener("focusin", showTip);
 })();

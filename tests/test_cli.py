@@ -1,0 +1,308 @@
+"""The command line, end to end on a tiny model: what it builds, what it says, and how it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import D_SAE, SaeKind
+
+from saecatalog.cli import COMMANDS, main, parser
+from saecatalog.site.check import check_site
+
+ROOT = Path(__file__).parent.parent
+GOOD, MISTAKE = 0, 2
+
+
+@pytest.fixture(scope="module")
+def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
+    """What names the tiny SAE, its corpus and its concepts."""
+    sae = saes("llama", SaeKind("jumprelu"))
+    return [
+        *("--sae", str(sae), "--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")),
+        *("--cache", str(workshop / "cli-cache"), "--device", "cpu", "--quiet"),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def site(workshop: Path, flags: list[str]) -> Path:
+    """A site built once, for the tests that only read it."""
+    os.chdir(ROOT)
+    assert main(["build", *flags, "--out", str(workshop / "site")]) == GOOD
+    return workshop / "site"
+
+
+def catalog(site: Path) -> Path:
+    (manifest,) = site.rglob("data/manifest.json")
+    return manifest.parent.parent
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must end with exit code 2 and one clear error; gives what it said."""
+    assert main(list(words)) == MISTAKE
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert "Traceback" not in said
+    return said
+
+
+def test_every_command_has_help_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            parser().parse_args([name, "--help"])
+        assert stopped.value.code == GOOD
+        assert f"example: python build.py {name}" in capsys.readouterr().out
+
+
+def test_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"build.py {name}" in readme or f"`{name}" in readme for name in COMMANDS)
+
+
+def test_built_site_keeps_its_rules(site: Path) -> None:
+    assert check_site(site) == []
+
+
+def test_built_site_has_every_kind_of_page(site: Path) -> None:
+    folder = catalog(site)
+    for page in ("index", "features/index", "categories/index", "coactivation/index", "concepts/index", "about"):
+        assert (folder / f"{page}.html").is_file()
+    manifest = json.loads((folder / "data" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"]["features"] == D_SAE
+    assert manifest["pages"]["texts"] == manifest["corpus"]["texts"] == len(list((folder / "texts").glob("*-*.html")))
+
+
+def test_second_build_changes_nothing(site: Path, flags: list[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
+    assert main(["build", *flags, "--out", str(site)]) == GOOD
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
+
+
+def test_rebuild_from_nothing_gives_the_same_bytes(site: Path, flags: list[str], tmp_path: Path) -> None:
+    other = [*flags, "--cache", str(tmp_path / "cache"), "--batch-tokens", "50"]
+    assert main(["build", *other, "--out", str(tmp_path / "again")]) == GOOD
+    again, first = tree(tmp_path / "again"), tree(site)
+    assert again.keys() == first.keys()
+    assert [name for name in first if again[name] != first[name] and not name.endswith("files.json")] == []
+
+
+def test_a_changed_template_rebuilds_the_pages_without_a_model(site: Path, flags: list[str], tmp_path: Path) -> None:
+    """In a process of its own, so that it shows what was imported."""
+    shutil.copytree(site, tmp_path / "site")
+    shutil.copytree(ROOT / "templates", tmp_path / "templates")
+    base = tmp_path / "templates" / "base.html"
+    base.write_text(base.read_text(encoding="utf-8").replace("</main>", "<p>changed here</p></main>"), encoding="utf-8")
+    (tmp_path / "c.toml").write_text(f'[site]\ntemplates = "{tmp_path}/templates"\n', encoding="utf-8")
+    program = (
+        "import sys; from saecatalog.cli import main; code = main(sys.argv[1:]);"
+        "sys.exit(code or ('torch' in sys.modules and 7) or 0)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "build",
+        str(tmp_path / "c.toml"),
+        *flags,
+        "--out",
+        str(tmp_path / "site"),
+    ]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == GOOD, run.stderr
+    assert "changed here" in (catalog(tmp_path / "site") / "index.html").read_text(encoding="utf-8")
+
+
+def test_csv_holds_what_parquet_holds(flags: list[str], tmp_path: Path) -> None:
+    import pandas as pd
+
+    assert main(["build", *flags, "--csv", "--out", str(tmp_path / "site")]) == GOOD
+    data = catalog(tmp_path / "site") / "data"
+    for name in ("features", "categories", "texts"):
+        table = pq.read_table(data / f"{name}.parquet").to_pandas()
+        csv = pd.read_csv(data / f"{name}.csv", keep_default_na=False)
+        assert list(csv.columns) == list(table.columns)
+        assert len(csv) == len(table)
+
+
+def test_all_features_get_a_page(flags: list[str], tmp_path: Path) -> None:
+    assert main(["build", *flags, "--features", "all", "--out", str(tmp_path / "site")]) == GOOD
+    pages = {p.name for p in (catalog(tmp_path / "site") / "features").glob("[0-9]*.html") if ".embed" not in p.name}
+    assert pages == {f"{f}.html" for f in range(D_SAE)}
+    assert check_site(tmp_path / "site") == []
+
+
+def test_chosen_features_get_a_page(flags: list[str], tmp_path: Path) -> None:
+    assert main(["build", *flags, "--features", "5,2", "--out", str(tmp_path / "site")]) == GOOD
+    folder = catalog(tmp_path / "site") / "features"
+    assert {p.name for p in folder.glob("[0-9]*.html") if ".embed" not in p.name} == {"2.html", "5.html"}
+
+
+def test_limit_takes_texts_of_every_category(flags: list[str], tmp_path: Path) -> None:
+    assert main(["build", *flags, "--limit-tokens", "250", "--out", str(tmp_path / "site")]) == GOOD
+    manifest = json.loads((catalog(tmp_path / "site") / "data" / "manifest.json").read_text(encoding="utf-8"))
+    assert len(manifest["corpus"]["categories"]) == 5
+    assert manifest["corpus"]["texts"] < 20
+
+
+def test_two_catalogs_share_a_site(site: Path, flags: list[str], saes: Callable[..., Path], tmp_path: Path) -> None:
+    shutil.copytree(site, tmp_path / "site")
+    other = [*flags, "--sae", str(saes("gpt2", SaeKind("standard"))), "--out", str(tmp_path / "site")]
+    assert main(["build", *other]) == GOOD
+    assert len(list((tmp_path / "site").rglob("manifest.json"))) == 2
+    assert check_site(tmp_path / "site") == []
+    root = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert root.count("/index.html") >= 2
+
+
+def test_explore_prints_the_activation_of_each_token(
+    flags: list[str], capsys: pytest.CaptureFixture[str], subjects: Callable[..., Any]
+) -> None:
+    text = "The cat sat on the mat."
+    subject = subjects("llama", SaeKind("jumprelu"))
+    ids = subject.tokenizer(text, add_special_tokens=False)["input_ids"]
+    words = [w for w in flags if w not in ("--corpus", "--concepts")]
+    words = [*flags[:2], *flags[6:]]
+    assert main(["explore", "1", "--text", text, *words]) == GOOD
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:5].strip().isdigit()]
+    assert len(lines) == len(ids)
+
+
+def test_concept_lists_features(flags: list[str], workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["concept", str(workshop / "concepts" / "animals.txt"), *flags]) == GOOD
+    said = capsys.readouterr().out
+    assert "4 texts" in said
+    assert "AUROC" in said
+
+
+def test_list_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "gpt2-small-res-jb"]) == GOOD
+    said = capsys.readouterr().out
+    assert "gpt2-small-res-jb/blocks.6.hook_resid_pre" in said
+    assert "gpt2-small/6-res-jb" in said
+    assert "gemma" not in said
+
+
+def test_check_fails_on_a_broken_site(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(site)]) == GOOD
+    shutil.copytree(site, tmp_path / "site")
+    (catalog(tmp_path / "site") / "about.html").unlink()
+    assert main(["check", str(tmp_path / "site")]) == 1
+    assert "about.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre"], "gpt2-small-res-jb"),
+        (["--sae", "gpt2-small-res-jb/blocks.66.hook_resid_pre"], "blocks.6.hook_resid_pre"),
+        (["--sae", "corpora"], "holds no SAE"),
+        (["--features", "9999"], f"0 to {D_SAE - 1}"),
+        (["--features", "one"], "notable, all, or numbers"),
+        (["--corpus", "nowhere"], "nowhere"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--batch-tokens", "0"], "--batch-tokens"),
+    ],
+)
+def test_mistakes_are_told_once_and_nothing_is_written(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert said in refused(capsys, "build", *flags, *words, "--out", str(tmp_path / "site"))
+    assert not (tmp_path / "site").exists()
+
+
+def test_unknown_model_is_refused_with_near_names(flags: list[str], tmp_path: Path, saes: Any, capsys: Any) -> None:
+    folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
+    settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    settings["metadata"]["model_class_name"] = "HookedTransformer"
+    (folder / "cfg.json").write_text(json.dumps(settings), encoding="utf-8")
+    said = refused(
+        capsys, "build", *flags, "--sae", str(folder), "--model", "gpt2-smal", "--out", str(tmp_path / "site")
+    )
+    assert "Did you mean gpt2-small" in said
+
+
+def test_an_unreachable_hub_is_told(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tests run with the hub switched off (HF_HUB_OFFLINE)."""
+    words = ["--sae", "gpt2-small-res-jb/blocks.6.hook_resid_pre", "--out", str(tmp_path / "site")]
+    assert "hub cannot be reached" in refused(capsys, "build", *flags, *words)
+    assert not (tmp_path / "site").exists()
+
+
+def test_an_sae_of_another_width_is_refused(
+    flags: list[str], models: Any, tmp_path: Path, capsys: Any, saes: Any
+) -> None:
+    import torch
+    from sae_lens.saes import standard_sae
+    from sae_lens.saes.sae import SAEMetadata
+
+    metadata = SAEMetadata(model_name=str(models("llama")), hook_name="blocks.2.hook_resid_pre")
+    wide = standard_sae.StandardSAE(standard_sae.StandardSAEConfig(d_in=20, d_sae=8, metadata=metadata))
+    with torch.no_grad():
+        wide.save_model(tmp_path / "wide")
+    said = refused(capsys, "build", *flags, "--sae", str(tmp_path / "wide"), "--out", str(tmp_path / "site"))
+    assert "The SAE reads 20 values" in said
+
+
+def test_an_sae_of_an_unknown_hook_is_refused(flags: list[str], saes: Any, tmp_path: Path, capsys: Any) -> None:
+    folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
+    settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    settings["metadata"]["hook_name"] = "blocks.77.hook_resid_pre"
+    (folder / "cfg.json").write_text(json.dumps(settings), encoding="utf-8")
+    said = refused(capsys, "build", *flags, "--sae", str(folder), "--out", str(tmp_path / "site"))
+    assert "no hook 'blocks.77.hook_resid_pre'" in said
+
+
+def test_an_unknown_setting_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.toml").write_text("[site]\nouut = 'x'\n", encoding="utf-8")
+    said = refused(capsys, "build", str(tmp_path / "c.toml"))
+    assert "line 2: [site] ouut is not a setting. Did you mean out?" in said
+
+
+def test_a_folder_with_other_files_is_left_alone(flags: list[str], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "thesis.txt").write_text("mine", encoding="utf-8")
+    assert "thesis.txt" in refused(capsys, "build", *flags, "--out", str(tmp_path / "site"))
+    assert tree(tmp_path / "site") == {"thesis.txt": b"mine"}
+
+
+def test_a_file_added_to_a_built_catalog_is_not_lost(site: Path, flags: list[str], tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(site, tmp_path / "site")
+    mine = catalog(tmp_path / "site") / "features" / "mine.html"
+    mine.write_text("mine", encoding="utf-8")
+    assert "mine.html" in refused(capsys, "build", *flags, "--top", "3", "--out", str(tmp_path / "site"))
+    assert mine.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("kilobytes", [1, 60, 400])
+def test_a_disk_that_takes_no_more_is_told_and_the_old_site_stays(
+    site: Path, flags: list[str], tmp_path: Path, kilobytes: int
+) -> None:
+    """A limit on file size stands in for a full disk: a write fails midway, earlier or later in the build."""
+    shutil.copytree(site, tmp_path / "site")
+    before = tree(tmp_path / "site")
+    program = (
+        "import resource, sys; from saecatalog.cli import main;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes * 1000}, {kilobytes * 1000}));"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["build", *flags, "--cache", str(tmp_path / "cache"), "--top", "5", "--out", str(tmp_path / "site")]
+    run = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == MISTAKE, run.stderr
+    assert run.stderr.count("error: ") == 1
+    assert "Traceback" not in run.stderr
+    assert tree(tmp_path / "site") == before

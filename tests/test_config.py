@@ -1,0 +1,84 @@
+"""Settings: what a catalog file may say, and how its mistakes are reported."""
+
+from pathlib import Path
+
+import pytest
+
+from saecatalog.config import SECTIONS, Config, load_config, override
+from saecatalog.errors import CatalogError
+
+ROOT = Path(__file__).parent.parent
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "c.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_default_catalog_sets_only_what_the_defaults_say() -> None:
+    config = load_config(ROOT / "catalog.toml")
+    assert config.subject == Config().subject
+    assert config.analysis == Config().analysis
+    assert [Path(p).resolve() for p in config.corpus.paths] == [ROOT / "corpora"]
+
+
+def test_default_catalog_names_every_setting() -> None:
+    """A user who copies the file sees each setting once, with a section for each."""
+    content = (ROOT / "catalog.toml").read_text(encoding="utf-8")
+    for section, default in SECTIONS.items():
+        assert f"[{section}]" in content
+        for name in default.__dataclass_fields__:
+            assert f"{name} = " in content or name == "templates", name
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, '[corpus]\npaths = ["mine"]\nconcepts = "ideas"\n[site]\nout = "web"\n'))
+    assert config.corpus.paths == (str(tmp_path / "mine"),)
+    assert config.corpus.concepts == str(tmp_path / "ideas")
+    assert config.site.out == str(tmp_path / "web")
+
+
+def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> None:
+    content = '[analysis]\ntopp = 3\nnotable = 0\n\n[sight]\nout = "x"\n\n[site]\ncsv = "yes"\n'
+    with pytest.raises(CatalogError) as caught:
+        load_config(write(tmp_path, content))
+    message = str(caught.value)
+    assert "line 2: [analysis] topp is not a setting. Did you mean top?" in message
+    assert "line 3: [analysis] notable is 0; give a whole number from 1" in message
+    assert "line 5: unknown setting or section 'sight'. Did you mean site?" in message
+    assert "line 9: [site] csv is 'yes'; give true or false" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("top = ", "cannot be read"),
+        ("[subject]\nsae = 3\n", "sae is 3"),
+        ("[subject]\ncontext = 1\n", "context is 1"),
+        ("[corpus]\npaths = []\n", "paths is []"),
+        ('[corpus]\nformat = "word"\n', "format is 'word'"),
+        ("[analysis]\noutlier_multiple = 1\n", "outlier_multiple is 1"),
+        ('[site]\nfeatures = "some"\n', "features is 'some'"),
+        ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
+    ],
+)
+def test_unfit_values(tmp_path: Path, content: str, words: str) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load_config(write(tmp_path, content))
+    assert words in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no such catalog file") as caught:
+        load_config(tmp_path / "none.toml")
+    assert "none.toml" in str(caught.value)
+
+
+def test_override_replaces_only_what_is_given_and_checks_it() -> None:
+    config = override(Config(), "analysis", top=3, strong=None)
+    assert config.analysis.top == 3
+    assert config.analysis.strong is Config().analysis.strong
+    with pytest.raises(CatalogError, match="cannot have this value") as caught:
+        override(Config(), "corpus", limit_tokens=0)
+    assert "--limit-tokens 0" in str(caught.value)
