@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.store import Lens, write_json
 from saecatalog.subject import Subject
@@ -52,10 +53,22 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
 
 def _append(columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int) -> None:
     """Keep the k largest values of each row, ties in the order of the columns."""
-    top = torch.topk(values, min(k, values.shape[1]), dim=-1)
+    indices = _stable_top(values, min(k, values.shape[1]))
     key = "cosines" if name == "neighbour" else "logits"
-    columns[f"{name}_ids"].append(top.indices)
-    columns[f"{name}_{key}"].append(top.values)
+    columns[f"{name}_ids"].append(indices)
+    columns[f"{name}_{key}"].append(values.gather(1, indices))
+
+
+def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
+    """Columns of the k largest values of each row; `torch.topk` alone leaves the order of ties open."""
+    if k == 0:
+        return torch.empty((len(values), 0), dtype=torch.long, device=values.device)
+    last = torch.topk(values, k, dim=-1).values[:, -1:]
+    row, column = (values >= last).nonzero(as_tuple=True)
+    order = np.lexsort((column.cpu().numpy(), -values[row, column].cpu().numpy(), row.cpu().numpy()))
+    starts = torch.searchsorted(row, torch.arange(len(values), device=row.device)).cpu().numpy()
+    first_k = order[starts[:, None] + np.arange(k)]
+    return column[torch.from_numpy(first_k).to(column.device)]
 
 
 def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
@@ -81,5 +94,7 @@ def _final_norm_weight(model: Any) -> Float[Tensor, "d_model"] | None:
     for name in ("w", "weight"):
         weight = getattr(norm, name, None)
         if isinstance(weight, Tensor):
-            return weight.detach().float()
+            # Gemma's norm multiplies by 1 + weight; HookedTransformer has folded the 1 in, TransformerBridge has not.
+            offset = isinstance(model, TransformerBridge) and getattr(model.cfg, "rmsnorm_uses_offset", False)
+            return weight.detach().float() + int(offset)
     return None

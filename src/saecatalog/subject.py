@@ -26,6 +26,12 @@ from saecatalog.directory import SaeSource, catalog_slug, find_sae
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.subject_info import SubjectInfo
 
+UNSUPPORTED = {
+    "abstopk": "its activations may be negative, and a feature is active here when its activation is above 0",
+    "temporal": "its activations depend on other positions",
+}
+"""Architectures of sae_lens for which the figures would not mean what the pages say, and why."""
+
 
 @dataclass(frozen=True)
 class Hook:
@@ -66,7 +72,21 @@ class Subject:
 
     def replica(self) -> "Subject":
         """A second subject that shares every weight, for another thread: models keep state during a pass."""
-        return Subject(_share(self.model), _share(self.sae), self.hook, self.info, self.device)
+        return Subject(_share(self.model), _share_sae(self.sae), self.hook, self.info, self.device)
+
+
+def _share_sae(sae: Any) -> Any:
+    """An SAE that shares the weights of another; made anew, for its normalisation keeps state in closures."""
+    other = type(sae)(sae.cfg).eval()
+    other.load_state_dict(sae.state_dict(), assign=True)
+    return _on_flat_rows(other)
+
+
+def _on_flat_rows(sae: Any) -> Any:
+    """Switch off the SAE's own reshaping of attention heads: rows come flat, as `hook_values` gives them."""
+    if sae.cfg.reshape_activations == "hook_z":
+        sae.turn_off_forward_pass_hook_z_reshaping()
+    return sae
 
 
 def _share(module: torch.nn.Module) -> torch.nn.Module:
@@ -178,9 +198,16 @@ def _hub_reason(error: BaseException) -> str | None:
 
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
     if source.folder is not None:
-        return _load_sae_folder(source.folder, device)
-    with _hub("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
-        return SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
+        sae = _load_sae_folder(source.folder, device)
+    else:
+        with _hub("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
+            sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
+    architecture = str(sae.cfg.architecture())
+    if architecture in UNSUPPORTED or "transcoder" in architecture:
+        reason = UNSUPPORTED.get(architecture, "it does not reconstruct what it reads")
+        fix = "Choose an SAE of another architecture."
+        raise CatalogError(f"An SAE of the architecture '{architecture}' cannot be shown: {reason}.", source.name, fix)
+    return _on_flat_rows(sae)
 
 
 def _load_sae_folder(folder: Path, device: torch.device) -> Any:

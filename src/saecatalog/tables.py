@@ -180,9 +180,9 @@ def arrow_schema(name: str) -> pa.Schema:
 def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
     """Write `<folder>/<name>.parquet` with exactly the columns of its schema; raises KeyError where one is missing."""
     schema = arrow_schema(name)
-    table = pa.Table.from_arrays(
-        [pa.array(frame[f.name], type=f.type, from_pandas=False) for f in schema], schema=schema
-    )
+    # An empty column has lost its type in pandas.
+    columns = [pa.array(frame[f.name] if len(frame) else [], type=f.type, from_pandas=False) for f in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
     pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Int64
+from tokenizers import Tokenizer, processors
 
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
@@ -35,25 +36,30 @@ def tokenize(texts: list[Text], tokenizer: Any) -> TokenizedTexts:
 
     A special token's name inside a text is read as plain characters, so that a text cannot inject a BOS.
     """
-    encoded = tokenizer(
-        [text.content for text in texts],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        split_special_tokens=True,
-        truncation=False,
-        verbose=False,
-    )
-    lengths = [len(ids) for ids in encoded["input_ids"]]
+    encoded = _exact(tokenizer).encode_batch([text.content for text in texts], add_special_tokens=False)
+    lengths = [len(encoding.ids) for encoding in encoded]
     for text, length in zip(texts, lengths, strict=True):
         if length == 0:
             raise CatalogError("The model's tokenizer makes no token of this text.", text.source, "Remove the text.")
-    ends = [_character_ends(spans, len(t.content)) for t, spans in zip(texts, encoded["offset_mapping"], strict=True)]
+    ends = [_character_ends(e.offsets, len(t.content)) for t, e in zip(texts, encoded, strict=True)]
     return TokenizedTexts(
-        ids=np.concatenate([np.asarray(ids, np.int32) for ids in encoded["input_ids"]] or [np.empty(0, np.int32)]),
+        ids=np.concatenate([np.asarray(e.ids, np.int32) for e in encoded] or [np.empty(0, np.int32)]),
         ends=np.concatenate(ends or [np.empty(0, np.int32)]),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
     )
+
+
+def _exact(tokenizer: Any) -> Tokenizer:
+    """The tokenizer at work inside, told to leave nothing out.
+
+    It does not truncate, reads the names of special tokens as plain characters, and its spans hold white space.
+    """
+    inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    inner.no_truncation()
+    inner.no_padding()
+    inner.encode_special_tokens = True
+    inner.post_processor = processors.ByteLevel(trim_offsets=False)
+    return inner
 
 
 def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarray, "token"]:

@@ -22,7 +22,7 @@ def category_table(scores: TextScores, categories: list[str], strong: float) -> 
     active_out, strong_out = active.sum(0) - active, is_strong.sum(0) - is_strong
     auroc, p = _contrast(groups, matrix, active, n_inside)
     with np.errstate(divide="ignore", invalid="ignore"):
-        lift = (active / n_inside) / (active_out / (n - n_inside))
+        lift = np.where(active_out == 0, np.inf, (active / n_inside) / (active_out / (n - n_inside)))
     columns = {
         "n_inside": np.broadcast_to(n_inside, active.shape),
         "n_outside": np.broadcast_to(n - n_inside, active.shape),

@@ -40,12 +40,14 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
     specialists = rows[rows["specialist_score"] > 0]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
-    common = rows.assign(more=inside - outside)[inside > COMMON_RATE]
+    # The order goes by whole numbers, for equal differences of rates may differ in their last bit.
+    exact = rows["active_inside"].astype(np.int64) * rows["n_outside"] - rows["active_outside"] * rows["n_inside"]
+    common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
     return [
         _ranking(
             f"specialist:{name}", specialists, "specialist_score", [("specialist_score", False), ("auroc", False)], top
         ),
-        _ranking(f"common:{name}", common, "more", [("more", False), ("active_inside", False)], top),
+        _ranking(f"common:{name}", common, "more", [("exact", False), ("active_inside", False)], top),
     ]
 
 

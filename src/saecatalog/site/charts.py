@@ -80,7 +80,7 @@ def by_category(active: Sequence[float], strong: Sequence[float], threshold: flo
     ]
     layout = {
         "barmode": "overlay",
-        "xaxis": {"title": {"text": "Share of texts"}, "tickformat": ".0%", "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "Share of texts"}, "tickformat": ".0%"},
         "yaxis": {"autorange": "reversed", "tickvals": list(range(len(active)))},
         "height": 110 + 22 * len(active),
     }
@@ -156,8 +156,6 @@ def _histogram(edges: Sequence[float], counts: Sequence[int], x_title: str, y_ti
     layout = {
         "xaxis": {"title": {"text": x_title}},
         "yaxis": {"type": "log", "title": {"text": y_title}, "dtick": 1},
-        "bargap": 0.05,
-        "height": 280,
     }
     return {"data": [trace], "layout": layout}
 
@@ -168,8 +166,6 @@ def _bar(values: Sequence[float], name: str, role: str) -> Figure:
         "orientation": "h",
         "name": plain(name),
         "x": [_short(v, 3) for v in values],
-        "width": 0.8 if role == "soft" else 0.44,
-        "hovertemplate": "%{y}: %{x:.1%}",
         "meta": {"role": role},
     }
 

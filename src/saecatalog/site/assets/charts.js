@@ -18,8 +18,11 @@
 
   function themedTrace(trace) {
     const role = trace.meta?.role;
-    if (role === "accent") trace.marker = { color: css("--accent") };
-    if (role === "soft") trace.marker = { color: css("--accent-soft") };
+    if (role === "accent" || role === "soft") trace.marker = { color: css(role === "soft" ? "--accent-soft" : "--accent") };
+    if (trace.orientation === "h") {
+      trace.width = role === "soft" ? 0.8 : 0.44;
+      trace.hovertemplate = "%{y}: %{x:.1%}";
+    }
     if (role === "heat") {
       trace.colorscale = [0, 1, 2, 3, 4].map((step) => [step / 4, css(`--heat-${step}`)]);
       trace.colorbar = { ...trace.colorbar, thickness: 8, outlinewidth: 0, lenmode: "pixels", len: 180, y: 1, yanchor: "top", xpad: 4, tickfont: { size: 11 } };
@@ -32,6 +35,8 @@
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const small = { font: { size: 12, color: css("--ink-soft") }, standoff: 8 };
     const made = {
+      height: 280,
+      bargap: 0.05,
       ...layout,
       font: { family: css("--sans"), size: 11.5, color: css("--ink-soft") },
       paper_bgcolor: "rgba(0,0,0,0)",

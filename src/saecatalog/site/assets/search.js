@@ -58,7 +58,7 @@
     list.hidden = true;
     list.setAttribute("role", "listbox");
     list.setAttribute("aria-label", "Search results");
-    for (const [name, value] of [["role", "combobox"], ["aria-controls", "results"], ["aria-expanded", "false"], ["aria-autocomplete", "list"]]) {
+    for (const [name, value] of [["role", "combobox"], ["aria-controls", "results"], ["aria-expanded", "false"], ["aria-autocomplete", "list"], ["autocomplete", "off"], ["spellcheck", "false"]]) {
       box.setAttribute(name, value);
     }
     box.parentElement.append(list);

@@ -1,0 +1,443 @@
+"""A small catalog made by hand, with names and texts as hostile as they come; every table agrees with the activations.
+
+Twelve texts in three categories, a tokenizer that cuts an emoji into four tokens, and twelve features: one silent, one
+that fires everywhere, the others on some tokens. All figures are computed here the slow and obvious way.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saecatalog.tables import SCHEMAS, Tables, write_table
+
+SCRIPT = "<script>alert(1)</script>"
+CATEGORIES = [SCRIPT, 'Python & "code"', "mixed, مرحبا"]
+CONCEPT = "numbers </title><b>"
+CONTENTS = {
+    SCRIPT: [
+        f"The day {SCRIPT} was on Monday.",
+        "A </script><img src=x onerror=alert(1)> in the text.",
+        "Nothing & no one, 'quoted' and \"double\".",
+        "&lt;already&gt; escaped &amp; more",
+    ],
+    'Python & "code"': [
+        "def f(x):\n\treturn x  # two  spaces",
+        "for i in range(3):\n    print(i)\r\n",
+        "bell \x07, nul \x00, escape \x1b and a no-break\xa0space",
+        "{{ 7 * 7 }} {% raw %} ${x} `code`",
+    ],
+    "mixed, مرحبا": [
+        "مرحبا بالعالم hello",
+        "smile 🙂 wave 👋🏽 family 👩\u200d👩\u200d👧 end",
+        "override \u202etxt.exe and zero\u200bwidth",
+        "é precomposed, e\u0301 combined, 漢字 and ไทย",
+    ],
+}
+FEATURES = 12
+SILENT = 5
+PAGED = [0, 1, 2, 3, 4, 5, 6, 7]
+THRESHOLD = 5.0
+
+
+def tokenize(content: str) -> tuple[list[str], list[int]]:
+    """Words with the space before them, single signs, and four byte tokens for a character outside the first plane."""
+    tokens: list[str] = []
+    ends: list[int] = []
+    start = 0
+    while start < len(content):
+        stop = start + 1
+        while (
+            content[start] == " " and stop < len(content) and content[stop].isalnum() and content[stop] < "\U00010000"
+        ):
+            stop += 1
+        while content[start].isalnum() and stop < len(content) and content[stop].isalnum():
+            stop += 1
+        piece = content[start:stop]
+        if len(piece) == 1 and piece > "\uffff":
+            tokens += [f"<0x{byte:02X}>" for byte in piece.encode()]
+            ends += [stop] * 4
+        else:
+            tokens.append(piece)
+            ends.append(stop)
+        start = stop
+    return tokens, ends
+
+
+class World:
+    """The texts, their tokens and the activations of every feature at every token."""
+
+    def __init__(self) -> None:
+        chance = np.random.default_rng(7)
+        self.texts: list[dict[str, Any]] = []
+        for category in CATEGORIES:
+            for number, content in enumerate(CONTENTS[category]):
+                tokens, ends = tokenize(content)
+                values = np.where(
+                    chance.random((len(tokens), FEATURES)) < 0.2, chance.random((len(tokens), FEATURES)), 0
+                )
+                values *= 10
+                values[:, 0] = 1 + 8 * chance.random(len(tokens))
+                values[:, SILENT] = 0
+                if category != CATEGORIES[1]:
+                    values[:, 1] = 0
+                else:
+                    values[0, 1] = 9.5
+                name = f"t{CATEGORIES.index(category)}-{number}"
+                record = {"text": name, "category": category, "content": content, "tokens": tokens, "ends": ends}
+                self.texts.append(record | {"values": values})
+
+    def firing(self, feature: int) -> list[tuple[float, dict[str, Any], int]]:
+        """(activation, text, position) of every active token, the strongest first."""
+        found = [
+            (float(text["values"][i, feature]), text, i)
+            for text in self.texts
+            for i in range(len(text["tokens"]))
+            if text["values"][i, feature] > 0
+        ]
+        return sorted(found, key=lambda entry: -entry[0])
+
+    def scores(self, feature: int) -> list[float]:
+        return [float(text["values"][:, feature].max()) for text in self.texts]
+
+
+def write(
+    folder: Path, neuronpedia: str | None = None, base_url: str = "", csv: bool = False
+) -> tuple[Tables, dict[str, Any]]:
+    """Write all tables and the manifest into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    world = World()
+    makers = {
+        "features": _features,
+        "contexts": _contexts,
+        "tokens": _tokens,
+        "histograms": _histograms,
+        "text_scores": _text_scores,
+        "text_top": _text_top,
+        "texts": _texts,
+        "categories": _categories,
+        "coactivation": _coactivation,
+        "clusters": lambda _: [{"cluster": 0, "feature": 0}, {"cluster": 0, "feature": 2}],
+        "concepts": _concepts,
+        "logits": _logits,
+        "neighbours": _neighbours,
+        "rankings": _rankings,
+    }
+    for name in SCHEMAS:
+        write_table(folder, name, pd.DataFrame(makers[name](world), columns=list(SCHEMAS[name])))
+    made = manifest(world, neuronpedia, base_url, csv)
+    (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
+    return Tables(folder), made
+
+
+def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) -> dict[str, Any]:
+    """The manifest as a build writes it."""
+    tokens = sum(len(text["tokens"]) for text in world.texts)
+    groups = {
+        name: {
+            "texts": 4,
+            "tokens": sum(len(t["tokens"]) for t in world.texts if t["category"] == name),
+        }
+        for name in CATEGORIES
+    }
+    return {
+        "title": f"Tiny & {SCRIPT}",
+        "description": 'A "catalog" made by hand.',
+        "slug": "tiny/0-res",
+        "base_url": base_url,
+        "csv": csv,
+        "program": {"name": "saecatalog", "version": "0.0", "commit": "0123abc"},
+        "model": {"name": "tiny_{model}", "d_model": 8, "n_layers": 2, "weights_sha256": "aa", "source": "by hand"},
+        "sae": {
+            "name": "tiny-res/blocks.0",
+            "release": "tiny-res",
+            "id": "blocks.0",
+            "architecture": "standard",
+            "d_in": 8,
+            "d_sae": FEATURES,
+            "hook": "blocks.0.hook_resid_pre",
+            "layer": 0,
+            "prepend_bos": True,
+            "weights_sha256": "bb",
+            "neuronpedia_id": neuronpedia,
+        },
+        "corpus": {
+            "sha256": "cc" * 32,
+            "texts": 12,
+            "tokens": tokens,
+            "categories": groups,
+            "concepts": {CONCEPT: {"texts": 4, "tokens": 40}},
+        },
+        "settings": {
+            "text_score": "max",
+            "strong_threshold": THRESHOLD,
+            "strong_rule": "Set by hand.",
+            "context": 128,
+            "dtype": "float32",
+            "top": 12,
+            "notable": 8,
+            "outlier_multiple": 4.0,
+        },
+        "health": {
+            "l0_mean": 2.5,
+            "l0_std": 0.5,
+            "explained_variance": 0.8,
+            "silent": 1,
+            "density_edges": [-2.0, -1.0, 0.0],
+            "density_counts": [9, 2],
+            "excluded_positions": 0,
+            "norm_median": 10.0,
+            "norm_limit": 40.0,
+        },
+        "counts": {"texts": 12, "tokens": tokens, "features": FEATURES, "features_fired": 11, "notable": len(PAGED)},
+        "libraries": {"numpy": "2.0"},
+    }
+
+
+def _features(world: World) -> list[dict[str, Any]]:
+    tokens = sum(len(text["tokens"]) for text in world.texts)
+    found = []
+    for feature in range(FEATURES):
+        values = np.array([value for value, _, _ in world.firing(feature)])
+        scores = world.scores(feature)
+        active = len(values)
+        quantiles = np.quantile(values, [0.25, 0.5, 0.75, 0.9, 0.99]) if active else np.zeros(5)
+        low, high = _wilson(active, tokens)
+        found.append(
+            {
+                "feature": feature,
+                "n_tokens": tokens,
+                "n_active": active,
+                "density": active / tokens,
+                "density_low": low,
+                "density_high": high,
+                "max": values.max() if active else 0,
+                "mean_active": values.mean() if active else 0,
+                "std_active": values.std() if active else 0,
+                **dict(zip(("q25", "q50", "q75", "q90", "q99"), quantiles, strict=True)),
+                "n_texts": 12,
+                "n_texts_active": sum(score > 0 for score in scores),
+                "n_texts_strong": sum(score > THRESHOLD for score in scores),
+                "top_text": world.firing(feature)[0][1]["text"] if active else "",
+                "token_rule": world.texts[0]["tokens"][0] if active else "",
+                "token_precision": 0.5 if active else 0,
+                "token_recall": 0.25 if active else 0,
+                "label": "" if feature == SILENT else f"label <{feature}> & '\"",
+                "notable": _notable(feature),
+                "page": f"features/{feature}.html" if feature in PAGED else "",
+            }
+        )
+    return found
+
+
+def _notable(feature: int) -> str:
+    reasons = {
+        0: "strongest,frequent",
+        1: f"specialist:{CATEGORIES[1]}",
+        2: f"common:{CATEGORIES[2]},concept:{CONCEPT}",
+    }
+    return reasons.get(feature, "selective") if feature in PAGED else ""
+
+
+def _wilson(hits: int, n: int) -> tuple[float, float]:
+    z = 1.959964
+    middle, spread = hits / n + z * z / (2 * n), z * math.sqrt(hits / n * (1 - hits / n) / n + z * z / (4 * n * n))
+    return max(0.0, (middle - spread) / (1 + z * z / n)), (middle + spread) / (1 + z * z / n)
+
+
+def _contexts(world: World) -> list[dict[str, Any]]:
+    found = []
+    for feature in range(FEATURES):
+        best: dict[str, tuple[float, dict[str, Any], int]] = {}
+        for entry in world.firing(feature):
+            best.setdefault(entry[1]["text"], entry)
+        found += [_context(feature, "top", rank, *entry) for rank, entry in enumerate(best.values())]
+        weakest = world.firing(feature)[-2:]
+        found += [_context(feature, "q0-25", rank, *entry) for rank, entry in enumerate(weakest)]
+    return found
+
+
+def _context(feature: int, band: str, rank: int, value: float, text: dict[str, Any], at: int) -> dict[str, Any]:
+    start, end = max(0, at - 6), min(len(text["tokens"]), at + 5)
+    active = [i for i in range(start, end) if text["values"][i, feature] > 0]
+    return {
+        "feature": feature,
+        "rank": rank,
+        "text": text["text"],
+        "category": text["category"],
+        "position": at,
+        "token": text["tokens"][at],
+        "activation": value,
+        "band": band,
+        "similar_hidden": rank,
+        "window_start": start,
+        "window_end": end,
+        "active_positions": active,
+        "active_values": [float(text["values"][i, feature]) for i in active],
+    }
+
+
+def _tokens(world: World) -> list[dict[str, Any]]:
+    found = []
+    for feature in range(FEATURES):
+        for rank, (value, text, at) in enumerate(world.firing(feature)[:10]):
+            token = text["tokens"][at]
+            row = {"feature": feature, "rank": rank, "token_id": rank, "token": token, "n_active": 1}
+            found.append(row | {"n_occurrences": 2, "p_active": 0.5, "mean_active": value, "share": 0.1})
+    return found
+
+
+def _histograms(world: World) -> list[dict[str, Any]]:
+    found = []
+    for feature in range(FEATURES):
+        values = [value for value, _, _ in world.firing(feature)]
+        if values:
+            counts, edges = np.histogram(values, bins=8, range=(0, max(values)))
+            found.append({"feature": feature, "edges": edges.tolist(), "counts": counts.tolist()})
+    return found
+
+
+def _text_scores(world: World) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": text["text"],
+            "category": text["category"],
+            "feature": feature,
+            "score": score,
+            "position": int(text["values"][:, feature].argmax()),
+        }
+        for text in world.texts
+        for feature in range(FEATURES)
+        if (score := float(text["values"][:, feature].max())) > 0
+    ]
+
+
+def _text_top(world: World) -> list[dict[str, Any]]:
+    found = []
+    for text in world.texts:
+        scores = text["values"].max(axis=0)
+        for rank, feature in enumerate(np.argsort(-scores, kind="stable")[:7].tolist()):
+            if scores[feature] > 0:
+                active = np.nonzero(text["values"][:, feature])[0].tolist()
+                values = [float(text["values"][i, feature]) for i in active]
+                row = {"text": text["text"], "rank": rank, "feature": feature, "score": float(scores[feature])}
+                position = int(text["values"][:, feature].argmax())
+                found.append(row | {"position": position, "active_positions": active, "active_values": values})
+    return found
+
+
+def _texts(world: World) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": text["text"],
+            "category": text["category"],
+            "source": f"{text['category']}.txt, line 1",
+            "n_tokens": len(text["tokens"]),
+            "n_excluded": 0,
+            "content": text["content"],
+            "token_ends": text["ends"],
+        }
+        for text in world.texts
+    ]
+
+
+def _categories(world: World) -> list[dict[str, Any]]:
+    found = []
+    for category in CATEGORIES:
+        for feature in range(FEATURES):
+            scores = world.scores(feature)
+            inside = [s for s, t in zip(scores, world.texts, strict=True) if t["category"] == category]
+            outside = [s for s, t in zip(scores, world.texts, strict=True) if t["category"] != category]
+            active = sum(s > 0 for s in inside), sum(s > 0 for s in outside)
+            strong = sum(s > THRESHOLD for s in inside), sum(s > THRESHOLD for s in outside)
+            wins = sum((a > b) + (a == b) / 2 for a in inside for b in outside)
+            found.append(
+                {
+                    "category": category,
+                    "feature": feature,
+                    "n_inside": 4,
+                    "n_outside": 8,
+                    "active_inside": active[0],
+                    "active_outside": active[1],
+                    "strong_inside": strong[0],
+                    "strong_outside": strong[1],
+                    "specialist_score": strong[0] - strong[1],
+                    "max_inside": max(inside),
+                    "mean_inside": sum(inside) / 4,
+                    "lift": (active[0] / 4) / (active[1] / 8) if active[1] else math.inf if active[0] else math.nan,
+                    "auroc": wins / 32,
+                    "p_value": 0.01,
+                    "q_value": 1e-14,
+                }
+            )
+    return found
+
+
+def _coactivation(world: World) -> list[dict[str, Any]]:
+    return [
+        {
+            "feature_a": a,
+            "feature_b": b,
+            "level": level,
+            "n_a": 10,
+            "n_b": 8,
+            "n_both": 6,
+            "jaccard": 0.5,
+            "lift": 3.0,
+            "phi": 0.4,
+            "decoder_cosine": -0.1,
+        }
+        for level in ("token", "text")
+        for a, b in ((0, 2), (2, 3), (3, 9))
+    ]
+
+
+def _concepts(world: World) -> list[dict[str, Any]]:
+    row = {"concept": CONCEPT, "n_texts": 4, "n_active": 3, "n_strong": 2, "consistency": 0.5}
+    return [row | {"feature": f, "mean_all": 3.0, "mean_active": 4.0, "auroc": 0.9} for f in (2, 3, 9)]
+
+
+def _logits(world: World) -> list[dict[str, Any]]:
+    signs = [" the", "\n", "<b>", "<0xE2>", "\u202e", '"', " مرحبا"]
+    return [
+        {
+            "feature": f,
+            "direction": way,
+            "rank": r,
+            "token_id": r,
+            "token": sign,
+            "logit": (-1 if way[0] == "s" else 1) / (r + 1),
+        }
+        for f in range(FEATURES)
+        for way in ("promoted", "suppressed")
+        for r, sign in enumerate(signs)
+    ]
+
+
+def _neighbours(world: World) -> list[dict[str, Any]]:
+    return [
+        {"feature": f, "rank": r, "neighbour": (f + r + 1) % FEATURES, "cosine": 0.5 - r / 10}
+        for f in range(FEATURES)
+        for r in range(6)
+    ]
+
+
+def _rankings(world: World) -> list[dict[str, Any]]:
+    lists = {
+        "strongest": [0, 1, 9],
+        "frequent": [0, 2, 3],
+        "selective": [4, 6, 7],
+        f"specialist:{CATEGORIES[1]}": [1],
+        f"common:{CATEGORIES[2]}": [2, 0],
+        f"consistent:{CONCEPT}": [2, 3, 9],
+        f"strong:{CONCEPT}": [3, 2, 9],
+        f"contrast:{CONCEPT}": [2, 9, 3],
+    }
+    return [
+        {"ranking": name, "rank": rank, "feature": feature, "value": 10.0 - rank}
+        for name, features in lists.items()
+        for rank, feature in enumerate(features)
+    ]

@@ -1,0 +1,253 @@
+"""What only a browser shows: the synthetic site opened by double-click, with and without scripts."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+from test_site_pages import build
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+EVERY_KIND = [
+    "../../index.html",
+    "index.html",
+    "about.html",
+    "features/index.html",
+    "features/1.html",
+    "features/5.html",
+    "features/1.embed.html",
+    "categories/index.html",
+    "categories/python-code.html",
+    "coactivation/index.html",
+    "concepts/index.html",
+    "concepts/numbers-title-b.html",
+    "texts/index.html",
+    "texts/t2-1.html",
+]
+
+if CHROMIUM is None and not os.environ.get("CI"):
+    pytest.skip("no Chromium found; on Debian: apt install chromium", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "these tests need Chromium; on Debian: apt install chromium"
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+    """A page that fails its test on any console message, error, or request to anywhere but a file."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    made = context.new_page()
+    watch(made, complaints)
+    yield made
+    context.close()
+    assert complaints == []
+
+
+def watch(page: Page, complaints: list[str]) -> None:
+    page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: note_failure(request, complaints))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "data:", "blob:"))
+            else complaints.append(f"request: {request.url}")
+        ),
+    )
+
+
+def note_failure(request: Request, complaints: list[str]) -> None:
+    """A request that leaving the page cut off is no failure."""
+    if request.failure != "net::ERR_ABORTED":
+        complaints.append(f"failed: {request.url}: {request.failure}")
+
+
+def drawn_types(page: Page, selector: str) -> set[str]:
+    """The types of the traces that Plotly really drew in a chart, once it has."""
+    page.locator(selector).first.scroll_into_view_if_needed()
+    page.wait_for_selector(f"{selector}.live")
+    found: list[str] = page.eval_on_selector_all(
+        f"{selector} .drawn", "nodes => nodes.flatMap(node => node._fullData.map(trace => trace.type))"
+    )
+    return set(found)
+
+
+@pytest.mark.parametrize("path", EVERY_KIND)
+def test_every_kind_of_page_opens_quietly_and_fits_a_phone(page: Page, site: Path, path: str) -> None:
+    page.goto((site / path).resolve().as_uri())
+    assert page.locator("h1").is_visible()
+    for width in (390, 768, 1920):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(50)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+def test_charts_are_drawn_as_the_type_asked_for(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    assert drawn_types(page, "#histogram figure.chart") == {"bar"}
+    assert page.locator("#histogram .plot .bars path, #histogram .plot .point path").count() > 0
+    assert drawn_types(page, "#categories figure.chart") == {"bar"}
+    page.goto((site / "categories/index.html").as_uri())
+    assert drawn_types(page, "#notable figure.chart") == {"heatmap"}
+    assert page.locator("#notable .heatmaplayer image").count() == 1
+    page.goto((site / "coactivation/index.html").as_uri())
+    assert drawn_types(page, "#heatmap figure.chart") == {"heatmap"}
+
+
+def test_chart_has_a_table_and_takes_names_as_text(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    drawn_types(page, "#categories figure.chart")
+    assert page.locator("#categories details.numbers table tbody tr").count() == 3
+    drawn_types(page, "#histogram figure.chart")
+    assert page.locator("#histogram details.numbers table tbody tr").count() == 8
+    assert "<script>" in (page.locator("#categories .ytick text").first.text_content() or "").lower()
+
+
+def test_plotly_comes_only_when_a_chart_is_in_sight(page: Page, site: Path) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.goto((site / "texts/t0-0.html").as_uri())
+    page.goto((site / "about.html").as_uri())
+    assert "plotly.min.js" not in asked
+    page.goto((site / "features/1.html").as_uri())
+    drawn_types(page, "#histogram figure.chart")
+    assert "plotly.min.js" in asked
+
+
+def test_theme_is_switched_kept_and_followed_by_charts(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    drawn_types(page, "#histogram figure.chart")
+    colour = "document.querySelector('#histogram .drawn')._fullData[0].marker.color"
+    light, ground = page.evaluate(colour), page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click(".theme")
+    page.wait_for_function(f"{colour} !== '{light}'")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_table_sorts_filters_and_keeps_its_state_in_the_address(page: Page, site: Path) -> None:
+    page.goto((site / "features/index.html").as_uri())
+    first = page.locator("#table tbody tr th").first
+    assert first.text_content() == "0"
+    page.click("#table thead th[data-key=max] button")
+    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(3)").all_text_contents()]
+    assert values == sorted(values, reverse=True)
+    page.select_option("#filters select[name=reason]", "selective")
+    assert "sort=max" in page.url
+    assert "reason=selective" in page.url
+    shown = page.locator("#table tbody tr th").all_text_contents()
+    page.goto(page.url)
+    assert page.locator("#table tbody tr th").all_text_contents() == shown
+    assert len(shown) == 5
+    assert page.locator("#filters .found").text_content() == "5 of 8 features"
+    page.fill("#filters input[name=q]", "7")
+    assert page.locator("#table tbody tr th").all_text_contents() == ["7"]
+
+
+def test_table_shows_the_same_figures_with_and_without_script(browser: Browser, page: Page, site: Path) -> None:
+    address = (site / "features/index.html").as_uri()
+    still = browser.new_context(java_script_enabled=False).new_page()
+    still.goto(address)
+    page.goto(address)
+    page.wait_for_selector("#table button")
+    assert page.locator("#table tbody").inner_text() == still.locator("#table tbody").inner_text()
+    still.context.close()
+
+
+def test_search_finds_by_number_label_and_token(page: Page, site: Path) -> None:
+    page.goto((site / "texts/index.html").as_uri())
+    page.keyboard.press("/")
+    page.wait_for_selector("#results", state="attached")
+    page.keyboard.type("3")
+    assert (page.locator("#results li").first.text_content() or "").startswith("3label <3>")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/features/3.html")
+    page.fill("#search", "label <4>")
+    page.wait_for_selector("#results li")
+    page.keyboard.type(" ")
+    assert (page.locator("#results li").first.text_content() or "").startswith("4label <4>")
+    page.fill("#search", "11")
+    assert "no page here" in (page.locator("#results li").first.text_content() or "")
+
+
+def test_keyboard_walks_features_and_opens_help(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    page.keyboard.press("j")
+    page.wait_for_url("**/features/2.html")
+    page.keyboard.press("k")
+    page.wait_for_url("**/features/1.html")
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_token_tells_its_activation_on_focus_and_tap(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    peak = page.locator("#examples b.p").first
+    peak.focus()
+    assert page.locator(".tip").text_content() == peak.get_attribute("title")
+    page.locator("h1").click()
+    assert page.locator(".tip").count() == 0
+    peak.click()
+    assert page.locator(".tip").is_visible()
+
+
+def test_permalink_of_an_example_is_the_address_itself(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    page.locator("#examples li small a").first.click()
+    assert page.url.endswith("features/1.html#top-1")
+
+
+def test_pages_are_readable_without_script(browser: Browser, site: Path) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto((site / "features/1.html").as_uri())
+    for selector in (
+        "#examples .examples li",
+        "#histogram svg.still",
+        "#categories table.bars",
+        "#tokens table",
+        "#cite pre",
+    ):
+        assert page.locator(selector).first.is_visible(), selector
+    assert not page.locator("#search").is_visible()
+    page.goto((site / "categories/python-code.html").as_uri())
+    assert page.locator("table.heat").is_visible()
+    context.close()
+
+
+def test_copied_text_is_the_text_itself(page: Page, site: Path) -> None:
+    page.goto((site / "texts/t1-0.html").as_uri())
+    assert page.locator("p.whole").text_content() == "def f(x):\n\treturn x  # two  spaces"
+    selected = page.evaluate(
+        "(getSelection().selectAllChildren(document.querySelector('p.whole')), String(getSelection()))"
+    )
+    assert selected == "def f(x):\n\treturn x  # two  spaces"

@@ -1,0 +1,186 @@
+"""The pages of the synthetic catalog: complete, escaped, self-contained, with every link leading somewhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
+
+from saecatalog.site import render
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+def build(folder: Path, **wishes: Any) -> Path:
+    """Render the synthetic catalog with its root page; returns the catalog's folder."""
+    tables, manifest = write(folder / "tables", **wishes)
+    catalog = folder / "site" / manifest["slug"]
+    render.render_catalog(tables, manifest, TEMPLATES, catalog)
+    render.render_root([manifest], TEMPLATES, folder / "site")
+    (catalog / "data").mkdir()
+    for table in [*tables, "manifest.json"]:
+        (catalog / "data" / (table if "." in table else f"{table}.parquet")).touch()
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("built"))
+
+
+def pages(site: Path) -> dict[str, HTMLParser]:
+    root = site.parent.parent
+    return {str(p.relative_to(root)): HTMLParser(p.read_text("utf-8")) for p in sorted(root.rglob("*.html"))}
+
+
+def test_every_kind_of_page_is_written_and_counted(tmp_path: Path) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    bars: list[tuple[str, int]] = []
+
+    class Bar:
+        done = 0
+
+        def update(self, n: int = 1) -> None:
+            self.done += n
+
+        def close(self) -> None:
+            bars[-1] = (bars[-1][0], bars[-1][1] - self.done)
+
+    def progress(words: str, total: int) -> Bar:
+        bars.append((words, total))
+        return Bar()
+
+    counts = render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", progress)
+    written = list((tmp_path / "out").rglob("*.html"))
+    assert counts["features"] == len(PAGED)
+    assert counts["texts"] == 12
+    assert len(written) == sum(counts.values()) + len(PAGED)
+    assert bars == [("features", 0), ("texts", 0)]
+
+
+def test_every_link_and_asset_leads_to_a_file_and_every_anchor_to_an_element(site: Path) -> None:
+    found = pages(site)
+    root = site.parent.parent
+    ids = {path: {node.attributes["id"] for node in page.css("[id]")} for path, page in found.items()}
+    checked = 0
+    for path, page in found.items():
+        for node in page.css("a[href], link[href], script[src], [data-source]"):
+            target = node.attributes.get("href") or node.attributes.get("src") or node.attributes["data-source"]
+            parts = urlsplit(target or "")
+            if parts.scheme:
+                assert parts.scheme == "https"
+                assert node.tag == "a"
+                continue
+            file = (root / path).parent / unquote(parts.path) if parts.path else root / path
+            assert file.resolve().is_file(), (path, target)
+            if parts.fragment and file.suffix == ".html":
+                assert unquote(parts.fragment) in ids[str(file.resolve().relative_to(root))], (path, target)
+            checked += 1
+    assert checked > 1000
+
+
+def test_ids_are_unique_and_pages_have_their_landmarks(site: Path) -> None:
+    for path, page in pages(site).items():
+        ids = [node.attributes["id"] for node in page.css("[id]")]
+        assert len(ids) == len(set(ids)), path
+        assert len(page.css("main")) == len(page.css("h1")) == 1, path
+        assert page.css_first("title").text()
+        assert page.css_first("html").attributes["lang"] == "en"
+
+
+def test_nothing_runs_or_loads_that_the_policy_forbids(site: Path) -> None:
+    for path, page in pages(site).items():
+        policy = page.css_first('meta[http-equiv="Content-Security-Policy"]').attributes["content"] or ""
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe-eval" not in policy
+        for script in page.css("script"):
+            data = script.attributes.get("type") == "application/json"
+            assert data or (script.attributes.get("src") and not script.text()), path
+        for node in page.css("*"):
+            assert not [name for name in node.attributes if name.startswith("on")], (path, node.tag)
+        loads = [
+            n.attributes.get("src") or n.attributes.get("href") for n in page.css("link, script[src], img, iframe")
+        ]
+        assert not [url for url in loads if url and re.match(r"(https?:)?//", url)], path
+
+
+def test_hostile_names_and_texts_are_shown_and_never_read(site: Path) -> None:
+    for path, page in pages(site).items():
+        assert not page.css("img, b > b, main title"), path
+        assert not [
+            s for s in page.css("script") if "alert" in (s.text() or "") and "application/json" not in str(s.attributes)
+        ]
+    slug = "script-alert-1-script"
+    assert HTMLParser((site / f"categories/{slug}.html").read_text()).css_first("h1").text().lower() == SCRIPT
+    for script in [*site.rglob("*.js")]:
+        assert "<script" not in script.read_text("utf-8") or script.name == "plotly.min.js"
+
+
+def test_embed_is_self_contained_and_small(site: Path) -> None:
+    for number in PAGED:
+        text = (site / f"features/{number}.embed.html").read_text("utf-8")
+        page = HTMLParser(text)
+        assert not page.css("script, link[rel=stylesheet], img")
+        assert page.css_first("style")
+        assert len(text.encode()) <= 30_000
+        used = set(re.findall(r"var\((--[\w-]+)\)", text))
+        assert used
+        assert all(f"{name}:" in text for name in used)
+
+
+def test_silent_feature_says_so_and_shows_no_examples(site: Path) -> None:
+    page = HTMLParser((site / f"features/{SILENT}.html").read_text("utf-8"))
+    assert "Silent in" in page.css_first(".notice").text()
+    assert not page.css("#examples, #bands, #histogram, .examples")
+
+
+def test_feature_page_leads_to_its_rankings_neighbours_and_neuronpedia(site: Path, tmp_path: Path) -> None:
+    page = HTMLParser((site / "features/2.html").read_text("utf-8"))
+    links = {node.attributes["href"] for node in page.css(".reasons a")}
+    assert any("categories/" in (link or "") for link in links)
+    assert any("concepts/" in (link or "") for link in links)
+    assert "This SAE is not on Neuronpedia" in page.css_first(".reasons").text()
+    there = build(tmp_path, neuronpedia="gpt2-small/6-res-jb", base_url="https://example.org/sae/", csv=True)
+    page = HTMLParser((there / "features/2.html").read_text("utf-8"))
+    assert page.css('a[href="https://www.neuronpedia.org/gpt2-small/6-res-jb/2"]')
+    canonical = page.css_first("link[rel=canonical]").attributes["href"]
+    assert canonical == "https://example.org/sae/tiny/0-res/features/2.html"
+    page = HTMLParser((there / "features/3.html").read_text("utf-8"))
+    without_page = [node for node in page.css("a.out") if node.text().startswith("9")]
+    assert without_page[0].attributes["href"] == "https://www.neuronpedia.org/gpt2-small/6-res-jb/9"
+
+
+def test_category_without_specialist_says_so(site: Path) -> None:
+    page = HTMLParser((site / "categories/index.html").read_text("utf-8"))
+    rows = {row.css_first("th").text().lower(): row for row in page.css("#all tbody tr")}
+    assert set(rows) == {name.lower() for name in CATEGORIES}
+    assert "have no specialist" in page.css_first(".lead").text() or "at least one" in page.css_first(".lead").text()
+
+
+def test_pages_do_not_depend_on_the_run(site: Path, tmp_path: Path) -> None:
+    again = build(tmp_path)
+    names = sorted(p.relative_to(site) for p in site.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    for name in names:
+        assert (site / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_large_table_of_features_goes_on_over_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render.views_table, "STATIC_ROWS", 3)
+    site = build(tmp_path)
+    rows = [
+        len(HTMLParser((site / f"features/{name}.html").read_text("utf-8")).css("#table tbody tr"))
+        for name in ("index", "page-2", "page-3")
+    ]
+    assert rows == [3, 3, 2]
+    assert sum(rows) < FEATURES
+
+
+def test_lone_surrogate_in_a_title_does_not_stop_the_build(tmp_path: Path) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    manifest["description"] = "broken \ud800 text"
+    render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out")
+    assert "broken ? text" in (tmp_path / "out/index.html").read_text("utf-8")

@@ -1,0 +1,86 @@
+"""Texts are shown exactly: every character is there once, in order, and nothing in it is read as HTML."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+from synthetic import CONTENTS, tokenize
+
+from saecatalog.site import tokens
+
+ALL_TEXTS = [content for contents in CONTENTS.values() for content in contents]
+SIGNS = {"\r": "␍", "\x07": "␇", "\x00": "␀", "\x1b": "␛", "\u202e": "U+202E", "\u200b": "U+200B"}
+
+
+def text_of(markup: str) -> str:
+    """What a browser takes the markup for."""
+    body = HTMLParser(f"<div id=x>{markup}</div>").css_first("#x")
+    return body.text()
+
+
+def as_shown(content: str) -> str:
+    return "".join(SIGNS.get(char, char) for char in content)
+
+
+@pytest.mark.parametrize("content", ALL_TEXTS)
+def test_text_is_kept_character_for_character(content: str) -> None:
+    _, ends = tokenize(content)
+    active = [(i, 1.0 + i) for i in range(0, len(ends), 2)]
+    assert text_of(tokens.highlight(content, ends, active, 9.0)) == as_shown(content)
+    assert text_of(tokens.visible(content)) == as_shown(content)
+    assert "".join(text_of(piece) for piece in tokens.pieces(content, ends)) == as_shown(content)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40), st.data())
+def test_any_cut_of_any_text_keeps_its_characters(content: str, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 12))
+    ends = [*sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=count, max_size=count))), len(content)]
+    active = [(i, 1.0) for i in range(len(ends)) if data.draw(st.booleans())]
+    assert tokens.highlight(content, ends, active, 1.0).striptags() == tokens.visible(content).striptags()
+
+
+def test_character_split_over_tokens_is_one_mark_with_the_largest_strength() -> None:
+    content = "a 🙂 b"
+    _pieces, ends = tokenize(content)
+    assert ends == [1, 2, 3, 3, 3, 3, 5]
+    markup = tokens.highlight(content, ends, [(2, 1.0), (3, 4.0), (5, 2.0)], 4.0)
+    assert markup == 'a <b class="a9" title="4">🙂</b> b'
+
+
+def test_marks_take_in_joiners_and_skin_tones() -> None:
+    content = "👋🏽"
+    _, ends = tokenize(content)
+    assert tokens.highlight(content, ends, [(0, 2.0)], 2.0) == '<b class="a9" title="2">👋🏽</b>'
+
+
+def test_white_space_and_controls_are_visible() -> None:
+    assert tokens.visible("a\n\tb\xa0") == 'a<i class="nl">\n</i><i class="tb">\t</i>b<i class="nb">\xa0</i>'
+    assert "␀" in tokens.visible("\x00")
+    assert "\x00" not in tokens.visible("\x00")
+    assert 'title="U+202E right-to-left override"' in tokens.visible("\u202e")
+    assert tokens.token(" a") == '<i class="sp"> </i>a'
+
+
+def test_joiners_that_scripts_need_stay() -> None:
+    assert tokens.visible("می\u200cخواهم 👩\u200d👧") == "می\u200cخواهم 👩\u200d👧"
+
+
+def test_right_to_left_text_is_not_reordered() -> None:
+    content = "مرحبا بالعالم"
+    assert tokens.highlight(content, [5, 13], [(1, 1.0)], 1.0) == 'مرحبا<b class="a9" title="1"> بالعالم</b>'
+
+
+def test_window_shows_its_tokens_only_and_marks_the_peak() -> None:
+    markup = tokens.highlight("one two three four", [3, 7, 13, 18], [(0, 1.0), (2, 2.0)], 4.0, window=(1, 3), peak=2)
+    assert markup == ' two<b class="a5 p" title="2"> three</b>'
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1e-9, 1), (0.1, 1), (0.12, 2), (0.5, 5), (1.0, 9), (2.0, 9)])
+def test_levels_rise_with_strength(value: float, expected: int) -> None:
+    assert tokens.level(value, 1.0) == expected
+
+
+def test_shorten_cuts_between_words() -> None:
+    assert tokens.shorten("one two three", 100) == "one two three"
+    assert tokens.shorten("one\ntwo  three four", 13) == "one two…"
+    assert tokens.shorten("x" * 50, 10) == "x" * 9 + "…"
