@@ -36,12 +36,12 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     for start in range(0, len(decoder), CHUNK):
         part = decoder[start : start + CHUNK]
         logits = part @ unembedding if unembedding is not None else part.new_zeros((len(part), 0))
-        logits -= logits.mean(-1, keepdim=True)
-        _append(columns, "promoted", logits, k)
-        _append(columns, "suppressed", -logits, k)
+        mean = logits.mean(-1, keepdim=True)
+        _append(columns, "promoted", logits, k, mean)
+        _append(columns, "suppressed", logits.neg_(), k, -mean)
         cosines = unit[start : start + CHUNK] @ unit.T
         cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
-        _append(columns, "neighbour", cosines, k)
+        _append(columns, "neighbour", cosines, k, cosines.new_zeros(()))
         tick(len(part))
     columns["decoder"] = [decoder]
     columns["suppressed_logits"] = [-values for values in columns["suppressed_logits"]]
@@ -51,12 +51,14 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
 
 
-def _append(columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int) -> None:
-    """Keep the k largest values of each row, ties in the order of the columns."""
+def _append(
+    columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int, base: Tensor
+) -> None:
+    """Keep the k largest values of each row, less a base, ties in the order of the columns."""
     indices = _stable_top(values, min(k, values.shape[1]))
     key = "cosines" if name == "neighbour" else "logits"
     columns[f"{name}_ids"].append(indices)
-    columns[f"{name}_{key}"].append(values.gather(1, indices))
+    columns[f"{name}_{key}"].append(values.gather(1, indices) - base)
 
 
 def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
