@@ -273,6 +273,10 @@ def test_an_unknown_setting_is_told_with_its_line(tmp_path: Path, capsys: pytest
     assert "line 2: [site] ouut is not a setting. Did you mean out?" in said
 
 
+def test_a_mistyped_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean build?" in refused(capsys, "buld")
+
+
 def test_a_folder_with_other_files_is_left_alone(flags: list[str], tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "thesis.txt").write_text("mine", encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 from saecatalog import __version__
 from saecatalog.config import DTYPES, FORMATS, TEXT_SCORES, Config, load_config, override
-from saecatalog.errors import CatalogError
+from saecatalog.errors import CatalogError, nearest
 from saecatalog.progress import Progress
 
 DEFAULT_CATALOG = Path("catalog.toml")
@@ -160,6 +160,9 @@ def _add_fetch(p: argparse.ArgumentParser) -> None:
 def _config(a: argparse.Namespace) -> Config:
     """The catalog file's settings with the command line's on top."""
     path = getattr(a, "catalog", None)
+    if path and not path.exists() and path.suffix != ".toml":
+        hint = nearest(str(path), COMMANDS) or "Commands: " + ", ".join(COMMANDS) + "."
+        raise CatalogError("This is neither a command nor a catalog file.", str(path), hint)
     if path is None and DEFAULT_CATALOG.exists():
         path = DEFAULT_CATALOG
     config = load_config(path) if path else Config()

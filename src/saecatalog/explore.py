@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from saecatalog.analysis.activations import include
 from saecatalog.config import Config
 from saecatalog.corpus import Text, read_text_list
 from saecatalog.errors import CatalogError
@@ -20,6 +21,8 @@ BAR = 24
 def explore(config: Config, progress: Progress, feature: int, texts: list[str]) -> Iterator[str]:
     """One line per token of each text with the feature's activation, and the text's max, last and mean.
 
+    Massive activations are marked, by the texts' own median norm, and kept out of max and mean as on the pages.
+
     Raises CatalogError for a feature outside the dictionary.
     """
     pipeline = Pipeline(config, progress)
@@ -31,7 +34,8 @@ def explore(config: Config, progress: Progress, feature: int, texts: list[str]) 
     named = [Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)]
     store = harvest_now(pipeline, named)
     values = store.matrix()[:, [feature]].toarray().ravel()
-    top = max(float(values.max()), 1e-9)
+    included = include(store, config.analysis.outlier_multiple).included
+    top = max(float(values[included].max(initial=0)), 1e-9)
     link = pipeline.info.neuronpedia_id
     yield f"feature {feature} of {pipeline.info.sae_name}" + (
         f"  https://www.neuronpedia.org/{link}/{feature}" if link else ""
@@ -39,22 +43,24 @@ def explore(config: Config, progress: Progress, feature: int, texts: list[str]) 
     for number, text in enumerate(named):
         start, stop = int(store.text_offsets[number]), int(store.text_offsets[number + 1])
         yield ""
-        yield from _text_lines(text.content, store.token_ends[start:stop], values[start:stop], top)
+        span = slice(start, stop)
+        yield from _text_lines(text.content, store.token_ends[span], values[span], included[span], top)
 
 
-def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, top: float) -> Iterator[str]:
+def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, included: np.ndarray, top: float) -> Iterator[str]:
     starts = np.concatenate([[0], ends[:-1]])
     pieces = [
         repr(content[a:b])[1:-1] if b > a else "(more of the same character)" for a, b in zip(starts, ends, strict=True)
     ]
     width = min(30, max(len(piece) for piece in pieces))
-    for position, (piece, value) in enumerate(zip(pieces, values.tolist(), strict=True)):
-        bar = "█" * round(BAR * value / top)
+    for position, (piece, value, counted) in enumerate(zip(pieces, values.tolist(), included.tolist(), strict=True)):
+        bar = "█" * round(BAR * value / top) if counted else "massive activation, not counted"
         yield f"{position:5d}  {piece:<{width}}  {value:8.3f}  {bar}".rstrip()
-    n_active = int((values > 0).sum())
+    kept = np.where(included, values, 0)
+    n_active, mean = int((kept > 0).sum()), kept.sum() / max(int(included.sum()), 1)
     yield (
-        f"       max {values.max():.3f} at {int(values.argmax())}, last {values[-1]:.3f}, mean {values.mean():.3f}, "
-        f"active on {n_active} of {len(values)} tokens"
+        f"       max {kept.max():.3f} at {int(kept.argmax())}, last {kept[-1]:.3f}, mean {mean:.3f}, "
+        f"active on {n_active} of {int(included.sum())} tokens"
     )
 
 
@@ -77,7 +83,6 @@ def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
 
 def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     """The features of a concept by consistency, by mean score and by contrast with the corpus, as tables."""
-    from saecatalog.analysis.activations import include
     from saecatalog.analysis.concepts import concept_table
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.run import strong_threshold
