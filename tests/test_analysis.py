@@ -801,7 +801,7 @@ def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> 
 def test_no_logits_where_the_sae_does_not_write_to_the_residual_stream(subjects: Callable, tmp_path: Path) -> None:
     subject = subjects("llama", SaeKind("jumprelu", hook="blocks.2.attn.hook_z"))
     make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
-    assert not read_lens(tmp_path).has_logits
+    assert read_lens(tmp_path).promoted_ids.shape[1] == 0
 
 
 def test_weight_tables(study: Study) -> None:

@@ -169,6 +169,14 @@ def test_two_catalogs_share_a_site(site: Path, flags: list[str], saes: Callable[
     assert root.count("/index.html") >= 2
 
 
+@pytest.mark.parametrize("hook", ["blocks.1.hook_mlp_out", "blocks.2.attn.hook_z"])
+def test_other_hooks_and_no_concepts(flags: list[str], saes: Callable[..., Path], tmp_path: Path, hook: str) -> None:
+    """An SAE that does not write to the residual stream has no logits; a catalog may have no concepts."""
+    words = ["--sae", str(saes("llama", SaeKind("jumprelu", hook=hook))), "--concepts", str(tmp_path / "none")]
+    assert main(["build", *flags, *words, "--out", str(tmp_path / "site")]) == GOOD
+    assert check_site(tmp_path / "site") == []
+
+
 def test_explore_prints_the_activation_of_each_token(
     flags: list[str], capsys: pytest.CaptureFixture[str], subjects: Callable[..., Any]
 ) -> None:

@@ -174,11 +174,6 @@ class Lens:
     neighbour_ids: Int32[np.ndarray, "d_sae k"]
     neighbour_cosines: Float32[np.ndarray, "d_sae k"]
 
-    @property
-    def has_logits(self) -> bool:
-        """False where the SAE does not write to the residual stream, so that no direct effect is defined."""
-        return self.promoted_ids.shape[1] > 0
-
 
 def read_lens(folder: Path) -> Lens:
     """Open a lens; its arrays are memory maps."""

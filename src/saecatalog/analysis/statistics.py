@@ -18,11 +18,6 @@ def wilson(k: np.ndarray, n: int) -> tuple[Float64[np.ndarray, "..."], Float64[n
     return np.where(k == 0, 0.0, np.maximum(centre - half, 0)), np.where(k == n, 1.0, np.minimum(centre + half, 1))
 
 
-def bound_if_silent(n: int) -> float:
-    """Upper 95 % bound of the density of a feature silent in n tokens: the rule of three, 3 / n."""
-    return min(1.0, 3.0 / n) if n else 1.0
-
-
 def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[np.ndarray, "feature"]]:
     """Mid-ranks (from 1) of every column's entries among all rows, zeros included, and the tie term of each column.
 

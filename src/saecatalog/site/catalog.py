@@ -82,11 +82,6 @@ class Catalog:
             self._groups[table, key] = Groups(self.tables[table], key)
         return self._groups[table, key]
 
-    def drop(self, table: str) -> None:
-        """Forget the groups of a large table that no later page needs."""
-        for name in [k for k in self._groups if k[0] == table]:
-            del self._groups[name]
-
     @cached_property
     def texts(self) -> dict[str, Row]:
         """Every text's row by its id; `token_ends` as a list."""

@@ -63,11 +63,6 @@ def signed(value: float, places: int = 2) -> str:
     return ("+" if value >= 0 else MINUS) + f"{abs(value):.{places}f}"
 
 
-def plural(value: int, noun: str, many: str = "") -> str:
-    """A count and its noun: `1 text`, `2 texts`, `3 categories`."""
-    return f"{count(value)} {noun if value == 1 else many or noun + 's'}"
-
-
 def _power(value: float, digits: int) -> str:
     """`value` as a number times a power of ten: `3e-14` -> `3 × 10⁻¹⁴`."""
     mantissa, exponent = f"{value:.{max(0, digits - 1)}e}".split("e")
