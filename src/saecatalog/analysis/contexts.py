@@ -14,7 +14,7 @@ from jaxtyping import Int64, UInt64
 from saecatalog.analysis.activations import Activations
 from saecatalog.analysis.scores import TextScores
 
-BEFORE, AFTER = 24, 12
+BEFORE, AFTER = 20, 10
 """Tokens shown before and after the peak."""
 
 NEAR = 4
