@@ -177,6 +177,19 @@ def test_other_hooks_and_no_concepts(flags: list[str], saes: Callable[..., Path]
     assert check_site(tmp_path / "site") == []
 
 
+def test_the_cache_keeps_what_a_build_uses(
+    flags: list[str], workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for two harvests, new concepts push out the old concepts and not the corpus, though it is older."""
+    monkeypatch.setattr("saecatalog.pipeline.CACHED_STAGES", 2)
+    words = [*flags, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site")]
+    assert main(["build", *words]) == GOOD
+    shutil.copytree(workshop / "concepts", tmp_path / "concepts")
+    (tmp_path / "concepts" / "more.txt").write_text("A new concept.", encoding="utf-8")
+    assert main(["build", *words, "--concepts", str(tmp_path / "concepts")]) == GOOD
+    assert len(list((tmp_path / "cache" / "harvest").iterdir())) == 2
+
+
 def test_explore_prints_the_activation_of_each_token(
     flags: list[str], capsys: pytest.CaptureFixture[str], subjects: Callable[..., Any]
 ) -> None:

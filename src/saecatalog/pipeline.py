@@ -118,7 +118,8 @@ class Pipeline:
         folder = self.config.cache / "harvest" / key
         if not folder.exists():
             self._harvest(texts, what, limit, folder)
-            keep_newest(folder.parent, [folder], CACHED_STAGES)
+            keep_newest(folder.parent, CACHED_STAGES)
+        _mark_used(folder)
         kept = set(json.loads((folder / "texts.json").read_text(encoding="utf-8")))
         return Harvested([text for text in texts if text.id in kept], folder, key)
 
@@ -145,7 +146,8 @@ class Pipeline:
 
             with new_folder(folder) as temporary, self.progress.bar("weights", self.info.d_sae, " features") as bar:
                 make_lens(self.subject, LENS_ENTRIES, temporary, bar.update)
-            keep_newest(folder.parent, [folder], CACHED_STAGES)
+            keep_newest(folder.parent, CACHED_STAGES)
+        _mark_used(folder)
         return folder
 
     @cached_property
@@ -175,7 +177,8 @@ class Pipeline:
         folder = config.cache / "analysis" / key
         if not folder.exists():
             self._analyse(folder)
-            keep_newest(folder.parent, [folder], CACHED_STAGES)
+            keep_newest(folder.parent, CACHED_STAGES)
+        _mark_used(folder)
         return folder
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
@@ -264,6 +267,11 @@ class Pipeline:
             },
             "libraries": {name: version(name) for name in LIBRARIES},
         }
+
+
+def _mark_used(folder: Path) -> None:
+    """Make a stage's output the newest of its kind, so that a later stage of this build does not remove it."""
+    folder.touch()
 
 
 def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:

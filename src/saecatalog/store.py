@@ -7,7 +7,7 @@ dense residual stream. Arrays are `.npy` files, opened as memory maps.
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -199,9 +199,8 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def keep_newest(folder: Path, keep: Iterable[Path], limit: int) -> None:
-    """Remove all but the newest `limit` entries of a cache folder, never those in `keep`."""
+def keep_newest(folder: Path, limit: int) -> None:
+    """Remove all but the `limit` entries of a cache folder that were touched last."""
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
     for old in entries[: max(0, len(entries) - limit)]:
-        if old not in set(keep):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
