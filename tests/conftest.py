@@ -213,8 +213,9 @@ def saes(workshop: Path, models: Callable[[str], Path]) -> Callable[[str, SaeKin
 def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> None:
     """Make an SAE whose features fire on 5 to 15 % of the corpus's tokens, and save it as sae_lens does."""
     import numpy as np
-    import reference
     import torch
+
+    from saecatalog.verify import reference
 
     texts = [*PROSE, *SCRIPTS, *CODE, *SINGLE, LONG]
     bos = reference.bos_of(model_folder) if kind.prepend_bos else None

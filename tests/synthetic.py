@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saecatalog.tables import SCHEMAS, Tables, write_table
+from saecatalog.tables import SCHEMAS, Tables, TableWriter
 
 SCRIPT = "<script>alert(1)</script>"
 CATEGORIES = [SCRIPT, 'Python & "code"', "mixed, مرحبا"]
@@ -119,15 +119,19 @@ def write(
         "text_top": _text_top,
         "texts": _texts,
         "categories": _categories,
+        "held_out": _held_out,
         "coactivation": _coactivation,
         "clusters": lambda _: [{"cluster": 0, "feature": 0}, {"cluster": 0, "feature": 2}],
         "concepts": _concepts,
+        "concept_texts": _concept_texts,
         "logits": _logits,
+        "logit_histograms": _logit_histograms,
         "neighbours": _neighbours,
         "rankings": _rankings,
     }
-    for name in SCHEMAS:
-        write_table(folder, name, pd.DataFrame(makers[name](world), columns=list(SCHEMAS[name])))
+    with TableWriter(folder) as writer:
+        for name, make in makers.items():
+            writer.write(name, pd.DataFrame(make(world), columns=list(SCHEMAS[name])))
     made = manifest(world, neuronpedia, base_url, csv)
     (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
     return Tables(folder), made
@@ -189,6 +193,7 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "density_edges": [-2.0, -1.0, 0.0],
             "density_counts": [9, 2],
             "excluded_positions": 0,
+            "excluded_share": 0.0,
             "norm_median": 10.0,
             "norm_limit": 40.0,
         },
@@ -214,6 +219,7 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "density": active / tokens,
                 "density_low": low,
                 "density_high": high,
+                "silent_below": math.nan if active else 3 / tokens,
                 "max": values.max() if active else 0,
                 "mean_active": values.mean() if active else 0,
                 "std_active": values.std() if active else 0,
@@ -225,6 +231,14 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "token_rule": world.texts[0]["tokens"][0] if active else "",
                 "token_precision": 0.5 if active else 0,
                 "token_recall": 0.25 if active else 0,
+                "bigram_first": "<start>" if feature == 1 else SCRIPT if feature == 2 else "",
+                "bigram_second": "day" if feature in (1, 2) else "",
+                "bigram_precision": 0.75 if feature in (1, 2) else 0,
+                "bigram_recall": 0.5 if feature in (1, 2) else 0,
+                "start_share": 0.25 if active else 0,
+                "logit_std": 0.2,
+                "logit_skew": 0.5,
+                "logit_kurtosis": 3.0,
                 "label": "" if feature == SILENT else f"label <{feature}> & '\"",
                 "notable": _notable(feature),
                 "page": f"features/{feature}.html" if feature in PAGED else "",
@@ -335,6 +349,7 @@ def _texts(world: World) -> list[dict[str, Any]]:
             "text": text["text"],
             "category": text["category"],
             "source": f"{text['category']}.txt, line 1",
+            "half": ("first", "second")[int(text["text"][-1]) % 2],
             "n_tokens": len(text["tokens"]),
             "n_excluded": 0,
             "content": text["content"],
@@ -365,15 +380,31 @@ def _categories(world: World) -> list[dict[str, Any]]:
                     "strong_inside": strong[0],
                     "strong_outside": strong[1],
                     "specialist_score": strong[0] - strong[1],
+                    "balanced_score": float(strong[0] - strong[1]),
+                    "strong_rate_inside": strong[0] / 4,
+                    **dict(zip(("strong_inside_low", "strong_inside_high"), _wilson(strong[0], 4), strict=True)),
+                    "strong_rate_outside": strong[1] / 8,
+                    **dict(zip(("strong_outside_low", "strong_outside_high"), _wilson(strong[1], 8), strict=True)),
                     "max_inside": max(inside),
                     "mean_inside": sum(inside) / 4,
-                    "lift": (active[0] / 4) / (active[1] / 8) if active[1] else math.inf if active[0] else math.nan,
+                    "lift": (strong[0] / 4) / (strong[1] / 8) if strong[1] else math.inf if strong[0] else 0.0,
+                    "active_lift": (active[0] / 4) / (active[1] / 8) if active[1] else math.inf if active[0] else 0.0,
                     "auroc": wins / 32,
                     "p_value": 0.01,
                     "q_value": 1e-14,
+                    "score_first": 1.0,
+                    "score_second": -1.0 if feature % 2 else 1.0,
+                    "auroc_first": 0.75,
+                    "auroc_second": 0.5,
+                    "held_out": "first" if feature % 2 else "both",
                 }
             )
     return found
+
+
+def _held_out(world: World) -> list[dict[str, Any]]:
+    row = {"texts_first": 2, "texts_second": 2, "found_first": 12, "found_second": 6, "found_both": 6}
+    return [row | {"category": name, "expected_both": 6.0, "auroc_held_out": 0.62} for name in CATEGORIES]
 
 
 def _coactivation(world: World) -> list[dict[str, Any]]:
@@ -397,7 +428,17 @@ def _coactivation(world: World) -> list[dict[str, Any]]:
 
 def _concepts(world: World) -> list[dict[str, Any]]:
     row = {"concept": CONCEPT, "n_texts": 4, "n_active": 3, "n_strong": 2, "consistency": 0.5}
+    row |= {"consistency_low": 0.15, "consistency_high": 0.85}
     return [row | {"feature": f, "mean_all": 3.0, "mean_active": 4.0, "auroc": 0.9} for f in (2, 3, 9)]
+
+
+def _concept_texts(world: World) -> list[dict[str, Any]]:
+    row = {"concept": CONCEPT, "source": "numbers.txt, line 1", "n_tokens": 10, "n_excluded": 0}
+    return [row | {"text": f"c{i}", "content": f"{i} {SCRIPT}"} for i in range(4)]
+
+
+def _logit_histograms(world: World) -> list[dict[str, Any]]:
+    return [{"feature": f, "edges": [-1.0, 0.0, 1.0, 2.0], "counts": [3, 5, 1]} for f in range(FEATURES)]
 
 
 def _logits(world: World) -> list[dict[str, Any]]:

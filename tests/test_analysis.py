@@ -4,38 +4,41 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-import reference
 from conftest import CONSTANT, CONTEXT, SHAPES, SILENT, TWIN_A, TWIN_B, SaeKind
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import Case
 from safetensors.numpy import load_file
 from scipy import sparse, stats
 
 from saecatalog.analysis.activations import include
-from saecatalog.analysis.categories import category_table
+from saecatalog.analysis.categories import category_rows, category_table, second_half
 from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
-from saecatalog.analysis.concepts import concept_table
+from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND
+from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import explained_variance
 from saecatalog.analysis.rankings import rank_features
 from saecatalog.analysis.run import Findings, Inputs, analyse
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.analysis.token_view import CodeCounts, best_rules
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.harvest import harvest
 from saecatalog.lens import make_lens
 from saecatalog.store import Lens, read_lens, read_store
-from saecatalog.tables import SCHEMAS, read_table, write_table
+from saecatalog.tables import SCHEMAS, arrow_schema
+from saecatalog.verify import reference
+from saecatalog.verify.reference import Case
 from saecatalog.windows import tokenize
 
 LENS_ENTRIES = 6
@@ -133,13 +136,18 @@ def make_study(shape: str, kind: SaeKind, config: AnalysisConfig, inputs: Inputs
         kind,
         config,
         inputs,
-        analyse(inputs, config, "all"),
+        run_analyses(inputs, config, folder / "tables"),
         case,
         raw,
         keep,
         reference.text_scores(case, keep, config.text_score),
         reference.text_scores(concepts, concept_keep, config.text_score),
     )
+
+
+def run_analyses(inputs: Inputs, config: AnalysisConfig, folder: Path) -> Findings:
+    folder.mkdir(parents=True)
+    return analyse(inputs, config, "all", folder)
 
 
 def close(found: Any, wanted: Any, rtol: float = 1e-6, atol: float = 1e-9) -> None:
@@ -378,7 +386,7 @@ def test_every_text_score_on_every_study(study: Study, kind: str) -> None:
     wanted = reference.score_matrix(
         reference.text_scores(study.case, study.keep, kind), study.n_texts, study.case.d_sae
     )
-    found = scores.matrix.toarray()
+    found = scores.by_feature.toarray()
     np.testing.assert_array_equal(found > 0, wanted > 0)
     close(found, wanted)
 
@@ -408,9 +416,13 @@ def test_categories_table(study: Study) -> None:
         assert row.specialist_score == count(inside, strong) - count(outside, strong)
         close([row.max_inside, row.mean_inside], [max(inside), math.fsum(inside) / len(inside)])
         close(row.auroc, reference.auroc(inside, outside), atol=1e-12)
-        rate_in, rate_out = count(inside, 0) / len(inside), count(outside, 0) / len(outside)
-        lift = 0.0 if not rate_in else math.inf if not rate_out else rate_in / rate_out
-        close(row.lift, lift)
+        close(row.lift, lift(inside, outside, strong))
+        close(row.active_lift, lift(inside, outside, 0))
+
+
+def lift(inside: list[float], outside: list[float], above: float) -> float:
+    rate_in, rate_out = count(inside, above) / len(inside), count(outside, above) / len(outside)
+    return 0.0 if not rate_in else math.inf if not rate_out else rate_in / rate_out
 
 
 def split(scores: np.ndarray, names: list[str], name: str) -> tuple[list[float], list[float]]:
@@ -607,13 +619,13 @@ def assert_ranking(study: Study, name: str, rows: list[Any], key: Callable, valu
 def test_rankings_of_categories(study: Study) -> None:
     for name, rows in study.table("categories").groupby("category"):
         every = list(rows.itertuples())
-        specialists = [r for r in every if r.specialist_score > 0]
+        specialists = [r for r in every if r.balanced_score > 0]
         assert_ranking(
             study,
             f"specialist:{name}",
             specialists,
-            lambda r: (-r.specialist_score, -r.auroc, r.feature),
-            lambda r: r.specialist_score,
+            lambda r: (-r.balanced_score, -r.auroc, r.feature),
+            lambda r: r.balanced_score,
         )
         common = [r for r in every if r.active_inside * 2 > r.n_inside]
         assert_ranking(
@@ -771,6 +783,23 @@ def test_direct_logit_effects_by_formula(lens: tuple[str, np.ndarray, Lens], mod
         close(found.promoted_logits[feature], np.sort(effects)[::-1][:LENS_ENTRIES], rtol=1e-3, atol=1e-4)
 
 
+def test_the_spread_of_direct_effects(lens: tuple[str, np.ndarray, Lens], models: Callable) -> None:
+    shape, decoder, found = lens
+    for feature in range(0, len(decoder), 5):
+        effects = reference.logit_effects(models(shape), decoder[feature])
+        moments = [effects.std(), stats.skew(effects), stats.kurtosis(effects)]
+        close(found.logit_moments[feature], moments, rtol=1e-3, atol=1e-4)
+        edges, counts = found.logit_edges[feature], found.logit_counts[feature]
+        close(edges, np.linspace(effects.min(), effects.max(), len(counts) + 1), rtol=1e-4, atol=1e-5)
+        assert counts.sum() == len(effects)
+        # A value within rounding of an edge may fall on either side of it.
+        for bin_, count_ in enumerate(counts.tolist()):
+            low, high, slack = edges[bin_], edges[bin_ + 1], 1e-5 * np.abs(effects).max()
+            surely = (effects > low + slack) & (effects < high - slack)
+            maybe = (effects >= low - slack) & (effects <= high + slack)
+            assert surely.sum() <= count_ <= maybe.sum()
+
+
 def test_decoder_neighbours(lens: tuple[str, np.ndarray, Lens]) -> None:
     _, decoder, found = lens
     for feature, row in enumerate(decoder):
@@ -842,9 +871,10 @@ def make_case(
 
 
 def empty_lens(d_sae: int) -> Lens:
-    none = np.zeros((d_sae, 0), np.float32)
-    ids = none.astype(np.int32)
-    return Lens(np.ones((d_sae, 2), np.float32), ids, none, ids, none, ids, none)
+    none, ids = np.zeros((d_sae, 0), np.float32), np.zeros((d_sae, 0), np.int32)
+    empty = {f.name: ids if f.name.endswith("_ids") else none for f in fields(Lens)}
+    moments = np.zeros((d_sae, 3), np.float32)
+    return Lens(**{**empty, "decoder": np.ones((d_sae, 2), np.float32), "logit_moments": moments})
 
 
 def analyse_case(
@@ -862,29 +892,28 @@ def analyse_case(
     vocabulary = [f"w{i}" for i in range(500)]
     store = read_store(folder / "store")
     inputs = Inputs(texts, store, concept_texts, concept_store, empty_lens(case.d_sae), vocabulary)
-    return analyse(inputs, config, "all")
+    return run_analyses(inputs, config, folder / "tables")
 
 
-def assert_can_be_stored(folder: Path, findings: Findings) -> None:
-    """Every table, whether it has rows or not, becomes a file that reads back with the columns of its schema."""
+def assert_every_table_is_there(findings: Findings) -> None:
+    """Every table, whether it has rows or not, is a file with the columns of its schema."""
     assert set(findings.tables) == set(SCHEMAS)
-    for name, table in findings.tables.items():
-        write_table(folder, name, table)
-        assert list(read_table(folder, name)) == list(SCHEMAS[name])
-        assert len(read_table(folder, name)) == len(table)
+    for name in SCHEMAS:
+        assert pq.read_schema(findings.tables.folder / f"{name}.parquet").equals(arrow_schema(name))
+        assert list(findings.tables[name]) == list(SCHEMAS[name])
 
 
-def test_tables_of_a_study_can_be_stored(study: Study, tmp_path: Path) -> None:
-    assert_can_be_stored(tmp_path, study.findings)
+def test_every_table_of_a_study_is_there(study: Study) -> None:
+    assert_every_table_is_there(study.findings)
 
 
-def test_tables_without_concepts_can_be_stored(tmp_path: Path) -> None:
-    assert_can_be_stored(tmp_path, analyse_case(tmp_path, make_case([[[1.0]], [[2.0]]]), AnalysisConfig()))
+def test_every_table_is_there_without_concepts(tmp_path: Path) -> None:
+    assert_every_table_is_there(analyse_case(tmp_path, make_case([[[1.0]], [[2.0]]]), AnalysisConfig()))
 
 
-def test_tables_without_activations_can_be_stored(tmp_path: Path) -> None:
+def test_every_table_is_there_without_activations(tmp_path: Path) -> None:
     case, concepts = make_case([np.zeros((3, 4)), np.zeros((2, 4))], ["a", "b"]), make_case([np.zeros((1, 4))], ["c"])
-    assert_can_be_stored(tmp_path, analyse_case(tmp_path, case, AnalysisConfig(), concepts))
+    assert_every_table_is_there(analyse_case(tmp_path, case, AnalysisConfig(), concepts))
 
 
 def test_one_text_of_one_token(tmp_path: Path) -> None:
@@ -996,7 +1025,7 @@ def test_bands_show_weak_firings(tmp_path: Path) -> None:
 
 
 def test_specialists_survive_unequal_categories(tmp_path: Path) -> None:
-    """Strong on 3 of 3 inside and 5 of 30 outside: the score is negative, lift and AUROC say otherwise."""
+    """Strong on 3 of 3 inside and 5 of 30 outside: the notebook's score is negative, the balanced one is not."""
     inside = [[[9.0]]] * 3
     outside = [[[8.0]]] * 5 + [[[0.0]]] * 25
     case = make_case(inside + outside, ["small"] * 3 + ["large"] * 30)
@@ -1005,7 +1034,130 @@ def test_specialists_survive_unequal_categories(tmp_path: Path) -> None:
     assert row["specialist_score"] == 3 - 5
     close(row["lift"], 6.0)
     assert row["auroc"] == 1
-    assert "specialist:small" not in set(found.tables["rankings"]["ranking"])
+    close(row["balanced_score"], 3 * (1 - 5 / 30))
+    rankings = found.tables["rankings"]
+    assert rankings[rankings["ranking"] == "specialist:small"]["feature"].tolist() == [0]
+    assert "specialist:large" not in set(rankings["ranking"])
+
+
+def test_equal_rates_make_no_specialist(tmp_path: Path) -> None:
+    """Strong on 1 of 3, 1 of 6 and 1 of 6 texts: exactly half of the balanced strong texts are in the first."""
+    rows = [[9.0]] + [[0.0]] * 2 + ([[9.0]] + [[0.0]] * 5) * 2
+    case = make_case([[row] for row in rows], ["a"] * 3 + ["b"] * 6 + ["c"] * 6)
+    table = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["categories"].set_index("category")
+    assert table.loc["a", "balanced_score"] == 0
+    close(table.loc["b", "balanced_score"], 6 * (1 / 6 - 1 / 3 - 1 / 6))
+    close(table.loc["a", ["strong_inside_low", "strong_inside_high"]], reference.wilson(1, 3))
+    close(table.loc["a", ["strong_outside_low", "strong_outside_high"]], reference.wilson(2, 12))
+
+
+def test_a_large_category_does_not_win_by_its_size(tmp_path: Path) -> None:
+    """Strong on 6 of 30 in the large category and on 3 of 3 in the small one: the notebook's score is 3."""
+    case = make_case([[[9.0]]] * 6 + [[[0.0]]] * 24 + [[[9.0]]] * 3, ["large"] * 30 + ["small"] * 3)
+    found = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0))
+    row = found.tables["categories"].query("category == 'large'").iloc[0]
+    assert row["specialist_score"] == 3
+    close(row["balanced_score"], 30 * (0.2 - 1))
+    assert "specialist:large" not in set(found.tables["rankings"]["ranking"])
+
+
+def test_halves_are_looked_at_alone(tmp_path: Path) -> None:
+    """Feature 0 is strong on every text of a; feature 1 only on those of the second half, the odd ones."""
+    rows = [[9.0, 0.0], [9.0, 9.0], [9.0, 0.0], [9.0, 9.0], [0.0, 1.0], [0.0, 1.0]]
+    case = make_case([[row] for row in rows], ["a"] * 4 + ["b"] * 2)
+    found = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0))
+    assert found.tables["texts"]["half"].tolist() == ["first", "second"] * 3
+    table = found.tables["categories"].query("category == 'a'").set_index("feature")
+    assert table["held_out"].tolist() == ["both", "second"]
+    close(table["score_first"], [2, 0])
+    close(table["score_second"], [2, 2])
+    # On the first half the texts of a score 0 on feature 1, below the one of b.
+    close(table["auroc_first"], [1, 0])
+    close(table["auroc_second"], [1, 1])
+    row = found.tables["held_out"].query("category == 'a'").iloc[0]
+    assert row[["texts_first", "texts_second", "found_first", "found_second", "found_both"]].tolist() == [2, 2, 1, 2, 1]
+    close([row["expected_both"], row["auroc_held_out"]], [1 * 2 / 2, (1 + 1 + 0) / 3])
+    nothing = found.tables["held_out"].query("category == 'b'").iloc[0]
+    assert nothing["found_first"] == 0
+    assert math.isnan(nothing["auroc_held_out"])
+
+
+def test_a_rule_of_two_tokens(tmp_path: Path) -> None:
+    """Active on token 7 after 3 only: the token alone is right half of the time, the pair always."""
+    tokens = [[3, 7, 1, 7], [2, 7, 3, 7], [7, 7]]
+    case = make_case([[[0], [2], [0], [0]], [[0], [0], [0], [2]], [[0], [0]]], tokens=tokens)
+    row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]
+    assert (row["token_rule"], row["bigram_first"], row["bigram_second"]) == ("w7", "w3", "w7")
+    close([row["token_precision"], row["token_recall"]], [2 / 6, 1])
+    close([row["bigram_precision"], row["bigram_recall"]], [1, 1])
+    assert row["label"] == "w3w7 · w7"
+
+
+def test_a_rule_for_the_start_of_a_text(tmp_path: Path) -> None:
+    tokens = [[7, 7, 7], [7, 1], [2, 7]]
+    case = make_case([[[2], [0], [0]], [[2], [0]], [[0], [0]]], tokens=tokens)
+    row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]
+    assert (row["bigram_first"], row["bigram_second"]) == ("<start>", "w7")
+    close([row["bigram_precision"], row["bigram_recall"], row["start_share"]], [1, 1, 1])
+    assert row["label"] == "start of text · w7"
+
+
+def test_a_pair_that_is_hardly_better_is_no_rule(tmp_path: Path) -> None:
+    """F1 of the token: 2 * 9 / (10 + 9); of the pair: 1. The difference is below 0.1."""
+    case = make_case([[[0], [2]]] * 9 + [[[0], [0]]], tokens=[[3, 7]] * 9 + [[4, 7]])
+    row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]
+    assert (row["token_rule"], row["bigram_first"], row["bigram_second"], row["bigram_recall"]) == ("w7", "", "", 0)
+
+
+def test_silent_features_have_an_upper_bound(tmp_path: Path) -> None:
+    table = analyse_case(tmp_path, make_case([[[0, 1]] * 30, [[0, 0]] * 20]), AnalysisConfig()).tables["features"]
+    assert table["silent_below"].tolist()[0] == 3 / 50
+    assert math.isnan(table["silent_below"].tolist()[1])
+
+
+def test_a_concept_is_compared_with_the_rest_of_the_corpus(tmp_path: Path) -> None:
+    """One of the concept's two texts stands in the corpus too; it is no rival of its concept."""
+    reference.save_case(tmp_path / "store", make_case([[[5.0]], [[1.0]], [[3.0]]]))
+    reference.save_case(tmp_path / "concepts", make_case([[[5.0]], [[2.0]], [[4.0]]]))
+    texts = [Text(f"t{i}", "c", "here", content) for i, content in enumerate(["same", "b", "c"])]
+    concepts = [
+        Text(f"k{i}", name, "here", content)
+        for i, (name, content) in enumerate([("k", "same"), ("k", "new"), ("other", "new")])
+    ]
+    stores = read_store(tmp_path / "store"), read_store(tmp_path / "concepts")
+    inputs = Inputs(texts, stores[0], concepts, stores[1], empty_lens(1), [f"w{i}" for i in range(9)])
+    table = run_analyses(inputs, AnalysisConfig(), tmp_path / "tables").tables["concepts"]
+    # Of k's 5 and 2 against 1 and 3, of other's 4 against 5, 1 and 3.
+    close(table["auroc"], [3 / 4, 2 / 3])
+    close(table.loc[0, ["consistency_low", "consistency_high"]], reference.wilson(table.loc[0, "n_strong"], 2))
+
+
+def test_labels_tell_what_is_special(tmp_path: Path) -> None:
+    """Token 1 carries most of the activation but is everywhere; token 5 is rare and always active."""
+    tokens = [[9, 1, 2, 1, 5], [3, 1, 4, 1, 6], [1, 7, 1, 8]]
+    case = make_case([[[0], [2], [0], [2], [3]], [[0], [2], [0], [0], [0]], [[0]] * 4], tokens=tokens)
+    row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]
+    assert row["token_rule"] == "w1"
+    assert row["label"] == "w5 · w1"
+
+
+def test_labels_name_the_character_of_a_broken_token(tmp_path: Path) -> None:
+    content = "Hi 🙂 there"
+    case = make_case([[[0], [4], [3], [0]]], tokens=[[0, 1, 2, 3]])
+    reference.save_case(tmp_path / "store", case)
+    np.save(tmp_path / "store" / "token_ends.npy", np.array([3, 4, 4, 10], np.int32))
+    vocabulary = ["Hi ", "<0xF0><0x9F>", "<0x99><0x82>", " there"]
+    store = read_store(tmp_path / "store")
+    inputs = Inputs([Text("t", "c", "here", content)], store, [], None, empty_lens(1), vocabulary)
+    table = run_analyses(inputs, AnalysisConfig(), tmp_path / "tables").tables["features"]
+    assert table["label"].tolist() == ["🙂"]
+
+
+def test_labels_name_a_category_only_where_it_is_clear(tmp_path: Path) -> None:
+    inside, outside = [[[9.0, 0.0]]] * 20, [[[0.0, 0.0]]] * 19 + [[[0.0, 9.0]]]
+    case = make_case(inside + outside, ["kept-apart"] * 20 + ["rest"] * 20, [[1]] * 40)
+    labels = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["features"]["label"].tolist()
+    assert labels == ["start of text · w1 (in kept apart)", "start of text · w1"]
 
 
 def test_selective_ties_go_by_maximum_then_index(tmp_path: Path) -> None:
@@ -1080,25 +1232,19 @@ def test_common_ties_go_by_activity_then_index(tmp_path: Path) -> None:
     assert ranking["feature"].tolist() == [1, 0]
 
 
-@given(st.data())
-def test_best_token_on_random_counts(data: st.DataObject) -> None:
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30)), min_size=1, max_size=8))
+def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
     """Ties are exact: two rules of equal F1 must not be told apart by rounding."""
-    from saecatalog.analysis.token_view import token_rules
-
-    counts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30)), min_size=1, max_size=8))
     figures = {i: reference.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
-    n_active = sum(a for a, _ in counts)
-    pairs = pd.DataFrame(
-        {
-            "feature": 0,
-            "token_id": list(figures),
-            "n_active": [f.n_active for f in figures.values()],
-            "n_occurrences": [f.n_occurrences for f in figures.values()],
-            "p_active": [f.n_active / f.n_occurrences for f in figures.values()],
-        }
+    n = len(figures)
+    found = CodeCounts(
+        np.zeros(n, np.int64),
+        np.arange(n),
+        np.array([f.n_active for f in figures.values()]),
+        np.array([f.n_occurrences for f in figures.values()]),
+        np.ones(n),
     )
-    rule = token_rules(pairs, np.array([n_active]), [f"w{i}" for i in figures])["token_rule"][0]
-    assert rule == f"w{reference.best_token(figures)}"
+    assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [reference.best_token(figures)]
 
 
 @given(st.data())
@@ -1109,7 +1255,7 @@ def test_common_features_on_random_counts(data: st.DataObject) -> None:
         st.lists(st.tuples(st.integers(0, n_in), st.integers(0, n_out)), min_size=1, max_size=9).filter(any)
     )
     rows = pd.DataFrame(counts, columns=["active_inside", "active_outside"]).assign(
-        category="c", n_inside=n_in, n_outside=n_out, specialist_score=0, auroc=0.5
+        category="c", n_inside=n_in, n_outside=n_out, balanced_score=0.0, auroc=0.5
     )
     rows["feature"] = np.arange(len(rows))
     features = pd.DataFrame(
@@ -1172,7 +1318,7 @@ def test_category_table_on_random_scores(columns: list[list[float]], seed: int, 
     n = min(len(c) for c in columns)
     dense = np.array([c[:n] for c in columns]).T
     names = np.random.default_rng(seed).choice(["a", "b", "c"], n).tolist()
-    table = category_table(text_scores_of(dense), names, strong)
+    table = categories_of(dense, names, strong)
     shown = [f for f in range(dense.shape[1]) if dense[:, f].any()]
     wanted = list(itertools.product(sorted(set(names)), shown))
     assert list(zip(table["category"], table["feature"], strict=True)) == wanted
@@ -1184,8 +1330,16 @@ def test_category_table_on_random_scores(columns: list[list[float]], seed: int, 
 
 
 def text_scores_of(dense: np.ndarray) -> TextScores:
-    matrix = sparse.csr_matrix(dense.astype(np.float32))
+    matrix = sparse.csc_matrix(dense.astype(np.float32))
     return TextScores(matrix, np.zeros(matrix.nnz, np.int32))
+
+
+def categories_of(dense: np.ndarray, names: list[str], strong: float) -> pd.DataFrame:
+    """The table of categories, made in two blocks of features."""
+    scores, groups, second = text_scores_of(dense), TextGroups.of(names), second_half(names)
+    half = dense.shape[1] // 2
+    blocks = [(scores.block(0, half), 0), (scores.block(half, dense.shape[1]), half)]
+    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks])
 
 
 @given(SCORES, SCORES, SCORES, SCORES)
@@ -1194,7 +1348,8 @@ def test_concept_table_on_random_scores(a: list[float], b: list[float], c: list[
     n, m = min(len(a), len(b)), min(len(c), len(d))
     concept, corpus = np.array([a[:n], b[:n]]).T, np.array([c[:m], d[:m]]).T
     names = ["x" if i % 3 else "y" for i in range(n)]
-    table = concept_table(text_scores_of(concept), names, text_scores_of(corpus), 0.75)
+    common = np.zeros((len(set(names)), m), bool)
+    table = concept_rows(text_scores_of(concept), TextGroups.of(names), text_scores_of(corpus), common, 0.75)
     for row in table.itertuples():
         scores, _ = split(concept[:, row.feature], names, row.concept)
         close(row.auroc, reference.auroc(scores, corpus[:, row.feature].tolist()), atol=1e-12)

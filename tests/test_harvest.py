@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import torch
 from conftest import CONTEXT, D_SAE, LLAMA_TOKENS, SHAPES, SILENT, TWIN_A, TWIN_B, SaeKind, make_tokenizer
 from hypothesis import given
@@ -18,8 +17,9 @@ from hypothesis import strategies as st
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.harvest import harvest
-from saecatalog.store import Piece, _ranges, band_edge, norm_bands, read_store, write_store
+from saecatalog.store import Piece, band_edge, norm_bands, ranges, read_store, write_store
 from saecatalog.subject import weights_sha256
+from saecatalog.verify import reference
 from saecatalog.vocabulary import byte_alphabet, token_strings
 from saecatalog.windows import TokenizedTexts, limit_texts, make_batches, make_windows, tokenize
 
@@ -64,6 +64,8 @@ CASES = [
     *(("llama", SaeKind("jumprelu", hook=hook)) for hook in POINTS),
     *(("gpt2", SaeKind("standard", hook=hook)) for hook in POINTS),
     ("gemma", SaeKind("standard")),
+    ("gemma", SaeKind("standard", hook="blocks.1.hook_mlp_out")),
+    ("gemma", SaeKind("standard", hook="blocks.2.hook_attn_out")),
     ("sink", SaeKind("jumprelu")),
 ]
 
@@ -447,7 +449,7 @@ def test_limit_takes_categories_in_turn(given_texts: list[tuple[str, int]], limi
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 7))))
 def test_ranges(runs: list[tuple[int, int]]) -> None:
-    found = _ranges(np.array([s for s, _ in runs], np.int64), np.array([n for _, n in runs], np.int64))
+    found = ranges(np.array([s for s, _ in runs], np.int64), np.array([n for _, n in runs], np.int64))
     assert found.tolist() == [i for start, length in runs for i in range(start, start + length)]
 
 

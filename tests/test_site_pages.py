@@ -10,6 +10,8 @@ from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
 from saecatalog.site import render
+from saecatalog.site.formats import percent
+from saecatalog.tables import SCHEMAS, TABLES
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -151,6 +153,50 @@ def test_feature_page_leads_to_its_rankings_neighbours_and_neuronpedia(site: Pat
     page = HTMLParser((there / "features/3.html").read_text("utf-8"))
     without_page = [node for node in page.css("a.out") if node.text().startswith("9")]
     assert without_page[0].attributes["href"] == "https://www.neuronpedia.org/gpt2-small/6-res-jb/9"
+
+
+def test_a_silent_features_bound_is_the_one_in_the_data(site: Path) -> None:
+    page = HTMLParser((site / f"features/{SILENT}.html").read_text("utf-8"))
+    tables, _ = write(site.parent / "again")
+    bound = tables.features.loc[SILENT, "silent_below"]
+    assert f"below {percent(bound)}" in page.css_first(".notice").text()
+
+
+def test_a_specialist_shows_its_evidence(site: Path) -> None:
+    """Strong rates with their intervals, and whether each half of the texts would have found it."""
+    page = HTMLParser((site / "features/1.html").read_text("utf-8"))
+    said = page.css_first("#categories .hint").text()
+    assert "AUROC" in said
+    assert "Only one half of the texts alone finds it." in said
+    page = HTMLParser((site / "categories/python-code.html").read_text("utf-8"))
+    assert "6 are the same (6.0 would be by chance)" in page.css_first("#specialist").text()
+
+
+def test_rules_of_two_tokens_are_told(site: Path) -> None:
+    told = [HTMLParser((site / f"features/{n}.html").read_text("utf-8")).css_first("#tokens").text() for n in (1, 2, 3)]
+    assert "the start of a text, then day" in told[0]
+    assert f"{SCRIPT} day" in told[1]
+    assert "in a row" not in told[2]
+
+
+def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
+    page = HTMLParser((site / "features/2.html").read_text("utf-8"))
+    assert page.css_first("#logits svg .bar")
+    assert "skewness 0.5" in page.css_first("#logits").text()
+
+
+def test_a_concept_lists_its_texts(site: Path) -> None:
+    (page,) = [HTMLParser(p.read_text("utf-8")) for p in site.glob("concepts/*.html") if p.stem != "index"]
+    assert [li.text() for li in page.css("#texts li")] == [f"{i} {SCRIPT}" for i in range(4)]
+
+
+def test_every_column_is_defined_on_the_about_page(site: Path) -> None:
+    page = HTMLParser((site / "about.html").read_text("utf-8"))
+    for name, columns in SCHEMAS.items():
+        section = page.css_first(f"#{name}")
+        assert TABLES[name][1] in section.text()
+        for column, (_, words) in columns.items():
+            assert page.css_first(f"#{name}-{column} dd").text() == words
 
 
 def test_category_without_specialist_says_so(site: Path) -> None:

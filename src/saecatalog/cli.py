@@ -18,6 +18,7 @@ from saecatalog.progress import Progress
 
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
+SAMPLE = 20
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, None)
 """Reasons the disk gives for refusing; None is numpy's, which reports a short write without a number."""
@@ -146,6 +147,15 @@ def _add_site(p: argparse.ArgumentParser) -> None:
     p.add_argument("site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="the built site")
 
 
+def _add_verify(p: argparse.ArgumentParser) -> None:
+    p.add_argument("site", type=Path, metavar="SITE", help="a built site, or the folder of one of its catalogs")
+    p.add_argument("--sample", metavar="N", type=int, default=SAMPLE, help=f"features to look at; default {SAMPLE}")
+    p.add_argument("--model", metavar="M", help="where the model is, if not where the manifest says")
+    p.add_argument("--sae", metavar="RELEASE/ID", help="where the SAE is, if not where the manifest says")
+    p.add_argument("--cache", metavar="DIR", type=Path, help="folder of the embedded model; default: your cache folder")
+    p.add_argument("--quiet", action="store_true", help="no progress, only the result")
+
+
 def _add_serve(p: argparse.ArgumentParser) -> None:
     _add_site(p)
     p.add_argument("--port", type=int, default=PORT, help=f"port on the loopback address; default {PORT}")
@@ -272,6 +282,20 @@ def run_check(a: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def run_verify(a: argparse.Namespace) -> int:
+    """Recompute a sample of a site's figures, slowly and independently, and tell every disagreement."""
+    from saecatalog.verify.run import verify_site
+    from saecatalog.verify.runs import Places
+
+    places = Places(a.cache.expanduser() if a.cache else Config().cache, a.model, a.sae)
+    found = 0
+    for outcome in verify_site(a.site, places, a.sample, Progress(a.quiet)):
+        for line in outcome.lines():
+            print(line)
+        found += len(outcome.disagreements)
+    return 1 if found else 0
+
+
 def run_serve(a: argparse.Namespace) -> int:
     """Serve a site on the loopback address."""
     from saecatalog.site.serve import serve
@@ -301,6 +325,8 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
              "python build.py list gpt2-small-res"),
     "check": (run_check, _add_site, "Check a built site: links, page rules, budgets, data files.",
               "python build.py check site"),
+    "verify": (run_verify, _add_verify, "Recompute a sample of a site's figures, slowly, and tell every disagreement.",
+               "python build.py verify site --sample 20"),
     "serve": (run_serve, _add_serve, "Serve a built site on the loopback address, for a look.",
               "python build.py serve site --port 8000"),
     "fetch": (run_fetch, _add_fetch, "Download the embedded model into the cache (make site does this).",

@@ -83,7 +83,8 @@ def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
 
 def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     """The features of a concept by consistency, by mean score and by contrast with the corpus, as tables."""
-    from saecatalog.analysis.concepts import concept_table
+    from saecatalog.analysis.concepts import concept_rows, texts_in_common
+    from saecatalog.analysis.groups import TextGroups
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.run import strong_threshold
     from saecatalog.analysis.scores import score_texts
@@ -97,7 +98,9 @@ def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     texts = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
     store = pipeline.harvested(texts, "concept").store
     scores = score_texts(include(store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
-    table = concept_table(scores, [file.stem] * len(texts), corpus_scores, strong)
+    groups = TextGroups.of([text.category for text in texts])
+    common = texts_in_common([file.stem] * len(texts), contents, [text.content for text in pipeline.corpus.texts])
+    table = concept_rows(scores, groups, corpus_scores, common, strong)
     yield f"{file.stem}: {len(texts)} texts against the corpus' {corpus_scores.n_texts}; strong is above {strong:g}"
     yield f"({rule})"
     titles = {"consistent": "most consistent", "strong": "largest mean score", "contrast": "clearest contrast (AUROC)"}

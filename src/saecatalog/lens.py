@@ -22,6 +22,9 @@ from saecatalog.vocabulary import token_strings
 CHUNK = 256
 """Features whose logits are held in memory at once."""
 
+BINS = 40
+"""Bins of the histogram of a feature's effects on the logits."""
+
 
 @torch.inference_mode()
 def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], object]) -> None:
@@ -36,12 +39,13 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     for start in range(0, len(decoder), CHUNK):
         part = decoder[start : start + CHUNK]
         logits = part @ unembedding if unembedding is not None else part.new_zeros((len(part), 0))
-        mean = logits.mean(-1, keepdim=True)
-        _append(columns, "promoted", logits, k, mean)
-        _append(columns, "suppressed", logits.neg_(), k, -mean)
+        logits -= logits.mean(-1, keepdim=True)
+        _append(columns, "promoted", logits, k)
+        _append_spread(columns, logits)
+        _append(columns, "suppressed", logits.neg_(), k)
         cosines = unit[start : start + CHUNK] @ unit.T
         cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
-        _append(columns, "neighbour", cosines, k, cosines.new_zeros(()))
+        _append(columns, "neighbour", cosines, k)
         tick(len(part))
     columns["decoder"] = [decoder]
     columns["suppressed_logits"] = [-values for values in columns["suppressed_logits"]]
@@ -51,14 +55,33 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
 
 
-def _append(
-    columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int, base: Tensor
-) -> None:
-    """Keep the k largest values of each row, less a base, ties in the order of the columns."""
+def _append_spread(columns: dict[str, list[Tensor]], logits: Float[Tensor, "feature d_vocab"]) -> None:
+    """Moments and histogram of each row of effects, whose mean is 0; nothing where there is no vocabulary."""
+    n, d_vocab = logits.shape
+    if not d_vocab:
+        columns["logit_moments"].append(logits.new_zeros((n, 3)))
+        columns["logit_edges"].append(logits.new_zeros((n, 0)))
+        columns["logit_counts"].append(logits.new_zeros((n, 0), dtype=torch.int64))
+        return
+    square = logits * logits
+    variance = square.mean(-1).clamp_min(torch.finfo(logits.dtype).tiny)
+    skew = (square * logits).mean(-1) / variance**1.5
+    kurtosis = square.square_().mean(-1) / variance**2 - 3
+    columns["logit_moments"].append(torch.stack([variance.sqrt(), skew, kurtosis], -1))
+    low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
+    place = ((logits - low) * (BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(BINS - 1)
+    counts = [torch.from_numpy(np.bincount(row, minlength=BINS)) for row in place.cpu().numpy()]
+    columns["logit_counts"].append(torch.stack(counts))
+    steps = torch.linspace(0, 1, BINS + 1, device=logits.device)
+    columns["logit_edges"].append(low + (high - low) * steps)
+
+
+def _append(columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int) -> None:
+    """Keep the k largest values of each row, ties in the order of the columns."""
     indices = _stable_top(values, min(k, values.shape[1]))
     key = "cosines" if name == "neighbour" else "logits"
     columns[f"{name}_ids"].append(indices)
-    columns[f"{name}_{key}"].append(values.gather(1, indices) - base)
+    columns[f"{name}_{key}"].append(values.gather(1, indices))
 
 
 def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:

@@ -191,8 +191,7 @@ class Pipeline:
             )
 
     def _analyse(self, folder: Path) -> None:
-        from saecatalog.analysis.run import STEPS, Inputs, analyse
-        from saecatalog.tables import write_table
+        from saecatalog.analysis.run import Inputs, analyse
 
         corpus, concepts = self.corpus, self.concept_corpus
         vocabulary = json.loads((self.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
@@ -204,16 +203,9 @@ class Pipeline:
             lens=read_lens(self.lens_folder),
             vocabulary=vocabulary,
         )
-        with self.progress.bar("analysis", len(STEPS)) as bar:
-
-            def step(name: str) -> None:
-                bar.set_postfix_str(name)
-                bar.update()
-
-            findings = analyse(inputs, self.config.analysis, self.config.site.features, step)
-        with new_folder(folder) as temporary:
-            for name, table in findings.tables.items():
-                write_table(temporary, name, table)
+        pages = self.config.site.features
+        with new_folder(folder) as temporary, self.progress.bar("analysis", self.info.d_sae, " features") as bar:
+            findings = analyse(inputs, self.config.analysis, pages, temporary, bar.update)
             write_json(temporary / "manifest.json", self._manifest(findings))
 
     def _manifest(self, findings: Any) -> dict[str, Any]:

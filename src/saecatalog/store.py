@@ -113,7 +113,7 @@ def write_store(
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     features, activations = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
     for piece, place in zip(pieces, places, strict=True):
-        entries = _ranges(indptr[place], piece.counts)
+        entries = ranges(indptr[place], piece.counts)
         features[entries], activations[entries] = piece.features, piece.activations
     bands, band_sums = _merge_bands(pieces)
     arrays = {
@@ -135,11 +135,11 @@ def write_store(
 
 def _places(piece: Piece) -> Int64[np.ndarray, "token"]:
     """The token index of each row of a piece."""
-    return _ranges(np.asarray(piece.starts, np.int64), np.asarray(piece.lengths, np.int64))
+    return ranges(np.asarray(piece.starts, np.int64), np.asarray(piece.lengths, np.int64))
 
 
-def _ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:
-    """`[s0, s0+1, ..., s1, s1+1, ...]`: the runs of the given lengths, one after another."""
+def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:
+    """`[s0, s0 + 1, ..., s1, s1 + 1, ...]`: the runs of the given lengths, one after another."""
     before = np.concatenate([[0], np.cumsum(lengths)])
     return np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths)
 
@@ -171,6 +171,11 @@ class Lens:
     promoted_logits: Float32[np.ndarray, "d_sae k"]
     suppressed_ids: Int32[np.ndarray, "d_sae k"]
     suppressed_logits: Float32[np.ndarray, "d_sae k"]
+    logit_moments: Float32[np.ndarray, "d_sae 3"]
+    """Standard deviation, skewness and excess kurtosis of a feature's effects on the logits."""
+    logit_edges: Float32[np.ndarray, "d_sae bins_plus_1"]
+    logit_counts: Int64[np.ndarray, "d_sae bins"]
+    """Tokens of the vocabulary in each bin."""
     neighbour_ids: Int32[np.ndarray, "d_sae k"]
     neighbour_cosines: Float32[np.ndarray, "d_sae k"]
 

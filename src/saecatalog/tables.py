@@ -4,10 +4,13 @@
 tooltips and `about.html` all take their wording from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +25,27 @@ _ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those posit
 
 Schema = dict[str, tuple[pa.DataType, str]]
 
+TABLES: dict[str, tuple[str, str]] = {
+    "features": ("Features", "One row per feature of the dictionary, silent ones included."),
+    "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
+    "tokens": ("Tokens a feature fires on", "The ten tokens that carry most of each feature's activation."),
+    "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
+    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; by feature, then text."),
+    "text_top": ("Strongest features of a text", "The ten features with the largest score on each text."),
+    "texts": ("Texts", "The corpus as it was read."),
+    "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
+    "held_out": ("Held-out check of specialists", "Whether specialists found on one half of the texts are specialists on the other half: one row per category."),
+    "coactivation": ("Features that fire together", "Each feature's ten partners with the largest phi, counted on tokens (at least 5 with both) and on texts (at least 3)."),
+    "clusters": ("Clusters", "Groups of features joined by chains of pairs with a phi of at least 0.5 on tokens."),
+    "concepts": ("Features for concepts", "What a list of texts that share a concept has in common: one row per concept and feature that fired on it."),
+    "concept_texts": ("Texts of the concepts", "The lists of texts as they were read; they are not part of the corpus."),
+    "logits": ("Promoted and suppressed tokens", "The tokens whose logit each feature raises and lowers most, directly: later layers are skipped."),
+    "logit_histograms": ("Spread of direct effects", "How the direct effects of each feature are spread over the vocabulary; empty where the SAE does not write to the residual stream."),
+    "neighbours": ("Decoder neighbours", "The features whose decoder rows point in the most similar directions."),
+    "rankings": ("Rankings", "Every list on the pages, in order."),
+}  # fmt: skip
+"""The title of each table and what it holds."""
+
 SCHEMAS: dict[str, Schema] = {
     "features": {
         "feature": _FEATURE,
@@ -30,6 +54,7 @@ SCHEMAS: dict[str, Schema] = {
         "density": (pa.float64(), "n_active / n_tokens."),
         "density_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the density."),
         "density_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the density."),
+        "silent_below": (pa.float64(), "Where silent: 3 / n_tokens, the rule of three's 95 % upper bound of the density; empty where it fired."),
         "max": (pa.float32(), "Largest activation; 0 where the feature is silent."),
         "mean_active": (pa.float32(), "Mean activation over active tokens; 0 where silent."),
         "std_active": (pa.float32(), "Standard deviation (population) over active tokens; 0 where silent."),
@@ -45,6 +70,14 @@ SCHEMAS: dict[str, Schema] = {
         "token_rule": (pa.string(), "The single token that predicts activity best (largest F1), as text; empty where silent."),
         "token_precision": (pa.float32(), "P(active | that token): of its occurrences, the share on which the feature is active."),
         "token_recall": (pa.float32(), "P(that token | active): of the active tokens, the share that are this token."),
+        "bigram_first": (pa.string(), "Of the two tokens in a row that predict activity on the second best (largest F1), the first, or '<start>' for the start of the text; empty unless this rule's F1 exceeds the single token's by at least 0.1."),
+        "bigram_second": (pa.string(), "The second of the two tokens; empty where bigram_first is."),
+        "bigram_precision": (pa.float32(), "P(active on the second | the two tokens in a row); 0 where there is no such rule."),
+        "bigram_recall": (pa.float32(), "Of the active tokens, the share that are the second of these two in a row; 0 where there is no such rule."),
+        "start_share": (pa.float32(), "Share of the feature's total activation that falls on the first token of a text; 0 where silent."),
+        "logit_std": (pa.float32(), "Standard deviation over the vocabulary of the direct effects on the logits (see logits); 0 where the SAE does not write to the residual stream."),
+        "logit_skew": (pa.float32(), "Skewness of those effects: above 0 when a few tokens are promoted far more than any is suppressed."),
+        "logit_kurtosis": (pa.float32(), "Excess kurtosis of those effects: 0 for a bell curve, large when a few tokens stand out."),
         "label": (pa.string(), "Label made from the data alone: the most telling tokens, and the category where it is a specialist."),
         "notable": (pa.string(), "Why the feature is notable, reasons separated by commas; empty where it is not."),
         "page": (pa.string(), "Relative URL of its page; empty where it has none."),
@@ -100,6 +133,7 @@ SCHEMAS: dict[str, Schema] = {
         "text": _TEXT,
         "category": _CATEGORY,
         "source": (pa.string(), "File and record the text was read from."),
+        "half": (pa.string(), "'first' or 'second': the half of the held-out split; a category's texts take turns in the order of their ids, which are hashes of their content."),
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
         "n_excluded": (pa.int32(), "Tokens of the text left out of every statistic as massive activations."),
         "content": (pa.string(), "The text itself."),
@@ -114,13 +148,36 @@ SCHEMAS: dict[str, Schema] = {
         "active_outside": (pa.int32(), "Texts outside with a score above 0."),
         "strong_inside": (pa.int32(), "Texts in the category with a score above the strong threshold."),
         "strong_outside": (pa.int32(), "Texts outside with a score above the strong threshold."),
-        "specialist_score": (pa.int32(), "strong_inside - strong_outside; above 0 the feature is a specialist."),
+        "specialist_score": (pa.int32(), "strong_inside - strong_outside."),
+        "balanced_score": (pa.float64(), "specialist_score as it would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories). Above 0 the feature is a specialist: with categories of equal size, more than half of its strong texts would be here."),
+        "strong_rate_inside": (pa.float64(), "strong_inside / n_inside."),
+        "strong_inside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_inside."),
+        "strong_inside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_inside."),
+        "strong_rate_outside": (pa.float64(), "strong_outside / n_outside; 0 where there is no text outside."),
+        "strong_outside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_outside; 0 where there is no text outside."),
+        "strong_outside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_outside; 1 where there is no text outside."),
         "max_inside": (pa.float32(), "Largest score in the category."),
         "mean_inside": (pa.float32(), "Mean score over all texts of the category, silent ones included."),
-        "lift": (pa.float32(), "Active rate inside over active rate outside; infinite where it is active inside only."),
+        "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite where it is strong inside only, 0 where it is not strong inside."),
+        "active_lift": (pa.float32(), "Active rate inside over active rate outside; infinite where it is active inside only, 0 where it is not active inside."),
         "auroc": (pa.float64(), "Chance that a text of the category scores higher than one outside, ties counting half."),
         "p_value": (pa.float64(), "Two-sided Mann-Whitney p, normal approximation with ties."),
         "q_value": (pa.float64(), "Benjamini-Hochberg over all pairs of feature and category."),
+        "score_first": (pa.float64(), "balanced_score counted on the first half of the texts alone (see texts.half)."),
+        "score_second": (pa.float64(), "balanced_score counted on the second half alone."),
+        "auroc_first": (pa.float64(), "auroc on the first half alone; 0.5 where it has no text inside or none outside."),
+        "auroc_second": (pa.float64(), "auroc on the second half alone; 0.5 where it has no text inside or none outside."),
+        "held_out": (pa.string(), "The halves on which the feature is a specialist when only they are looked at: 'both', 'first', 'second', or empty for neither."),
+    },
+    "held_out": {
+        "category": _CATEGORY,
+        "texts_first": (pa.int32(), "Texts of the category in the first half."),
+        "texts_second": (pa.int32(), "Texts of the category in the second half."),
+        "found_first": (pa.int32(), "Features that are specialists on the first half alone."),
+        "found_second": (pa.int32(), "Features that are specialists on the second half alone."),
+        "found_both": (pa.int32(), "Features that are specialists on each half alone."),
+        "expected_both": (pa.float64(), "found_both if the halves had nothing to do with each other: found_first * found_second / features that fired on a text."),
+        "auroc_held_out": (pa.float64(), "Mean AUROC of the specialists found on one half, measured on the other half, both ways together; empty where none was found."),
     },
     "coactivation": {
         "feature_a": (pa.int32(), "The smaller index of the pair."),
@@ -145,9 +202,19 @@ SCHEMAS: dict[str, Schema] = {
         "n_active": (pa.int32(), "Texts of the concept with a score above 0."),
         "n_strong": (pa.int32(), "Texts of the concept with a score above the strong threshold."),
         "consistency": (pa.float64(), "n_strong / n_texts."),
+        "consistency_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the consistency."),
+        "consistency_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the consistency."),
         "mean_all": (pa.float32(), "Mean score over all texts of the concept, silent ones counting 0."),
         "mean_active": (pa.float32(), "Mean score over the texts on which the feature fired."),
-        "auroc": (pa.float64(), "Chance that a text of the concept scores higher than a text of the corpus, ties counting half."),
+        "auroc": (pa.float64(), "Chance that a text of the concept scores higher than a text of the rest of the corpus (texts with the same content as one of the concept's are left out), ties counting half."),
+    },
+    "concept_texts": {
+        "concept": (pa.string(), "Name of the concept."),
+        "text": (pa.string(), "Id of the text."),
+        "source": (pa.string(), "File and record the text was read from."),
+        "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
+        "n_excluded": (pa.int32(), "Tokens of the text left out as massive activations, by the corpus' limit."),
+        "content": (pa.string(), "The text itself."),
     },
     "logits": {
         "feature": _FEATURE,
@@ -156,6 +223,11 @@ SCHEMAS: dict[str, Schema] = {
         "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
         "token": _TOKEN,
         "logit": (pa.float32(), "Direct effect of one unit of activation on the token's logit, before the final norm's division by its input's scale, less the mean over the vocabulary."),
+    },
+    "logit_histograms": {
+        "feature": _FEATURE,
+        "edges": (pa.list_(pa.float32()), "Edges of 40 equal bins of the direct effects on the logits, from the most suppressed token to the most promoted one."),
+        "counts": (pa.list_(pa.int64()), "Tokens of the vocabulary in each bin; the last bin holds its upper edge."),
     },
     "neighbours": {
         "feature": _FEATURE,
@@ -172,18 +244,68 @@ SCHEMAS: dict[str, Schema] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Lists:
+    """A column of lists: row `i` holds `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Names:
+    """A column of few different strings: row `i` holds `names[codes[i]]`."""
+
+    names: Sequence[str] | np.ndarray
+    codes: np.ndarray
+
+
+Columns = Mapping[str, Any] | pd.DataFrame
+"""A table or a part of one: each column an array, a list, a Series, `Lists` or `Names`, all of one length."""
+
+
 def arrow_schema(name: str) -> pa.Schema:
     """The Arrow schema of a table; each field carries its meaning as metadata."""
     return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
 
 
-def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
-    """Write `<folder>/<name>.parquet` with exactly the columns of its schema; raises KeyError where one is missing."""
-    schema = arrow_schema(name)
+def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, Lists):
+        return pa.ListArray.from_arrays(pa.array(values.offsets, pa.int32()), pa.array(values.values, kind.value_type))
+    if isinstance(values, Names):
+        codes = pa.array(values.codes, pa.int32())
+        return pa.DictionaryArray.from_arrays(codes, pa.array(values.names, pa.string())).cast(kind)
     # An empty column has lost its type in pandas.
-    columns = [pa.array(frame[f.name] if len(frame) else [], type=f.type, from_pandas=False) for f in schema]
-    table = pa.Table.from_arrays(columns, schema=schema)
-    pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+    return pa.array(values if len(values) else [], type=kind, from_pandas=False)
+
+
+class TableWriter:
+    """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: dict[str, pq.ParquetWriter] = {}
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name in SCHEMAS:
+            self._file(name).close()
+
+    def write(self, name: str, columns: Columns) -> None:
+        """Add rows to `<folder>/<name>.parquet`; raises KeyError where a column of its schema is missing."""
+        schema = arrow_schema(name)
+        table = pa.Table.from_arrays([_arrow_column(columns[f.name], f.type) for f in schema], schema=schema)
+        file = self._file(name)
+        if len(table):
+            file.write_table(table)
+
+    def _file(self, name: str) -> pq.ParquetWriter:
+        if name not in self._files:
+            path = self.folder / f"{name}.parquet"
+            self._files[name] = pq.ParquetWriter(path, arrow_schema(name), compression="zstd")
+        return self._files[name]
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
@@ -204,6 +326,11 @@ class Tables(Mapping[str, pd.DataFrame]):
         if name not in self._read:
             self._read[name] = read_table(self.folder, name)
         return self._read[name]
+
+    def rows_of(self, name: str, features: Iterable[int]) -> pd.DataFrame:
+        """The rows of some features of a table that may be too large to be read whole."""
+        path, wanted = self.folder / f"{name}.parquet", sorted(set(features))
+        return pq.read_table(path, filters=[("feature", "in", wanted)]).to_pandas()
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(SCHEMAS)

@@ -1,8 +1,10 @@
 """The activations every analysis reads: a store and a limit on residual norms flow in, sparse matrices flow out.
 
-Positions with massive activations are dropped here, once, so that no analysis can count them.
+Positions with massive activations are dropped here, once, so that no analysis can count them. Analyses of single
+features go through the dictionary block by block, so that what they hold in memory does not grow with it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +13,49 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
 from saecatalog.store import Store, band_edge, norm_bands
+
+BLOCK_ENTRIES, BLOCK_FEATURES = 2_000_000, 1024
+"""A block of features ends before it holds more active entries, or more features, than this."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive features and where they are active, feature by feature; tokens ascend within a feature."""
+
+    first: int
+    """The first feature."""
+    indptr: Int64[np.ndarray, "feature_plus_1"]
+    """Feature `first + i` holds the entries `indptr[i]` up to `indptr[i + 1]`."""
+    tokens: Int32[np.ndarray, "entry"]
+    values: Float32[np.ndarray, "entry"]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def features(self) -> Int32[np.ndarray, "feature"]:
+        return np.arange(self.first, self.first + len(self), dtype=np.int32)
+
+    @property
+    def n_active(self) -> Int64[np.ndarray, "feature"]:
+        return np.diff(self.indptr)
+
+    @cached_property
+    def columns(self) -> Int32[np.ndarray, "entry"]:
+        """The feature of each entry, counted from `first`."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), self.n_active)
+
+    @cached_property
+    def strongest(self) -> Int64[np.ndarray, "entry"]:
+        """The entries of each feature in turn, strongest first; equal ones in the order of the tokens."""
+        return np.lexsort((-self.values, self.columns))
+
+
+def runs(*keys: np.ndarray) -> Int64[np.ndarray, "run"]:
+    """Where each run of equal values begins, of arrays that are looked at side by side."""
+    changed = np.ones(len(keys[0]), bool)
+    changed[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.flatnonzero(changed)
 
 
 @dataclass(frozen=True)
@@ -30,16 +75,28 @@ class Activations:
         """`[token, feature]`, rows of excluded tokens empty."""
         store = self.store
         if self.included.all():
-            return store.matrix()
-        keep = np.repeat(self.included, np.diff(store.indptr))
-        counts = np.where(self.included, np.diff(store.indptr), 0)
-        indptr = np.concatenate([[0], np.cumsum(counts)])
-        return sparse.csr_matrix((store.activations[keep], store.features[keep], indptr), shape=tuple(store.shape))
+            return _csr(store.activations, store.features, store.indptr, store.shape)
+        counts = np.diff(store.indptr)
+        keep = np.repeat(self.included, counts)
+        indptr = np.concatenate([[0], np.cumsum(np.where(self.included, counts, 0))])
+        return _csr(store.activations[keep], store.features[keep], indptr, store.shape)
 
     @cached_property
     def by_feature(self) -> sparse.csc_matrix:
         """`[token, feature]` by columns; tokens ascend within a column."""
         return self.by_token.tocsc()
+
+    def blocks(self) -> Iterator[Block]:
+        """The whole dictionary, a few features at a time."""
+        matrix = self.by_feature
+        first = 0
+        while first < self.d_sae:
+            full = np.searchsorted(matrix.indptr, int(matrix.indptr[first]) + BLOCK_ENTRIES, side="right") - 1
+            stop = min(max(int(full), first + 1), first + BLOCK_FEATURES, self.d_sae)
+            entries = slice(matrix.indptr[first], matrix.indptr[stop])
+            indptr = matrix.indptr[first : stop + 1].astype(np.int64) - int(matrix.indptr[first])
+            yield Block(first, indptr, matrix.indices[entries], matrix.data[entries])
+            first = stop
 
     @cached_property
     def token_texts(self) -> Int32[np.ndarray, "token"]:
@@ -68,6 +125,13 @@ class Activations:
         matrix = self.by_feature
         start, stop = matrix.indptr[feature], matrix.indptr[feature + 1]
         return matrix.indices[start:stop], matrix.data[start:stop]
+
+
+def _csr(values: np.ndarray, features: np.ndarray, indptr: np.ndarray, shape: np.ndarray) -> sparse.csr_matrix:
+    """A matrix over the given arrays; scipy would widen every index to 64 bits for the sake of `indptr`."""
+    if indptr[-1] < np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)
+    return sparse.csr_matrix((values, features, indptr), shape=tuple(shape))
 
 
 def include(store: Store, outlier_multiple: float, median: float | None = None) -> Activations:

@@ -20,18 +20,25 @@ MIN_SUPPORT = {"token": 5, "text": 3}
 CLUSTER_PHI = 0.5
 """Features belong to one cluster when a chain of pairs with at least this phi on tokens joins them."""
 
-BLOCK = 256
+BLOCK = 1024
+"""Features whose counts with all others are in memory at once."""
+
+CHUNK_BYTES = 600_000_000
+"""A dense product takes the rows in chunks of this size."""
+
+ROUNDING = 1e-4
+"""More than single precision can be off in a quick phi."""
 
 
 def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarray, "d_sae d_in"]) -> pd.DataFrame:
     """The pairs with the largest phi of each feature, counted on the rows of `active` (`[token or text, feature]`)."""
     n = active.shape[0]
     counts = np.bincount(active.indices, minlength=active.shape[1]).astype(np.float64)
-    kept = [_best(*block, counts, n) for block in _blocks(active, counts, MIN_SUPPORT[level])]
+    kept = []
+    for first, both in joint_counts(active):
+        kept.append(_best(*_candidates(first, both, counts, n, MIN_SUPPORT[level]), counts, n))
     pairs = np.unique(np.concatenate(kept), axis=0) if kept else np.empty((0, 3), np.int64)
     a, b, both = pairs.T
-    union = counts[a] + counts[b] - both
-    unit = decoder / np.maximum(np.linalg.norm(decoder, axis=1, keepdims=True), 1e-12)
     frame = pd.DataFrame(
         {
             "feature_a": a.astype(np.int32),
@@ -40,13 +47,21 @@ def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarra
             "n_a": counts[a].astype(np.int64),
             "n_b": counts[b].astype(np.int64),
             "n_both": both.astype(np.int64),
-            "jaccard": both / union,
+            "jaccard": both / (counts[a] + counts[b] - both),
             "lift": both * n / (counts[a] * counts[b]),
             "phi": phi(both.astype(np.float64), counts[a], counts[b], n),
-            "decoder_cosine": np.einsum("ij,ij->i", unit[a], unit[b]),
+            "decoder_cosine": _cosines(decoder, a, b),
         }
     )
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
+
+
+def _cosines(decoder: np.ndarray, a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "pair"]:
+    """Cosines of pairs of decoder rows, some thousand pairs at a time."""
+    norms = np.maximum(np.linalg.norm(decoder, axis=1), 1e-12)
+    parts = [slice(start, start + 8192) for start in range(0, len(a), 8192)]
+    dots = [np.einsum("ij,ij->i", decoder[a[part]], decoder[b[part]]) for part in parts]
+    return np.concatenate([*dots, np.empty(0)]) / (norms[a] * norms[b])
 
 
 def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.ndarray, "..."]:
@@ -56,42 +71,54 @@ def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.nd
     return np.where(np.isfinite(value), value, 0.0)
 
 
-Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Feature, partner, rows on which both are active."""
-
-
-def _blocks(active: sparse.csr_matrix, counts: np.ndarray, support: int) -> Iterator[Candidates]:
-    """Block by block, the partners with enough support, from which each feature's best are taken.
+def joint_counts(active: sparse.csr_matrix) -> Iterator[tuple[int, Float32[np.ndarray, "feature d_sae"]]]:
+    """Block by block, the rows on which each feature of the block and each feature of the dictionary are active.
 
     A sparse product costs the sum of squared row lengths, a dense one n * d_sae per feature; the cheaper is taken
     (a dense multiply-add is about 200 times cheaper than a sparse one). Counts are exact whole numbers in float32.
     """
     n, width = active.shape
     binary = sparse.csr_matrix((np.ones(active.nnz, np.float32), active.indices, active.indptr), shape=active.shape)
-    columns = binary.tocsc()
     sparse_cost = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    dense = float(n) * width * width / 200 < sparse_cost and n * width * 4 < 2e9
-    whole = binary.toarray() if dense else binary
-    for start in range(0, width, BLOCK):
-        part = columns[:, start : start + BLOCK]
-        if dense:
-            yield _dense_candidates(start, part.toarray().T @ whole, counts, n, support)
-        else:
-            product = (part.T @ whole).tocoo()
-            keep = (product.data >= support) & (product.row + start != product.col)
-            yield product.row[keep] + start, product.col[keep], product.data[keep].astype(np.float64)
+    dense = float(n) * width * width / 200 < sparse_cost
+    chunk = max(1, CHUNK_BYTES // (4 * width)) if dense else max(n, 1)
+    parts = [binary[start : start + chunk] for start in range(0, n, chunk)]
+    # One chunk is made dense once; of several, each is made anew for each block.
+    whole = [parts[0].toarray()] if dense and len(parts) == 1 else parts
+    columns = [part.tocsc() for part in parts]
+    for first in range(0, width, BLOCK):
+        both = np.zeros((min(BLOCK, width - first), width), np.float32)
+        for part, column in zip(whole, columns, strict=True):
+            mine = column[:, first : first + BLOCK]
+            if dense:
+                both += mine.toarray().T @ (part if isinstance(part, np.ndarray) else part.toarray())
+            else:
+                both += (mine.T @ part).toarray()
+        yield first, both
 
 
-def _dense_candidates(start: int, both: np.ndarray, counts: np.ndarray, n: int, support: int) -> Candidates:
-    """The partners at least as good as each feature's last that is kept, so that nearly all pairs need no sorting."""
-    me = np.arange(start, start + len(both))
-    value = phi(both.astype(np.float64), counts[me, None], counts, n)
-    value[both < support] = 0
-    value[np.arange(len(both)), me] = 0
-    last = max(0, value.shape[1] - PARTNERS)
-    threshold = np.partition(value, last, axis=1)[:, last]
-    row, partner = np.nonzero((value > 0) & (value >= threshold[:, None]))
-    return row + start, partner, both[row, partner].astype(np.float64)
+Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Feature, partner, rows on which both are active."""
+
+
+def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, support: int) -> Candidates:
+    """The partners about as good as each feature's last that is kept, so that nearly all pairs need no sorting.
+
+    A quick phi in single precision leaves out only those that are surely worse.
+    """
+    me = np.arange(first, first + len(both))
+    share = counts / max(n, 1)
+    with np.errstate(divide="ignore"):
+        scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
+    quick = both - counts[me, None].astype(np.float32) * share.astype(np.float32)
+    quick *= scale[me, None]
+    quick *= scale
+    quick[both < support] = 0
+    quick[np.arange(len(both)), me] = 0
+    last = max(0, quick.shape[1] - PARTNERS)
+    threshold = np.partition(quick, last, axis=1)[:, last]
+    row, partner = np.nonzero((quick > 0) & (quick >= threshold[:, None] - ROUNDING))
+    return row + first, partner, both[row, partner].astype(np.float64)
 
 
 def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:

@@ -2,64 +2,77 @@
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from jaxtyping import Bool
 
+from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.scores import TextScores
+from saecatalog.analysis.statistics import wilson
 
 
-def concept_table(concept_scores: TextScores, concepts: list[str], corpus: TextScores, strong: float) -> pd.DataFrame:
-    """Consistency, both means and contrast with the corpus, for every feature that fired on a concept's texts.
+def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> Bool[np.ndarray, "concept text"]:
+    """For each concept, in the order of their names, which texts of the corpus have the content of one of its texts."""
+    mine: dict[str, set[str]] = {name: set() for name in sorted(set(concepts))}
+    for name, content in zip(concepts, contents, strict=True):
+        mine[name].add(content)
+    return np.array([[content in found for content in corpus] for found in mine.values()], bool)
 
-    `mean_all` divides by all texts of the concept, `mean_active` by those on which the feature fired.
+
+def concept_rows(
+    scores: TextScores,
+    groups: TextGroups,
+    corpus: TextScores,
+    common: Bool[np.ndarray, "concept text"],
+    strong: float,
+    first: int = 0,
+) -> pd.DataFrame:
+    """Consistency, both means and contrast with the rest of the corpus, for features that fired on a concept's texts.
+
+    `mean_all` divides by all texts of the concept, `mean_active` by those on which the feature fired. `first` is the
+    number of the first column. Where no text of the corpus is left, AUROC is 0.5.
     """
-    names, member = np.unique(np.array(concepts, object), return_inverse=True)
-    n_texts = np.bincount(member, minlength=len(names))
-    n = concept_scores.n_texts
-    groups = sparse.csr_matrix((np.ones(n), (member, np.arange(n))), shape=(len(names), n))
-    matrix = concept_scores.matrix
-    active = _sums(groups, matrix, np.ones_like(matrix.data))
-    total = _sums(groups, matrix, matrix.data.astype(np.float64))
-    is_strong = _sums(groups, matrix, matrix.data > strong)
-    wins = _sums(groups, matrix, wins_against(concept_scores, corpus))
-    silent = corpus.n_texts - np.diff(corpus.by_feature.indptr)
-    wins += (n_texts[:, None] - active) * silent / 2
+    matrix, n_texts = scores.by_feature, groups.sizes
+    active = groups.sums(matrix, np.ones_like(matrix.data))
+    total = groups.sums(matrix, matrix.data.astype(np.float64))
+    is_strong = groups.sums(matrix, matrix.data > strong)
+    wins = _wins(scores, groups, active, corpus)
+    for row in np.flatnonzero(common.any(1)).tolist():
+        wins[row] -= _wins(scores, groups, active, corpus.of_texts(common[row]))[row]
+    n_rest = (corpus.n_texts - common.sum(1))[:, None]
+    auroc = np.where(n_rest > 0, wins / np.maximum(n_texts * n_rest, 1), 0.5)
     concept, feature = np.nonzero(active)
-    count = active[concept, feature]
+    count, n = active[concept, feature], n_texts[concept, 0]
+    low, high = wilson(is_strong[concept, feature], n)
     return pd.DataFrame(
         {
-            "concept": names[concept],
-            "feature": feature.astype(np.int32),
-            "n_texts": n_texts[concept].astype(np.int32),
+            "concept": np.array(groups.names, object)[concept],
+            "feature": (feature + first).astype(np.int32),
+            "n_texts": n.astype(np.int32),
             "n_active": count.astype(np.int32),
             "n_strong": is_strong[concept, feature].astype(np.int32),
-            "consistency": is_strong[concept, feature] / n_texts[concept],
-            "mean_all": total[concept, feature] / n_texts[concept],
+            "consistency": is_strong[concept, feature] / n,
+            "consistency_low": low,
+            "consistency_high": high,
+            "mean_all": total[concept, feature] / n,
             "mean_active": total[concept, feature] / count,
-            "auroc": wins[concept, feature] / (n_texts[concept] * max(corpus.n_texts, 1)),
+            "auroc": auroc[concept, feature],
         }
     )
 
 
-def _sums(groups: sparse.csr_matrix, matrix: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
-    return (groups @ sparse.csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)).toarray()
+def _wins(scores: TextScores, groups: TextGroups, active: np.ndarray, corpus: TextScores) -> np.ndarray:
+    """Pairs of a group's text and a corpus text that the group's wins, ties counting half: `[group, feature]`."""
+    silent = corpus.n_texts - np.diff(corpus.by_feature.indptr)
+    return groups.sums(scores.by_feature, wins_against(scores, corpus)) + (groups.sizes - active) * silent / 2
 
 
 def wins_against(scores: TextScores, corpus: TextScores) -> np.ndarray:
     """For each entry of `scores`, the corpus texts whose score of that feature is lower, those equal counting half."""
-    features = np.concatenate([corpus.matrix.indices, scores.matrix.indices]).astype(np.int64)
-    values = np.concatenate([corpus.matrix.data, scores.matrix.data])
-    is_corpus = np.arange(len(values)) < corpus.matrix.nnz
-    order = np.lexsort((values, features))
-    sorted_corpus = is_corpus[order]
-    below = np.concatenate([[0], np.cumsum(sorted_corpus)])
-    f, v = features[order], values[order]
-    start = np.flatnonzero(np.concatenate([[True], (f[1:] != f[:-1]) | (v[1:] != v[:-1])])) if len(f) else order
-    size = np.diff(np.concatenate([start, [len(f)]]))
-    lower, equal = below[start], below[start + size] - below[start]
-    per_entry = np.empty(len(values))
-    per_entry[order] = np.repeat(lower + equal / 2, size)
-    # Entries of smaller features were counted too: take them off, and add the silent texts, which lie below.
-    n_active = np.bincount(corpus.matrix.indices, minlength=scores.d_sae)
-    earlier = np.concatenate([[0], np.cumsum(n_active)])[:-1]
-    mine = features[~is_corpus]
-    return per_entry[~is_corpus] - earlier[mine] + (corpus.n_texts - n_active[mine])
+    mine, theirs = scores.by_feature, corpus.by_feature
+    per_entry = np.empty(mine.nnz)
+    for column in np.flatnonzero(np.diff(mine.indptr)).tolist():
+        entries = slice(mine.indptr[column], mine.indptr[column + 1])
+        ordered = np.sort(theirs.data[theirs.indptr[column] : theirs.indptr[column + 1]])
+        lower = np.searchsorted(ordered, mine.data[entries], "left")
+        up_to_equal = np.searchsorted(ordered, mine.data[entries], "right")
+        per_entry[entries] = corpus.n_texts - len(ordered) + (lower + up_to_equal) / 2
+    return per_entry

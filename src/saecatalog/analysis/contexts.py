@@ -1,18 +1,19 @@
-"""Where each feature fires: activations flow in, examples with the tokens around them flow out.
+"""Where each feature fires: a block of activations flows in, examples with the tokens around them flow out.
 
 Top contexts are the strongest token of each text, silent rows never among them, near-duplicates counted and left
 out. Bands are equal-count slices of the active tokens by rank, so that a reader sees weak firings too (equal-width
 bins would fill their lowest one with near-silence).
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int32, Int64, UInt64
 
-from saecatalog.analysis.activations import Activations
-from saecatalog.analysis.scores import TextScores
+from saecatalog.analysis.activations import Activations, Block, runs
+from saecatalog.analysis.scores import TextScores, find_peaks
+from saecatalog.store import ranges
+from saecatalog.tables import Columns, Lists, Names
 
 BEFORE, AFTER = 20, 10
 """Tokens shown before and after the peak."""
@@ -20,29 +21,26 @@ BEFORE, AFTER = 20, 10
 NEAR = 4
 """Two contexts are near-duplicates when the peak and this many tokens on each side are the same."""
 
-BANDS = ("q75-100", "q50-75", "q25-50", "q0-25")
+BANDS = ("top", "q75-100", "q50-75", "q25-50", "q0-25")
+"""The strongest of each text, and the quarters of the active tokens by rank."""
+
 PER_BAND = 3
-"""Examples shown of each band, evenly spaced by rank."""
+"""Examples shown of each quarter, evenly spaced by rank."""
 
 
-def context_table(
-    activations: Activations, top: int, text_ids: list[str], categories: list[str], vocabulary: list[str]
-) -> pd.DataFrame:
-    """The top contexts and the bands' examples of every feature that fired."""
-    surroundings = _surroundings(activations)
-    rows = [row for f in range(activations.d_sae) for row in _feature_rows(activations, f, top, surroundings)]
-    frame = pd.DataFrame(rows, columns=["feature", "band", "rank", "entry", "token_index", "similar_hidden"])
-    token = frame["token_index"].to_numpy(np.int64)
-    text = activations.token_texts[token]
-    frame["text"] = np.array(text_ids, object)[text]
-    frame["category"] = np.array(categories, object)[text]
-    frame["position"] = activations.token_positions[token]
-    frame["token"] = np.array(vocabulary, object)[activations.store.token_ids[token]]
-    frame["activation"] = activations.by_feature.data[frame["entry"].to_numpy(np.int64)]
-    return pd.concat([frame, _shown(activations, frame["feature"].to_numpy(), token)], axis=1)
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a block's features: an entry of the block each, in the order they are shown."""
+
+    entries: Int64[np.ndarray, "example"]
+    bands: Int32[np.ndarray, "example"]
+    """Index in BANDS."""
+    ranks: Int64[np.ndarray, "example"]
+    hidden: Int64[np.ndarray, "example"]
+    """Near-duplicates left out."""
 
 
-def _surroundings(activations: Activations) -> UInt64[np.ndarray, "token"]:
+def surroundings(activations: Activations) -> UInt64[np.ndarray, "token"]:
     """A hash of each token with its neighbours in the same text, to tell near-duplicates."""
     ids = activations.store.token_ids.astype(np.uint64) + np.uint64(1)
     texts = activations.token_texts
@@ -56,81 +54,143 @@ def _surroundings(activations: Activations) -> UInt64[np.ndarray, "token"]:
     return mixed
 
 
-def _feature_rows(
-    activations: Activations, feature: int, top: int, surroundings: UInt64[np.ndarray, "token"]
-) -> Iterator[tuple[int, str, int, int, int, int]]:
-    """(feature, band, rank, entry, token, hidden) of one feature's examples."""
-    tokens, values = activations.column(feature)
-    if not len(tokens):
-        return
-    offset = int(activations.by_feature.indptr[feature])
-    strongest = np.lexsort((tokens, -values))
-    texts, hashes = activations.token_texts[tokens], surroundings[tokens]
-    picked, hidden = _top(strongest, texts, hashes, top)
-    for rank, (place, count) in enumerate(zip(picked, hidden, strict=True)):
-        yield feature, "top", rank, offset + place, int(tokens[place]), count
-    used_texts, used_hashes = set(texts[picked].tolist()), set(hashes[picked].tolist())
-    for band, members in zip(BANDS, np.array_split(strongest, len(BANDS)), strict=True):
-        for rank, place in enumerate(_spread(members, texts, hashes, used_texts, used_hashes)):
-            yield feature, band, rank, offset + place, int(tokens[place]), 0
+def context_rows(
+    activations: Activations,
+    block: Block,
+    top: int,
+    around: UInt64[np.ndarray, "token"],
+    text_ids: np.ndarray,
+    categories: np.ndarray,
+    vocabulary: np.ndarray,
+) -> Columns:
+    """The top contexts and the bands' examples of every feature of a block that fired."""
+    found = _examples(activations, block, top, around)
+    tokens = block.tokens[found.entries]
+    texts = activations.token_texts[tokens]
+    offsets = activations.store.text_offsets
+    first = np.maximum(tokens - BEFORE, offsets[texts])
+    last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
+    # Entries ascend by feature and token, so that each part shown is one slice of them.
+    width = np.int64(activations.store.n_tokens)
+    keys, column = block.columns * width + block.tokens, block.columns[found.entries] * width
+    lo, hi = np.searchsorted(keys, column + first), np.searchsorted(keys, column + last)
+    shown, bounds = ranges(lo, hi - lo), np.concatenate([[0], np.cumsum(hi - lo)])
+    return {
+        "feature": block.features[block.columns[found.entries]],
+        "rank": found.ranks,
+        "text": text_ids[texts],
+        "category": categories[texts],
+        "position": activations.token_positions[tokens],
+        "token": vocabulary[activations.store.token_ids[tokens]],
+        "activation": block.values[found.entries],
+        "band": Names(BANDS, found.bands),
+        "similar_hidden": found.hidden,
+        "window_start": first - offsets[texts],
+        "window_end": last - offsets[texts],
+        "active_positions": Lists(activations.token_positions[block.tokens[shown]], bounds),
+        "active_values": Lists(block.values[shown], bounds),
+    }
+
+
+def _examples(activations: Activations, block: Block, top: int, around: np.ndarray) -> Examples:
+    """Of each feature the top contexts, then the bands, each in order of rank."""
+    entries, ranks, hidden = _top(activations, block, top, around)
+    columns = block.columns[entries]
+    weak_entries, weak_bands, weak_ranks = _spread(activations, block, entries, around)
+    entries = np.concatenate([entries, weak_entries])
+    bands = np.concatenate([np.zeros(len(columns), np.int32), weak_bands])
+    ranks = np.concatenate([ranks, weak_ranks])
+    hidden = np.concatenate([hidden, np.zeros(len(weak_entries), np.int64)])
+    order = np.lexsort((ranks, bands, block.columns[entries]))
+    return Examples(entries[order], bands[order], ranks[order], hidden[order])
 
 
 def _top(
-    strongest: Int64[np.ndarray, "active"], texts: np.ndarray, hashes: np.ndarray, top: int
-) -> tuple[list[int], list[int]]:
-    """The first entry of each text, strongest first, one per group of near-duplicates, and how many each hides."""
-    _, first = np.unique(texts[strongest], return_index=True)
-    peaks = strongest[np.sort(first)]
-    _, first, counts = np.unique(hashes[peaks], return_index=True, return_counts=True)
-    order = np.argsort(first)[:top]
-    return peaks[first[order]].tolist(), (counts[order] - 1).tolist()
+    activations: Activations, block: Block, top: int, around: np.ndarray
+) -> tuple[Int64[np.ndarray, "example"], Int64[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
+    """Entries, ranks and numbers hidden: each text's peak, strongest first, one per group of near-duplicates."""
+    peaks = find_peaks(block, activations.token_texts)
+    strength = np.lexsort((peaks.texts, -block.values[peaks.entries], peaks.columns))
+    columns, entries = peaks.columns[strength], peaks.entries[strength]
+    alike = around[block.tokens[entries]]
+    grouped = np.lexsort((np.arange(len(entries)), alike, columns))
+    group = runs(columns[grouped], alike[grouped])
+    counts = np.diff(np.append(group, len(grouped)))
+    order = np.argsort(grouped[group])
+    kept, hidden = grouped[group][order], counts[order] - 1
+    first = runs(columns[kept])
+    ranks = np.arange(len(kept)) - np.repeat(first, np.diff(np.append(first, len(kept))))
+    shown = ranks < top
+    return entries[kept[shown]], ranks[shown], hidden[shown]
 
 
 def _spread(
-    members: Int64[np.ndarray, "member"], texts: np.ndarray, hashes: np.ndarray, used_texts: set, used_hashes: set
-) -> list[int]:
-    """Up to PER_BAND evenly spaced members of a band, none from a text or surroundings already shown."""
-    chosen = []
-    for start in ((np.arange(PER_BAND) + 0.5) * len(members) / PER_BAND).astype(int):
-        for place in members[start:].tolist():
-            if int(texts[place]) not in used_texts and int(hashes[place]) not in used_hashes:
-                used_texts.add(int(texts[place]))
-                used_hashes.add(int(hashes[place]))
-                chosen.append(place)
+    activations: Activations, block: Block, used: np.ndarray, around: np.ndarray
+) -> tuple[Int64[np.ndarray, "example"], Int32[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
+    """Entries, bands and ranks: up to PER_BAND members of each quarter, none from a text or surroundings shown."""
+    texts, alike = activations.token_texts[block.tokens], around[block.tokens]
+    bounds = np.searchsorted(block.columns[used], np.arange(len(block) + 1))
+    entries: list[int] = []
+    bands: list[int] = []
+    ranks: list[int] = []
+    for column in np.flatnonzero(block.n_active).tolist():
+        shown = used[bounds[column] : bounds[column + 1]]
+        seen_texts, seen_alike = set(texts[shown].tolist()), set(alike[shown].tolist())
+        members = block.strongest[block.indptr[column] : block.indptr[column + 1]]
+        for band, quarter in enumerate(np.array_split(members, len(BANDS) - 1), 1):
+            picked = _pick(quarter, texts, alike, seen_texts, seen_alike)
+            entries += picked
+            bands += [band] * len(picked)
+            ranks += range(len(picked))
+    return np.array(entries, np.int64), np.array(bands, np.int32), np.array(ranks, np.int64)
+
+
+def _pick(members: np.ndarray, texts: np.ndarray, alike: np.ndarray, seen_texts: set, seen_alike: set) -> list[int]:
+    """Up to PER_BAND evenly spaced members; one that was seen gives way to the next."""
+    picked = []
+    for place in range(PER_BAND):
+        for i in range(int((place + 0.5) * len(members) / PER_BAND), len(members)):
+            entry = int(members[i])
+            text, group = int(texts[entry]), int(alike[entry])
+            if text not in seen_texts and group not in seen_alike:
+                seen_texts.add(text)
+                seen_alike.add(group)
+                picked.append(entry)
                 break
-    return chosen
+    return picked
 
 
-def _shown(activations: Activations, features: np.ndarray, tokens: np.ndarray) -> pd.DataFrame:
-    """The part of the text shown around each peak, and where in it the feature is active (positions in the text)."""
-    offsets, texts = activations.store.text_offsets, activations.token_texts[tokens]
-    first = np.maximum(tokens - BEFORE, offsets[texts])
-    last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
-    positions, values = [], []
-    for feature, a, b, base in zip(features, first, last, offsets[texts], strict=True):
-        where, active = activations.column(feature)
-        lo, hi = np.searchsorted(where, (a, b))
-        positions.append((where[lo:hi] - base).astype(np.int32))
-        values.append(active[lo:hi])
-    start, end = (first - offsets[texts]).astype(np.int32), (last - offsets[texts]).astype(np.int32)
-    return pd.DataFrame(
-        {"window_start": start, "window_end": end, "active_positions": positions, "active_values": values}
-    )
-
-
-def text_top_table(activations: Activations, scores: TextScores, top: int, text_ids: list[str]) -> pd.DataFrame:
+def text_top_rows(activations: Activations, scores: TextScores, top: int, text_ids: np.ndarray) -> Columns:
     """The features with the largest score on each text, with every activation in it."""
-    matrix, by_token = scores.matrix, activations.by_token
-    offsets = activations.store.text_offsets
-    rows = []
-    for text, name in enumerate(text_ids):
-        entries = slice(matrix.indptr[text], matrix.indptr[text + 1])
-        features, values, places = matrix.indices[entries], matrix.data[entries], scores.positions[entries]
-        order = np.lexsort((features, -values))[:top]
-        part = by_token[offsets[text] : offsets[text + 1]][:, features[order]].tocsc()
-        for rank, place in enumerate(order):
-            a, b = part.indptr[rank], part.indptr[rank + 1]
-            active = part.indices[a:b].astype(np.int32)
-            rows.append((name, rank, features[place], values[place], places[place], active, part.data[a:b]))
-    columns = ["text", "rank", "feature", "score", "position", "active_positions", "active_values"]
-    return pd.DataFrame(rows, columns=columns)
+    by_feature, bounds = activations.by_feature, activations.store.text_offsets
+    best = [_best_of_text(scores, text, top) for text in range(scores.n_texts)]
+    entries = np.concatenate(best)
+    sizes = np.array([len(found) for found in best])
+    texts = np.repeat(np.arange(scores.n_texts), sizes)
+    features = scores.matrix.indices[entries]
+    spans = np.empty((len(entries), 2), np.int64)
+    for i, (text, feature) in enumerate(zip(texts.tolist(), features.tolist(), strict=True)):
+        start, stop = by_feature.indptr[feature], by_feature.indptr[feature + 1]
+        spans[i] = start + np.searchsorted(by_feature.indices[start:stop], bounds[text : text + 2])
+    lengths = spans[:, 1] - spans[:, 0]
+    shown, offsets = ranges(spans[:, 0], lengths), np.concatenate([[0], np.cumsum(lengths)])
+    return {
+        "text": text_ids[texts],
+        "rank": ranges(np.zeros(len(sizes), np.int64), sizes),
+        "feature": features,
+        "score": scores.matrix.data[entries],
+        "position": scores.positions_by_text[entries],
+        "active_positions": Lists(activations.token_positions[by_feature.indices[shown]], offsets),
+        "active_values": Lists(by_feature.data[shown], offsets),
+    }
+
+
+def _best_of_text(scores: TextScores, text: int, top: int) -> Int64[np.ndarray, "entry"]:
+    """The entries of `scores.matrix` with the largest scores of one text; the smaller feature first in a tie."""
+    start, stop = int(scores.matrix.indptr[text]), int(scores.matrix.indptr[text + 1])
+    values = scores.matrix.data[start:stop]
+    if len(values) > top:
+        candidates = np.flatnonzero(values >= np.partition(values, len(values) - top)[len(values) - top])
+    else:
+        candidates = np.arange(len(values))
+    return start + candidates[np.argsort(-values[candidates], kind="stable")[:top]]

@@ -1,80 +1,90 @@
-"""What each feature does on the corpus: activations and text scores flow in, one row per feature flows out."""
-
-from itertools import pairwise
+"""What each feature does on the corpus: a block of activations and its text scores flow in, one row per feature out."""
 
 import numpy as np
 import pandas as pd
 
-from saecatalog.analysis.activations import Activations
+from saecatalog.analysis.activations import Activations, Block
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
+from saecatalog.tables import Columns, Lists
 
 QUANTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75, "q90": 0.9, "q99": 0.99}
 BINS = 24
 
 
-def feature_table(activations: Activations, scores: TextScores, strong: float, text_ids: list[str]) -> pd.DataFrame:
+def feature_rows(
+    activations: Activations, block: Block, scores: TextScores, strong: float, text_ids: np.ndarray
+) -> pd.DataFrame:
     """Counts, density with its interval, moments and quantiles of the active values, and the strongest text."""
-    matrix = activations.by_feature
-    n_active = np.diff(matrix.indptr).astype(np.int64)
-    n = activations.n_tokens
+    n, n_active = activations.n_tokens, block.n_active
     low, high = wilson(n_active, n)
-    values = matrix.data.astype(np.float64)
-    column = np.repeat(np.arange(matrix.shape[1]), n_active)
-    alive = np.maximum(n_active, 1)
-    mean = np.bincount(column, values, minlength=len(n_active)) / alive
-    variance = np.bincount(column, (values - mean[column]) ** 2, minlength=len(n_active)) / alive
+    values, alive = block.values.astype(np.float64), np.maximum(n_active, 1)
+    mean = np.bincount(block.columns, values, minlength=len(block)) / alive
+    variance = np.bincount(block.columns, (values - mean[block.columns]) ** 2, minlength=len(block)) / alive
+    at_start = np.where(activations.token_positions[block.tokens] == 0, values, 0)
     by_text = scores.by_feature
-    strong_columns = np.repeat(np.arange(scores.d_sae), np.diff(by_text.indptr))[by_text.data > strong]
+    text_columns = np.repeat(np.arange(len(block)), np.diff(by_text.indptr))
     return pd.DataFrame(
         {
-            "feature": np.arange(len(n_active), dtype=np.int32),
+            "feature": block.features,
             "n_tokens": n,
             "n_active": n_active,
             "density": n_active / max(n, 1),
             "density_low": low,
             "density_high": high,
-            "max": _column_max(matrix.data, matrix.indptr),
+            "silent_below": np.where(n_active == 0, min(3 / max(n, 1), 1.0), np.nan),
+            "max": _at_rank(block, n_active > 0, np.zeros(len(block), np.int64)),
             "mean_active": mean.astype(np.float32),
             "std_active": np.sqrt(variance).astype(np.float32),
-            **_quantiles(matrix.data, matrix.indptr),
+            **{name: _quantile(block, q) for name, q in QUANTILES.items()},
             "n_texts": scores.n_texts,
             "n_texts_active": np.diff(by_text.indptr).astype(np.int32),
-            "n_texts_strong": np.bincount(strong_columns, minlength=scores.d_sae).astype(np.int32),
+            "n_texts_strong": np.bincount(text_columns[by_text.data > strong], minlength=len(block)).astype(np.int32),
             "top_text": _top_texts(scores, text_ids),
+            "start_share": np.bincount(block.columns, at_start, minlength=len(block)) / np.maximum(mean * alive, 1e-30),
         }
     )
 
 
-def _column_max(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    return np.array([values[a:b].max() if b > a else 0.0 for a, b in pairwise(indptr)], np.float32)
+def _at_rank(block: Block, which: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """The active value at a rank (0: the largest) of each chosen feature; 0 for the others."""
+    out = np.zeros(len(block), np.float32)
+    out[which] = block.values[block.strongest[block.indptr[:-1][which] + rank[which]]]
+    return out
 
 
-def _quantiles(values: np.ndarray, indptr: np.ndarray) -> dict[str, np.ndarray]:
-    """Linear-interpolation quantiles of each column's active values; 0 for an empty column."""
-    out = np.zeros((len(indptr) - 1, len(QUANTILES)), np.float32)
-    levels = list(QUANTILES.values())
-    for column, (a, b) in enumerate(pairwise(indptr)):
-        if b > a:
-            out[column] = np.quantile(values[a:b], levels)
-    return dict(zip(QUANTILES, out.T, strict=True))
+def _quantile(block: Block, q: float) -> np.ndarray:
+    """A quantile of each feature's active values, by straight lines between them; 0 where silent."""
+    fired, last = block.n_active > 0, block.n_active - 1
+    place = q * np.maximum(last, 0)
+    below = np.floor(place).astype(np.int64)
+    low = _at_rank(block, fired, last - below).astype(np.float64)
+    high = _at_rank(block, fired, last - np.minimum(below + 1, last)).astype(np.float64)
+    return (low + (high - low) * (place - below)).astype(np.float32)
 
 
-def _top_texts(scores: TextScores, text_ids: list[str]) -> list[str]:
+def _top_texts(scores: TextScores, text_ids: np.ndarray) -> np.ndarray:
     """The text with the largest score of each feature, the first in a tie; "" where there is none."""
     matrix = scores.by_feature
-    bounds = pairwise(matrix.indptr)
-    return [text_ids[matrix.indices[a + int(np.argmax(matrix.data[a:b]))]] if b > a else "" for a, b in bounds]
+    top = np.full(scores.d_sae, "", object)
+    fired = np.flatnonzero(np.diff(matrix.indptr))
+    for column in fired.tolist():
+        a, b = matrix.indptr[column], matrix.indptr[column + 1]
+        top[column] = text_ids[matrix.indices[a + int(np.argmax(matrix.data[a:b]))]]
+    return top
 
 
-def histogram_table(activations: Activations, maxima: np.ndarray) -> pd.DataFrame:
+def histogram_rows(block: Block) -> Columns:
     """Histograms of the active values of every feature that fired: equal bins from 0 to its maximum."""
-    matrix = activations.by_feature
-    n_active = np.diff(matrix.indptr)
-    column = np.repeat(np.arange(matrix.shape[1]), n_active)
-    share = matrix.data.astype(np.float64) / maxima.astype(np.float64)[column]
-    place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
-    counts = np.bincount(column * BINS + place, minlength=matrix.shape[1] * BINS).reshape(-1, BINS)
+    n_active, width = block.n_active, len(block)
     fired = np.flatnonzero(n_active)
-    edges = (np.linspace(0, 1, BINS + 1)[None, :] * maxima[fired, None].astype(np.float64)).astype(np.float32)
-    return pd.DataFrame({"feature": fired.astype(np.int32), "edges": list(edges), "counts": list(counts[fired])})
+    maxima = _at_rank(block, n_active > 0, np.zeros(width, np.int64)).astype(np.float64)
+    share = block.values.astype(np.float64) / maxima[block.columns]
+    place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(block.columns * np.int64(BINS) + place, minlength=width * BINS).reshape(-1, BINS)[fired]
+    edges = np.linspace(0, 1, BINS + 1)[None, :] * maxima[fired, None]
+    return {
+        "feature": block.features[fired],
+        "edges": Lists(edges.astype(np.float32).ravel(), np.arange(len(fired) + 1) * (BINS + 1)),
+        "counts": Lists(counts.ravel(), np.arange(len(fired) + 1) * BINS),
+    }

@@ -26,6 +26,7 @@ def sae_health(activations: Activations) -> dict[str, object]:
         "density_edges": DENSITY_EDGES.tolist(),
         "density_counts": counts.tolist(),
         "excluded_positions": int((~activations.included).sum()),
+        "excluded_share": _six((~activations.included).mean()),
         "norm_median": _six(activations.norm_median),
         "norm_limit": _six(activations.norm_limit),
     }

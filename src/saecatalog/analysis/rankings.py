@@ -1,4 +1,4 @@
-"""Who comes first in what, who is notable, and what to call them: tables flow in, rankings and labels flow out."""
+"""Who comes first in what, and who is notable: tables flow in, rankings and reasons flow out."""
 
 from itertools import zip_longest
 
@@ -7,14 +7,6 @@ import pandas as pd
 
 COMMON_RATE = 0.5
 """A common feature of a category is active in more than this share of its texts."""
-
-LABEL_TOKENS, LABEL_SHARE = 3, 0.25
-"""A label names up to three tokens; an ellipsis follows where they carry less than this share of the activation."""
-
-LABEL_SPECIALIST = 3
-"""A label names a category where the specialist score is at least this."""
-
-BLANKS = {" ": "space", "\n": "line break", "\t": "tab", "\r": "return", "\u00a0": "no-break space"}
 
 
 def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd.DataFrame, top: int) -> pd.DataFrame:
@@ -37,7 +29,7 @@ def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd
 
 
 def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
-    specialists = rows[rows["specialist_score"] > 0]
+    specialists = rows[rows["balanced_score"] > 0]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
     # The order goes by whole numbers, for equal differences of rates may differ in their last bit.
@@ -45,7 +37,7 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
     common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
     return [
         _ranking(
-            f"specialist:{name}", specialists, "specialist_score", [("specialist_score", False), ("auroc", False)], top
+            f"specialist:{name}", specialists, "balanced_score", [("balanced_score", False), ("auroc", False)], top
         ),
         _ranking(f"common:{name}", common, "more", [("exact", False), ("active_inside", False)], top),
     ]
@@ -101,35 +93,3 @@ def choose_notable(rankings: pd.DataFrame, count: int) -> dict[int, list[str]]:
         if feature in notable and reason_of(ranking) not in notable[feature]:
             notable[feature].append(reason_of(ranking))
     return notable
-
-
-def make_labels(features: pd.DataFrame, tokens: pd.DataFrame, categories: pd.DataFrame) -> list[str]:
-    """A label per feature from the data alone: its most telling tokens, and the category where it is a specialist."""
-    best = categories[categories["specialist_score"] >= LABEL_SPECIALIST].sort_values(
-        ["feature", "specialist_score", "category"], ascending=[True, False, True]
-    )
-    first = best.drop_duplicates("feature")
-    specialist = dict(zip(first["feature"].tolist(), first["category"].tolist(), strict=True))
-    told: dict[int, dict[str, float]] = {}
-    for feature, token, share in zip(
-        tokens["feature"].tolist(), tokens["token"], tokens["share"].tolist(), strict=True
-    ):
-        words = told.setdefault(feature, {})
-        word = readable(token)
-        # Tokens that differ in case or surrounding space read as one.
-        known = next((w for w in words if w.lower() == word.lower()), word)
-        if known in words or len(words) < LABEL_TOKENS:
-            words[known] = words.get(known, 0.0) + share
-    return [_label(told.get(f, {}), specialist.get(f)) for f in features["feature"].tolist()]
-
-
-def _label(words: dict[str, float], category: str | None) -> str:
-    if not words:
-        return "silent"
-    label = " · ".join(words) + (" …" if sum(words.values()) < LABEL_SHARE else "")
-    return f"{label} (in {category.replace('-', ' ').replace('_', ' ')})" if category else label
-
-
-def readable(token: str) -> str:
-    """A token for a label: without the spaces around it, or the name of the white space it consists of."""
-    return token.strip() or " ".join(dict.fromkeys(BLANKS.get(c, "white space") for c in token)) or "empty"

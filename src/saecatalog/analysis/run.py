@@ -1,31 +1,36 @@
-"""All analyses in order: stores, texts and the lens flow in, every table of the catalog flows out."""
+"""All analyses in order: stores, texts and the lens flow in, every table of the catalog flows out into a folder.
+
+Text scores come first, for the strong threshold hangs on all of them. Then the dictionary goes by block by block, each
+block through every analysis of single features. What compares features with each other comes last.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from saecatalog.analysis.activations import Activations, include
-from saecatalog.analysis.categories import category_table
+from saecatalog.analysis import categories as category
+from saecatalog.analysis import concepts as concept
+from saecatalog.analysis import token_view
+from saecatalog.analysis.activations import BLOCK_FEATURES, Activations, Block, include
 from saecatalog.analysis.coactivation import cluster_table, pair_table
-from saecatalog.analysis.concepts import concept_table
-from saecatalog.analysis.contexts import context_table, text_top_table
-from saecatalog.analysis.features import feature_table, histogram_table
+from saecatalog.analysis.contexts import context_rows, surroundings, text_top_rows
+from saecatalog.analysis.features import feature_rows, histogram_rows
+from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import sae_health
-from saecatalog.analysis.rankings import choose_notable, make_labels, rank_features
+from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores, score_texts
-from saecatalog.analysis.token_view import token_pairs, token_rules, token_table
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.store import Lens, Store
-from saecatalog.tables import SCHEMAS
+from saecatalog.tables import SCHEMAS, Columns, Lists, Names, Tables, TableWriter
 
 STRONG_QUANTILE = 0.9
 """The strong threshold that an SAE's own activations suggest: this quantile of the text scores above 0."""
-
-STEPS = ("text scores", "features", "tokens", "contexts", "categories", "concepts", "co-activation", "rankings")
-"""Names of the analyses, in order."""
 
 TEXT_TOP = 10
 """Features kept of each text."""
@@ -35,7 +40,7 @@ TEXT_TOP = 10
 class Findings:
     """What the analyses found."""
 
-    tables: dict[str, pd.DataFrame]
+    tables: Tables
     health: dict[str, object]
     strong: float
     strong_rule: str
@@ -53,62 +58,151 @@ class Inputs:
     vocabulary: list[str]
 
 
+class Study:
+    """One corpus under analysis: what every block needs, each part computed at first use."""
+
+    def __init__(self, inputs: Inputs, config: AnalysisConfig):
+        self.inputs, self.config = inputs, config
+        self.activations = include(inputs.store, config.outlier_multiple)
+        self.scores = score_texts(self.activations, config.text_score)
+        self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
+        self.contents = [text.content for text in inputs.texts]
+        self.text_ids = np.array([text.id for text in inputs.texts], object)
+        self.categories = [text.category for text in inputs.texts]
+        self.category_of = np.array(self.categories, object)
+        self.groups = TextGroups.of(self.categories)
+        self.second = category.second_half(self.categories)
+        self.vocabulary = np.array(inputs.vocabulary, object)
+
+    @cached_property
+    def surroundings(self) -> np.ndarray:
+        return surroundings(self.activations)
+
+    @cached_property
+    def tokens(self) -> token_view.Codes:
+        return token_view.token_codes(self.activations)
+
+    @cached_property
+    def bigrams(self) -> tuple[token_view.Codes, np.ndarray]:
+        return token_view.bigram_codes(self.activations)
+
+    @cached_property
+    def concept_activations(self) -> Activations | None:
+        store = self.inputs.concept_store
+        return include(store, self.config.outlier_multiple, self.activations.norm_median) if store else None
+
+    @cached_property
+    def concept_scores(self) -> TextScores | None:
+        found = self.concept_activations
+        return score_texts(found, self.config.text_score) if found else None
+
+    @cached_property
+    def concept_groups(self) -> TextGroups:
+        return TextGroups.of([text.category for text in self.inputs.concept_texts])
+
+    @cached_property
+    def texts_in_common(self) -> np.ndarray:
+        texts = self.inputs.concept_texts
+        return concept.texts_in_common([t.category for t in texts], [t.content for t in texts], self.contents)
+
+
 def analyse(
     inputs: Inputs,
     config: AnalysisConfig,
     pages: str | tuple[int, ...],
-    step: Callable[[str], object] = lambda name: None,
+    folder: Path,
+    progress: Callable[[int], object] = lambda features: None,
 ) -> Findings:
-    """Make every table; `step` is told the name of each analysis as it begins.
+    """Write every table into `folder`; `progress` is told of features done with.
 
     `pages` says which features get a page: `notable`, `all`, or their numbers.
     """
-    step("text scores")
-    activations = include(inputs.store, config.outlier_multiple)
-    scores = score_texts(activations, config.text_score)
-    strong, rule = strong_threshold(scores, config.strong)
-    categories = [text.category for text in inputs.texts]
-    text_ids = [text.id for text in inputs.texts]
-    step("features")
-    features = feature_table(activations, scores, strong, text_ids)
-    step("tokens")
-    pairs = token_pairs(activations)
-    tables = {
-        "tokens": token_table(pairs, inputs.vocabulary),
-        "histograms": histogram_table(activations, features["max"].to_numpy()),
-        "texts": text_table(inputs.texts, activations),
-        "text_scores": text_score_table(scores, text_ids, categories),
-        "text_top": text_top_table(activations, scores, TEXT_TOP, text_ids),
-    }
-    step("contexts")
-    tables["contexts"] = context_table(activations, config.top, text_ids, categories, inputs.vocabulary)
-    step("categories")
-    tables["categories"] = category_table(scores, categories, strong)
-    step("concepts")
-    tables["concepts"] = _concepts(inputs, activations, scores, config, strong)
-    step("co-activation")
-    tables["coactivation"] = _pairs(activations, scores, inputs.lens)
-    tables["clusters"] = cluster_table(tables["coactivation"], activations.d_sae)
-    step("rankings")
-    tables["logits"] = logit_table(inputs.lens, inputs.vocabulary)
-    tables["neighbours"] = neighbour_table(inputs.lens)
-    tables["rankings"] = rank_features(features, tables["categories"], tables["concepts"], config.top)
-    rules = token_rules(pairs, features["n_active"].to_numpy(), inputs.vocabulary)
-    notable = choose_notable(tables["rankings"], config.notable)
-    tables["features"] = features.assign(
-        **rules,
-        label=make_labels(features, tables["tokens"], tables["categories"]),
-        notable=[",".join(notable.get(f, [])) for f in range(activations.d_sae)],
-        page=_pages(pages, notable, activations.d_sae),
+    study = Study(inputs, config)
+    with TableWriter(folder) as writer:
+        features, words, by_category, by_concept = _analyse_blocks(study, writer, progress)
+        rankings = rank_features(features, by_category, by_concept, config.top)
+        notable = choose_notable(rankings, config.notable)
+        pairs = _pairs(study, inputs.lens)
+        tables: dict[str, Columns] = {
+            "features": features.assign(
+                **_logit_moments(inputs.lens),
+                label=make_labels(words, by_category),
+                notable=[",".join(notable.get(f, [])) for f in range(len(features))],
+                page=_pages(pages, notable, len(features)),
+            ),
+            "categories": by_category,
+            "held_out": category.held_out_table(by_category, study.groups, study.second),
+            "concepts": by_concept,
+            "concept_texts": _concept_text_rows(study),
+            "rankings": rankings,
+            "coactivation": pairs,
+            "clusters": cluster_table(pairs, len(features)),
+            "texts": text_rows(study),
+            "text_top": text_top_rows(study.activations, study.scores, TEXT_TOP, study.text_ids),
+            "neighbours": neighbour_rows(inputs.lens),
+            "logit_histograms": logit_histogram_rows(inputs.lens),
+        }
+        for name, columns in tables.items():
+            writer.write(name, columns)
+        logit_rows(inputs.lens, study.vocabulary, writer)
+    return Findings(Tables(folder), sae_health(study.activations), study.strong, study.strong_rule)
+
+
+def _analyse_blocks(
+    study: Study, writer: TableWriter, progress: Callable[[int], object]
+) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
+    """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
+    features, words, by_category, by_concept = [], [], [], []
+    for block in study.activations.blocks():
+        first, stop = block.first, block.first + len(block)
+        scores = study.scores.block(first, stop)
+        rows, tokens = _token_view(study, block, scores)
+        writer.write("tokens", tokens)
+        writer.write("histograms", histogram_rows(block))
+        writer.write("text_scores", _text_score_rows(study, block, scores))
+        writer.write("contexts", _contexts(study, block))
+        features.append(rows)
+        words += telling_words(study.activations, block, rows, tokens, study.contents)
+        by_category.append(category.category_rows(scores, study.groups, study.second, study.strong, first))
+        if study.concept_scores is not None:
+            mine, common = study.concept_scores.block(first, stop), study.texts_in_common
+            by_concept.append(concept.concept_rows(mine, study.concept_groups, scores, common, study.strong, first))
+        progress(len(block))
+    concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
+    return (
+        pd.concat(features, ignore_index=True),
+        words,
+        category.category_table(by_category),
+        pd.concat(concepts, ignore_index=True).sort_values(["concept", "feature"], ignore_index=True),
     )
-    return Findings(tables, sae_health(activations), strong, rule)
+
+
+def _token_view(study: Study, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the features table so far, with the token rules, and those of the tokens table."""
+    single = token_view.count_codes(block, study.tokens)
+    codes, pairs = study.bigrams
+    rules = token_view.rule_rows(block, single, token_view.count_codes(block, codes), pairs, study.vocabulary)
+    rows = feature_rows(study.activations, block, scores, study.strong, study.text_ids)
+    return rows.join(rules), token_view.token_rows(block, single, study.vocabulary)
+
+
+def _contexts(study: Study, block: Block) -> Columns:
+    return context_rows(
+        study.activations,
+        block,
+        study.config.top,
+        study.surroundings,
+        study.text_ids,
+        study.category_of,
+        study.vocabulary,
+    )
 
 
 def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, str]:
     """The threshold above which a text score is strong, and a sentence on where it comes from."""
     if given is not None:
         return given, "Set in the catalog's settings."
-    positive = scores.matrix.data
+    positive = scores.by_feature.data
     value = float(np.quantile(positive, STRONG_QUANTILE)) if len(positive) else 0.0
     return float(f"{value:.2g}"), (
         f"The {STRONG_QUANTILE:.0%} quantile of all text scores above 0 of this SAE on this corpus, "
@@ -122,86 +216,101 @@ def _pages(pages: str | tuple[int, ...], notable: dict[int, list[str]], d_sae: i
     return [f"features/{f}.html" if f in wanted else "" for f in range(d_sae)]
 
 
-def text_table(texts: list[Text], activations: Activations) -> pd.DataFrame:
+def text_rows(study: Study) -> Columns:
     """One row per text, with the ends of its tokens."""
-    store = activations.store
+    store, texts = study.activations.store, study.inputs.texts
     n_tokens = np.diff(store.text_offsets)
-    return pd.DataFrame(
-        {
-            "text": [t.id for t in texts],
-            "category": [t.category for t in texts],
-            "source": [t.source for t in texts],
-            "n_tokens": n_tokens.astype(np.int32),
-            "n_excluded": (n_tokens - activations.tokens_per_text).astype(np.int32),
-            "content": [t.content for t in texts],
-            "token_ends": np.split(np.asarray(store.token_ends), store.text_offsets[1:-1]),
-        }
-    )
+    return {
+        "text": study.text_ids,
+        "category": study.category_of,
+        "source": [t.source for t in texts],
+        "half": Names(category.HALVES, study.second.astype(np.int32)),
+        "n_tokens": n_tokens,
+        "n_excluded": n_tokens - study.activations.tokens_per_text,
+        "content": study.contents,
+        "token_ends": Lists(np.asarray(store.token_ends), np.asarray(store.text_offsets)),
+    }
 
 
-def text_score_table(scores: TextScores, text_ids: list[str], categories: list[str]) -> pd.DataFrame:
-    """The text scores above 0, by text and feature."""
-    return pd.DataFrame(
-        {
-            "text": np.array(text_ids, object)[scores.rows],
-            "category": np.array(categories, object)[scores.rows],
-            "feature": scores.matrix.indices.astype(np.int32),
-            "score": scores.matrix.data,
-            "position": scores.positions,
-        }
-    )
+def _concept_text_rows(study: Study) -> Columns:
+    """The concepts' texts, which are not part of the corpus."""
+    texts, found = study.inputs.concept_texts, study.concept_activations
+    n_tokens = np.diff(found.store.text_offsets) if found else np.empty(0, np.int64)
+    return {
+        "concept": [t.category for t in texts],
+        "text": [t.id for t in texts],
+        "source": [t.source for t in texts],
+        "n_tokens": n_tokens,
+        "n_excluded": n_tokens - found.tokens_per_text if found else n_tokens,
+        "content": [t.content for t in texts],
+    }
 
 
-def _concepts(
-    inputs: Inputs, activations: Activations, scores: TextScores, config: AnalysisConfig, strong: float
-) -> pd.DataFrame:
-    if inputs.concept_store is None:
-        return pd.DataFrame({column: [] for column in SCHEMAS["concepts"]})
-    concept = include(inputs.concept_store, config.outlier_multiple, activations.norm_median)
-    names = [text.category for text in inputs.concept_texts]
-    return concept_table(score_texts(concept, config.text_score), names, scores, strong)
+def _text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
+    """The text scores above 0 of a block's features, by feature and text."""
+    matrix = scores.by_feature
+    return {
+        "text": Names(study.text_ids, matrix.indices),
+        "category": Names(study.groups.names, study.groups.member[matrix.indices]),
+        "feature": np.repeat(block.features, np.diff(matrix.indptr)),
+        "score": matrix.data,
+        "position": scores.positions,
+    }
 
 
-def _pairs(activations: Activations, scores: TextScores, lens: Lens) -> pd.DataFrame:
-    decoder = np.asarray(lens.decoder)
-    tokens = activations.by_token[np.flatnonzero(activations.included)]
-    levels = [pair_table(tokens, "token", decoder), pair_table(scores.matrix, "text", decoder)]
+def _pairs(study: Study, lens: Lens) -> pd.DataFrame:
+    """The pairs on tokens, then those on texts."""
+    activations, decoder = study.activations, np.asarray(lens.decoder)
+    tokens = activations.by_token
+    if not activations.included.all():
+        tokens = tokens[np.flatnonzero(activations.included)]
+    levels = [pair_table(tokens, "token", decoder), pair_table(study.scores.matrix, "text", decoder)]
     return pd.concat(levels, ignore_index=True)
 
 
-def logit_table(lens: Lens, vocabulary: list[str]) -> pd.DataFrame:
-    """The tokens that each feature promotes and suppresses most."""
-    parts = []
-    for direction, ids, values in (
-        ("promoted", lens.promoted_ids, lens.promoted_logits),
-        ("suppressed", lens.suppressed_ids, lens.suppressed_logits),
-    ):
-        n, k = ids.shape
-        token_ids = np.asarray(ids).ravel()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "feature": np.repeat(np.arange(n, dtype=np.int32), k),
-                    "direction": direction,
-                    "rank": np.tile(np.arange(k, dtype=np.int32), n),
-                    "token_id": token_ids,
-                    "token": np.array(vocabulary, object)[token_ids],
-                    "logit": np.asarray(values).ravel(),
-                }
-            )
-        )
-    both = pd.concat(parts, ignore_index=True)
-    return both.sort_values(["feature", "direction", "rank"], kind="stable", ignore_index=True)
+def _logit_moments(lens: Lens) -> dict[str, np.ndarray]:
+    return dict(zip(("logit_std", "logit_skew", "logit_kurtosis"), np.asarray(lens.logit_moments).T, strict=True))
 
 
-def neighbour_table(lens: Lens) -> pd.DataFrame:
+def logit_rows(lens: Lens, vocabulary: np.ndarray, writer: TableWriter) -> None:
+    """Write the tokens that each feature promotes and suppresses most."""
+    sides = {
+        "promoted": (lens.promoted_ids, lens.promoted_logits),
+        "suppressed": (lens.suppressed_ids, lens.suppressed_logits),
+    }
+    for start in range(0, len(lens.decoder), BLOCK_FEATURES):
+        part = slice(start, start + BLOCK_FEATURES)
+        ids = np.stack([np.asarray(side[0][part]) for side in sides.values()], axis=1)
+        logits = np.stack([np.asarray(side[1][part]) for side in sides.values()], axis=1)
+        n, _, k = ids.shape
+        columns = {
+            "feature": np.repeat(np.arange(start, start + n), 2 * k),
+            "direction": Names(list(sides), np.tile(np.repeat([0, 1], k), n)),
+            "rank": np.tile(np.arange(k), 2 * n),
+            "token_id": ids.ravel(),
+            "token": vocabulary[ids.ravel()],
+            "logit": logits.ravel(),
+        }
+        writer.write("logits", columns)
+
+
+def logit_histogram_rows(lens: Lens) -> Columns:
+    """The spread of each feature's effects on the logits; no row where there is none."""
+    edges, counts = np.asarray(lens.logit_edges), np.asarray(lens.logit_counts)
+    n = len(edges) if edges.shape[1] else 0
+    return {
+        "feature": np.arange(n),
+        "edges": Lists(edges.ravel(), np.arange(n + 1) * edges.shape[1]),
+        "counts": Lists(counts.ravel(), np.arange(n + 1) * counts.shape[1]),
+    }
+
+
+def neighbour_rows(lens: Lens) -> Columns:
     """The features whose decoder rows are nearest to each feature's."""
     n, k = lens.neighbour_ids.shape
-    return pd.DataFrame(
-        {
-            "feature": np.repeat(np.arange(n, dtype=np.int32), k),
-            "rank": np.tile(np.arange(k, dtype=np.int32), n),
-            "neighbour": np.asarray(lens.neighbour_ids).ravel(),
-            "cosine": np.asarray(lens.neighbour_cosines).ravel(),
-        }
-    )
+    return {
+        "feature": np.repeat(np.arange(n), k),
+        "rank": np.tile(np.arange(k), n),
+        "neighbour": np.asarray(lens.neighbour_ids).ravel(),
+        "cosine": np.asarray(lens.neighbour_cosines).ravel(),
+    }

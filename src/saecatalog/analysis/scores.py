@@ -4,37 +4,84 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
-from saecatalog.analysis.activations import Activations
+from saecatalog.analysis.activations import Activations, Block, runs
 
 
 @dataclass(frozen=True)
 class TextScores:
     """The scores above 0 of all texts and features."""
 
-    matrix: sparse.csr_matrix
-    """`[text, feature]`; features ascend within a text."""
+    by_feature: sparse.csc_matrix
+    """`[text, feature]`; texts ascend within a feature."""
     positions: Int32[np.ndarray, "entry"]
     """For each entry, the position in its text with the largest activation (the last one for score `last`)."""
 
     @property
     def n_texts(self) -> int:
-        return int(self.matrix.shape[0])
+        return int(self.by_feature.shape[0])
 
     @property
     def d_sae(self) -> int:
-        return int(self.matrix.shape[1])
+        return int(self.by_feature.shape[1])
 
     @cached_property
-    def rows(self) -> Int32[np.ndarray, "entry"]:
-        """The text of each entry."""
-        return np.repeat(np.arange(self.n_texts, dtype=np.int32), np.diff(self.matrix.indptr))
+    def matrix(self) -> sparse.csr_matrix:
+        """`[text, feature]` by rows; features ascend within a text."""
+        return self.by_feature.tocsr()
 
     @cached_property
-    def by_feature(self) -> sparse.csc_matrix:
-        return self.matrix.tocsc()
+    def positions_by_text(self) -> Int32[np.ndarray, "entry"]:
+        """`positions` in the order of `matrix`."""
+        matrix = self.by_feature
+        numbered = sparse.csc_matrix((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
+        return self.positions[numbered.tocsr().data]
+
+    def block(self, first: int, stop: int) -> "TextScores":
+        """The scores of the features from `first` up to `stop`."""
+        matrix = self.by_feature
+        entries = slice(matrix.indptr[first], matrix.indptr[stop])
+        indptr = matrix.indptr[first : stop + 1] - matrix.indptr[first]
+        columns = (matrix.data[entries], matrix.indices[entries], indptr)
+        return TextScores(sparse.csc_matrix(columns, shape=(self.n_texts, stop - first)), self.positions[entries])
+
+    def of_texts(self, chosen: Bool[np.ndarray, "text"]) -> "TextScores":
+        """The scores on some of the texts, numbered anew."""
+        matrix = self.by_feature
+        keep = chosen[matrix.indices]
+        kept = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
+        rows = (np.cumsum(chosen) - 1)[matrix.indices[keep]]
+        shape = (int(chosen.sum()), self.d_sae)
+        return TextScores(sparse.csc_matrix((matrix.data[keep], rows, kept), shape=shape), self.positions[keep])
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Every text on which each feature of a block is active, feature by feature, texts in order."""
+
+    columns: Int32[np.ndarray, "peak"]
+    """The feature, counted from the block's first."""
+    texts: Int32[np.ndarray, "peak"]
+    starts: Int64[np.ndarray, "peak"]
+    """The block's first entry in that text."""
+    entries: Int64[np.ndarray, "peak"]
+    """The block's strongest entry in that text, the earliest in a tie."""
+
+
+def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
+    """Where each feature is strongest in each text."""
+    texts = token_texts[block.tokens]
+    starts = runs(block.columns, texts)
+    if not len(starts):
+        none = np.empty(0, np.int64)
+        return Peaks(block.columns, texts, none, none)
+    sizes = np.diff(np.append(starts, len(texts)))
+    largest = np.repeat(np.maximum.reduceat(block.values, starts), sizes)
+    at_peak = np.flatnonzero(block.values == largest)
+    run = np.repeat(np.arange(len(starts)), sizes)[at_peak]
+    return Peaks(block.columns[starts], texts[starts], starts, at_peak[runs(run)])
 
 
 def score_texts(activations: Activations, score: str) -> TextScores:
@@ -42,35 +89,28 @@ def score_texts(activations: Activations, score: str) -> TextScores:
 
     `last` reads the text's last token, and is 0 where that position is excluded.
     """
-    store = activations.store
-    matrix = activations.by_token
-    columns, values, places, counts = [], [], [], []
-    for text in range(store.n_texts):
-        start, stop = int(store.text_offsets[text]), int(store.text_offsets[text + 1])
-        first = stop - 1 if score == "last" else start
-        entries = slice(matrix.indptr[first], matrix.indptr[stop])
-        position = np.repeat(np.arange(first - start, stop - start), np.diff(matrix.indptr[first : stop + 1]))
-        n_tokens = int(activations.tokens_per_text[text])
-        feature, value, place = _peaks(matrix.indices[entries], matrix.data[entries], position, score, n_tokens)
-        columns.append(feature)
-        values.append(value)
-        places.append(place)
-        counts.append(len(feature))
+    parts = [_score_block(activations, block, score) for block in activations.blocks()]
+    values, texts, positions, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
     indptr = np.concatenate([[0], np.cumsum(counts)])
-    scores = sparse.csr_matrix(
-        (np.concatenate(values), np.concatenate(columns), indptr), shape=(store.n_texts, store.d_sae)
-    )
-    return TextScores(scores, np.concatenate(places).astype(np.int32))
+    if indptr[-1] < np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)
+    shape = (activations.store.n_texts, activations.d_sae)
+    return TextScores(sparse.csc_matrix((values, texts, indptr), shape=shape), positions)
 
 
-def _peaks(
-    features: np.ndarray, values: np.ndarray, positions: np.ndarray, score: str, n_tokens: int
-) -> tuple[np.ndarray, Float32[np.ndarray, "feature"], np.ndarray]:
-    """One entry per feature of a text: its score, and where it peaks (the earliest place in a tie)."""
-    order = np.lexsort((positions, -values, features))
-    features, values, positions = features[order], values[order], positions[order]
-    first = np.flatnonzero(np.concatenate([[True], features[1:] != features[:-1]])) if len(features) else order
-    peak = values[first]
-    if score == "mean" and len(first):
-        peak = (np.add.reduceat(values.astype(np.float64), first) / n_tokens).astype(np.float32)
-    return features[first], peak, positions[first]
+def _score_block(
+    activations: Activations, block: Block, score: str
+) -> tuple[Float32[np.ndarray, "entry"], np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, texts, positions, and how many each feature of the block has."""
+    peaks = find_peaks(block, activations.token_texts)
+    columns, texts, entries = peaks.columns, peaks.texts, peaks.entries
+    if score == "last":
+        ends = activations.store.text_offsets[1:]
+        entries = np.flatnonzero(block.tokens == ends[activations.token_texts[block.tokens]] - 1)
+        columns, texts = block.columns[entries], activations.token_texts[block.tokens[entries]]
+    values = block.values[entries]
+    if score == "mean" and len(entries):
+        sums = np.add.reduceat(block.values.astype(np.float64), peaks.starts)
+        values = (sums / activations.tokens_per_text[texts]).astype(np.float32)
+    positions = activations.token_positions[block.tokens[entries]]
+    return values, texts, positions, np.bincount(columns, minlength=len(block))

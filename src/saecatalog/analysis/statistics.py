@@ -7,15 +7,15 @@ from scipy import sparse, stats
 Z95 = float(stats.norm.ppf(0.975))
 
 
-def wilson(k: np.ndarray, n: int) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+def wilson(k: np.ndarray, n: np.ndarray | int) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
     """95 % Wilson score interval of k successes in n trials (Wilson 1927); [0, 1] where n is 0."""
-    k = np.asarray(k, np.float64)
-    if n == 0:
-        return np.zeros_like(k), np.ones_like(k)
-    p, z2 = k / n, Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-    return np.where(k == 0, 0.0, np.maximum(centre - half, 0)), np.where(k == n, 1.0, np.minimum(centre + half, 1))
+    k, n = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p, z2 = k / n, Z95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    low = np.where(k == 0, 0.0, np.maximum(centre - half, 0))
+    return low, np.where((k == n) | (n == 0), 1.0, np.minimum(centre + half, 1))
 
 
 def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[np.ndarray, "feature"]]:

@@ -1,65 +1,141 @@
-"""Which tokens each feature fires on: activations flow in, the telling tokens and the best one-token rule flow out."""
+"""Which tokens each feature fires on: a block flows in, the telling tokens and the best simple rules flow out.
+
+A rule predicts that a feature is active wherever a token stands, or wherever two tokens stand in a row. Both are the
+same computation on another code for each position: the token's id, or the number of the pair that ends there.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64, Int64
 
-from saecatalog.analysis.activations import Activations
+from saecatalog.analysis.activations import Activations, Block, runs
 
 KEPT = 10
 """Tokens kept per feature."""
 
+CLEARLY = 0.1
+"""A rule of two tokens is given where its F1 exceeds that of the best single token by at least this."""
 
-def token_pairs(activations: Activations) -> pd.DataFrame:
-    """One row per (feature, token id) that occurs active: counts, P(active | token), mean and share of activation.
+START = "<start>"
+"""Stands in a rule for the start of the text."""
 
-    Sorted by feature, then by share, largest first, then by token id.
+
+@dataclass(frozen=True)
+class Codes:
+    """One whole number per position of the corpus, and what it stands for."""
+
+    of_token: Int64[np.ndarray, "token"]
+    occurrences: Int64[np.ndarray, "code"]
+    """Counted positions with each code."""
+
+
+@dataclass(frozen=True)
+class CodeCounts:
+    """Every code that each feature of a block is active on; by feature, then code."""
+
+    columns: Int64[np.ndarray, "pair"]
+    codes: Int64[np.ndarray, "pair"]
+    n_active: Int64[np.ndarray, "pair"]
+    n_occurrences: Int64[np.ndarray, "pair"]
+    totals: Float64[np.ndarray, "pair"]
+    """Sum of the activations."""
+
+
+def token_codes(activations: Activations) -> Codes:
+    """The token ids."""
+    ids = np.asarray(activations.store.token_ids, np.int64)
+    return Codes(ids, np.bincount(ids[activations.included], minlength=int(ids.max(initial=0)) + 1))
+
+
+def bigram_codes(activations: Activations) -> tuple[Codes, Int64[np.ndarray, "code 2"]]:
+    """Numbers for the pairs of a token and the one before it in its text, in order, and the ids of both.
+
+    The id before the first token of a text is -1.
     """
-    matrix, store = activations.by_feature, activations.store
-    d_vocab = int(store.token_ids.max(initial=0)) + 1
-    column = np.repeat(np.arange(matrix.shape[1], dtype=np.int64), np.diff(matrix.indptr))
+    ids = np.asarray(activations.store.token_ids, np.int64)
+    before = np.where(activations.token_positions == 0, -1, np.roll(ids, 1))
+    width = int(ids.max(initial=0)) + 1
+    keys, code = np.unique((before + 1) * width + ids, return_inverse=True)
+    pairs = np.stack([keys // width - 1, keys % width], axis=1)
+    return Codes(code, np.bincount(code[activations.included], minlength=len(keys))), pairs
+
+
+def count_codes(block: Block, codes: Codes) -> CodeCounts:
+    """How often, and how strongly, each feature fires on each code."""
+    width = len(codes.occurrences)
     key, pair, n_active = np.unique(
-        column * d_vocab + store.token_ids[matrix.indices], return_inverse=True, return_counts=True
+        block.columns * np.int64(width) + codes.of_token[block.tokens], return_inverse=True, return_counts=True
     )
-    total = np.bincount(pair, matrix.data.astype(np.float64), minlength=len(key))
-    feature, token_id = key // d_vocab, key % d_vocab
-    occurrences = np.bincount(store.token_ids[activations.included], minlength=d_vocab)[token_id]
-    feature_total = np.bincount(feature, total, minlength=matrix.shape[1])
-    pairs = pd.DataFrame(
+    totals = np.bincount(pair, block.values.astype(np.float64), minlength=len(key))
+    return CodeCounts(key // width, key % width, n_active, codes.occurrences[key % width], totals)
+
+
+def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.DataFrame:
+    """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
+    share = counts.totals / np.bincount(counts.columns, counts.totals, minlength=len(block))[counts.columns]
+    order = np.lexsort((counts.codes, -share, counts.columns))
+    first = runs(counts.columns[order])
+    rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    kept = order[rank < KEPT]
+    return pd.DataFrame(
         {
-            "feature": feature.astype(np.int32),
-            "token_id": token_id.astype(np.int32),
-            "n_active": n_active,
-            "n_occurrences": occurrences,
-            "p_active": n_active / occurrences,
-            "mean_active": (total / n_active).astype(np.float32),
-            "share": total / feature_total[feature],
+            "feature": block.features[counts.columns[kept]],
+            "rank": rank[rank < KEPT],
+            "token_id": counts.codes[kept],
+            "token": vocabulary[counts.codes[kept]],
+            "n_active": counts.n_active[kept],
+            "n_occurrences": counts.n_occurrences[kept],
+            "p_active": counts.n_active[kept] / counts.n_occurrences[kept],
+            "mean_active": (counts.totals[kept] / counts.n_active[kept]).astype(np.float32),
+            "share": share[kept],
         }
     )
-    return pairs.iloc[np.lexsort((token_id, -pairs["share"].to_numpy(), feature))].reset_index(drop=True)
 
 
-def token_table(pairs: pd.DataFrame, vocabulary: list[str]) -> pd.DataFrame:
-    """The tokens that carry most of each feature's activation."""
-    rank = pairs.groupby("feature").cumcount()
-    kept = pairs[rank < KEPT].assign(rank=rank[rank < KEPT])
-    return kept.assign(token=np.array(vocabulary, object)[kept["token_id"]])
+def best_rules(n_active: np.ndarray, counts: CodeCounts) -> pd.DataFrame:
+    """Of each feature that fired, the code with the largest F1: `code`, `precision`, `recall`, `f1`, by feature.
 
-
-def token_rules(pairs: pd.DataFrame, n_active: np.ndarray, vocabulary: list[str]) -> pd.DataFrame:
-    """Of each feature, the single token that best predicts activity (largest F1): its precision and recall.
-
-    Precision is P(active | token), recall is P(token | active). Silent features have an empty token and zeros.
+    Precision is P(active | code), recall is P(code | active). The smaller code wins a tie.
     """
-    precision = pairs["p_active"].to_numpy()
-    recall = pairs["n_active"].to_numpy() / n_active[pairs["feature"]]
     # The same as 2 * precision * recall / (precision + recall), in one division, so that equal scores are equal.
-    f1 = 2 * pairs["n_active"].to_numpy() / (pairs["n_occurrences"].to_numpy() + n_active[pairs["feature"]])
-    order = np.lexsort((pairs["token_id"], -f1, pairs["feature"]))
-    feature = pairs["feature"].to_numpy()[order]
-    best = order[np.concatenate([[True], feature[1:] != feature[:-1]])] if len(order) else order
-    rules = pd.DataFrame({"token_rule": "", "token_precision": 0.0, "token_recall": 0.0}, index=range(len(n_active)))
-    found = pairs["feature"].to_numpy()[best]
-    rules.loc[found, "token_rule"] = np.array(vocabulary, object)[pairs["token_id"].to_numpy()[best]]
-    rules.loc[found, "token_precision"] = precision[best]
-    rules.loc[found, "token_recall"] = recall[best]
-    return rules
+    f1 = 2 * counts.n_active / (counts.n_occurrences + n_active[counts.columns])
+    order = np.lexsort((counts.codes, -f1, counts.columns))
+    best = order[runs(counts.columns[order])]
+    columns = counts.columns[best]
+    return pd.DataFrame(
+        {
+            "code": counts.codes[best],
+            "precision": counts.n_active[best] / counts.n_occurrences[best],
+            "recall": counts.n_active[best] / n_active[columns],
+            "f1": f1[best],
+        },
+        index=columns,
+    )
+
+
+def rule_rows(
+    block: Block, tokens: CodeCounts, bigrams: CodeCounts, pairs: np.ndarray, vocabulary: np.ndarray
+) -> pd.DataFrame:
+    """The best rule of one token for each feature, and that of two tokens where it is clearly better."""
+    single, double = best_rules(block.n_active, tokens), best_rules(block.n_active, bigrams)
+    double = double[double["f1"] - single["f1"] >= CLEARLY]
+    first, second = pairs[double["code"]].T
+    words, numbers = np.full((3, len(block)), "", object), np.zeros((4, len(block)))
+    words[0, single.index] = vocabulary[single["code"]]
+    words[1, double.index] = np.where(first < 0, START, vocabulary[first])
+    words[2, double.index] = vocabulary[second]
+    numbers[:2, single.index] = single[["precision", "recall"]].to_numpy().T
+    numbers[2:, double.index] = double[["precision", "recall"]].to_numpy().T
+    return pd.DataFrame(
+        {
+            "token_rule": words[0],
+            "token_precision": numbers[0],
+            "token_recall": numbers[1],
+            "bigram_first": words[1],
+            "bigram_second": words[2],
+            "bigram_precision": numbers[2],
+            "bigram_recall": numbers[3],
+        }
+    )

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from saecatalog.names import title
 from saecatalog.site import svg
-from saecatalog.site.formats import number
+from saecatalog.site.formats import number, signed
 
 Figure = dict[str, Any]
 
@@ -56,7 +56,14 @@ def activations(edges: Sequence[float], counts: Sequence[int]) -> Chart:
     label = "Histogram of the activations, counts on a log axis"
     figure = _histogram(edges, counts, "Activation", "Tokens (log)", "%{x:.3g}: %{y:,} tokens")
     ticks = (number(edges[0], 2), number((edges[0] + edges[-1]) / 2, 2), number(edges[-1], 3))
-    return Chart("bar", label, figure, svg.histogram(edges, counts, label, "activation", ticks))
+    return Chart("bar", label, figure, svg.histogram(counts, label, "activation", ticks))
+
+
+def logits(edges: Sequence[float], counts: Sequence[int]) -> Markup:
+    """How the direct effects of one feature are spread over the vocabulary: a still picture only."""
+    label = "Histogram of the direct effects on the logits of all tokens, counts on a log axis"
+    ticks = (signed(edges[0]), "", signed(edges[-1]))
+    return svg.histogram(counts, label, "direct effect on the logit, tokens on a log axis", ticks)
 
 
 def densities(edges: Sequence[float], counts: Sequence[int]) -> Chart:
@@ -65,7 +72,7 @@ def densities(edges: Sequence[float], counts: Sequence[int]) -> Chart:
     hover = "density 10<sup>%{x:.2f}</sup>: %{y:,} features"
     figure = _histogram(edges, counts, "Density: share of tokens (log₁₀)", "Features (log)", hover)
     ticks = tuple(f"10^{number(value, 2)}" for value in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1]))
-    return Chart("bar", label, figure, svg.histogram(edges, counts, label, "share of tokens on which active", ticks))
+    return Chart("bar", label, figure, svg.histogram(counts, label, "share of tokens on which active", ticks))
 
 
 def by_category(active: Sequence[float], strong: Sequence[float], threshold: float) -> Chart:

@@ -30,7 +30,8 @@ def number(value: float, digits: int = 3) -> str:
 
 def decimals(value: float, places: int) -> str:
     """A number with a fixed count of decimals, so that a column of them lines up."""
-    return NO_VALUE if math.isnan(value) else f"{value:,.{places}f}".replace("-", MINUS)
+    # Adding 0 takes the sign off a number that rounds to it.
+    return NO_VALUE if math.isnan(value) else f"{round(value, places) + 0.0:,.{places}f}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:
@@ -43,10 +44,16 @@ def percent(share: float) -> str:
 
 
 def percent_interval(share: float, low: float, high: float) -> str:
-    """A share with its interval, to the digits that the interval supports: `0.31 % [0.27, 0.36]`."""
+    """A share with its interval, to the digits that a third of its width supports: `0.31 % [0.27, 0.36]`."""
     width = 100 * (high - low)
-    places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width))))
+    places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
     return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of a share, in percent: `2–14 %`."""
+    places = 0 if high - low >= 0.02 else 1
+    return f"{100 * low:.{places}f}–{100 * high:.{places}f} %"
 
 
 def probability(value: float) -> str:

@@ -28,8 +28,7 @@ class ScoreRows:
         features = sorted(set(wanted))
         self._row = {number: i for i, number in enumerate(features)}
         self._values = np.zeros((len(features), len(self.texts)), dtype=np.float32)
-        scores = catalog.tables["text_scores"]
-        scores = scores[scores["feature"].isin(features)]
+        scores = catalog.tables.rows_of("text_scores", features)
         where = scores["text"].map(column).to_numpy()
         kept = ~pd.isna(where)
         rows = scores["feature"].map(self._row).to_numpy()[kept]

@@ -14,23 +14,21 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 8, 34
 
 
 def histogram(
-    edges: Sequence[float], counts: Sequence[int], label: str, x_title: str, x_ticks: Sequence[str]
+    counts: Sequence[int], label: str, x_title: str, x_ticks: Sequence[str]
 ) -> Markup:
     """Counts over equal bins on a logarithmic axis; `x_ticks` are the texts at start, middle and end.
 
-    Each bar is one thick stroke, which takes half the characters of a rectangle.
+    The bars are one outline of whole pixels, which takes few characters.
     """
     tallest = max([*counts, 1])
     top = max(1, math.ceil(math.log10(tallest)))
-    low, width = edges[0], (edges[-1] - edges[0]) or 1.0
-    stroke = _n((WIDTH - _LEFT - _RIGHT) / max(1, len(counts)) - 0.6)
-    bars = ""
-    for left, right, n in zip(edges, edges[1:], counts, strict=False):
-        if n:
-            x, y = _x(((left + right) / 2 - low) / width), _y((math.log10(n) + 0.15) / (top + 0.15))
-            bars += f"M{_n(x)} {HEIGHT - _BOTTOM}V{_n(y)}"
-    ticks = [(_y((power + 0.15) / (top + 0.15)), _power_of_ten(power)) for power in range(top + 1)]
-    return _picture(label, f'<path class="bar" stroke-width="{stroke}" d="{bars}"/>', ticks, x_title, x_ticks)
+    step = max(1, (WIDTH - _LEFT - _RIGHT) // max(1, len(counts)))
+    bottom = HEIGHT - _BOTTOM
+    heights = [round(_y((math.log10(n) + 0.15) / (top + 0.15))) if n else bottom for n in counts]
+    outline = "".join(f"V{y}h{step}" for y in heights)
+    body = f'<path class="bar" d="M{_LEFT} {bottom}{outline}V{bottom}z"/>'
+    ticks = [(round(_y((power + 0.15) / (top + 0.15))), _power_of_ten(power)) for power in range(top + 1)]
+    return _picture(label, body, ticks, x_title, x_ticks, step * len(counts))
 
 
 def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label: str) -> Markup:
@@ -47,16 +45,20 @@ def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label
     return Markup(f'<svg class="still matrix" {box} role="img" aria-label="{escape(label)}">{body}</svg>')
 
 
-def _picture(label: str, body: str, ticks: Sequence[tuple[float, str]], x_title: str, x_ticks: Sequence[str]) -> Markup:
-    """Axes around a body drawn in the plotting area."""
-    lines = "".join(f"M{_LEFT} {_n(y)}H{WIDTH - _RIGHT}" for y, _ in ticks)
+def _picture(
+    label: str, body: str, ticks: Sequence[tuple[int, str]], x_title: str, x_ticks: Sequence[str], width: int
+) -> Markup:
+    """Axes around a body drawn in the plotting area, `width` pixels wide."""
+    lines = "".join(f"M{_LEFT} {y}h{width}" for y, _ in ticks)
     parts = [f'<path class="grid" d="{lines}"/>', body]
-    counts = "".join(f'<text x="{_LEFT - 5}" y="{_n(y + 3.5)}">{text}</text>' for y, text in ticks)
+    counts = "".join(f'<text x="{_LEFT - 5}" y="{y + 4}">{text}</text>' for y, text in ticks)
     parts.append(f'<g text-anchor="end">{counts}</g>')
     bottom = HEIGHT - _BOTTOM + 13
-    for place, anchor, text in zip((0.0, 0.5, 1.0), ("start", "middle", "end"), x_ticks, strict=True):
-        parts.append(f'<text x="{_n(_x(place))}" y="{bottom}" text-anchor="{anchor}">{escape(text)}</text>')
-    middle = _n(_x(0.5))
+    middle = _LEFT + width // 2
+    places = ((_LEFT, "start"), (middle, "middle"), (_LEFT + width, "end"))
+    for (x, anchor), text in zip(places, x_ticks, strict=True):
+        if text:
+            parts.append(f'<text x="{x}" y="{bottom}" text-anchor="{anchor}">{escape(text)}</text>')
     parts.append(f'<text x="{middle}" y="{HEIGHT - 5}" text-anchor="middle" class="title">{escape(x_title)}</text>')
     return _svg(label, HEIGHT, "".join(parts))
 
@@ -65,10 +67,6 @@ def _svg(label: str, height: float, body: str) -> Markup:
     return Markup(
         f'<svg class="still" viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">{body}</svg>'
     )
-
-
-def _x(share: float) -> float:
-    return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
 
 def _y(share: float) -> float:

@@ -8,24 +8,7 @@ from typing import Any
 
 from saecatalog.site import cite
 from saecatalog.site.catalog import Catalog, Manifest
-from saecatalog.tables import SCHEMAS
-
-TABLE_TITLES = {
-    "features": "Features",
-    "contexts": "Examples",
-    "tokens": "Tokens a feature fires on",
-    "histograms": "Histograms",
-    "text_scores": "Scores of texts",
-    "text_top": "Strongest features of a text",
-    "texts": "Texts",
-    "categories": "Features in categories",
-    "coactivation": "Features that fire together",
-    "clusters": "Clusters",
-    "concepts": "Features for concepts",
-    "logits": "Promoted and suppressed tokens",
-    "neighbours": "Decoder neighbours",
-    "rankings": "Rankings",
-}
+from saecatalog.tables import SCHEMAS, TABLES
 
 
 @dataclass(frozen=True)
@@ -42,7 +25,7 @@ def about(catalog: Catalog) -> dict[str, Any]:
     """Everything the about page shows."""
     manifest = catalog.manifest
     return {
-        "definitions": [(name, TABLE_TITLES.get(name, name), definitions(name)) for name in SCHEMAS],
+        "definitions": [(name, *TABLES[name], definitions(name)) for name in SCHEMAS],
         "provenance": provenance(manifest),
         "libraries": sorted(manifest["libraries"].items()),
         "settings": sorted(manifest["settings"].items()),

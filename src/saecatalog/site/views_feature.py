@@ -68,14 +68,17 @@ class Band:
 
 @dataclass(frozen=True)
 class Share:
-    """How many texts of one category a feature is active and strong on."""
+    """How many texts of one category a feature is active and strong on.
 
-    name: str
+    `row` has the interval and all else that is known; it is None where the feature fired on no text at all.
+    """
+
     title: str
     page: str
     texts: int
     active: int
     strong: int
+    row: Row | None
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,12 @@ def feature(catalog: Catalog, number: int) -> dict[str, Any]:
         "bands": _bands(catalog, row, contexts),
         "histogram": _histogram(catalog, number),
         "shares": by_category,
+        "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(catalog, by_category),
         "fires_on": catalog.by("tokens")[number][:TOKENS],
         "promoted": [r for r in logits if r.direction == "promoted"][:TOKENS],
         "suppressed": [r for r in logits if r.direction == "suppressed"][:TOKENS],
+        "logit_spread": _logit_spread(catalog, number),
         "partners": _partners(catalog, number),
         "neighbours": [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours")[number][:PARTNERS]],
         "cite": cite.feature(catalog.manifest, row),
@@ -146,9 +151,9 @@ def shares(catalog: Catalog, number: int) -> list[Share]:
     """For every category, the texts on which the feature is active and strong; zero where the table is silent."""
     found = {row.category: row for row in catalog.by("categories")[number]}
     return [
-        Share(ref.name, ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside)
+        Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r)
         if (r := found.get(ref.name))
-        else Share(ref.name, ref.title, ref.page, ref.texts, 0, 0)
+        else Share(ref.title, ref.page, ref.texts, 0, 0, None)
         for ref in catalog.categories
     ]
 
@@ -214,6 +219,12 @@ def _histogram(catalog: Catalog, number: int) -> Chart | None:
     """The spread of the active values; None for a silent feature."""
     found = catalog.by("histograms")[number]
     return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
+
+
+def _logit_spread(catalog: Catalog, number: int) -> Markup | None:
+    """A still picture of how the direct effects on the logits are spread; None where the SAE has none."""
+    found = catalog.by("logit_histograms")[number]
+    return charts.logits(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
 def _category_chart(catalog: Catalog, found: list[Share]) -> Chart:

@@ -10,7 +10,7 @@ from saecatalog.names import slug
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, pick
 from saecatalog.site.charts import Chart
-from saecatalog.site.groups import Row
+from saecatalog.site.groups import Row, rows
 from saecatalog.site.matrices import ScoreRows
 from saecatalog.site.tokens import shorten
 
@@ -45,10 +45,12 @@ class HeatTable:
 def categories(catalog: Catalog, scores: ScoreRows) -> dict[str, Any]:
     """The overview: each category with its specialists, those without any, and the heatmaps over all categories."""
     counts = specialist_counts(catalog)
+    held_out = {row.category: row for row in rows(catalog.tables["held_out"])}
     found = [(ref, counts.get(ref.name, 0), specialists(catalog, ref.name)) for ref in catalog.categories]
     frequent, notable = frequent_features(catalog), notable_features(catalog)
     return {
         "groups": found,
+        "held_out": held_out,
         "without": [ref for ref, count, _ in found if not count],
         "frequent": heatmap(scores, frequent, "frequent-features"),
         "frequent_table": heat_table(catalog, frequent[:SHOWN]),
@@ -68,6 +70,7 @@ def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, An
         "category": ref,
         "specialists": special,
         "specialist_count": specialist_counts(catalog).get(ref.name, 0),
+        "held_out": next(iter(catalog.by("held_out", "category")[ref.name]), None),
         "common": common,
         "shown_kind": "specialists" if special else "common features",
         "heatmap": heatmap(scores, shown, f"category-{slug(ref.name)}") if shown else None,
@@ -91,7 +94,7 @@ def concepts(catalog: Catalog) -> dict[str, Any]:
 def concept(catalog: Catalog, ref: GroupRef) -> dict[str, Any]:
     """One concept: its features by each of the three rankings."""
     lists = [(kind, words, _concept_entries(catalog, kind, ref.name)) for kind, words in CONCEPT_RANKINGS.items()]
-    return {"concept": ref, "lists": lists}
+    return {"concept": ref, "lists": lists, "texts": catalog.by("concept_texts", "concept")[ref.name]}
 
 
 def specialists(catalog: Catalog, name: str) -> list[Entry]:
@@ -127,7 +130,7 @@ def notable_features(catalog: Catalog) -> list[int]:
 def specialist_counts(catalog: Catalog) -> dict[str, int]:
     """How many specialists each category has, over all features of the SAE."""
     frame = catalog.tables["categories"]
-    found = frame.loc[frame["specialist_score"] > 0, "category"].value_counts()
+    found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
     return {str(name): int(count) for name, count in found.items()}
 
 

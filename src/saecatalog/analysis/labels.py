@@ -1,0 +1,99 @@
+"""What to call each feature, from the data alone: tables flow in, one short label per feature flows out.
+
+A label names the tokens that tell the feature best, or the pair of tokens where that is clearly the better rule, and
+the category where the feature is a specialist. A token is telling when it carries much of the activation and the
+feature fires on it far more often than on others.
+"""
+
+import numpy as np
+import pandas as pd
+
+from saecatalog.analysis.activations import Activations, Block
+from saecatalog.analysis.token_view import START
+
+TOKENS, LEAST, SHARE = 3, 0.1, 0.25
+"""A label names up to three tokens, none that carries less than the one share of what the most telling token does; an
+ellipsis follows where together they carry less than the other share of the activation."""
+
+AT_START = 0.5
+"""A feature with more than this share of its activation on first tokens is told as one of the start of texts."""
+
+SPECIALIST, Q = 3, 0.05
+"""A label names a category where the balanced score is at least the one and the q-value at most the other."""
+
+BLANKS = {"\n": "line break", "\r": "return", "\t": "tab", "\u00a0": "no-break space", " ": "space"}
+"""Names of white space; where a token holds several kinds, the first here names it."""
+
+
+def telling_words(
+    activations: Activations, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, contents: list[str]
+) -> list[dict[str, float]]:
+    """For each feature of a block up to three words with their share of its activation, the most telling first.
+
+    `rows` are the block's rows of the features table, `tokens` those of the tokens table.
+    """
+    density = rows["density"].to_numpy()[tokens["feature"].to_numpy() - block.first]
+    telling = tokens["share"] * np.log2(tokens["p_active"] / density)
+    ordered = tokens.assign(telling=telling).sort_values(
+        ["feature", "telling", "rank"], ascending=[True, False, True], kind="stable"
+    )
+    start = (rows[name].tolist() for name in ("start_share", "bigram_first", "bigram_second"))
+    words = [_first_words(*figures) for figures in zip(*start, strict=True)]
+    telling_first: dict[int, float] = {}
+    columns = (ordered[name].tolist() for name in ("feature", "token_id", "token", "share"))
+    for feature, token_id, token, share in zip(*columns, strict=True):
+        known = words[feature - block.first]
+        if share < LEAST * telling_first.setdefault(feature, share):
+            continue
+        if "<0x" in token:
+            token = _character(activations, block, feature - block.first, token_id, contents)
+        word = readable(token)
+        # Words that differ in case or surrounding space, or are part of one already named, read as one.
+        same = next((w for w in known if word.lower() in (w.lower(), *w.lower().split(" "))), word)
+        if same in known or len(known) < TOKENS:
+            known[same] = known.get(same, 0.0) + share
+    return words
+
+
+def _first_words(start_share: float, first: str, second: str) -> dict[str, float]:
+    """What is told before any token: the start of a text, and the pair of tokens that is the better rule."""
+    words = {}
+    if start_share > AT_START:
+        words["start of text"] = start_share
+    if second and first != START:
+        words[readable(first + second)] = 0.0
+    return words
+
+
+def _character(activations: Activations, block: Block, column: int, token_id: int, contents: list[str]) -> str:
+    """The character that a token of broken bytes is a part of, where the feature is strongest on it."""
+    store = activations.store
+    entries = slice(block.indptr[column], block.indptr[column + 1])
+    tokens = block.tokens[entries]
+    values = np.where(store.token_ids[tokens] == token_id, block.values[entries], 0)
+    token = int(tokens[int(values.argmax())])
+    content, end = contents[int(activations.token_texts[token])], int(store.token_ends[token])
+    start = int(store.token_ends[token - 1]) if activations.token_positions[token] else 0
+    return content[min(start, end - 1) : end]
+
+
+def make_labels(words: list[dict[str, float]], categories: pd.DataFrame) -> list[str]:
+    """The label of every feature: its telling words, and the category where it is clearly a specialist."""
+    clear = categories[(categories["balanced_score"] >= SPECIALIST) & (categories["q_value"] <= Q)]
+    best = clear.sort_values(["feature", "balanced_score", "category"], ascending=[True, False, True])
+    first = best.drop_duplicates("feature")
+    specialist = dict(zip(first["feature"].tolist(), first["category"].tolist(), strict=True))
+    return [_label(found, specialist.get(feature)) for feature, found in enumerate(words)]
+
+
+def _label(words: dict[str, float], category: str | None) -> str:
+    if not words:
+        return "silent"
+    label = " · ".join(words) + (" …" if sum(words.values()) < SHARE else "")
+    return f"{label} (in {category.replace('-', ' ').replace('_', ' ')})" if category else label
+
+
+def readable(token: str) -> str:
+    """A token for a label: without the spaces around it, or the name of the white space it consists of."""
+    blank = next((name for sign, name in BLANKS.items() if sign in token), "white space")
+    return token.strip() or (blank if token else "empty")

@@ -1,0 +1,228 @@
+"""The catalog as a whole: rankings and notable features from the published tables, the manifest, and the pages."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+
+from saecatalog.verify import reference
+from saecatalog.verify.evidence import Evidence
+from saecatalog.verify.published import Row, parts_of, rows_of
+from saecatalog.verify.report import EXACT, SINGLE, Place
+
+SIX_DIGITS = 1e-5
+"""Health figures are rounded to six significant digits."""
+
+Key = Callable[[Row], tuple[float | Fraction, ...]]
+
+
+def check_rankings(e: Evidence) -> None:
+    """Every list, ranked anew from the published figures."""
+    found = {str(name): rows_of(rows) for name, rows in parts_of(e.published["rankings"], "ranking").items()}
+    wanted = {**_feature_rankings(e), **_category_rankings(e), **_concept_rankings(e)}
+    e.report.at("rankings").lists("ranking", sorted(found), sorted(name for name, rows in wanted.items() if rows))
+    for name, ranked in wanted.items():
+        at, rows = e.report.at("rankings", name), found.get(name, [])
+        at.lists("feature", [row.feature for row in rows], [feature for feature, _ in ranked])
+        at.lists("rank", [row.rank for row in rows], list(range(len(rows))))
+        for row, (_, value) in zip(rows, ranked, strict=False):
+            e.report.at("rankings", f"{name}, rank {row.rank}").close("value", row.value, value, SINGLE)
+
+
+Ranked = dict[str, list[tuple[int, float]]]
+"""Feature and figure of every place of every ranking."""
+
+
+def _rank(e: Evidence, rows: list[Row], key: Key, value: Callable[[Row], float]) -> list[tuple[int, float]]:
+    """The first places by a key; ties go by the feature's number."""
+    ranked = reference.ranked(rows, lambda row: (*key(row), row.feature), int(e.settings["top"]))
+    return [(row.feature, float(value(row))) for row in ranked]
+
+
+def _feature_rankings(e: Evidence) -> Ranked:
+    """Strongest, most frequent, most selective."""
+    fired = [row for row in rows_of(e.published["features"]) if row.n_active]
+    strong = [row for row in fired if row.n_texts_strong]
+    return {
+        "strongest": _rank(e, fired, lambda r: (-r.max,), lambda r: float(r.max)),
+        "frequent": _rank(e, fired, lambda r: (-r.n_texts_active,), lambda r: float(r.n_texts_active)),
+        "selective": _rank(e, strong, lambda r: (r.n_texts_strong, -r.max), lambda r: float(r.n_texts_strong)),
+    }
+
+
+def _category_rankings(e: Evidence) -> Ranked:
+    """Specialists and common features of each category."""
+    ranked: Ranked = {}
+    for name, part in parts_of(e.published["categories"], "category").items():
+        rows = rows_of(part)
+        special = [row for row in rows if row.balanced_score > 0]
+        common = [row for row in rows if 2 * row.active_inside > row.n_inside]
+        ranked[f"specialist:{name}"] = _rank(
+            e, special, lambda r: (-r.balanced_score, -r.auroc), lambda r: float(r.balanced_score)
+        )
+        ranked[f"common:{name}"] = _rank(e, common, lambda r: (-_more(r), -r.active_inside), lambda r: float(_more(r)))
+    return ranked
+
+
+def _more(row: Row) -> Fraction:
+    """How much larger the active rate is inside the category, exactly."""
+    outside = Fraction(row.active_outside, row.n_outside) if row.n_outside else Fraction(0)
+    return Fraction(row.active_inside, row.n_inside) - outside
+
+
+def _concept_rankings(e: Evidence) -> Ranked:
+    """Consistent, strong and contrasting features of each concept."""
+    ranked: Ranked = {}
+    for name, part in parts_of(e.published["concepts"], "concept").items():
+        rows = rows_of(part)
+        strong, common = [r for r in rows if r.n_strong], [r for r in rows if 2 * r.n_active > r.n_texts]
+        ranked[f"consistent:{name}"] = _rank(
+            e, strong, lambda r: (-r.consistency, -r.mean_all), lambda r: float(r.consistency)
+        )
+        ranked[f"strong:{name}"] = _rank(e, rows, lambda r: (-r.mean_all,), lambda r: float(r.mean_all))
+        ranked[f"contrast:{name}"] = _rank(e, common, lambda r: (-r.auroc, -r.mean_all), lambda r: float(r.auroc))
+    return ranked
+
+
+REASONS = {
+    "strongest": "strongest",
+    "frequent": "frequent",
+    "selective": "selective",
+    "specialist": "specialist:{}",
+    "consistent": "concept:{}",
+    "contrast": "concept:{}",
+}
+"""The reason for which each kind of ranking makes its features notable."""
+
+
+def check_notable(e: Evidence) -> None:
+    """Every reason of a notable feature is a ranking it stands in, and every page that is named is there."""
+    allowed: dict[int, set[str]] = {}
+    for row in rows_of(e.published["rankings"]):
+        kind, _, name = row.ranking.partition(":")
+        if kind in REASONS:
+            allowed.setdefault(row.feature, set()).add(REASONS[kind].format(name))
+    pages = {p.name for p in (e.published.folder / "features").glob("*.html") if p.stem.isdigit()}
+    for row in rows_of(e.published["features"]):
+        at, reasons = e.report.at("features", f"feature {row.feature}"), allowed.get(row.feature, set())
+        rest = _without(row.notable, reasons)
+        at.holds(not rest, "notable", f"it stands in no ranking for {rest!r}")
+        at.holds(row.page in ("", f"features/{row.feature}.html"), "page", f"{row.page} is another feature's page")
+        there = f"{row.feature}.html" in pages
+        at.holds(
+            there == bool(row.page), "page", f"named {row.page!r}, but the page is {'there' if there else 'not there'}"
+        )
+
+
+def _without(notable: str, reasons: set[str]) -> str:
+    """What is left of a feature's reasons once those it has are taken away; names may hold commas."""
+    rest = f",{notable},"
+    for reason in sorted(reasons, key=len, reverse=True):
+        rest = rest.replace(f",{reason},", ",")
+    return rest.strip(",")
+
+
+def check_manifest(e: Evidence) -> None:
+    """Counts of texts, tokens and features, and what model and SAE look like."""
+    at, counts, features = e.report.at("manifest.json"), e.manifest["counts"], e.published["features"]
+    n_tokens = int(e.seen.counted.sum())
+    at.same("counts.texts", counts["texts"], len(e.text_ids))
+    at.same("counts.tokens", counts["tokens"], n_tokens)
+    at.same("counts.features", counts["features"], len(features))
+    at.same("counts.features_fired", counts["features_fired"], int((features["n_active"] > 0).sum()))
+    at.same("counts.notable", counts["notable"], int((features["notable"] != "").sum()))
+    sizes = Counter(e.categories), _tokens(e.categories, e.published["texts"]["n_tokens"].tolist())
+    _check_sizes(at, "corpus.categories", e.manifest["corpus"]["categories"], *sizes)
+    concepts = e.published["concept_texts"]["concept"].tolist()
+    sizes = Counter(concepts), _tokens(concepts, e.published["concept_texts"]["n_tokens"].tolist())
+    _check_sizes(at, "corpus.concepts", e.manifest["corpus"]["concepts"], *sizes)
+    at.same("corpus.texts", e.manifest["corpus"]["texts"], len(e.text_ids))
+    at.same("corpus.tokens", e.manifest["corpus"]["tokens"], len(e.seen.token_ids))
+    _check_subject(e, at)
+
+
+def _tokens(groups: list[str], lengths: list[int]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for group, length in zip(groups, lengths, strict=True):
+        total[group] += length
+    return total
+
+
+def _check_sizes(
+    at: Place, what: str, stated: dict[str, dict[str, int]], texts: Counter[str], tokens: Counter[str]
+) -> None:
+    """Texts and tokens of every category or concept."""
+    at.lists(what, sorted(stated), sorted(texts))
+    for name in texts.keys() & stated.keys():
+        at.same(f"{what}.{name}.texts", stated[name]["texts"], texts[name])
+        at.same(f"{what}.{name}.tokens", stated[name]["tokens"], tokens[name])
+
+
+def _check_subject(e: Evidence, at: Place) -> None:
+    """Shapes of the model and of the SAE."""
+    sae, model, config = e.manifest["sae"], e.manifest["model"], e.runner.model.config
+    d_in, d_sae = e.runner.sae.w["W_enc"].shape
+    at.same("sae.architecture", sae["architecture"], str(e.runner.sae.config["architecture"]))
+    at.same("sae.d_in", sae["d_in"], int(d_in))
+    at.same("sae.d_sae", sae["d_sae"], int(d_sae))
+    at.same("model.d_model", model["d_model"], int(config.hidden_size))
+    at.same("model.n_layers", model["n_layers"], int(config.num_hidden_layers))
+
+
+def check_health(e: Evidence) -> None:
+    """How well the SAE fits this corpus, and which positions were left out."""
+    at, health, seen = e.report.at("manifest.json"), e.manifest["health"], e.seen
+    _check_norms(e, at)
+    at.same("health.silent", health["silent"], int((e.published["features"]["n_active"] == 0).sum()))
+    at.same("health.excluded_positions", health["excluded_positions"], int((~seen.counted).sum()))
+    bounds = [_l0(e, surely) for surely in (True, False)]
+    at.within("health.l0_mean", health["l0_mean"], bounds[0][0], bounds[1][0], SIX_DIGITS)
+    spreads = sorted((bounds[0][1], bounds[1][1]))
+    at.within("health.l0_std", health["l0_std"], spreads[0], spreads[1], SIX_DIGITS, bounds[1][0] - bounds[0][0])
+    at.close("health.explained_variance", health["explained_variance"], _explained(e), e.tolerance.relative, SIX_DIGITS)
+    _check_density_histogram(e, at)
+    _check_threshold(e, at)
+
+
+def _check_norms(e: Evidence, at: Place) -> None:
+    """The median of all norms, and the limit that follows from it; near a step of the limit, either one."""
+    health, multiple = e.manifest["health"], float(e.settings["outlier_multiple"])
+    median = float(np.median(e.seen.norms)) if len(e.seen.norms) else 0.0
+    at.close("health.norm_median", health["norm_median"], median, max(SIX_DIGITS, e.tolerance.relative / 10))
+    limits = [reference.norm_limit(median * (1 + d), multiple) for d in (-SIX_DIGITS, SIX_DIGITS)] if median else [0, 0]
+    at.within("health.norm_limit", health["norm_limit"], limits[0], limits[1], SIX_DIGITS)
+
+
+def _l0(e: Evidence, surely: bool) -> tuple[float, float]:
+    """Mean and standard deviation of the number of active features over the counted tokens."""
+    per_token = np.asarray(e.seen.matrix(surely).sum(1)).ravel()[e.seen.counted]
+    return reference.mean_and_spread(per_token.tolist())
+
+
+def _explained(e: Evidence) -> float:
+    """1 - squared error / squared distance from the mean residual, over the counted tokens."""
+    n = max(1, int(e.seen.counted.sum()))
+    spread = e.seen.residual_square - float((e.seen.residual_sum**2).sum()) / n
+    return 1 - float(e.seen.squared_errors[e.seen.counted].sum()) / spread if spread else 0.0
+
+
+def _check_density_histogram(e: Evidence, at: Place) -> None:
+    """Features by the logarithm of their density."""
+    health = e.manifest["health"]
+    counts, n = health.get("density_counts", []), int(e.seen.counted.sum())
+    fired = [row.n_active for row in rows_of(e.published["features"]) if row.n_active]
+    edges = [float(x) for x in health.get("density_edges", [])]
+    logarithms = [math.log10(n_active / n) for n_active in fired]
+    for number, (low, high) in enumerate(reference.bin_counts(logarithms, edges, EXACT)):
+        if number < len(counts):
+            at.within(f"health.density_counts[{number}]", counts[number], low, high)
+    at.same("health.density_counts", sum(counts), len(fired))
+
+
+def _check_threshold(e: Evidence, at: Place) -> None:
+    """The strong threshold is the one that was asked for, or the one the rule gives."""
+    asked = e.settings["strong"]
+    wanted = reference.strong_threshold(e.scores.values.tolist()) if asked is None else float(asked)
+    at.close("settings.strong_threshold", e.settings["strong_threshold"], wanted)

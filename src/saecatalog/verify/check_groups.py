@@ -1,0 +1,204 @@
+"""Categories, the held-out check and concepts: what the published scores say of groups of texts, counted anew."""
+
+import math
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+from scipy import stats
+
+from saecatalog.verify import reference
+from saecatalog.verify.check_features import sampled
+from saecatalog.verify.check_texts import score_bounds
+from saecatalog.verify.evidence import Evidence
+from saecatalog.verify.published import Row, parts_of, rows_of
+from saecatalog.verify.report import EXACT, Place
+
+HALVES = ("first", "second")
+NINE_DECIMALS = 1e-9
+"""Balanced scores are rounded, so that a score of exactly 0 is published as 0."""
+
+
+def check_categories(e: Evidence) -> None:
+    """Every figure of the sampled features in every category, counted over the published scores."""
+    names = sorted(set(e.categories))
+    for feature, _, rows in sampled(e, "categories"):
+        at, scores = e.report.at("categories", f"feature {feature}"), e.scores.of(feature)
+        wanted = names if scores.any() else []
+        at.lists("category", sorted(row.category for row in rows), wanted)
+        for row in rows:
+            if row.category in names:
+                at = e.report.at("categories", f"{row.category}, feature {feature}")
+                _check_counts(e, at, row, scores)
+                _check_strength(e, at, row, scores)
+                _check_tests(e, at, row, scores)
+                _check_halves(e, at, row, scores)
+
+
+def _split(e: Evidence, scores: np.ndarray, category: str, half: str = "") -> tuple[list[float], list[float]]:
+    """The scores of a category's texts and of all others, of one half where it is given."""
+    chosen = [(s, c) for s, c, h in zip(scores.tolist(), e.categories, e.halves, strict=True) if half in ("", h)]
+    return [s for s, c in chosen if c == category], [s for s, c in chosen if c != category]
+
+
+def _above(scores: list[float], threshold: float) -> int:
+    return sum(score > threshold for score in scores)
+
+
+def _check_counts(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+    """Texts inside and outside: all, active and strong ones."""
+    inside, outside = _split(e, scores, row.category)
+    strong_in, strong_out = _above(inside, e.strong), _above(outside, e.strong)
+    at.same("n_inside", row.n_inside, len(inside))
+    at.same("n_outside", row.n_outside, len(outside))
+    at.same("active_inside", row.active_inside, _above(inside, 0))
+    at.same("active_outside", row.active_outside, _above(outside, 0))
+    at.same("strong_inside", row.strong_inside, strong_in)
+    at.same("strong_outside", row.strong_outside, strong_out)
+    at.same("specialist_score", row.specialist_score, strong_in - strong_out)
+    _check_rates(at, row, "inside", strong_in, len(inside))
+    _check_rates(at, row, "outside", strong_out, len(outside))
+
+
+def _check_rates(at: Place, row: Row, side: str, strong: int, n: int) -> None:
+    """The strong rate of one side and its interval; nothing is known of a side without texts."""
+    low, high = reference.wilson(strong, n) if n else (0.0, 1.0)
+    at.close(f"strong_rate_{side}", getattr(row, f"strong_rate_{side}"), strong / n if n else 0, EXACT)
+    at.close(f"strong_{side}_low", getattr(row, f"strong_{side}_low"), low, EXACT, 1e-12)
+    at.close(f"strong_{side}_high", getattr(row, f"strong_{side}_high"), high, EXACT, 1e-12)
+
+
+def _check_strength(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+    """Largest and mean score, lifts, and the score that category sizes do not sway."""
+    inside, outside = _split(e, scores, row.category)
+    at.close("max_inside", row.max_inside, max(inside))
+    at.close("mean_inside", row.mean_inside, math.fsum(inside) / len(inside))
+    at.close("lift", row.lift, _lift(inside, outside, e.strong))
+    at.close("active_lift", row.active_lift, _lift(inside, outside, 0))
+    at.close("balanced_score", row.balanced_score, float(_balanced(e, scores, row.category)), EXACT, NINE_DECIMALS)
+
+
+def _lift(inside: list[float], outside: list[float], threshold: float) -> float:
+    rates = [Fraction(_above(side, threshold), len(side)) if side else Fraction(0) for side in (inside, outside)]
+    return reference.ratio(rates[0], rates[1])
+
+
+def _balanced(e: Evidence, scores: np.ndarray, category: str, half: str = "") -> Fraction:
+    chosen = [(s, c) for s, c, h in zip(scores.tolist(), e.categories, e.halves, strict=True) if half in ("", h)]
+    sizes, strong = Counter(c for _, c in chosen), Counter(c for s, c in chosen if s > e.strong)
+    return reference.balanced_score(strong, sizes, category)
+
+
+def _check_tests(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+    """AUROC by counting pairs, and the p-value of the rank sum test."""
+    inside, outside = _split(e, scores, row.category)
+    at.close("auroc", row.auroc, reference.auroc(inside, outside), EXACT)
+    p = 1.0
+    if inside and outside and len({*inside, *outside}) > 1:
+        p = float(stats.mannwhitneyu(inside, outside, alternative="two-sided", method="asymptotic").pvalue)
+    at.close("p_value", row.p_value, p, 1e-6, 1e-300)
+
+
+def _check_halves(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+    """The same on each half of the texts alone."""
+    special = []
+    for half in HALVES:
+        score, (inside, outside) = _balanced(e, scores, row.category, half), _split(e, scores, row.category, half)
+        at.close(f"score_{half}", getattr(row, f"score_{half}"), float(score), EXACT, NINE_DECIMALS)
+        at.close(f"auroc_{half}", getattr(row, f"auroc_{half}"), reference.auroc(inside, outside), EXACT)
+        special += [half] if score > 0 else []
+    at.same("held_out", row.held_out, "both" if len(special) == 2 else "".join(special))
+
+
+def check_q_values(e: Evidence) -> None:
+    """Benjamini-Hochberg over all published p-values."""
+    rows = rows_of(e.published["categories"])
+    for row, q in zip(rows, reference.benjamini_hochberg([row.p_value for row in rows]), strict=True):
+        at = e.report.at("categories", f"{row.category}, feature {row.feature}")
+        at.close("q_value", row.q_value, q, 1e-6, 1e-300)
+
+
+def check_held_out(e: Evidence) -> None:
+    """Specialists found on one half and tried on the other, from the published figures of all features."""
+    parts = {name: rows_of(rows) for name, rows in parts_of(e.published["categories"], "category").items()}
+    table = {row.category: row for row in rows_of(e.published["held_out"])}
+    e.report.at("held_out").lists("category", sorted(table), sorted(set(e.categories)))
+    n_features = len(e.scores.features)
+    for name, row in table.items():
+        at, rows = e.report.at("held_out", name), parts.get(name, [])
+        first, second = [r for r in rows if r.score_first > 0], [r for r in rows if r.score_second > 0]
+        both = [r for r in first if r.score_second > 0]
+        for half in HALVES:
+            members = [c == name and h == half for c, h in zip(e.categories, e.halves, strict=True)]
+            at.same(f"texts_{half}", getattr(row, f"texts_{half}"), sum(members))
+        at.same("found_first", row.found_first, len(first))
+        at.same("found_second", row.found_second, len(second))
+        at.same("found_both", row.found_both, len(both))
+        expected = len(first) * len(second) / n_features if n_features else 0.0
+        at.close("expected_both", row.expected_both, expected, EXACT)
+        tried = [r.auroc_second for r in first] + [r.auroc_first for r in second]
+        at.close("auroc_held_out", row.auroc_held_out, math.fsum(tried) / len(tried) if tried else math.nan, EXACT)
+
+
+def check_concepts(e: Evidence) -> None:
+    """What the texts of each concept have in common, for the sampled features."""
+    names = [str(name) for name in e.published["concept_texts"]["concept"]]
+    bounds = _concept_scores(e)
+    for feature, _, rows in sampled(e, "concepts"):
+        scores, found = e.scores.of(feature), {row.concept: row for row in rows}
+        at = e.report.at("concepts", f"feature {feature}")
+        at.holds(len(found) == len(rows), "concept", "a concept stands there twice")
+        for name in sorted({*names, *found}):
+            mine = [bounds[t].get(feature, (0.0, 0.0, 0.0)) for t, n in enumerate(names) if n == name]
+            at = e.report.at("concepts", f"{name}, feature {feature}")
+            if name not in found:
+                at.holds(not any(low > 0 for low, _, _ in mine), "feature", "the row is missing")
+                continue
+            at.holds(any(high > 0 for _, high, _ in mine), "feature", "the feature is silent on this concept")
+            _check_concept(e, at, found[name], mine)
+            _check_contrast(e, at, found[name], mine, scores)
+
+
+Bounds = tuple[float, float, float]
+"""The least and the most that a score may be, and its rounding error."""
+
+
+def _concept_scores(e: Evidence) -> list[dict[int, Bounds]]:
+    """The scores of the sampled features on each text of the concepts."""
+    found = []
+    for t in range(e.concepts_seen.n_texts):
+        block, (a, b) = e.concepts_seen.block(t), e.concepts_seen.offsets[t : t + 2]
+        low, high = score_bounds(block, str(e.settings["text_score"]), e.concepts_seen.counted[a:b].tolist())
+        columns = zip(block.features.tolist(), low.tolist(), high.tolist(), block.slack.tolist(), strict=True)
+        found.append({f: (least, most, slack) for f, least, most, slack in columns})
+    return found
+
+
+def _check_concept(e: Evidence, at: Place, row: Row, scores: list[Bounds]) -> None:
+    """Counts and means over the texts of a concept."""
+    n, slack = len(scores), max(s for _, _, s in scores)
+    allowed = [e.tolerance.relative * high + s for _, high, s in scores]
+    surely = sum(low - a > e.strong for (low, _, _), a in zip(scores, allowed, strict=True))
+    possibly = sum(high + a > e.strong for (_, high, _), a in zip(scores, allowed, strict=True))
+    at.same("n_texts", row.n_texts, n)
+    at.within("n_active", row.n_active, sum(low > 0 for low, _, _ in scores), sum(high > 0 for _, high, _ in scores))
+    at.within("n_strong", row.n_strong, surely, possibly)
+    low, high = reference.wilson(row.n_strong, n)
+    at.close("consistency", row.consistency, row.n_strong / n, EXACT)
+    at.close("consistency_low", row.consistency_low, low, EXACT, 1e-12)
+    at.close("consistency_high", row.consistency_high, high, EXACT, 1e-12)
+    least, most = math.fsum(low for low, _, _ in scores), math.fsum(high for _, high, _ in scores)
+    at.within("mean_all", row.mean_all, least / n, most / n, e.tolerance.relative, slack)
+    n_active = max(1, row.n_active)
+    at.within("mean_active", row.mean_active, least / n_active, most / n_active, e.tolerance.relative, slack)
+
+
+def _check_contrast(e: Evidence, at: Place, row: Row, mine: list[Bounds], scores: np.ndarray) -> None:
+    """AUROC against the rest of the corpus, where two scores that rounding may swap count either way."""
+    table = e.published["concept_texts"]
+    contents = set(table.loc[table["concept"] == row.concept, "content"])
+    rest = [s for s, c in zip(scores.tolist(), e.published["texts"]["content"], strict=True) if c not in contents]
+    same = 2 * e.tolerance.relative
+    least = reference.auroc_range([low for low, _, _ in mine], rest, same)[0]
+    most = reference.auroc_range([high for _, high, _ in mine], rest, same)[1]
+    at.within("auroc", row.auroc, least, most, 0, EXACT)

@@ -1,0 +1,138 @@
+"""Features that fire together: every published pair of a sampled feature counted anew, and none missing."""
+
+from typing import Any
+
+import numpy as np
+
+from saecatalog.verify import reference
+from saecatalog.verify.evidence import Evidence
+from saecatalog.verify.published import Row, rows_of
+from saecatalog.verify.report import SINGLE, Place
+
+PARTNERS = 10
+SUPPORT = {"token": 5, "text": 3}
+"""The table's own words: each feature's ten partners, with at least so many tokens or texts in common."""
+
+CLUSTER_PHI = 0.5
+
+
+def check_pairs(e: Evidence) -> None:
+    """Counts and measures of every pair of a sampled feature, on tokens and on texts."""
+    table = e.published["coactivation"]
+    sample = set(e.sample)
+    at = e.report.at("coactivation")
+    at.holds(bool((table["feature_a"] < table["feature_b"]).all()), "feature_a", "a pair is not in order")
+    at.holds(not table.duplicated(["feature_a", "feature_b", "level"]).any(), "feature_a", "a pair stands there twice")
+    at.holds(set(table["level"]) <= set(SUPPORT), "level", "a level is neither token nor text")
+    for level, support in SUPPORT.items():
+        rows = rows_of(table[table["level"] == level])
+        mine = [row for row in rows if {row.feature_a, row.feature_b} & sample]
+        counts = Counts(e, level, sorted({f for row in mine for f in (row.feature_a, row.feature_b)} | sample))
+        for row in mine:
+            _check_pair(e, e.report.at("coactivation", f"{level}, {row.feature_a} and {row.feature_b}"), row, counts)
+        _check_partners(e, level, support, rows, counts)
+
+
+class Counts:
+    """On how many tokens or texts some features are active together with each feature: surely, and possibly."""
+
+    def __init__(self, e: Evidence, level: str, features: list[int]):
+        self.place = {feature: place for place, feature in enumerate(features)}
+        self.n = int(e.seen.counted.sum()) if level == "token" else len(e.text_ids)
+        every = [e.seen.matrix(True), e.seen.matrix(False)] if level == "token" else [_text_matrix(e)]
+        self.single = [np.asarray(m.sum(0)).ravel() for m in every]
+        self.both = [(m[:, features].T @ m).toarray() for m in every]
+
+    def of(self, a: int, b: int) -> tuple[int, int]:
+        """The least and the most tokens or texts that two features share; `a` is one of those asked for."""
+        found = [int(both[self.place[a], b]) for both in self.both]
+        return found[0], found[-1]
+
+    def alone(self, a: int) -> tuple[int, int]:
+        """The least and the most tokens or texts on which a feature is active."""
+        return int(self.single[0][a]), int(self.single[-1][a])
+
+    def phi(self, a: int) -> np.ndarray:
+        """The correlation of a feature with every feature, from what is sure."""
+        n_a, n_b = self.alone(a)[0], self.single[0]
+        both = self.both[0][self.place[a]]
+        return np.array([reference.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
+
+
+def _text_matrix(e: Evidence) -> Any:
+    """Yes or no for each text and feature, from the published scores."""
+    from scipy import sparse
+
+    table = e.published["text_scores"]
+    places = table["text"].map(e.place)
+    known = places.notna().to_numpy()
+    rows, columns = places[known].to_numpy(dtype=np.int64), table["feature"].to_numpy()[known]
+    shape = (len(e.text_ids), e.seen.d_sae)
+    return sparse.csr_matrix((np.ones(len(rows), np.int64), (rows, columns)), shape=shape)
+
+
+def _check_pair(e: Evidence, at: Place, row: Row, counts: Counts) -> None:
+    """One pair: counts from the run, measures from the published counts."""
+    at.within("n_a", row.n_a, *counts.alone(row.feature_a))
+    at.within("n_b", row.n_b, *counts.alone(row.feature_b))
+    at.within("n_both", row.n_both, *counts.of(row.feature_a, row.feature_b))
+    at.close("jaccard", row.jaccard, row.n_both / max(1, row.n_a + row.n_b - row.n_both))
+    at.close("lift", row.lift, row.n_both * counts.n / max(1, row.n_a * row.n_b))
+    at.close("phi", row.phi, reference.phi(row.n_a, row.n_b, row.n_both, counts.n), SINGLE, 1e-7)
+    decoder = e.runner.sae.w["W_dec"]
+    cosine = reference.cosines(decoder[row.feature_a], decoder[[row.feature_b]])[0]
+    at.close("decoder_cosine", row.decoder_cosine, float(cosine), e.tolerance.relative, 1e-6)
+
+
+def _check_partners(e: Evidence, level: str, support: int, rows: list[Row], counts: Counts) -> None:
+    """None of a sampled feature's best partners is missing, and no pair is there without being one of either's best.
+
+    Counts that rounding leaves open move phi a little, so partners that nearly tie with the last one may differ.
+    """
+    found = {(row.feature_a, row.feature_b) for row in rows}
+    asked = {f: _best(counts, f, support) for f in counts.place}
+    for feature in e.sample:
+        at, (must, _) = e.report.at("coactivation", f"{level}, feature {feature}"), asked[feature]
+        for other in must:
+            pair = (min(feature, other), max(feature, other))
+            at.holds(pair in found, "feature_b", f"the pair with {other} is missing")
+    for a, b in sorted(found):
+        if {a, b} & set(e.sample):
+            good = b in asked[a][1] or a in asked[b][1]
+            e.report.at("coactivation", f"{level}, {a} and {b}").holds(good, "phi", "neither is among the other's best")
+
+
+def _best(counts: Counts, feature: int, support: int) -> tuple[set[int], set[int]]:
+    """The features that are surely among a feature's best partners, and those that may be."""
+    phi, both, both_at_most = counts.phi(feature), counts.both[0][counts.place[feature]], counts.both[-1]
+    others = np.arange(len(phi)) != feature
+    enough = others & (both >= support) & (phi > 0)
+    possible = others & (both_at_most[counts.place[feature]] >= support) & (phi > -_slack(counts, feature))
+    ordered = np.sort(phi[enough])[::-1]
+    last = float(ordered[PARTNERS - 1]) if len(ordered) > PARTNERS else 0.0
+    slack = _slack(counts, feature)
+    must, may = enough & (phi > last + slack), possible & (phi >= last - slack)
+    return {int(f) for f in np.flatnonzero(must)}, {int(f) for f in np.flatnonzero(may)}
+
+
+def _slack(counts: Counts, feature: int) -> float:
+    """How far phi may be off because of undecided tokens: none where there are none."""
+    low, high = counts.alone(feature)
+    both, most = counts.both[0][counts.place[feature]], counts.both[-1][counts.place[feature]]
+    open_ = max(high - low, int((most - both).max(initial=0)))
+    return 1e-9 + 2 * open_ / max(1, low)
+
+
+def check_clusters(e: Evidence) -> None:
+    """The groups that chains of the published pairs join."""
+    n = int(e.seen.counted.sum())
+    table = e.published["coactivation"]
+    rows = rows_of(table[table["level"] == "token"])
+    strong = [r for r in rows if reference.phi(r.n_a, r.n_b, r.n_both, n) >= CLUSTER_PHI]
+    wanted = reference.clusters([(r.feature_a, r.feature_b) for r in strong])
+    found: dict[int, list[int]] = {}
+    for row in rows_of(e.published["clusters"]):
+        found.setdefault(row.cluster, []).append(row.feature)
+    e.report.at("clusters").lists("cluster", sorted(found), list(range(len(wanted))))
+    for number, members in enumerate(wanted):
+        e.report.at("clusters", f"cluster {number}").lists("feature", sorted(found.get(number, [])), members)

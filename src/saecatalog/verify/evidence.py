@@ -1,0 +1,155 @@
+"""Everything the checks look at: a published catalog and its texts run again flow in, lookups flow out.
+
+The base is recomputed from the model: what is active where, and how strongly. A figure that is made of other
+published figures (a category's counts of text scores, a ranking) is recomputed from those, which are themselves
+checked, so that an error is reported where it arises and rounding does not pile up.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saecatalog.progress import Progress
+from saecatalog.verify import reference
+from saecatalog.verify.published import Published
+from saecatalog.verify.recompute import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
+from saecatalog.verify.report import Report
+from saecatalog.verify.runs import Runner
+
+
+@dataclass
+class Evidence:
+    """One catalog, as published and as seen again."""
+
+    published: Published
+    runner: Runner
+    sample: list[int]
+    """The features looked at closely, ascending."""
+    seen: Pass
+    """The texts of the corpus."""
+    concepts_seen: Pass
+    """The texts of the concepts."""
+    report: Report
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self.published.manifest
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.published.settings
+
+    @property
+    def tolerance(self) -> Tolerance:
+        return self.seen.tolerance
+
+    @property
+    def strong(self) -> float:
+        """The score above which a text is strong."""
+        return float(self.settings["strong_threshold"])
+
+    @cached_property
+    def text_ids(self) -> list[str]:
+        return [str(t) for t in self.published["texts"]["text"]]
+
+    @cached_property
+    def categories(self) -> list[str]:
+        """The category of each text."""
+        return [str(c) for c in self.published["texts"]["category"]]
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The place of each text in the table of texts."""
+        return {text: place for place, text in enumerate(self.text_ids)}
+
+    @cached_property
+    def halves(self) -> list[str]:
+        """The half of each text, made anew."""
+        return reference.halves(self.text_ids, self.categories)
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {}
+
+    def token(self, token_id: int) -> str:
+        """A token as text."""
+        if token_id not in self._names:
+            self._names[token_id] = reference.text_of_token(self.runner.tokenizer, token_id)
+        return self._names[token_id]
+
+    @cached_property
+    def n_active(self) -> dict[int, int]:
+        """The published number of active tokens of each feature."""
+        table = self.published["features"]
+        return dict(zip(table["feature"].tolist(), table["n_active"].tolist(), strict=True))
+
+    @cached_property
+    def case(self) -> reference.Case:
+        """The sampled features, dense, every decision made; a feature's number is its place in the sample."""
+        columns = settle(self.seen, self.sample, self.n_active)
+        return dense_case(self.seen, columns, self.text_ids, self.categories)
+
+    @cached_property
+    def keep(self) -> list[list[bool]]:
+        """Which tokens of each text count."""
+        return [self.seen.counted[a:b].tolist() for a, b in pairwise(self.seen.offsets)]
+
+    @cached_property
+    def slack(self) -> dict[int, float]:
+        """Largest rounding error to expect of each sampled feature's activations."""
+        return {f: float(self.seen.slack[self.seen.features == f].max(initial=0)) for f in self.sample}
+
+    @cached_property
+    def scores(self) -> "Scores":
+        return Scores(self.published["text_scores"], self.place)
+
+
+class Scores:
+    """The published text scores by feature; rows of unknown texts are left out (they are reported elsewhere)."""
+
+    def __init__(self, table: pd.DataFrame, place: dict[str, int]):
+        places = table["text"].map(place)
+        known = places.notna().to_numpy()
+        self.n_texts = len(place)
+        self._places = places[known].to_numpy(dtype=np.int64)
+        self._values = table["score"].to_numpy(dtype=np.float64)[known]
+        groups = pd.Series(np.arange(known.sum())).groupby(table["feature"].to_numpy()[known]).indices
+        self._rows: dict[int, np.ndarray] = {int(str(feature)): np.asarray(rows) for feature, rows in groups.items()}
+
+    @property
+    def features(self) -> list[int]:
+        """The features that fired on a text."""
+        return sorted(self._rows)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Every score above 0."""
+        return self._values
+
+    def of(self, feature: int) -> np.ndarray:
+        """The score of each text, 0 where there is none."""
+        column = np.zeros(self.n_texts)
+        rows = self._rows.get(feature, np.zeros(0, np.int64))
+        column[self._places[rows]] = self._values[rows]
+        return column
+
+
+def gather(published: Published, runner: Runner, sample: list[int], report: Report, progress: Progress) -> Evidence:
+    """Run the published texts again, those of the corpus and those of the concepts."""
+    limit = float(published.manifest["health"]["norm_limit"])
+    tolerance = TOLERANCES[published.settings["dtype"]]
+
+    nothing = pd.DataFrame({"content": [], "n_excluded": [], "n_tokens": []})
+
+    def run(name: str, what: str) -> Pass:
+        table = published.get(name, nothing)
+        texts = list(zip(table["content"].tolist(), table["n_excluded"].tolist(), strict=True))
+        with progress.bar(what, int(table["n_tokens"].sum()), " tokens") as bar:
+            return run_texts(runner, texts, limit, tolerance, bar.update)
+
+    corpus, concepts = run("texts", "texts again"), run("concept_texts", "concepts again")
+    return Evidence(published, runner, sample, corpus, concepts, report)

@@ -1,0 +1,197 @@
+"""A catalog as someone published it: its folder flows in, its manifest and its tables flow out, with what they lack.
+
+Nothing is taken for granted: a file may be missing, cut off, or of another version of the program.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from saecatalog.errors import CatalogError
+from saecatalog.tables import SCHEMAS, arrow_schema
+from saecatalog.verify.report import Report
+
+MANIFEST = "data/manifest.json"
+PARTS: dict[str, tuple[str, ...]] = {
+    "model": ("name", "source", "d_model", "n_layers", "weights_sha256"),
+    "sae": ("name", "architecture", "d_in", "d_sae", "hook", "prepend_bos", "weights_sha256"),
+    "corpus": ("sha256", "texts", "tokens", "categories", "concepts"),
+    "settings": ("text_score", "strong", "strong_threshold", "top", "outlier_multiple", "context", "dtype"),
+    "health": ("norm_limit", "norm_median", "l0_mean", "l0_std", "explained_variance", "silent", "excluded_positions"),
+    "counts": ("texts", "tokens", "features", "features_fired", "notable"),
+}
+"""What a manifest must say for its catalog to be recomputed."""
+
+
+class Row(SimpleNamespace):
+    """One row of a table: its columns as attributes, numbers and strings as plain Python values."""
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a table in their order."""
+    columns = [frame[name].to_numpy().tolist() for name in frame.columns]
+    return [Row(**dict(zip(frame.columns, values, strict=True))) for values in zip(*columns, strict=True)]
+
+
+def parts_of(frame: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
+    """The rows of each value of a column, in their order."""
+    values = frame[column].to_numpy()
+    places = pd.Series(np.arange(len(frame))).groupby(values, sort=False).indices
+    return {key: frame.iloc[rows] for key, rows in places.items()}
+
+
+def find_catalogs(site: Path) -> list[Path]:
+    """The catalogs of a site, or the one whose folder was given; raises CatalogError where there is none."""
+    if not site.is_dir():
+        raise CatalogError("There is no such site folder.", str(site), "Give the folder of a built site.")
+    if (site / MANIFEST).is_file():
+        return [site]
+    found = sorted(path.parent.parent for path in site.rglob(MANIFEST))
+    if not found:
+        raise CatalogError(
+            "This folder holds no catalog.", f"{site}: no {MANIFEST} below it", "Give the folder of a built site."
+        )
+    return found
+
+
+class Published(Mapping[str, pd.DataFrame]):
+    """One catalog: `published["features"]` is a table with exactly the columns of its schema, in their order.
+
+    A table that is missing, cannot be read or lacks a column is not in the mapping; `problems` says why.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.manifest = _read_manifest(folder / MANIFEST)
+        self.problems: dict[str, list[str]] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
+        for name in SCHEMAS:
+            table = _read(folder / "data" / f"{name}.parquet")
+            if isinstance(table, str):
+                self.problems[name] = [table]
+            elif problems := _schema_problems(table, name):
+                self.problems[name] = problems
+            else:
+                self._tables[name] = self._known(name, _frame(table.select(list(SCHEMAS[name]))))
+
+    def _known(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without rows of features that the dictionary does not have."""
+        columns = [c for c in ("feature", "feature_a", "feature_b", "neighbour") if c in table]
+        known = table[columns].isin(range(self.d_sae)).all(axis=1)
+        for row in table.loc[~known, columns].to_numpy().tolist():
+            self.problems.setdefault(name, []).append(f"a row is about feature {row}, outside the dictionary")
+        return table[known].reset_index(drop=True)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.manifest["settings"])
+
+    @property
+    def d_sae(self) -> int:
+        return int(self.manifest["sae"]["d_sae"])
+
+    def report_problems(self, report: Report) -> None:
+        """Every table that cannot be checked."""
+        for name, problems in self.problems.items():
+            for problem in problems:
+                report.at(name).holds(False, "", problem)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        missing = [f"{part}.{key}" for part, keys in PARTS.items() for key in keys if key not in manifest[part]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CatalogError("The manifest cannot be read.", str(path), f"{type(error).__name__}: {error}") from None
+    if missing:
+        fix = "The site was built by another version of the program; verify it with that version."
+        raise CatalogError(f"The manifest does not say {', '.join(missing)}.", str(path), fix)
+    return dict(manifest)
+
+
+def _read(path: Path) -> pa.Table | str:
+    """A table, or why there is none."""
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        return "the file is missing"
+    except (pa.ArrowException, OSError) as error:
+        return f"the file cannot be read ({str(error).splitlines()[0]})"
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """A table in pandas, equal strings being one Python object: text ids stand there millions of times."""
+    frame = table.to_pandas()
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            encoded = table[field.name].combine_chunks().dictionary_encode()
+            names = np.array([*encoded.dictionary.to_pylist(), ""], object)
+            frame[field.name] = pd.Series(names[encoded.indices.to_numpy()], dtype=object)
+    return frame
+
+
+def _schema_problems(table: pa.Table, name: str) -> list[str]:
+    """Columns that are missing, of another type, or with empty cells where none may be."""
+    problems = []
+    for wanted in arrow_schema(name):
+        if wanted.name not in table.schema.names:
+            problems.append(f"{name}.parquet has no column {wanted.name}")
+        elif not _same_type(table.schema.field(wanted.name).type, wanted.type):
+            problems.append(f"column {wanted.name} is {table.schema.field(wanted.name).type}, not {wanted.type}")
+        elif table[wanted.name].null_count and not pa.types.is_floating(wanted.type):
+            problems.append(f"column {wanted.name} has empty cells")
+    return problems
+
+
+def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Equal types, whatever the inner field of a list is called."""
+    if pa.types.is_list(found) and pa.types.is_list(wanted):
+        return bool(found.value_type == wanted.value_type)
+    return bool(found == wanted)
+
+
+def choose_features(published: Published, n: int) -> list[int]:
+    """Features to look at closely, the same ones for the same corpus, in order.
+
+    The strongest, the densest, a silent and a rare one; the rest among those that fired, every second one among
+    those with a page.
+    """
+    generator = random.Random(str(published.manifest["corpus"]["sha256"]))
+    everything = list(range(published.d_sae))
+    if "features" not in published:
+        return sorted(generator.sample(everything, min(n, published.d_sae)))
+    rows = sorted(rows_of(published["features"]), key=lambda row: int(row.feature))
+    fired = [row for row in rows if row.n_active > 0]
+    paged, others = [row.feature for row in fired if row.page], [row.feature for row in fired]
+    generator.shuffle(paged)
+    generator.shuffle(others)
+    turns = [feature for pair in zip(paged, others, strict=False) for feature in pair]
+    chosen = dict.fromkeys([*_landmarks(rows, fired), *turns, *others, *everything])
+    return sorted(list(chosen)[:n])
+
+
+def _landmarks(rows: list[Row], fired: list[Row]) -> list[int]:
+    """The strongest, the densest, a silent and the rarest feature, as far as there are such."""
+    silent = [row.feature for row in rows if row.n_active == 0][:1]
+    if not fired:
+        return silent
+    strongest, densest = max(fired, key=lambda r: float(r.max)), max(fired, key=lambda r: int(r.n_active))
+    rarest = min(fired, key=lambda r: int(r.n_active))
+    return [strongest.feature, densest.feature, *silent, rarest.feature]

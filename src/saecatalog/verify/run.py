@@ -1,0 +1,159 @@
+"""The verify command: the folder of a site flows in, everything it says that does not hold flows out.
+
+A sample of features is looked at closely; their figures, all text scores and the counts of all features are
+recomputed from the published texts with the slow and obvious reference, and everything made of them from the
+published tables. See `evidence` for what is taken from where.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from saecatalog.errors import CatalogError
+from saecatalog.progress import Progress
+from saecatalog.verify import (
+    check_catalog,
+    check_features,
+    check_groups,
+    check_pairs,
+    check_texts,
+    check_weights,
+    pages,
+)
+from saecatalog.verify.evidence import Evidence, gather
+from saecatalog.verify.published import Published, choose_features, find_catalogs
+from saecatalog.verify.recompute import TOLERANCES
+from saecatalog.verify.report import Disagreement, Report
+from saecatalog.verify.runs import Places, load_runner
+from saecatalog.verify.runs import check_weights as check_hashes
+
+Check = tuple[Callable[[Evidence], None], tuple[str, ...]]
+CHECKS: tuple[Check, ...] = (
+    (check_texts.check_texts, ("texts",)),
+    (check_texts.check_text_scores, ("texts", "text_scores")),
+    (check_texts.check_text_top, ("texts", "text_scores", "text_top")),
+    (check_texts.check_context_cells, ("texts", "contexts")),
+    (check_texts.check_windows, ("texts", "contexts")),
+    (check_texts.check_concept_texts, ("concept_texts",)),
+    (check_features.check_counts, ("texts", "text_scores", "features")),
+    (check_features.check_values, ("texts", "features")),
+    (check_features.check_token_rules, ("texts", "features")),
+    (check_features.check_tokens, ("texts", "features", "tokens")),
+    (check_features.check_histograms, ("texts", "features", "histograms")),
+    (check_features.check_top_contexts, ("texts", "features", "contexts")),
+    (check_features.check_bands, ("texts", "features", "contexts")),
+    (check_groups.check_categories, ("texts", "text_scores", "categories")),
+    (check_groups.check_q_values, ("categories",)),
+    (check_groups.check_held_out, ("texts", "text_scores", "categories", "held_out")),
+    (check_groups.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
+    (check_pairs.check_pairs, ("texts", "text_scores", "coactivation")),
+    (check_pairs.check_clusters, ("coactivation", "clusters")),
+    (check_weights.check_effects, ("features", "logits", "logit_histograms")),
+    (check_weights.check_neighbours, ("neighbours",)),
+    (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
+    (check_catalog.check_notable, ("features", "rankings")),
+    (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
+    (check_catalog.check_health, ("texts", "features", "text_scores")),
+)
+"""Every check and the tables it reads; it is left out where one of them is missing, which is itself reported."""
+
+MALFORMED = (KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError)
+"""What a check stumbles over where a table holds what no table of this kind can hold."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one catalog."""
+
+    folder: Path
+    report: Report
+    n_features: int
+    d_sae: int
+    n_texts: int
+    n_tokens: int
+    n_undecided: int
+    n_pages: int
+    notes: tuple[str, ...]
+    """What was not checked, and why."""
+
+    @property
+    def disagreements(self) -> list[Disagreement]:
+        return self.report.found
+
+    def lines(self) -> list[str]:
+        """Every disagreement, what was left out, and the counts."""
+        return [*map(str, self.disagreements), *self.notes, self.summary()]
+
+    def summary(self) -> str:
+        """One line of counts."""
+        found = len(self.disagreements)
+        pages_ = f", {self.n_pages:,} files" if self.n_pages else ""
+        return (
+            f"Checked {self.report.checked:,} figures of {self.n_features:,} features (of {self.d_sae:,}), "
+            f"{self.n_texts:,} texts, {self.n_tokens:,} tokens{pages_}; "
+            f"{self.n_undecided:,} undecided activation{'s' * (self.n_undecided != 1)}; "
+            f"{found:,} disagreement{'s' * (found != 1)}"
+        )
+
+
+def verify_site(site: Path, places: Places, n_features: int, progress: Progress) -> Iterator[Outcome]:
+    """Verify every catalog of a site, or the one whose folder is given.
+
+    Raises CatalogError where there is nothing to verify, or where a model or an SAE cannot be loaded.
+    """
+    if n_features < 1:
+        raise CatalogError("The sample holds no feature.", f"--sample {n_features}", "Give a whole number from 1.")
+    for folder in find_catalogs(site):
+        yield verify_catalog(folder, places, n_features, progress)
+
+
+def verify_catalog(folder: Path, places: Places, n_features: int, progress: Progress) -> Outcome:
+    """Verify one catalog."""
+    published, report = Published(folder), Report()
+    _check_settings(published)
+    published.report_problems(report)
+    with progress.bar("load model", 2) as bar:
+        check_hashes(published.manifest, places, report)
+        bar.update()
+        runner = load_runner(published.manifest, places)
+        bar.update()
+    evidence = gather(published, runner, choose_features(published, n_features), report, progress)
+    run_checks(evidence, progress)
+    reason = pages.why_not(published)
+    n_pages = 0 if reason else pages.check_pages(published, report, progress)
+    return Outcome(
+        folder=folder,
+        report=report,
+        n_features=len(evidence.sample),
+        d_sae=published.d_sae,
+        n_texts=evidence.seen.n_texts,
+        n_tokens=len(evidence.seen.token_ids),
+        n_undecided=evidence.seen.n_undecided + evidence.concepts_seen.n_undecided,
+        n_pages=n_pages,
+        notes=(f"The pages were not compared: {reason}.",) if reason else (),
+    )
+
+
+def _check_settings(published: Published) -> None:
+    dtype = published.settings["dtype"]
+    if dtype not in TOLERANCES:
+        fix = f"Known: {', '.join(TOLERANCES)}."
+        raise CatalogError("The manifest names an unknown number format.", f"settings.dtype {dtype}", fix)
+
+
+def run_checks(evidence: Evidence, progress: Progress, checks: Sequence[Check] = CHECKS) -> None:
+    """Every check whose tables are there."""
+    with progress.bar("checks", len(checks)) as bar:
+        for check, tables in checks:
+            bar.set_postfix_str(check.__name__.removeprefix("check_"))
+            if all(name in evidence.published for name in tables):
+                _run(check, tables[-1], evidence)
+            bar.update()
+
+
+def _run(check: Callable[[Evidence], None], table: str, evidence: Evidence) -> None:
+    try:
+        check(evidence)
+    except MALFORMED as error:
+        problem = f"cannot be checked to its end ({check.__name__}: {type(error).__name__}: {error})"
+        evidence.report.at(table).holds(False, "", problem)

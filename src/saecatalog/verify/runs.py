@@ -1,0 +1,172 @@
+"""Plain runs: what a manifest names flows in, the values an SAE sees of one window of one text flow out.
+
+Independent of the program's own way of running: `transformers` alone, one unpadded window at a time, and the SAE as
+its matrices. Only finding the files is shared, and the hash that says whether they are the ones of the manifest.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from saecatalog import embedded
+from saecatalog.config import SubjectConfig
+from saecatalog.directory import SaeSource, find_sae
+from saecatalog.errors import CatalogError
+from saecatalog.verify import reference
+from saecatalog.verify.report import Report
+
+Manifest = dict[str, Any]
+ELSEWHERE = "Say where it is with --model, --sae or --cache; a manifest may name folders of another machine."
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the model and the SAE are found on this machine."""
+
+    cache: Path
+    """Holds the embedded model."""
+    model: str | None = None
+    """Folder or Hub name; None takes what the manifest names."""
+    sae: str | None = None
+    """`release/id` or a folder; None takes what the manifest names."""
+
+    def subject(self, manifest: Manifest) -> SubjectConfig:
+        """The same as the settings of a build."""
+        source = str(manifest["model"]["source"])
+        named = embedded.MODEL_NAME if source == embedded.GGUF else source
+        sae, dtype = self.sae or str(manifest["sae"]["name"]), str(manifest["settings"]["dtype"])
+        return SubjectConfig(sae=sae, model=self.model or named, device="cpu", dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model and an SAE, loaded plainly."""
+
+    model: Any
+    tokenizer: Tokenizer
+    sae: reference.Sae
+    hook: str
+    context: int
+    """Tokens in a window, BOS included."""
+    bos: int | None
+    centred: bool
+    """True where the SAE was made for a residual stream less its mean over the width."""
+    head: int | None
+    """The one attention head the SAE reads, where it does not read all."""
+
+    def windows(self, ids: list[int]) -> Iterator[np.ndarray]:
+        """What the SAE sees of each window of a text, `[token, d_in]` in float64, BOS left out."""
+        for values in reference.window_values(self.model, self.hook, ids, self.context, self.bos):
+            if self.head is not None:
+                width = self.sae.w["W_enc"].shape[0]
+                values = values[:, self.head * width : (self.head + 1) * width]
+            yield values - values.mean(1, keepdims=True) if self.centred else values
+
+    def token_ids(self, content: str) -> list[int]:
+        return list(self.tokenizer.encode(content, add_special_tokens=False).ids)
+
+    def token_ends(self, content: str) -> list[int]:
+        """End of each token's characters: from the tokens' bytes where they spell the text, else from their spans."""
+        encoding = self.tokenizer.encode(content, add_special_tokens=False)
+        if reference.is_byte_level(self.tokenizer):
+            pieces = [reference.bytes_of_token(self.tokenizer, i) for i in encoding.ids]
+            if b"".join(pieces) == content.encode("utf-8"):
+                return reference.token_ends(pieces, content)
+        ends = np.maximum.accumulate([end for _, end in encoding.offsets]).tolist()
+        return [*ends[:-1], len(content)]
+
+
+def load_runner(manifest: Manifest, places: Places) -> Runner:
+    """Load what the manifest names; raises CatalogError where either cannot be loaded or has no reference here."""
+    sae, metadata = _load_sae(find_sae(places.subject(manifest).sae))
+    name = _model_name(manifest, places)
+    model, tokenizer = _load_model(name, str(manifest["settings"]["dtype"]))
+    runner = Runner(
+        model=model,
+        tokenizer=reference.exact(tokenizer.backend_tokenizer),
+        sae=sae,
+        hook=str(manifest["sae"]["hook"]),
+        context=int(manifest["settings"]["context"]),
+        bos=int(tokenizer.bos_token_id) if manifest["sae"]["prepend_bos"] else None,
+        centred=_is_centred(model, metadata, str(manifest["sae"]["hook"])),
+        head=metadata.hook_head_index,
+    )
+    _try(runner)
+    return runner
+
+
+def _is_centred(model: Any, metadata: Any, hook: str) -> bool:
+    """Whether the SAE was made for a model whose every write to the residual stream has mean 0 over the width.
+
+    Only a LayerNorm does not see the mean, so only models that have it can be changed in that way.
+    """
+    wanted = (metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
+    written = any(point in hook for point in ("resid", "mlp_out", "attn_out"))
+    return bool(wanted) and written and type(reference.final_norm(model)).__name__ == "LayerNorm"
+
+
+def _try(runner: Runner) -> None:
+    """Run two tokens, so that what has no reference is told before any work."""
+    try:
+        (values,) = replace(runner, context=8).windows([0, 1])
+        reference.encode_rows(runner.sae, values)
+    except (ValueError, AttributeError, IndexError, KeyError) as error:
+        what = f"the hook '{runner.hook}', the architecture '{runner.sae.config['architecture']}'"
+        raise CatalogError("This SAE on this model cannot be recomputed here.", what, f"Not known: {error}") from error
+
+
+def _load_sae(source: SaeSource) -> tuple[reference.Sae, Any]:
+    """The matrices as sae_lens' loader gives them, and the SAE's metadata."""
+    from sae_lens import SAE
+
+    try:
+        if source.folder is not None:
+            sae = SAE.load_from_disk(source.folder, device="cpu")
+        else:
+            sae = SAE.from_pretrained(source.release, source.id, device="cpu")
+    except Exception as error:
+        raise CatalogError("The SAE cannot be loaded.", source.name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
+    weights = {name: tensor.detach().double().numpy() for name, tensor in sae.state_dict().items()}
+    return reference.Sae({**sae.cfg.to_dict(), "architecture": sae.cfg.architecture()}, weights), sae.cfg.metadata
+
+
+def _model_name(manifest: Manifest, places: Places) -> str:
+    """What `transformers` calls the model: a folder, or a name on the Hub."""
+    name = places.subject(manifest).model or ""
+    if name in embedded.MODEL_ALIASES:
+        return str(embedded.model_folder(places.cache))
+    if Path(name).is_dir():
+        return name
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
+
+
+def _load_model(name: str, dtype: str) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer
+
+    try:
+        return reference.load_model(name, dtype), AutoTokenizer.from_pretrained(name)
+    except Exception as error:
+        raise CatalogError("The model cannot be loaded.", name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def check_weights(manifest: Manifest, places: Places, report: Report) -> None:
+    """Whether the model and the SAE found here are those of the manifest, by their hashes.
+
+    The hashes are of the modules as the program loads them, so it is the program that loads them here.
+    """
+    from saecatalog.subject import load_subject
+
+    info = load_subject(places.subject(manifest), places.cache).info
+    at = report.at("manifest.json")
+    at.same("model.weights_sha256", manifest["model"]["weights_sha256"], info.model_sha256)
+    at.same("sae.weights_sha256", manifest["sae"]["weights_sha256"], info.sae_sha256)
