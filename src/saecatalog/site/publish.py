@@ -119,10 +119,16 @@ def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The program's own commit, "" where it does not run from a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The program's own commit, marked where its files were changed since; "" where it is no git checkout."""
+    package = Path(__file__).parent.parent
+    commit = _git(package, "rev-parse", "HEAD")
+    changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
+    return f"{commit} with changes" if commit and changed else commit
+
+
+def _git(folder: Path, *words: str) -> str:
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        run = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return run.stdout.strip() if run.returncode == 0 else ""

@@ -155,7 +155,7 @@ def _check_sizes(
 ) -> None:
     """Texts and tokens of every category or concept."""
     at.lists(what, sorted(stated), sorted(texts))
-    for name in texts.keys() & stated.keys():
+    for name in sorted(texts.keys() & stated.keys()):
         at.same(f"{what}.{name}.texts", stated[name]["texts"], texts[name])
         at.same(f"{what}.{name}.tokens", stated[name]["tokens"], tokens[name])
 

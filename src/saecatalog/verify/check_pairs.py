@@ -52,11 +52,15 @@ class Counts:
         """The least and the most tokens or texts on which a feature is active."""
         return int(self.single[0][a]), int(self.single[-1][a])
 
-    def phi(self, a: int) -> np.ndarray:
-        """The correlation of a feature with every feature, from what is sure."""
-        n_a, n_b = self.alone(a)[0], self.single[0]
-        both = self.both[0][self.place[a]]
-        return np.array([reference.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
+    def phi_range(self, a: int) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the most that a feature's correlation with every feature may be."""
+        n_a, n_b, both = self.alone(a)[0], self.single[0], self.both[0][self.place[a]]
+        phi = np.array([reference.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
+        # How far undecided tokens may move it: through what both share, and through either count.
+        one, many = max(1, n_a), np.maximum(1, n_b)
+        shared = (self.both[-1][self.place[a]] - both) / np.sqrt(one * many)
+        slack = 1e-9 + shared + np.abs(phi) * ((self.alone(a)[1] - n_a) / one + (self.single[-1] - n_b) / many)
+        return phi - slack, phi + slack
 
 
 def _text_matrix(e: Evidence) -> Any:
@@ -93,7 +97,7 @@ def _check_partners(e: Evidence, level: str, support: int, rows: list[Row], coun
     asked = {f: _best(counts, f, support) for f in counts.place}
     for feature in e.sample:
         at, (must, _) = e.report.at("coactivation", f"{level}, feature {feature}"), asked[feature]
-        for other in must:
+        for other in sorted(must):
             pair = (min(feature, other), max(feature, other))
             at.holds(pair in found, "feature_b", f"the pair with {other} is missing")
     for a, b in sorted(found):
@@ -104,23 +108,15 @@ def _check_partners(e: Evidence, level: str, support: int, rows: list[Row], coun
 
 def _best(counts: Counts, feature: int, support: int) -> tuple[set[int], set[int]]:
     """The features that are surely among a feature's best partners, and those that may be."""
-    phi, both, both_at_most = counts.phi(feature), counts.both[0][counts.place[feature]], counts.both[-1]
-    others = np.arange(len(phi)) != feature
-    enough = others & (both >= support) & (phi > 0)
-    possible = others & (both_at_most[counts.place[feature]] >= support) & (phi > -_slack(counts, feature))
-    ordered = np.sort(phi[enough])[::-1]
-    last = float(ordered[PARTNERS - 1]) if len(ordered) > PARTNERS else 0.0
-    slack = _slack(counts, feature)
-    must, may = enough & (phi > last + slack), possible & (phi >= last - slack)
+    low, high = counts.phi_range(feature)
+    both = [b[counts.place[feature]] for b in counts.both]
+    others = np.arange(len(low)) != feature
+    surely, possibly = others & (both[0] >= support) & (low > 0), others & (both[-1] >= support) & (high > 0)
+    rivals, company = np.sort(high[possibly])[::-1], np.sort(low[surely])[::-1]
+    # Sure of a place is who leaves all but nine behind; out of it is who comes behind ten.
+    must = surely & (low > (rivals[PARTNERS] if len(rivals) > PARTNERS else 0))
+    may = possibly & (high >= (company[PARTNERS - 1] if len(company) >= PARTNERS else 0))
     return {int(f) for f in np.flatnonzero(must)}, {int(f) for f in np.flatnonzero(may)}
-
-
-def _slack(counts: Counts, feature: int) -> float:
-    """How far phi may be off because of undecided tokens: none where there are none."""
-    low, high = counts.alone(feature)
-    both, most = counts.both[0][counts.place[feature]], counts.both[-1][counts.place[feature]]
-    open_ = max(high - low, int((most - both).max(initial=0)))
-    return 1e-9 + 2 * open_ / max(1, low)
 
 
 def check_clusters(e: Evidence) -> None:

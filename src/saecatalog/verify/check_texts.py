@@ -55,7 +55,7 @@ def check_text_scores(e: Evidence) -> None:
     """Every score of every text and feature, and that none is missing."""
     table = e.published["text_scores"]
     rows = parts_of(table, "text")
-    for text in rows.keys() - e.place.keys():
+    for text in sorted(rows.keys() - e.place.keys()):
         e.report.at("text_scores", text).holds(False, "text", "there is no such text")
     for t, text in enumerate(e.text_ids):
         _check_scores(e, t, rows.get(text, table.iloc[:0]))
@@ -141,7 +141,7 @@ def check_text_top(e: Evidence) -> None:
     scores = e.published["text_scores"].sort_values(["score", "feature"], ascending=[False, True], kind="stable")
     kind = str(e.settings["text_score"])
     best, found = parts_of(scores, "text"), parts_of(e.published["text_top"], "text")
-    for text in found.keys() - e.place.keys():
+    for text in sorted(found.keys() - e.place.keys()):
         e.report.at("text_top", text).holds(False, "text", "there is no such text")
     for t, text in enumerate(e.text_ids):
         rows = rows_of(found.get(text, e.published["text_top"].iloc[:0]))

@@ -5,12 +5,15 @@ either side of it. Such an activation is *undecided*, and counts are then checke
 keeps is sparse, so that a corpus of a million tokens fits in a few gigabytes.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from saecatalog.verify import reference
@@ -35,6 +38,9 @@ TOLERANCES = {
     "float16": Tolerance(1e-2, 1e-2),
     "bfloat16": Tolerance(3e-2, 5e-2),
 }
+MAX_WORKERS = 4
+"""Threads at most; each keeps modules of its own."""
+
 NEAR_LIMIT = 1e-4
 """A residual norm this close to the limit may stand on either side of it, relative."""
 
@@ -148,13 +154,28 @@ def run_texts(
 ) -> Pass:
     """Run texts, each given with its published number of massive positions; `tick` is told of tokens done.
 
-    `limit` is the residual norm above which a position is massive.
+    `limit` is the residual norm above which a position is massive. Each text is run alone; a few threads, one to a
+    core, take them in turn.
     """
-    pieces = []
-    for content, n_excluded in texts:
-        pieces.append(_run_text(runner, content, n_excluded, limit, tolerance))
-        tick(len(pieces[-1].ids))
-    return _join(runner, pieces, tolerance)
+    threads_before = torch.get_num_threads()
+    workers = max(1, min(threads_before, MAX_WORKERS, len(texts)))
+    runners = [runner, *(runner.twin() for _ in range(workers - 1))]
+    local = threading.local()
+
+    def start() -> None:
+        local.runner = runners.pop()
+        torch.set_num_threads(1)
+
+    def run(text: tuple[str, int]) -> _Piece:
+        piece = _run_text(local.runner, *text, limit, tolerance)
+        tick(len(piece.ids))
+        return piece
+
+    try:
+        with ThreadPoolExecutor(workers, initializer=start) as pool:
+            return _join(runner, list(pool.map(run, texts)), tolerance)
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, tolerance: Tolerance) -> _Piece:

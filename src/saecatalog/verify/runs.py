@@ -4,6 +4,7 @@ Independent of the program's own way of running: `transformers` alone, one unpad
 its matrices. Only finding the files is shared, and the hash that says whether they are the ones of the manifest.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,11 @@ class Runner:
     """True where the SAE was made for a residual stream less its mean over the width."""
     head: int | None
     """The one attention head the SAE reads, where it does not read all."""
+
+    def twin(self) -> "Runner":
+        """The same with modules of its own over the same weights, for another thread."""
+        weights: dict[int, Any] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
+        return replace(self, model=copy.deepcopy(self.model, weights))
 
     def windows(self, ids: list[int]) -> Iterator[np.ndarray]:
         """What the SAE sees of each window of a text, `[token, d_in]` in float64, BOS left out."""
