@@ -26,6 +26,9 @@ from saecatalog.directory import SaeSource, catalog_slug, find_sae
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.subject_info import SubjectInfo
 
+PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+"""What `HookedTransformer` may do to weights as it loads them; each an argument that an SAE's metadata may name."""
+
 UNSUPPORTED = {
     "abstopk": "its activations may be negative, and a feature is active here when its activation is above 0",
     "temporal": "its activations depend on other positions",
@@ -225,9 +228,12 @@ def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cach
         return _bridge_from_folder(
             embedded.model_folder(cache), embedded.MODEL_NAME, torch_dtype, device
         ), embedded.GGUF
-    if Path(name).is_dir():
-        return _bridge_from_folder(Path(name), name, torch_dtype, device), name
     kind = metadata.model_class_name or "HookedTransformer"
+    if Path(name).is_dir():
+        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device)
+        if kind != "TransformerBridge":
+            _process(bridge, metadata.model_from_pretrained_kwargs or {})
+        return bridge, name
     with _hub("model", f"--model {name}", nearest(name, _known_models())):
         return _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device), name
 
@@ -246,6 +252,13 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
         reason = str(error).splitlines()[0]
         raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
     return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
+
+
+def _process(bridge: Any, kwargs: dict[str, Any]) -> None:
+    """Change the weights as `HookedTransformer` does when it loads them with the keyword arguments of the SAE."""
+    wanted = {step: bool(kwargs.get(step, False)) for step in PROCESSING}
+    if any(wanted.values()):
+        bridge.process_weights(**wanted)
 
 
 def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:

@@ -114,11 +114,11 @@ def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
         "description": config.description,
         "base_url": config.base_url.rstrip("/") + "/" if config.base_url else "",
         "csv": config.csv,
-        "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": _commit()},
+        "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
     }
 
 
-def _commit() -> str:
+def program_commit() -> str:
     """The program's own commit, marked where its files were changed since; "" where it is no git checkout."""
     package = Path(__file__).parent.parent
     commit = _git(package, "rev-parse", "HEAD")

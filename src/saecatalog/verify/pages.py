@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 
 import saecatalog
 from saecatalog.progress import Progress
-from saecatalog.site.publish import _commit
+from saecatalog.site.publish import program_commit
 from saecatalog.site.render import render_catalog
 from saecatalog.tables import SCHEMAS, Tables
 from saecatalog.verify.published import Published
@@ -26,7 +26,7 @@ def why_not(published: Published) -> str:
     wrote = published.manifest.get("program", {})
     if wrote.get("version") != saecatalog.__version__:
         return f"the site was written by version {wrote.get('version')}, this is {saecatalog.__version__}"
-    commit, mine = str(wrote.get("commit", "")), _commit()
+    commit, mine = str(wrote.get("commit", "")), program_commit()
     if commit and mine and commit != mine:
         return f"the site was written at commit {commit[:12]}, this is {mine[:12]}"
     if not TEMPLATES.is_dir():
