@@ -62,8 +62,7 @@ def activations(edges: Sequence[float], counts: Sequence[int]) -> Chart:
 def logits(edges: Sequence[float], counts: Sequence[int]) -> Markup:
     """How the direct effects of one feature are spread over the vocabulary: a still picture only."""
     label = "Histogram of the direct effects on the logits of all tokens, counts on a log axis"
-    ticks = (signed(edges[0]), "", signed(edges[-1]))
-    return svg.histogram(counts, label, "direct effect on the logit, tokens on a log axis", ticks)
+    return svg.spark(counts, label, signed(edges[0]), signed(edges[-1]))
 
 
 def densities(edges: Sequence[float], counts: Sequence[int]) -> Chart:

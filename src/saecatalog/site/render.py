@@ -123,7 +123,7 @@ def environment(templates: Path) -> Environment:
         token=tokens.token,
         basename=lambda path: path.rpartition("/")[2],
     )
-    env.globals.update(csp=CSP, sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval)
+    env.globals.update(csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval)
     return env
 
 

@@ -20,15 +20,37 @@ def histogram(
 
     The bars are one outline of whole pixels, which takes few characters.
     """
-    tallest = max([*counts, 1])
-    top = max(1, math.ceil(math.log10(tallest)))
+    top = _decades(counts)
     step = max(1, (WIDTH - _LEFT - _RIGHT) // max(1, len(counts)))
     bottom = HEIGHT - _BOTTOM
-    heights = [round(_y((math.log10(n) + 0.15) / (top + 0.15))) if n else bottom for n in counts]
-    outline = "".join(f"V{y}h{step}" for y in heights)
-    body = f'<path class="bar" d="M{_LEFT} {bottom}{outline}V{bottom}z"/>'
-    ticks = [(round(_y((power + 0.15) / (top + 0.15))), _power_of_ten(power)) for power in range(top + 1)]
+    body = _bars([round(_y(_log_share(n, top))) for n in counts], _LEFT, bottom, step)
+    ticks = [(round(_y(_log_share(10**power, top))), _power_of_ten(power)) for power in range(top + 1)]
     return _picture(label, body, ticks, x_title, x_ticks, step * len(counts))
+
+
+def spark(counts: Sequence[int], label: str, low: str, high: str) -> Markup:
+    """The shape of a histogram on a logarithmic axis, with no more than what its ends are."""
+    top, height, step = _decades(counts), 60, max(1, WIDTH // max(1, len(counts)))
+    body = _bars([round(height * (1 - _log_share(n, top))) for n in counts], 0, height, step)
+    ends = f'<text y="{height + 13}">{escape(low)}</text>'
+    ends += f'<text x="{step * len(counts)}" y="{height + 13}" text-anchor="end">{escape(high)}</text>'
+    return _svg(label, height + 18, body + ends)
+
+
+def _bars(tops: Sequence[int], left: int, bottom: int, step: int) -> str:
+    """One outline around bars of equal width, each from `bottom` up to its top."""
+    outline = "".join(f"V{y}h{step}" for y in tops)
+    return f'<path class="bar" d="M{left} {bottom}{outline}V{bottom}z"/>'
+
+
+def _decades(counts: Sequence[int]) -> int:
+    """The power of ten that the largest count does not exceed, 1 at least."""
+    return max(1, math.ceil(math.log10(max([*counts, 1]))))
+
+
+def _log_share(count: float, top: int) -> float:
+    """How high a count stands on a logarithmic axis up to 10**top; a count of 1 is still seen, 0 is not."""
+    return (math.log10(count) + 0.15) / (top + 0.15) if count else 0.0
 
 
 def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label: str) -> Markup:

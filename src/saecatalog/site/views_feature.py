@@ -23,7 +23,7 @@ BANDS = {
 EXAMPLES = 10
 PARTNERS = 5
 IN_BAND = 2
-TOKENS = 7
+TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
 # How much of each table a page shows: a page stays near 20 kB on average, and the data files have the rest.
