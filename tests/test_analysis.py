@@ -186,18 +186,8 @@ def test_features_table(study: Study) -> None:
         spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) if values else 0.0
         assert row.max == max(values, default=0.0)
         close([row.mean_active, row.std_active], [mean, spread], rtol=1e-5, atol=1e-6)
-        wanted = [quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
+        wanted = [reference.quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
         close([row.q25, row.q50, row.q75, row.q90, row.q99], wanted, rtol=1e-5)
-
-
-def quantile(values: list[float], q: float) -> float:
-    """By straight lines between the sorted values."""
-    if not values:
-        return 0.0
-    ordered, place = sorted(values), q * (len(values) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def test_features_table_counts_texts(study: Study) -> None:
@@ -395,7 +385,7 @@ def test_strong_threshold(study: Study) -> None:
     if study.config.strong is not None:
         assert study.findings.strong == study.config.strong
         return
-    value = quantile(sorted(score for score, _ in study.scores.values()), 0.9)
+    value = reference.quantile(sorted(score for score, _ in study.scores.values()), 0.9)
     assert study.findings.strong == float(f"{value:.2g}")
 
 
