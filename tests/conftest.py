@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["browsing"]
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # The same examples in every run, without time limits and without a folder of its own.

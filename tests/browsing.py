@@ -1,0 +1,77 @@
+"""Chromium for the tests that need a browser: fixtures, and what they have in common.
+
+`conftest.py` names this module as a plugin, so every test may use the fixtures.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium found; on Debian: apt install chromium")
+    assert CHROMIUM, "these tests need Chromium; on Debian: apt install chromium"
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+    """A page that fails its test on any console message, error, or request to anywhere but a file."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    made = context.new_page()
+    watch(made, complaints)
+    yield made
+    context.close()
+    assert complaints == []
+
+
+def watch(page: Page, complaints: list[str]) -> None:
+    page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: note_failure(request, complaints))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "data:", "blob:"))
+            else complaints.append(f"request: {request.url}")
+        ),
+    )
+
+
+def note_failure(request: Request, complaints: list[str]) -> None:
+    """A request that leaving the page cut off is no failure."""
+    if request.failure != "net::ERR_ABORTED":
+        complaints.append(f"failed: {request.url}: {request.failure}")
+
+
+def drawn_types(page: Page, selector: str) -> set[str]:
+    """The types of the traces that Plotly really drew in a chart, once it has."""
+    page.locator(selector).first.scroll_into_view_if_needed()
+    page.wait_for_selector(f"{selector}.live")
+    found: list[str] = page.eval_on_selector_all(
+        f"{selector} .drawn", "nodes => nodes.flatMap(node => node._fullData.map(trace => trace.type))"
+    )
+    return set(found)
