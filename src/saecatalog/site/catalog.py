@@ -3,6 +3,7 @@
 In: `Tables` and the manifest. Everything here is computed once per build; the views only look up.
 """
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ class Catalog:
     """The tables and manifest of one catalog, ready for lookup by feature, text, category and concept."""
 
     def __init__(self, tables: Tables, manifest: Manifest):
-        self.tables, self.manifest = tables, manifest
+        self.tables, self.manifest = tables, without_paths(manifest)
         self._refs: dict[int, FeatureRef] = {}
         self._text_refs: dict[str, TextRef] = {}
         self._groups: dict[tuple[str, str], Groups] = {}
@@ -166,6 +167,17 @@ class Catalog:
     def _named(self, kind: str) -> list[GroupRef]:
         entries = self.manifest["corpus"][kind].items()
         return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]
+
+
+def without_paths(manifest: Manifest) -> Manifest:
+    """The manifest as pages show it: what came from a folder goes by the folder's own name, not by where it lies."""
+    named = {"model": ("name", "source"), "sae": ("name", "release")}
+    shown = {part: {**manifest[part], **{k: _last_part(manifest[part][k]) for k in keys}} for part, keys in named.items()}
+    return {**manifest, **shown}
+
+
+def _last_part(name: str) -> str:
+    return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
 
 
 def text_page(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How a feature or a catalog is cited: the address, BibTeX, Markdown, plain text and the code of an embed.
+"""How a feature or a catalog is cited: the address, BibTeX, LaTeX, Markdown, plain text and the code of an embed.
 
 In: the manifest and a feature's row. Out: a `Citation` of plain strings, which the templates escape.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 from saecatalog.site.groups import Row
 
-_BIBTEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_BIBTEX |= {char: "\\" + char for char in "&%$#_{}"}
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {char: "\\" + char for char in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Citation:
 
     address: str
     bibtex: str
+    latex: str
     markdown: str
     plain: str
     embed: str
@@ -30,9 +31,17 @@ def feature(manifest: dict[str, Any], row: Row) -> Citation:
     short = f"Feature {row.feature}"
     name = f"{short} of {sae_name(manifest)}"
     url = address(manifest, row.page)
-    source = address(manifest, row.page.replace(".html", ".embed.html"))
-    frame = f'<iframe src="{html.escape(source)}" title="{short}" width="640" height="480"></iframe>'
-    return _citation(manifest, name, short, url, frame)
+    return _citation(manifest, name, short, url, frame(row.feature, address(manifest, embed_page(row.page))))
+
+
+def embed_page(page: str) -> str:
+    """Where the embed of a feature lies, given its page."""
+    return page.removesuffix(".html") + ".embed.html"
+
+
+def frame(number: int, source: str) -> str:
+    """The HTML that shows a feature's embed in another page."""
+    return f'<iframe src="{html.escape(source)}" title="Feature {number}" width="640" height="600"></iframe>'
 
 
 def catalog(manifest: dict[str, Any]) -> Citation:
@@ -53,21 +62,29 @@ def address(manifest: dict[str, Any], page: str = "index.html") -> str:
     return f"{base.rstrip('/') + '/' if base else ''}{manifest['slug']}/{page}"
 
 
-def _citation(manifest: dict[str, Any], name: str, short: str, url: str, frame: str) -> Citation:
+def _citation(manifest: dict[str, Any], name: str, short: str, url: str, embed: str) -> Citation:
     program = manifest["program"]
     made_by = f"{program['name']} {program['version']}"
     key = re.sub(r"[^a-z0-9]+", "-", f"{manifest['slug']}-{short}".lower()).strip("-")
     label = re.sub(r"([\\[\]])", r"\\\1", f"{short}, {manifest['slug']}")
-    note = _bibtex(f"Built with {made_by}, corpus {manifest['corpus']['sha256'][:12]}")
+    note = _latex(f"Built with {made_by}, corpus {manifest['corpus']['sha256'][:12]}")
+    href = re.sub("([%#])", r"\\\1", url)
     lines = [
         f"@misc{{{key},",
-        f"  title = {{{_bibtex(name)}}},",
+        f"  title = {{{_latex(name)}}},",
         f"  howpublished = {{\\url{{{url}}}}},",
         f"  note = {{{note}}}",
         "}",
     ]
-    return Citation(url, "\n".join(lines), f"[{label}](<{url}>)", f"{name}. {made_by}. {url}", frame)
+    return Citation(
+        address=url,
+        bibtex="\n".join(lines),
+        latex=f"\\href{{{href}}}{{{_latex(short)}}}",
+        markdown=f"[{label}](<{url}>)",
+        plain=f"{name}. {made_by}. {url}",
+        embed=embed,
+    )
 
 
-def _bibtex(text: str) -> str:
-    return "".join(_BIBTEX.get(char, char) for char in text)
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)

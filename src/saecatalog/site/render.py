@@ -28,15 +28,16 @@ from saecatalog.site import (
     views_table,
     views_text,
 )
-from saecatalog.site.catalog import Catalog, Manifest
+from saecatalog.site.catalog import Catalog, Manifest, without_paths
 from saecatalog.site.charts import Chart, script_json
 from saecatalog.site.matrices import ScoreRows
 from saecatalog.tables import Tables
 
 ASSETS = Path(__file__).parent / "assets"
+CARD = "assets/card.png"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self'; base-uri 'none'; form-action 'none'"
+    "font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 SECTIONS = (
     ("features/index.html", "Features"),
@@ -46,7 +47,7 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
-SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "icon.svg")
+SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "feature.js", "embed.js", "icon.svg", "card.png")
 
 
 class Bar(Protocol):
@@ -61,7 +62,10 @@ Progress = Callable[[str, int], Bar]
 
 @dataclass(frozen=True)
 class Page:
-    """Where a page lies and how it is named; `root` leads back to the catalog's folder, `address` is "" if unknown."""
+    """Where a page lies and how it is named; `root` leads back to the catalog's folder.
+
+    `address` is the page's own and `card` that of the picture which links to it show; both are "" if unknown.
+    """
 
     title: str
     description: str
@@ -69,6 +73,7 @@ class Page:
     section: str
     root: str
     address: str
+    card: str
 
 
 def render_catalog(
@@ -98,11 +103,12 @@ def render_catalog(
 def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
     """Write the site's root page, which lists its catalogs, and its few assets."""
     out.mkdir(parents=True, exist_ok=True)
-    copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg"))
+    copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
     base = catalogs[0]["base_url"] if catalogs else ""
-    page = Page("SAE Catalog", "Catalogs of the features of sparse autoencoders.", "index.html", "", "", base)
+    words = "Catalogs of the features of sparse autoencoders."
+    page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
     program = catalogs[0]["program"] if catalogs else {"name": "SAE Catalog", "version": ""}
-    values = {"catalogs": catalogs, "page": page, "program": f"{program['name']} {program['version']}".strip()}
+    values = {"catalogs": [without_paths(manifest) for manifest in catalogs], "page": page, "program": f"{program['name']} {program['version']}".strip()}
     html = environment(templates).get_template("catalogs.html").render(values)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
 
@@ -163,6 +169,7 @@ class Writer:
             section,
             "../" * depth,
             cite.address(manifest, path) if manifest["base_url"] else "",
+            cite.address(manifest, CARD) if manifest["base_url"] else "",
         )
         self.write(path, self.env.get_template(template).render(view, page=page))
 
@@ -206,6 +213,9 @@ def _overviews(writer: Writer) -> Iterator[None]:
     yield
     words = "What the catalog was built from, what every figure means, and how to cite it."
     writer.page("about.html", "about.html", "About", words, **views_about.about(catalog))
+    yield
+    words = "How a feature's card looks in a page of your own, and the code for it."
+    writer.page("embed.html", "embed.html", "Embed a feature", words, **views_feature.embedding(catalog))
     yield
     view = views_pairs.coactivation(catalog)
     writer.chart(view["heatmap"])
@@ -276,7 +286,7 @@ def _features(writer: Writer) -> Iterator[None]:
         full = cite.address(catalog.manifest, path) if catalog.manifest["base_url"] else ""
         page = {"title": f"Feature {number}", "full": full}
         html = embed.render(views_feature.embed(view), page=page, style=writer.style)
-        writer.write(path.removesuffix(".html") + ".embed.html", html)
+        writer.write(cite.embed_page(path), html)
         yield
 
 

@@ -131,8 +131,10 @@ def _sign(char: str) -> str:
     plain = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
     if char in plain:
         return plain[char]
-    if char in "\n\t\xa0 ":
-        name = {"\n": "nl", "\t": "tb", "\xa0": "nb", " ": "sp"}[char]
+    if char == " ":
+        return "<i> </i>"
+    if char in "\n\t\xa0":
+        name = {"\n": "nl", "\t": "tb", "\xa0": "nb"}[char]
         return f'<i class="{name}">{char}</i>'
     code = ord(char)
     sign = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"U+{code:04X}"

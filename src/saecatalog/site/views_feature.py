@@ -125,6 +125,16 @@ def embed(view: dict[str, Any]) -> dict[str, Any]:
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
 
 
+def embedding(catalog: Catalog) -> dict[str, Any]:
+    """What the page about embeds shows: the card of the feature that the front page introduces, and the code for it."""
+    shown = introduction(catalog)
+    if shown is None:
+        return {"ref": None}
+    ref = shown["ref"]
+    code = cite.feature(catalog.manifest, catalog.features[ref.number]).embed
+    return {"ref": ref, "frame": Markup(cite.frame(ref.number, cite.embed_page(ref.page))), "code": code}
+
+
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows a newcomer what a feature is, with its first examples; None where no feature has a page.
 

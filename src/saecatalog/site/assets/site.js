@@ -43,7 +43,7 @@
   }, { once: true });
 
   // Help, made on first use.
-  const KEYS = [["/", "search"], ["j", "next feature or text"], ["k", "previous feature or text"], ["t", "light or dark"], ["?", "this help"]];
+  const KEYS = [["/", "search"], ["g", "go to a feature by its number"], ["j or →", "next feature or text"], ["k or ←", "previous feature or text"], ["t", "light or dark"], ["?", "this help"]];
   let help = null;
   function showHelp() {
     if (!help) {
@@ -68,30 +68,47 @@
     if (link) location.href = link.href;
   }
 
-  const actions = { "/": () => box?.focus(), j: () => follow("next"), k: () => follow("prev"), t: switchTheme, "?": showHelp };
+  // Search knows a number with its sign, and says so where that feature has no page.
+  function askNumber() {
+    if (!box) return;
+    box.value = "#";
+    box.focus();
+  }
+
+  const next = () => follow("next");
+  const previous = () => follow("prev");
+  const actions = { "/": () => box?.focus(), g: askNumber, j: next, ArrowRight: next, k: previous, ArrowLeft: previous, t: switchTheme, "?": showHelp };
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, select, textarea, dialog[open]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in actions)) return;
+    // Arrows scroll wide tables and belong to whatever control has the focus.
+    const busy = event.key.startsWith("Arrow") ? event.target !== document.body : event.target.closest?.("input, select, textarea, dialog[open]");
+    if (busy || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey && event.key !== "?" || !(event.key in actions)) return;
     event.preventDefault();
     actions[event.key]();
   });
 
-  // Copy buttons. Where the clipboard is not open to the page, the text is selected instead.
-  for (const block of document.querySelectorAll(".copy")) {
-    const source = block.querySelector("pre");
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
-    button.setAttribute("aria-label", `Copy: ${block.querySelector("h3").textContent}`);
+  // A button that copies what `content` gives. Where the clipboard is closed to the page, `source` is selected instead.
+  window.saeCopyButton = (words, label, content, source) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: words, className: "copier" });
+    button.setAttribute("aria-label", label);
     button.addEventListener("click", async () => {
       try {
-        await navigator.clipboard.writeText(source.textContent);
+        await navigator.clipboard.writeText(await content());
         button.textContent = "Copied";
       } catch {
-        getSelection().selectAllChildren(source);
-        button.textContent = "Selected";
+        if (source) getSelection().selectAllChildren(source);
+        button.textContent = source ? "Selected" : "Not copied";
       }
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      setTimeout(() => { button.textContent = words; }, 1500);
     });
-    block.append(button);
+    return button;
+  };
+
+  // A catalog built without its address on the web cites paths; a page that came from the web knows the rest.
+  const known = document.querySelector('link[rel="canonical"]') || !/^https?:/.test(location.protocol);
+  for (const block of document.querySelectorAll(".copy")) {
+    const source = block.querySelector("pre");
+    if (!known) source.textContent = source.textContent.replaceAll(block.parentElement.dataset.path, new URL(`${rootPath}.`, location.href).href);
+    block.append(window.saeCopyButton("Copy", `Copy: ${block.querySelector("h3").textContent}`, () => source.textContent, source));
   }
 
   // The exact activation on tap and on keyboard focus; a pointer that hovers has the title.

@@ -1,0 +1,47 @@
+// A feature's page: colours relative to the feature or to each example, and links to single examples.
+(() => {
+  const LEVELS = 9;
+  const items = [...document.querySelectorAll(".examples > li")];
+  const own = new WeakMap();
+  let perExample = false;
+
+  const value = (mark) => Number(mark.title);
+  const marks = (item) => [...item.querySelectorAll("b[title]")];
+
+  // The page comes with colours relative to the feature's maximum, which are kept to go back to.
+  function colour(item) {
+    const largest = Math.max(...marks(item).map(value));
+    for (const mark of marks(item)) {
+      if (!own.has(mark)) own.set(mark, mark.className);
+      const level = Math.max(1, Math.min(LEVELS, Math.ceil((LEVELS * value(mark)) / largest)));
+      mark.className = perExample ? own.get(mark).replace(/^a\d/, `a${level}`) : own.get(mark);
+    }
+  }
+  document.addEventListener("marked", (event) => colour(event.target));
+
+  function scaleSwitch() {
+    const group = document.createElement("span");
+    group.className = "switch";
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", "Colours relative to");
+    group.append("relative to ");
+    for (const [words, wanted] of [["the feature", false], ["each example", true]]) {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+      button.setAttribute("aria-pressed", String(wanted === perExample));
+      button.addEventListener("click", () => {
+        perExample = wanted;
+        for (const other of group.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+        items.forEach(colour);
+      });
+      group.append(button);
+    }
+    return group;
+  }
+  document.querySelector("#examples .legend")?.append(scaleSwitch());
+
+  const address = document.querySelector('link[rel="canonical"]')?.href ?? location.href.replace(/#.*/, "");
+  for (const item of items) {
+    const words = item.querySelector("small a").textContent;
+    item.querySelector("small").append(window.saeCopyButton("Copy link", `Copy link to the example ${words}`, () => `${address}#${item.id}`));
+  }
+})();

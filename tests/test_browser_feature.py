@@ -1,0 +1,97 @@
+"""A feature's page in a browser: the scale of its colours, what can be copied, keys, and how its embed looks."""
+
+import math
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+from test_site_pages import build
+
+LEVELS = 9
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("feature"))
+
+
+def levels(page: Page) -> list[list[int]]:
+    """The step of each mark's colour, example by example."""
+    script = "items => items.map(item => [...item.querySelectorAll('b[title]')].map(m => Number(m.className[1])))"
+    found: list[list[int]] = page.eval_on_selector_all(".examples > li", script)
+    return found
+
+
+def values(page: Page) -> list[list[float]]:
+    script = "items => items.map(item => [...item.querySelectorAll('b[title]')].map(m => Number(m.title)))"
+    found: list[list[float]] = page.eval_on_selector_all(".examples > li", script)
+    return found
+
+
+def copied(page: Page) -> str:
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+def test_colours_are_relative_to_the_feature_or_to_each_example(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    own, shown = levels(page), values(page)
+    page.click(".switch button:nth-of-type(2)")
+    expected = [[max(1, math.ceil(LEVELS * v / max(row))) for v in row] for row in shown]
+    assert levels(page) == expected
+    assert expected != own
+    assert page.get_attribute(".switch button:nth-of-type(2)", "aria-pressed") == "true"
+    page.click(".switch button:nth-of-type(1)")
+    assert levels(page) == own
+
+
+def test_example_gives_its_own_address(page: Page, site: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto((site / "features/1.html").as_uri() + "#cite")
+    example = page.locator("#top-2")
+    example.hover()
+    example.locator(".copier").click()
+    assert example.locator(".copier").text_content() == "Copied"
+    assert copied(page) == (site / "features/1.html").as_uri() + "#top-2"
+
+
+@pytest.mark.parametrize("form", ["Permalink", "Markdown", "LaTeX", "Plain text", "BibTeX", "HTML embed"])
+def test_every_form_of_citation_is_copied_as_it_stands(page: Page, site: Path, form: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto((site / "features/1.html").as_uri())
+    block = page.locator(".copy", has=page.get_by_role("heading", name=form, exact=True))
+    block.locator(".copier").click()
+    assert copied(page) == block.locator("pre").text_content()
+
+
+def test_keys_lead_to_a_number_and_to_the_features_around(page: Page, site: Path) -> None:
+    page.goto((site / "features/1.html").as_uri())
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/features/2.html")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**/features/1.html")
+    page.keyboard.press("g")
+    page.wait_for_selector("#results", state="attached")
+    page.keyboard.type("5")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/features/5.html")
+
+
+def test_page_about_embeds_shows_the_feature_asked_for(page: Page, site: Path) -> None:
+    page.goto((site / "features/2.html").as_uri())
+    page.get_by_role("link", name="How the embed looks").click()
+    page.wait_for_url("**/embed.html?feature=2")
+    frame = page.frame_locator("iframe")
+    assert frame.locator("h1").text_content() == "Feature 2"
+    assert "features/2.embed.html" in (page.locator("#code pre").text_content() or "")
+    page.locator("#width").fill("300")
+    assert page.locator("iframe").bounding_box()["width"] == pytest.approx(302)  # type: ignore[index]
+    assert 'width="300"' in (page.locator("#code pre").text_content() or "")
+    assert page.evaluate("document.querySelector('iframe').contentDocument") is None, "a folder gives no look inside"
+
+
+def test_page_about_embeds_ignores_what_is_no_number(page: Page, site: Path) -> None:
+    page.goto((site / "embed.html").as_uri() + "?feature=../../x%22onload=alert(1)")
+    assert page.locator("iframe").get_attribute("src") == page.evaluate(
+        "document.getElementById('shown').getAttribute('href').replace('.html', '.embed.html')"
+    )
