@@ -6,45 +6,84 @@ result.
 """
 
 import os
+import tempfile
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
 from saecatalog.errors import CatalogError
-from saecatalog.store import Piece, norm_bands, write_store
+from saecatalog.shards import SHARD_TOKENS, Shards
+from saecatalog.store import Piece, sum_bands, write_store
 from saecatalog.subject import Subject
 from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
 
 MAX_WORKERS = 4
 """Python's own work between matrix products limits how many threads pay."""
 
+ENCODED_VALUES = 2**24
+"""Values the encoder makes at a time, 64 MB of them; zeros, nearly all."""
+
 MIN_TOKENS = 32
 """A smaller batch is filled up with copies: very thin matrix products take other code paths, with other sums."""
 
 
 def harvest(
-    subject: Subject, tokens: TokenizedTexts, batch_tokens: int, folder: Path, tick: Callable[[int], object]
+    subject: Subject,
+    tokens: TokenizedTexts,
+    batch_tokens: int,
+    folder: Path,
+    tick: Callable[[int], object],
+    shards: Path | None = None,
 ) -> None:
-    """Run all texts through model and SAE and write the store into the empty `folder`; `tick` is told of tokens done.
+    """Run texts through model and SAE and write their store into the empty `folder`; `tick` is told of tokens run.
 
-    Raises CatalogError where the activations are not finite.
+    `shards` is a folder where finished work is kept and found again: only what is missing there is run. Raises
+    CatalogError where the activations are not finite.
     """
+    if shards is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            harvest(subject, tokens, batch_tokens, folder, tick, Path(temporary))
+        return
     info = subject.info
     windows = make_windows(tokens, info.context, info.prepend_bos)
-    batches = make_batches(windows, batch_tokens, int(info.prepend_bos))
-    pieces = _run_batches(subject, tokens, batches, tick)
-    write_store(folder, pieces, tokens.offsets, tokens.ids, tokens.ends, info.d_sae)
+    kept = Shards(shards, (window.key for window in windows))
+    batches = make_batches([w for w in windows if w.key in kept.missing], batch_tokens, int(info.prepend_bos))
+    for pieces in _in_shards(_run_batches(subject, tokens, batches, tick)):
+        kept.add(pieces)
+    write_store(folder, kept, windows, tokens, info.d_sae)
+    kept.tidy()
+
+
+def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:
+    """Tokens that a harvest with these shards would run."""
+    windows = make_windows(tokens, subject.info.context, subject.info.prepend_bos)
+    missing = Shards(shards, (window.key for window in windows)).missing
+    return sum(len(window) for window in windows if window.key in missing)
+
+
+def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Pieces gathered until they hold enough tokens for a shard."""
+    gathered: list[Piece] = []
+    for piece in pieces:
+        gathered.append(piece)
+        if sum(len(p.counts) for p in gathered) >= SHARD_TOKENS:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
 
 
 def _run_batches(
     subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
-) -> list[Piece]:
+) -> Iterator[Piece]:
+    """Run batches in threads and give their pieces in order; few wait at any time."""
     workers = _n_workers(subject, len(batches))
     local = threading.local()
     replicas = [subject, *(subject.replica() for _ in range(workers - 1))]
@@ -57,12 +96,18 @@ def _run_batches(
 
     def run(batch: list[Window]) -> Piece:
         piece = run_batch(local.subject, tokens, batch)
-        tick(sum(piece.lengths))
+        tick(len(piece.counts))
         return piece
 
+    waiting: deque[Future[Piece]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=start) as pool:
-            return list(pool.map(run, batches))
+            for batch in batches:
+                waiting.append(pool.submit(run, batch))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
     finally:
         torch.set_num_threads(threads_before)
 
@@ -79,23 +124,50 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
     """Run one batch of windows of equal length and keep what fired on their tokens."""
     n_tokens = sum(len(window) for window in batch)
     residual = subject.residual(stack(tokens, batch, subject))[:, int(subject.info.prepend_bos) :].flatten(0, 1)
-    encoded = subject.encode(residual)
-    errors = (residual.to(encoded.dtype) - subject.decode(encoded))[:n_tokens].float().square().sum(-1)
-    residual = residual[:n_tokens]
-    activations = encoded[:n_tokens].float()
-    if not bool(torch.isfinite(activations.sum())):
+    parts = [_encode(subject, rows) for rows in residual.tensor_split(_n_parts(len(residual), subject.info.d_sae))]
+    counts, features, activations, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if not (np.isfinite(activations).all() and np.isfinite(errors).all()):
         raise CatalogError("The activations are not finite.", f"dtype {subject.info.dtype}", "Use --dtype float32.")
-    token, feature = (activations > 0).nonzero(as_tuple=True)
-    norms = residual.float().norm(dim=-1).cpu().numpy()
+    # Rows beyond `n_tokens` are copies that filled the batch up.
+    counts = counts[:n_tokens]
+    residual = residual[:n_tokens].float()
+    norms = residual.norm(dim=-1).cpu().numpy()
+    bands, band_sums = sum_bands(norms, residual.cpu().numpy())
     return Piece(
-        starts=[window.start for window in batch],
-        lengths=[len(window) for window in batch],
-        counts=np.bincount(token.cpu().numpy(), minlength=n_tokens).astype(np.int64),
-        features=feature.to(torch.int32).cpu().numpy(),
-        activations=activations[token, feature].cpu().numpy(),
+        keys=np.stack([np.frombuffer(window.key, np.uint8) for window in batch]),
+        lengths=np.array([len(window) for window in batch], np.int64),
+        counts=counts,
+        features=features[: counts.sum()],
+        activations=activations[: counts.sum()],
         norms=norms,
-        squared_errors=errors.cpu().numpy(),
-        band_sums=_band_sums(residual.double().cpu().numpy(), norm_bands(norms)),
+        squared_errors=errors[:n_tokens],
+        bands=bands,
+        band_sums=band_sums,
+    )
+
+
+def _n_parts(rows: int, d_sae: int) -> int:
+    """Into how many parts rows are split for the encoder, so that its dense output stays small."""
+    return min(-(-rows * d_sae // ENCODED_VALUES), max(1, rows // MIN_TOKENS))
+
+
+def _encode(
+    subject: Subject, rows: Float[Tensor, "row d_in"]
+) -> tuple[
+    Int64[np.ndarray, "row"], Int32[np.ndarray, "active"], Float32[np.ndarray, "active"], Float32[np.ndarray, "row"]
+]:
+    """What fires on each row: counts, features and activations; and the squared error of the reconstruction.
+
+    The decoder reads the sparse activations: most of them are 0, and a dense product would cost as much as encoding.
+    """
+    sparse = subject.encode(rows).to_sparse()
+    errors = (rows.to(sparse.dtype) - subject.decode(sparse)).float().square().sum(-1)
+    row, feature = sparse.indices()
+    return (
+        torch.bincount(row, minlength=len(rows)).cpu().numpy(),
+        feature.to(torch.int32).cpu().numpy(),
+        sparse.values().float().cpu().numpy(),
+        errors.cpu().numpy(),
     )
 
 
@@ -106,7 +178,3 @@ def stack(tokens: TokenizedTexts, batch: list[Window], subject: Subject) -> Int[
         ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=subject.info.bos_token_id)
     missing = max(0, -(-MIN_TOKENS // ids.shape[1]) - len(ids))
     return torch.from_numpy(np.pad(ids, ((0, missing), (0, 0)), mode="wrap")).to(subject.device)
-
-
-def _band_sums(residual: np.ndarray, bands: np.ndarray) -> dict[int, np.ndarray]:
-    return {int(band): residual[bands == band].sum(0) for band in np.unique(bands)}

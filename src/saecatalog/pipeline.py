@@ -34,7 +34,7 @@ CACHED_STAGES = 12
 LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "scipy", "pandas", "pyarrow", "plotly")
 STAGE_CODE = {
     "subject": ("subject.py", "subject_info.py", "directory.py", "embedded/__init__.py"),
-    "harvest": ("harvest.py", "store.py", "windows.py", "subject.py"),
+    "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py"),
     "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py"),
     "analysis": ("analysis/*.py", "tables.py", "store.py"),
 }
@@ -112,9 +112,7 @@ class Pipeline:
 
     def harvested(self, texts: list[Text], what: str, limit: int | None = None) -> Harvested:
         """The store of some texts; the model runs only where it is not in the cache."""
-        info = self.info
-        subject = [info.model_sha256, info.sae_sha256, info.hook, info.context, info.prepend_bos, info.dtype]
-        key = stage_key("harvest", subject, corpus_hash(texts), limit)
+        key = stage_key("harvest", self._run_by, corpus_hash(texts), limit)
         folder = self.config.cache / "harvest" / key
         if not folder.exists():
             self._harvest(texts, what, limit, folder)
@@ -123,8 +121,14 @@ class Pipeline:
         kept = set(json.loads((folder / "texts.json").read_text(encoding="utf-8")))
         return Harvested([text for text in texts if text.id in kept], folder, key)
 
+    @property
+    def _run_by(self) -> list[object]:
+        """What the activations of a window depend on, besides its tokens."""
+        info = self.info
+        return [info.model_sha256, info.sae_sha256, info.hook, info.context, info.prepend_bos, info.dtype]
+
     def _harvest(self, texts: list[Text], what: str, limit: int | None, folder: Path) -> None:
-        from saecatalog.harvest import harvest
+        from saecatalog.harvest import harvest, n_missing
         from saecatalog.windows import limit_texts, tokenize
 
         subject = self.subject
@@ -132,9 +136,12 @@ class Pipeline:
         if limit is not None and len(tokens.ids) > limit:
             texts = limit_texts(texts, tokens, limit)
             tokens = tokenize(texts, subject.tokenizer)
-        with new_folder(folder) as temporary, self.progress.bar(what, len(tokens.ids), " tokens") as bar:
-            harvest(subject, tokens, self.config.subject.batch_tokens, temporary, bar.update)
+        shards = self.config.cache / "shards" / stage_key("harvest", self._run_by)
+        missing = n_missing(subject, tokens, shards)
+        with new_folder(folder) as temporary, self.progress.bar(what, missing, " tokens") as bar:
+            harvest(subject, tokens, self.config.subject.batch_tokens, temporary, bar.update, shards)
             write_json(temporary / "texts.json", [text.id for text in texts])
+        keep_newest(shards.parent, CACHED_STAGES)
 
     @cached_property
     def lens_folder(self) -> Path:

@@ -7,14 +7,16 @@ dense residual stream. Arrays are `.npy` files, opened as memory maps.
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from scipy import sparse
+
+from saecatalog.windows import TokenizedTexts, Window
 
 BANDS_PER_OCTAVE = 8
 """Residual norms are summed in bands this fine, so that positions can be left out after the pass."""
@@ -84,77 +86,122 @@ def band_edge(norm: float) -> float:
     return float(2.0 ** (np.ceil(np.log2(norm) * BANDS_PER_OCTAVE) / BANDS_PER_OCTAVE))
 
 
-@dataclass
-class Piece:
-    """What one batch of windows kept: rows in the order of `starts`, each window's tokens together."""
+FIXED_POINT = 2**24
+"""Sums of residuals are kept as whole numbers of this part, so that no order of adding changes them."""
 
-    starts: list[int]
-    lengths: list[int]
+
+@dataclass(frozen=True)
+class Piece:
+    """What was kept of some windows: one row a token, window after window."""
+
+    keys: UInt8[np.ndarray, "window key_byte"]
+    """The key of each window."""
+    lengths: Int64[np.ndarray, "window"]
     counts: Int64[np.ndarray, "token"]
+    """Active entries of each token."""
     features: Int32[np.ndarray, "active"]
     activations: Float32[np.ndarray, "active"]
     norms: Float32[np.ndarray, "token"]
     squared_errors: Float32[np.ndarray, "token"]
-    band_sums: dict[int, Float64[np.ndarray, "d_in"]]
+    bands: Int32[np.ndarray, "band"]
+    band_sums: Int64[np.ndarray, "band d_in"]
+    """Sum of the residuals in each norm band, in units of 1 / FIXED_POINT."""
+
+
+def sum_bands(
+    norms: Float32[np.ndarray, "token"], residual: Float32[np.ndarray, "token d_in"]
+) -> tuple[Int32[np.ndarray, "band"], Int64[np.ndarray, "band d_in"]]:
+    """The norm bands that occur and the sum of the residuals in each, in units of 1 / FIXED_POINT."""
+    bands, place = np.unique(norm_bands(norms), return_inverse=True)
+    whole = np.rint(residual.astype(np.float64) * FIXED_POINT).astype(np.int64)
+    return bands, np.stack([whole[place == i].sum(0) for i in range(len(bands))])
 
 
 def write_store(
-    folder: Path,
-    pieces: list[Piece],
-    text_offsets: Int64[np.ndarray, "text_plus_1"],
-    token_ids: Int32[np.ndarray, "token"],
-    token_ends: Int32[np.ndarray, "token"],
-    d_sae: int,
+    folder: Path, pieces: Iterable[Piece], windows: Iterable[Window], tokens: TokenizedTexts, d_sae: int
 ) -> None:
-    """Put the pieces of all batches into token order and write them into an empty folder."""
-    n_tokens = len(token_ids)
-    places = [_places(piece) for piece in pieces]
-    counts = _scatter(places, [p.counts for p in pieces], n_tokens, np.int64)
+    """Put the pieces into the order of the texts and write them into an empty folder.
+
+    `pieces` are gone through twice, and hold each of the `windows` once. Memory grows with the tokens, not with what
+    fired on them.
+    """
+    starts = {window.key: window.start for window in windows}
+    n_tokens = len(tokens.ids)
+    counts = np.zeros(n_tokens, np.int64)
+    norms, errors = np.zeros(n_tokens, np.float32), np.zeros(n_tokens, np.float32)
+    sums: dict[int, np.ndarray] = {}
+    for piece in pieces:
+        place = ranges(_starts(piece, starts), piece.lengths)
+        counts[place], norms[place], errors[place] = piece.counts, piece.norms, piece.squared_errors
+        for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):
+            sums[band] = sums.get(band, 0) + part
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    features, activations = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
-    for piece, place in zip(pieces, places, strict=True):
-        entries = ranges(indptr[place], piece.counts)
-        features[entries], activations[entries] = piece.features, piece.activations
-    bands, band_sums = _merge_bands(pieces)
     arrays = {
-        "text_offsets": text_offsets,
-        "token_ids": token_ids,
-        "token_ends": token_ends,
-        "norms": _scatter(places, [p.norms for p in pieces], n_tokens, np.float32),
-        "squared_errors": _scatter(places, [p.squared_errors for p in pieces], n_tokens, np.float32),
+        "text_offsets": tokens.offsets,
+        "token_ids": tokens.ids,
+        "token_ends": tokens.ends,
+        "norms": norms,
+        "squared_errors": errors,
         "indptr": indptr,
-        "features": features,
-        "activations": activations,
-        "bands": bands,
-        "band_sums": band_sums,
+        "bands": np.array(sorted(sums), np.int32),
+        "band_sums": np.array([sums[band] for band in sorted(sums)], np.float64) / FIXED_POINT,
         "shape": np.array([n_tokens, d_sae], np.int64),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
+    _write_entries(folder, pieces, starts, indptr)
 
 
-def _places(piece: Piece) -> Int64[np.ndarray, "token"]:
-    """The token index of each row of a piece."""
-    return ranges(np.asarray(piece.starts, np.int64), np.asarray(piece.lengths, np.int64))
+def _starts(piece: Piece, starts: dict[bytes, int]) -> Int64[np.ndarray, "window"]:
+    """The first token of each window of a piece."""
+    return np.array([starts[key.tobytes()] for key in piece.keys], np.int64)
+
+
+def _write_entries(
+    folder: Path, pieces: Iterable[Piece], starts: dict[bytes, int], indptr: Int64[np.ndarray, "token_plus_1"]
+) -> None:
+    """Write every window's active entries to their places in `features.npy` and `activations.npy`."""
+    with _ArrayFile(folder / "features.npy", np.int32, indptr[-1]) as features, \
+            _ArrayFile(folder / "activations.npy", np.float32, indptr[-1]) as activations:  # fmt: skip
+        for piece in pieces:
+            ends = np.cumsum(_run_sums(piece.counts, piece.lengths))
+            begins = np.concatenate([[0], ends[:-1]])
+            for place, begin, end in zip(indptr[_starts(piece, starts)], begins, ends, strict=True):
+                features.write(int(place), piece.features[begin:end])
+                activations.write(int(place), piece.activations[begin:end])
+
+
+def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "window"]) -> Int64[np.ndarray, "window"]:
+    """The sum of each of the consecutive runs of `values`."""
+    before = np.concatenate([[0], np.cumsum(values)])
+    ends = np.cumsum(lengths)
+    total: np.ndarray = before[ends] - before[ends - lengths]
+    return total
+
+
+class _ArrayFile:
+    """A `.npy` file of known length that is written piece by piece, without being mapped into memory."""
+
+    def __init__(self, path: Path, dtype: type, length: int):
+        array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (int(length),))
+        self.offset, self.itemsize = int(array.offset), array.itemsize
+        self.file = path.open("r+b")
+
+    def write(self, place: int, values: np.ndarray) -> None:
+        self.file.seek(self.offset + place * self.itemsize)
+        self.file.write(values.tobytes())
+
+    def __enter__(self) -> "_ArrayFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
 
 
 def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:
     """`[s0, s0 + 1, ..., s1, s1 + 1, ...]`: the runs of the given lengths, one after another."""
     before = np.concatenate([[0], np.cumsum(lengths)])
     return np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths)
-
-
-def _scatter(places: list[np.ndarray], values: list[np.ndarray], size: int, dtype: type) -> np.ndarray:
-    out: np.ndarray = np.zeros(size, dtype)
-    for place, value in zip(places, values, strict=True):
-        out[place] = value
-    return out
-
-
-def _merge_bands(pieces: list[Piece]) -> tuple[Int32[np.ndarray, "band"], Float64[np.ndarray, "band d_in"]]:
-    bands = sorted({band for piece in pieces for band in piece.band_sums})
-    sums = [sum(piece.band_sums[b] for piece in pieces if b in piece.band_sums) for b in bands]
-    return np.asarray(bands, np.int32), np.asarray(sums, np.float64)
 
 
 def read_store(folder: Path) -> Store:

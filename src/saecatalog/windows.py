@@ -4,6 +4,8 @@ A text is tokenised without special tokens. Its windows hold at most `context` t
 expects one, do not overlap, and are run independently: no token ever sees another text.
 """
 
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,9 @@ from tokenizers import Tokenizer, processors
 
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+
+KEY_BYTES = 16
+"""Length of a window's key."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Window:
 
     start: int
     stop: int
+    key: bytes
+    """Hash of its token ids and of how many windows before it hold the same ones: its name in any corpus."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -105,11 +112,19 @@ class Window:
 def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool) -> list[Window]:
     """Split every text into windows of at most `context` tokens, one fewer where BOS is prepended."""
     size = context - int(prepend_bos)
-    return [
-        Window(start, min(start + size, int(stop)))
-        for first, stop in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
-        for start in range(int(first), int(stop), size)
-    ]
+    same: Counter[bytes] = Counter()
+    windows = []
+    for first, stop in zip(tokens.offsets[:-1].tolist(), tokens.offsets[1:].tolist(), strict=True):
+        for start in range(first, stop, size):
+            end = min(start + size, stop)
+            content = tokens.ids[start:end].astype("<i4").tobytes()
+            windows.append(Window(start, end, _window_key(content, same[content])))
+            same[content] += 1
+    return windows
+
+
+def _window_key(content: bytes, place: int) -> bytes:
+    return hashlib.blake2b(content, digest_size=KEY_BYTES, salt=place.to_bytes(8, "little")).digest()
 
 
 def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
