@@ -105,7 +105,11 @@ class World:
 
 
 def write(
-    folder: Path, neuronpedia: str | None = None, base_url: str = "", csv: bool = False
+    folder: Path,
+    neuronpedia: str | None = None,
+    base_url: str = "",
+    csv: bool = False,
+    notes: list[dict[str, Any]] | None = None,
 ) -> tuple[Tables, dict[str, Any]]:
     """Write all tables and the manifest into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +132,7 @@ def write(
         "logit_histograms": _logit_histograms,
         "neighbours": _neighbours,
         "rankings": _rankings,
+        "notes": lambda _: notes or [],
     }
     with TableWriter(folder) as writer:
         for name, make in makers.items():

@@ -33,10 +33,20 @@ def test_default_catalog_names_every_setting() -> None:
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path, '[corpus]\npaths = ["mine"]\nconcepts = "ideas"\n[site]\nout = "web"\n'))
+    content = '[corpus]\npaths = ["mine"]\nconcepts = "ideas"\n[site]\nout = "web"\nnotes = "said"\n'
+    config = load_config(write(tmp_path, content))
     assert config.corpus.paths == (str(tmp_path / "mine"),)
     assert config.corpus.concepts == str(tmp_path / "ideas")
     assert config.site.out == str(tmp_path / "web")
+    assert config.site.notes == str(tmp_path / "said")
+
+
+def test_the_folder_of_notes_beside_the_file_is_taken_unless_another_or_none_is_named(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")).site.notes == ""
+    (tmp_path / "notes").mkdir()
+    assert load_config(write(tmp_path, "")).site.notes == str(tmp_path / "notes")
+    assert load_config(write(tmp_path, "[site]\nnotes = ''\n")).site.notes == ""
+    assert load_config(write(tmp_path, "[site]\nnotes = 'other'\n")).site.notes == str(tmp_path / "other")
 
 
 def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> None:
@@ -61,6 +71,7 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         ("[analysis]\noutlier_multiple = 1\n", "outlier_multiple is 1"),
         ('[site]\nfeatures = "some"\n', "features is 'some'"),
         ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
+        ("[site]\nnotes = true\n", "notes is True; give a text"),
     ],
 )
 def test_unfit_values(tmp_path: Path, content: str, words: str) -> None:

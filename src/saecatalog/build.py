@@ -53,12 +53,14 @@ def build(config: Config, progress: Progress) -> Summary:
     template_files = sorted(p for p in templates.rglob("*") if p.is_file())
     key = digest(
         analysis.name,
-        {name: value for name, value in asdict(config.site).items() if name not in ("out", "templates")},
+        {name: value for name, value in asdict(config.site).items() if name not in ("out", "templates", "notes")},
+        [asdict(note) for note in pipeline.notes.files],
+        pipeline.notes.images,
         [[p.name, p.read_bytes().hex()] for p in template_files],
-        code_digest("site/**/*", "tables.py", "names.py", "__init__.py"),
+        code_digest("site/**/*", "tables.py", "names.py", "notes.py", "__init__.py"),
     )
     rebuilt = not is_current(out, slug, key)
     if rebuilt:
-        publish(analysis, config.site, templates, key, progress.open)
+        publish(analysis, pipeline.notes, config.site, templates, key, progress.open)
     manifest = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     return Summary(manifest, out / slug, out / "index.html", rebuilt)

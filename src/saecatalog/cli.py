@@ -116,6 +116,7 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", metavar="DIR", help="folder of the site")
     p.add_argument("--features", metavar="WHICH", help="features with a page: notable, all, or numbers (1,2,3)")
     p.add_argument("--notable", metavar="N", type=int, help="how many features are notable")
+    p.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: notes beside the catalog file")
     p.add_argument("--title", help="title of the catalog")
     p.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links")
     p.add_argument("--csv", action="store_const", const=True, help="write the data files as CSV too")
@@ -193,9 +194,11 @@ def _config(a: argparse.Namespace) -> Config:
     if get("sae") or get("corpus"):
         # The catalog file's words are about another SAE or other texts.
         config = replace(config, site=replace(config.site, title="", description=""))
+    if get("sae") or get("corpus") or get("concepts"):
+        config = replace(config, site=replace(config.site, notes=""))
     config = override(
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
-        base_url=get("base_url"), csv=get("csv"),
+        notes=get("notes"), base_url=get("base_url"), csv=get("csv"),
     )  # fmt: skip
     return replace(config, cache=a.cache.expanduser()) if get("cache") else config
 

@@ -144,6 +144,8 @@ class SiteConfig:
     """Address the site will have, for canonical links; empty where it is not known."""
     csv: bool = _setting(False, _flag)
     """Write the data files as CSV too."""
+    notes: str = _setting("", _any_text)
+    """Folder of the author's notes, "" for none; a catalog file takes the folder `notes` beside it, if there is one."""
     templates: str = _setting("templates", _text)
     """Folder of the page templates."""
 
@@ -158,6 +160,9 @@ class Config:
     site: SiteConfig = SiteConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
+
+NOTES = "notes"
+"""The folder of notes that a catalog file need not name."""
 
 SECTIONS: dict[str, Any] = {f.name: f.default for f in fields(Config) if f.name != "cache"}
 
@@ -233,6 +238,8 @@ def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
     for section, default in SECTIONS.items():
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get(section, {}).items()}
         parts[section] = replace(default, **given)
+    if "notes" not in data.get("site", {}) and (folder / NOTES).is_dir():
+        parts["site"] = replace(parts["site"], notes=NOTES)
     config = Config(**parts)
     if "cache" in data:
         config = replace(config, cache=folder / data["cache"])
@@ -254,5 +261,5 @@ def _resolve(config: Config, folder: Path) -> Config:
             paths=tuple(str(folder / p) for p in corpus.paths),
             concepts=corpus.concepts and str(folder / corpus.concepts),
         ),
-        site=replace(site, out=str(folder / site.out)),
+        site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),
     )

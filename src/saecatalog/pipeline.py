@@ -16,6 +16,7 @@ from saecatalog.config import Config
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
 from saecatalog.directory import find_sae
 from saecatalog.errors import CatalogError
+from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
 from saecatalog.store import keep_newest, new_folder, read_lens, read_store, write_json
 from saecatalog.subject_info import SubjectInfo
@@ -83,6 +84,12 @@ class Pipeline:
     @cached_property
     def concepts(self) -> list[Text]:
         return read_concepts(self.config.corpus)
+
+    @cached_property
+    def notes(self) -> Notes:
+        """The author's notes, about features, categories and concepts of this catalog."""
+        names = [list(dict.fromkeys(text.category for text in texts)) for texts in (self.texts, self.concepts)]
+        return read_notes(self.config.site.notes, Subjects(self.info.d_sae, *names))
 
     @cached_property
     def subject(self) -> "Subject":
@@ -170,6 +177,7 @@ class Pipeline:
         config = self.config
         pages = config.site.features
         self._check_features(pages)
+        noted = self.notes.features
         corpus, concepts = self.corpus, self.concept_corpus
         sources = [text.source for text in corpus.texts]
         key = stage_key(
@@ -179,6 +187,7 @@ class Pipeline:
             self.lens_folder.name,
             asdict(config.analysis),
             pages,
+            noted,
             sources,
         )
         folder = config.cache / "analysis" / key
@@ -212,7 +221,7 @@ class Pipeline:
         )
         pages = self.config.site.features
         with new_folder(folder) as temporary, self.progress.bar("analysis", self.info.d_sae, " features") as bar:
-            findings = analyse(inputs, self.config.analysis, pages, temporary, bar.update)
+            findings = analyse(inputs, self.config.analysis, pages, temporary, bar.update, self.notes.features)
             write_json(temporary / "manifest.json", self._manifest(findings))
 
     def _manifest(self, findings: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "logit_histograms": ("Spread of direct effects", "How the direct effects of each feature are spread over the vocabulary; empty where the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", "The ten features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every list on the pages, in order. Strongest go by max, frequent by n_texts_active, selective by n_texts_strong (fewest first, then max), specialists by balanced_score (then AUROC), common ones (active in more than half of the category's texts) by how much larger their active rate is inside, concepts' lists by consistency (then mean_all), by mean_all, and by AUROC among features active on more than half of the texts (then mean_all); ties that remain go to the smaller index."),
+    "notes": ("Notes", "The author's own words, one row per note as it was written; empty where there are none. They are no result of the analysis."),
 }  # fmt: skip
 """The title of each table and what it holds."""
 
@@ -241,6 +242,13 @@ SCHEMAS: dict[str, Schema] = {
         "feature": _FEATURE,
         "value": (pa.float64(), "The figure the ranking goes by."),
     },
+    "notes": {
+        "kind": (pa.string(), "What the note is about: 'feature', 'category', 'concept', or 'index' for the front page."),
+        "name": (pa.string(), "The feature's index, or the name of the category or concept; empty for the front page."),
+        "markdown": (pa.string(), "The note in Markdown. A link to 12.md leads to feature 12, one to categories/poetry.md to that category."),
+        "images": (pa.list_(pa.string()), "The images it shows: files of the folder notes/."),
+        "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
+    },
 }  # fmt: skip
 
 
@@ -279,6 +287,11 @@ def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.array(values if len(values) else [], type=kind, from_pandas=False)
 
 
+def _arrow_table(name: str, columns: Columns) -> pa.Table:
+    schema = arrow_schema(name)
+    return pa.Table.from_arrays([_arrow_column(columns[f.name], f.type) for f in schema], schema=schema)
+
+
 class TableWriter:
     """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end."""
 
@@ -295,9 +308,7 @@ class TableWriter:
 
     def write(self, name: str, columns: Columns) -> None:
         """Add rows to `<folder>/<name>.parquet`; raises KeyError where a column of its schema is missing."""
-        schema = arrow_schema(name)
-        table = pa.Table.from_arrays([_arrow_column(columns[f.name], f.type) for f in schema], schema=schema)
-        file = self._file(name)
+        table, file = _arrow_table(name, columns), self._file(name)
         if len(table):
             file.write_table(table)
 
@@ -306,6 +317,11 @@ class TableWriter:
             path = self.folder / f"{name}.parquet"
             self._files[name] = pq.ParquetWriter(path, arrow_schema(name), compression="zstd")
         return self._files[name]
+
+
+def write_table(folder: Path, name: str, columns: Columns) -> None:
+    """Write one table in one piece, in the place of what is there."""
+    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", compression="zstd")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Who comes first in what, and who is notable: tables flow in, rankings and reasons flow out."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -76,9 +77,10 @@ def reason_of(ranking: str) -> str:
     )
 
 
-def choose_notable(rankings: pd.DataFrame, count: int) -> dict[int, list[str]]:
+def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
     """About `count` notable features with their reasons: the first of every ranking, then the second, and so on.
 
+    Those with a note of the author, `noted`, join them.
     Every ranking that gives a reason is followed equally deep, so that no single one fills the catalog.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
@@ -92,4 +94,6 @@ def choose_notable(rankings: pd.DataFrame, count: int) -> dict[int, list[str]]:
     for feature, ranking in zip(given["feature"].tolist(), given["ranking"], strict=True):
         if feature in notable and reason_of(ranking) not in notable[feature]:
             notable[feature].append(reason_of(ranking))
+    for feature in noted:
+        notable.setdefault(feature, []).append("noted")
     return notable

@@ -4,7 +4,7 @@ Text scores come first, for the strong threshold hangs on all of them. Then the 
 block through every analysis of single features. What compares features with each other comes last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,23 +112,25 @@ def analyse(
     pages: str | tuple[int, ...],
     folder: Path,
     progress: Callable[[int], object] = lambda features: None,
+    noted: Sequence[int] = (),
 ) -> Findings:
     """Write every table into `folder`; `progress` is told of features done with.
 
-    `pages` says which features get a page: `notable`, `all`, or their numbers.
+    `pages` says which features get a page: `notable`, `all`, or their numbers; `noted`, those the author has written
+    about, always do.
     """
     study = Study(inputs, config)
     with TableWriter(folder) as writer:
         features, words, by_category, by_concept = _analyse_blocks(study, writer, progress)
         rankings = rank_features(features, by_category, by_concept, config.top)
-        notable = choose_notable(rankings, config.notable)
+        notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study, inputs.lens)
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **_logit_moments(inputs.lens),
                 label=make_labels(words, by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
-                page=_pages(pages, notable, len(features)),
+                page=_pages(pages, notable, noted, len(features)),
             ),
             "categories": by_category,
             "held_out": category.held_out_table(by_category, study.groups, study.second),
@@ -210,9 +212,9 @@ def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, st
     )
 
 
-def _pages(pages: str | tuple[int, ...], notable: dict[int, list[str]], d_sae: int) -> list[str]:
+def _pages(pages: str | tuple[int, ...], notable: dict[int, list[str]], noted: Sequence[int], d_sae: int) -> list[str]:
     """The page of each feature, "" where it has none."""
-    wanted = set(range(d_sae)) if pages == "all" else set(notable) if pages == "notable" else set(pages)
+    wanted = set(range(d_sae)) if pages == "all" else set(notable) if pages == "notable" else {*pages, *noted}
     return [f"features/{f}.html" if f in wanted else "" for f in range(d_sae)]
 
 

@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from saecatalog.names import slug, title
+from saecatalog.notes import link_of, same_name
+from saecatalog.site import note_html
 from saecatalog.site.groups import Groups, Row, rows
+from saecatalog.site.note_html import Note
 from saecatalog.tables import Tables
 
 Manifest = dict[str, Any]
-REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast")
+REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
 
 
@@ -61,6 +64,7 @@ class Catalog:
         self._refs: dict[int, FeatureRef] = {}
         self._text_refs: dict[str, TextRef] = {}
         self._groups: dict[tuple[str, str], Groups] = {}
+        self._notes: dict[tuple[str, str], Note] = {}
 
     @cached_property
     def features(self) -> dict[int, Row]:
@@ -158,6 +162,42 @@ class Catalog:
             name = f"{self.category[category].title} {text.removeprefix(slug(category) + '-')}"
             ref = self._text_refs[text] = TextRef(text, text_page(text), category, name)
         return ref
+
+    @cached_property
+    def notes(self) -> dict[tuple[str, str], str]:
+        """The Markdown of every note by its kind and name."""
+        return {(row.kind, row.name): row.markdown for row in rows(self.tables["notes"])}
+
+    def note(self, kind: str, name: str) -> Note | None:
+        """The author's note on a `feature` (by its number), `category`, `concept`, or the front page (`index`, "")."""
+        key = kind, name
+        if key in self.notes and key not in self._notes:
+            self._notes[key] = note_html.note(self.notes[key], lambda url, image: self._place(kind, url, image))
+        return self._notes.get(key)
+
+    def _place(self, kind: str, url: str, image: bool) -> str:
+        """The address, on the page of a note of this kind, of what the note links to; "" where that is not here."""
+        root, link = "" if kind == "index" else "../", link_of(kind, url)
+        if link.kind == "image":
+            return f"{root}notes/{quote(link.name)}"
+        if image:
+            return ""
+        if link.kind in ("web", "anchor"):
+            return link.name
+        page = self._page(link.kind, link.name)
+        return page and f"{root}{page}" + (f"#{link.fragment}" if link.fragment else "")
+
+    def _page(self, kind: str, name: str) -> str:
+        """The page of what a note is about, from the catalog's root; "" where there is none."""
+        match kind:
+            case "index":
+                return "index.html"
+            case "feature":
+                return self.ref(int(name)).page if name.isdecimal() else ""
+            case "category" | "concept":
+                known = {ref.name: ref.page for ref in (self.categories if kind == "category" else self.concepts)}
+                return known.get(same_name(name, known) or "", "")
+        return ""
 
     @property
     def threshold(self) -> float:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
-from saecatalog.config import SiteConfig
+from saecatalog.config import NOTES, SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.notes import Notes, check_pages
 from saecatalog.site.check import page_counts
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.store import new_folder, write_json
-from saecatalog.tables import SCHEMAS, Tables
+from saecatalog.tables import SCHEMAS, Tables, read_table, write_table
 
 FILE_LIST = "data/files.json"
 """In each catalog: the files it consists of, and the key of the build that wrote them."""
@@ -79,21 +80,26 @@ def is_current(out: Path, slug: str, key: str) -> bool:
 
 
 def publish(
-    analysis: Path, config: SiteConfig, templates: Path, key: str, progress: Callable[..., Any]
+    analysis: Path, notes: Notes, config: SiteConfig, templates: Path, key: str, progress: Callable[..., Any]
 ) -> tuple[Path, dict[str, Any]]:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
-    Returns the catalog's folder and its manifest. `key` identifies the build for `is_current`.
+    Returns the catalog's folder and its manifest. `key` identifies the build for `is_current`. Raises CatalogError for
+    a note that links to a feature without a page.
     """
     out = Path(config.out)
+    features = read_table(analysis, "features")
+    check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     manifest = _complete(json.loads((analysis / "manifest.json").read_text(encoding="utf-8")), config)
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
     with new_folder(target) as folder:
-        tables = Tables(analysis)
+        # The pages are made from the tables that are published, as `verify` makes them again.
+        tables = _write_tables(analysis, notes, folder / "data", config.csv)
         render_catalog(tables, manifest, templates, folder, progress)
+        _copy_images(notes, folder / NOTES)
         manifest["pages"] = page_counts(_files(folder))
-        _write_data(analysis, tables, manifest, folder / "data")
+        write_json(folder / "data" / "manifest.json", manifest)
         write_json(folder / FILE_LIST, {"key": key, "files": _files(folder)})
     _publish_root(out, templates)
     return target, manifest
@@ -134,14 +140,23 @@ def _git(folder: Path, *words: str) -> str:
     return run.stdout.strip() if run.returncode == 0 else ""
 
 
-def _write_data(analysis: Path, tables: Tables, manifest: dict[str, Any], data: Path) -> None:
-    """The data files of a site: every table as Parquet, as CSV too on request, and the manifest."""
-    data.mkdir(parents=True, exist_ok=True)
+def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:
+    """The tables of a site as Parquet, and as CSV too on request: those of the analysis, and the notes."""
+    data.mkdir(parents=True)
     for name in SCHEMAS:
         shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
-        if manifest["csv"]:
-            _flat(tables[name]).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
-    write_json(data / "manifest.json", manifest)
+    write_table(data, "notes", notes.columns())
+    tables = Tables(data)
+    for name in SCHEMAS if csv else ():
+        _flat(tables[name]).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
+    return tables
+
+
+def _copy_images(notes: Notes, folder: Path) -> None:
+    """The images that the notes show."""
+    for image, _ in notes.images:
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(notes.folder / image, folder / image)
 
 
 def _flat(table: Any) -> Any:

@@ -99,6 +99,7 @@ def feature(catalog: Catalog, number: int) -> dict[str, Any]:
     by_category = shares(catalog, number)
     return {
         "f": row,
+        "note": catalog.note("feature", str(number)),
         "reasons": reasons(catalog, row),
         "neuronpedia": catalog.neuronpedia(number),
         "previous": previous,
@@ -180,6 +181,8 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
             page = f"categories/{slug(subject)}.html#{kind}"
         case "concept" | "consistent" | "strong" | "contrast":
             text, page = f"concept: {shown}", f"concepts/{slug(subject)}.html"
+        case "noted":
+            text, page = "noted by the author", f"features/index.html?reason=noted#f{number}"
         case _:
             text, page = name, "features/index.html"
     names = [f"{k}:{subject}" for k in ("consistent", "strong", "contrast")] if kind == "concept" else [name]

@@ -68,6 +68,7 @@ def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, An
     shown = [entry.ref.number for entry in special or common]
     return {
         "category": ref,
+        "note": catalog.note("category", ref.name),
         "specialists": special,
         "specialist_count": specialist_counts(catalog).get(ref.name, 0),
         "held_out": next(iter(catalog.by("held_out", "category")[ref.name]), None),
@@ -94,7 +95,12 @@ def concepts(catalog: Catalog) -> dict[str, Any]:
 def concept(catalog: Catalog, ref: GroupRef) -> dict[str, Any]:
     """One concept: its features by each of the three rankings."""
     lists = [(kind, words, _concept_entries(catalog, kind, ref.name)) for kind, words in CONCEPT_RANKINGS.items()]
-    return {"concept": ref, "lists": lists, "texts": catalog.by("concept_texts", "concept")[ref.name]}
+    return {
+        "concept": ref,
+        "note": catalog.note("concept", ref.name),
+        "lists": lists,
+        "texts": catalog.by("concept_texts", "concept")[ref.name],
+    }
 
 
 def specialists(catalog: Catalog, name: str) -> list[Entry]:

@@ -53,6 +53,7 @@ def index(catalog: Catalog) -> dict[str, Any]:
     """The front page: the three rankings, the health of the SAE on this corpus, and the ways in."""
     health = catalog.manifest["health"]
     return {
+        "note": catalog.note("index", ""),
         "introduction": views_feature.introduction(catalog),
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),

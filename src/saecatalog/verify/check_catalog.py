@@ -98,17 +98,20 @@ REASONS = {
 
 
 def check_notable(e: Evidence) -> None:
-    """Every reason of a notable feature is a ranking it stands in, and every page that is named is there."""
+    """Every reason of a notable feature is a ranking it stands in or a note, and every page that is named is there."""
     allowed: dict[int, set[str]] = {}
+    noted = {row.name for row in rows_of(e.published["notes"]) if row.kind == "feature"}
     for row in rows_of(e.published["rankings"]):
         kind, _, name = row.ranking.partition(":")
         if kind in REASONS:
             allowed.setdefault(row.feature, set()).add(REASONS[kind].format(name))
     pages = {p.name for p in (e.published.folder / "features").glob("*.html") if p.stem.isdigit()}
     for row in rows_of(e.published["features"]):
-        at, reasons = e.report.at("features", f"feature {row.feature}"), allowed.get(row.feature, set())
+        at, has_note = e.report.at("features", f"feature {row.feature}"), str(row.feature) in noted
+        reasons = allowed.get(row.feature, set()) | ({"noted"} if has_note else set())
         rest = _without(row.notable, reasons)
         at.holds(not rest, "notable", f"it stands in no ranking for {rest!r}")
+        at.holds(has_note == ("noted" in row.notable.split(",")), "notable", "whether it has a note is told wrongly")
         at.holds(row.page in ("", f"features/{row.feature}.html"), "page", f"{row.page} is another feature's page")
         there = f"{row.feature}.html" in pages
         at.holds(

@@ -3,9 +3,12 @@
 Only the program that wrote a page can make it again, so this is done where the site names the program at work here.
 """
 
+import hashlib
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import TemplateError
 
 import saecatalog
@@ -13,7 +16,7 @@ from saecatalog.progress import Progress
 from saecatalog.site.publish import program_commit
 from saecatalog.site.render import render_catalog
 from saecatalog.tables import SCHEMAS, Tables
-from saecatalog.verify.published import Published
+from saecatalog.verify.published import Published, rows_of
 from saecatalog.verify.report import Report
 
 TEMPLATES = Path("templates")
@@ -41,16 +44,31 @@ def check_pages(published: Published, report: Report, progress: Progress) -> int
         again = Path(folder)
         try:
             render_catalog(Tables(published.folder / "data"), manifest, TEMPLATES, again, progress.open)
+            images = _images(published["notes"])
         except MALFORMED as error:
             problem = f"the pages cannot be made from this data ({type(error).__name__}: {error})"
             report.at("index.html").holds(False, "", problem)
             return 0
-        return _compare(published.folder, again, report)
+        return _compare_pages(published.folder, again, images, report) + _check_images(published.folder, images, report)
 
 
-def _compare(site: Path, again: Path, report: Report) -> int:
-    """Every file of the catalog but its data."""
-    found, wanted = _files(site), _files(again)
+def _images(notes: pd.DataFrame) -> dict[str, str]:
+    """The SHA-256 of every image of the notes by its path in the catalog."""
+    rows = rows_of(notes)
+    return {f"notes/{image}": sha for row in rows for image, sha in zip(row.images, row.images_sha256, strict=True)}
+
+
+def _check_images(site: Path, images: dict[str, str], report: Report) -> int:
+    """The images of the notes, which cannot be made again, against their hashes; returns how many were compared."""
+    for path, sha in images.items():
+        found = hashlib.sha256((site / path).read_bytes()).hexdigest() if (site / path).is_file() else ""
+        report.at(path).holds(found == sha, "", "differs from its data" if found else "missing, though a note shows it")
+    return len(images)
+
+
+def _compare_pages(site: Path, again: Path, images: Collection[str], report: Report) -> int:
+    """Every file of the catalog but its data and the images of the notes."""
+    found, wanted = _files(site) - set(images), _files(again)
     for path in sorted(found | wanted):
         at = report.at(path)
         if path not in found:

@@ -51,7 +51,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_effects, ("features", "logits", "logit_histograms")),
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
-    (check_catalog.check_notable, ("features", "rankings")),
+    (check_catalog.check_notable, ("features", "notes", "rankings")),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )

@@ -1,0 +1,302 @@
+"""The author's notes: a folder of Markdown files flows in, checked notes and the images they show flow out.
+
+Each file belongs to one page: `<feature>.md`, `categories/<category>.md`, `concepts/<concept>.md`, and `index.md` to
+the front page. All that is wrong in a folder is found in one go and reported together, before the model is run; only
+whether a linked feature has a page is settled later, by the analysis.
+"""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from saecatalog.corpus import IGNORED
+from saecatalog.errors import CatalogError, nearest
+from saecatalog.names import slug
+
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
+LONGEST = 40_000
+"""Bytes of the longest note: a page of at most 60 kB must hold it."""
+
+FOLDERS = {"feature": "", "index": "", "category": "categories/", "concept": "concepts/"}
+"""Where the notes of each kind lie in the folder of notes."""
+
+NAMES = "Notes are <feature>.md, categories/<category>.md, concepts/<concept>.md and index.md."
+LINKS = "Link to https://..., to a note (12.md, categories/poetry.md) or to an image of the folder of notes."
+PICTURES = "Images are PNG, JPEG, GIF, WebP or AVIF files in the folder of notes."
+SVG = "An SVG file may hold scripts, so notes do not show it; save it as PNG."
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What a note may be about: the features of the dictionary, and the catalog's categories and concepts."""
+
+    d_sae: int
+    categories: list[str]
+    concepts: list[str]
+
+    def find(self, kind: str, name: str) -> str | None:
+        """The subject that a note's name stands for; None where this catalog has none."""
+        match kind:
+            case "index":
+                return ""
+            case "feature":
+                return name if re.fullmatch("0|[1-9][0-9]*", name) and int(name) < self.d_sae else None
+            case _:
+                return same_name(name, self.known(kind))
+
+    def known(self, kind: str) -> list[str]:
+        """The categories or the concepts."""
+        return {"category": self.categories, "concept": self.concepts}.get(kind, [])
+
+
+@dataclass(frozen=True)
+class NoteFile:
+    """One note: what it is about, where it lies, what it says, and the images it shows (paths in the folder)."""
+
+    kind: str
+    """`feature`, `category`, `concept` or `index`."""
+    name: str
+    """The feature's number, the name of the category or concept; "" for the front page."""
+    path: str
+    markdown: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Notes:
+    """A folder of notes: its files, and the SHA-256 of each image that some note shows."""
+
+    folder: Path
+    files: tuple[NoteFile, ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The features with a note."""
+        return tuple(sorted(int(note.name) for note in self.files if note.kind == "feature"))
+
+    def columns(self) -> dict[str, list[object]]:
+        """The rows of the table `notes`."""
+        hashes = dict(self.images)
+        return {
+            "kind": [note.kind for note in self.files],
+            "name": [note.name for note in self.files],
+            "markdown": [note.markdown for note in self.files],
+            "images": [list(note.images) for note in self.files],
+            "images_sha256": [[hashes[image] for image in note.images] for note in self.files],
+        }
+
+
+class Link(NamedTuple):
+    """Where a link or an image of a note leads.
+
+    `kind` is `web`, `anchor`, `image`, that of the note it names, `file` for other files, or "" for anything else.
+    `name` is the address, the path in the folder of notes, or the note's name as written.
+    """
+
+    kind: str
+    name: str
+    fragment: str = ""
+
+
+def parser() -> MarkdownIt:
+    """The reader of notes: CommonMark and tables. HTML is text like any other, so that a token such as `<s>` is seen.
+
+    It finds every link, whatever it leads to; `link_of` tells them apart.
+    """
+    reader = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
+    reader.validateLink = lambda url: True  # type: ignore[method-assign]
+    return reader
+
+
+def read_notes(folder: str, subjects: Subjects) -> Notes:
+    """The notes of a folder, sorted by their paths; none where `folder` is "".
+
+    Raises CatalogError for a missing folder, and for every file that names nothing of this catalog, is not UTF-8, is
+    empty, too long or of an unknown type, and every link or image that leads nowhere.
+    """
+    if not folder:
+        return Notes(Path())
+    root = Path(folder)
+    if not root.is_dir():
+        raise CatalogError("There is no such folder of notes.", folder, "Check the path, or leave the setting out.")
+    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    paths = [path for path in paths if not _ignored(path)]
+    notes: dict[tuple[str, str], NoteFile] = {}
+    problems = [_unknown(root / path) for path in paths if not path.lower().endswith((".md", *IMAGES))]
+    for path in paths:
+        if path.lower().endswith(".md"):
+            try:
+                note = _read(root, path, subjects)
+                problems += _link_problems(root, note, subjects, paths)
+                problems += _double(root, note, notes.setdefault((note.kind, note.name), note))
+            except CatalogError as error:
+                problems.append(error)
+    _report(problems, folder)
+    shown = sorted({image for note in notes.values() for image in note.images})
+    return Notes(root, tuple(notes.values()), tuple((image, _sha256(root / image)) for image in shown))
+
+
+def check_pages(notes: Notes, paged: Collection[int]) -> None:
+    """Raise CatalogError where a note links to a feature that has no page."""
+    problems = []
+    for note in notes.files:
+        for url in references(note.markdown)[0]:
+            link = link_of(note.kind, url)
+            if link.kind == "feature" and int(link.name) not in paged:
+                what = f"This note links to feature {link.name}, which has no page."
+                fix = f"Write {link.name}.md, which gives it one, or take the link out."
+                problems.append(CatalogError(what, str(notes.folder / note.path), fix))
+    _report(problems, str(notes.folder))
+
+
+def references(markdown: str) -> tuple[list[str], list[str]]:
+    """The addresses of a note's links and of its images, as written."""
+    tokens = list(_every(parser().parse(markdown)))
+    links = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
+    return links, [str(token.attrs["src"]) for token in tokens if token.type == "image"]
+
+
+def link_of(kind: str, url: str) -> Link:
+    """What a link in a note of this kind leads to; paths start at the note's own folder, as in any Markdown file."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return Link("", url)
+    if parts.scheme == "https" and parts.netloc:
+        return Link("web", url)
+    if parts.scheme or parts.netloc or parts.query:
+        return Link("", url)
+    if not parts.path:
+        return Link("anchor" if parts.fragment else "", url, parts.fragment)
+    path = posixpath.normpath(FOLDERS[kind] + unquote(parts.path))
+    if path.lower().endswith(IMAGES):
+        return Link("image", path)
+    return Link(*_subject(path), parts.fragment)
+
+
+def same_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is this one or has the same slug; slugs are unique in a catalog."""
+    return next((one for one in known if slug(one) == slug(name)), None)
+
+
+def _every(tokens: Iterable[Token]) -> Iterator[Token]:
+    """The tokens of a note and those inside them."""
+    for token in tokens:
+        yield token
+        yield from _every(token.children or [])
+
+
+def _ignored(path: str) -> bool:
+    """Hidden files, and those that are about a folder rather than in it."""
+    parts = path.split("/")
+    return parts[-1].lower() in IGNORED or any(part.startswith(".") for part in parts)
+
+
+def _unknown(path: Path) -> CatalogError:
+    svg = path.suffix.lower() == ".svg"
+    return CatalogError("This file is neither a note nor an image for one.", str(path), SVG if svg else NAMES)
+
+
+def _subject(path: str) -> tuple[str, str]:
+    """The kind of the note that lies at this path and its name; `file` and the path where no note does."""
+    folder, _, file = path.rpartition("/")
+    kind = {"": "feature", "categories": "category", "concepts": "concept"}.get(folder)
+    if not kind or not file.lower().endswith(".md"):
+        return "file", path
+    name = file[: -len(".md")]
+    return ("index", "") if (kind, name) == ("feature", "index") else (kind, name)
+
+
+def _read(root: Path, path: str, subjects: Subjects) -> NoteFile:
+    """One note; raises CatalogError where it cannot be used."""
+    kind, name = _subject(path)
+    subject = subjects.find(kind, name)
+    if subject is None:
+        raise _unnamed(root / path, kind, name, subjects)
+    markdown = _text(root / path)
+    links = [link_of(kind, url) for urls in references(markdown) for url in urls]
+    return NoteFile(kind, subject, path, markdown, tuple(sorted({x.name for x in links if x.kind == "image"})))
+
+
+def _unnamed(path: Path, kind: str, name: str, subjects: Subjects) -> CatalogError:
+    """A note that is about nothing of the catalog."""
+    if kind == "feature":
+        fix = f"This SAE's features run from 0 to {subjects.d_sae - 1}. {NAMES}"
+        return CatalogError("This note names no feature.", str(path), fix)
+    if kind == "file":
+        return CatalogError("This folder of notes has no meaning.", str(path), NAMES)
+    known = subjects.known(kind)
+    fix = nearest(name, known) or f"Known: {', '.join(known) or 'none'}."
+    return CatalogError(f"This note names no {kind} of this catalog.", str(path), fix)
+
+
+def _text(path: Path) -> str:
+    """What a note says; raises CatalogError where that is not UTF-8, nothing, or too much."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        fix = "Save it as UTF-8 (for example with iconv)."
+        raise CatalogError("This note is not UTF-8.", f"{path}, line {line}", fix) from None
+    if not text.strip():
+        raise CatalogError("This note is empty.", str(path), "Write something, or remove the file.")
+    if len(data) > LONGEST:
+        raise CatalogError(f"This note is longer than {LONGEST:,} bytes.", str(path), "Shorten it.")
+    return text
+
+
+def _double(root: Path, note: NoteFile, first: NoteFile) -> Iterator[CatalogError]:
+    """A second note about the same subject."""
+    if note is not first:
+        where = f"{root / first.path} and {root / note.path}"
+        yield CatalogError(f"Two notes are about the {note.kind} '{note.name}'.", where, "Remove one of them.")
+
+
+def _link_problems(root: Path, note: NoteFile, subjects: Subjects, paths: Collection[str]) -> Iterator[CatalogError]:
+    """Every link and image of a note that leads nowhere; `paths` are the files of the folder."""
+    links, images = references(note.markdown)
+    where = str(root / note.path)
+    for url in images:
+        link = link_of(note.kind, url)
+        if link.kind != "image":
+            fix = SVG if link.name.lower().endswith(".svg") else PICTURES
+            yield CatalogError(f"This note shows '{_short(url)}', which is no image it may show.", where, fix)
+        elif not _inside(root, link.name, paths):
+            yield CatalogError(f"This note shows '{_short(url)}', which is not in the folder.", where, PICTURES)
+    for url in links:
+        link = link_of(note.kind, url)
+        known = _inside(root, link.name, paths) if link.kind == "image" else link.kind in ("web", "anchor")
+        if not known and (link.kind not in FOLDERS or subjects.find(link.kind, link.name) is None):
+            yield CatalogError(f"This note links to '{_short(url)}', which leads nowhere here.", where, LINKS)
+
+
+def _inside(root: Path, path: str, paths: Collection[str]) -> bool:
+    """Whether the folder of notes has this file, and not just a symbolic link to one elsewhere."""
+    return path in paths and (root / path).resolve().is_relative_to(root.resolve())
+
+
+def _short(url: str) -> str:
+    return url if len(url) <= 80 else url[:79] + "…"
+
+
+def _report(problems: list[CatalogError], folder: str) -> None:
+    """Raise the one problem, or one error that lists them all."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        lines = "\n         ".join(f"{p.where}: {p.what} {p.fix}" for p in problems)
+        raise CatalogError(f"The notes have {len(problems)} problems.", folder, lines)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
