@@ -46,7 +46,7 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
-SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "icon.svg")
+SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "formats.js", "row.js", "icon.svg")
 
 
 class Bar(Protocol):
@@ -249,8 +249,9 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     shared = {
         "total": total,
         "pages": pages,
-        "columns": views_table.COLUMNS,
-        "kinds": views_table.all_kinds(catalog),
+        "columns": [column for column in views_table.COLUMNS if column.shown],
+        "bands": views_table.BANDS,
+        "reasons": views_table.all_reasons(catalog),
         "groups": catalog.categories,
         "titles": views_table.titles(catalog),
     }

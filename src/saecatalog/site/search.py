@@ -1,30 +1,78 @@
 """The search index: one classic script file that a page loads when its search box is first used.
 
-In: a `Catalog`. Out: JavaScript that hands each feature with a page to `assets/search.js`, with its number, page,
-label, tokens and categories. Pages opened from a folder may not fetch, so the data comes as a script.
+In: a `Catalog`. Out: JavaScript that hands `assets/search.js` what can be found: for each feature with a page its number
+and the texts of `FIELDS`, and the categories and concepts. Pages opened from a folder may not fetch, so the data comes
+as a script. It holds plain text and no prepared index: one pass over it is quick, and finds a part of a word, a sign
+such as `def (`, an emoji, and scripts that are written without spaces.
 """
 
+from collections.abc import Callable
+
+from saecatalog.names import title
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
+from saecatalog.site.groups import Row
 
 TOKENS = 8
+EXCERPTS = 2
+BEFORE, AFTER = 45, 30
+"""Characters of an excerpt before and after the start of its peak; the index of 25,000 features stays near 6 MB."""
 
 
 def index(catalog: Catalog) -> str:
-    """The script: a call with one list per feature, and the categories, concepts and number of features."""
-    features = [_entry(catalog, number) for number in catalog.paged]
-    groups = [[ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]]
-    outside = catalog.neuronpedia(0)[:-1]
-    size = catalog.manifest["sae"]["d_sae"]
-    return (
-        f"saeSearchData({script_json({'features': features, 'groups': groups, 'outside': outside, 'size': size})});\n"
-    )
+    """The script: one call with the features' numbers, each field's texts joined by line breaks, and what else is found.
+
+    A browser reads a few long strings far faster than a hundred thousand short ones.
+    """
+    fields = {name: [text_of(catalog, number) for number in catalog.paged] for name, text_of in FIELDS.items()}
+    data = {
+        "numbers": catalog.paged,
+        "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
+        "groups": [[ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]],
+        "outside": catalog.neuronpedia(0)[:-1],
+        "size": catalog.manifest["sae"]["d_sae"],
+    }
+    return f"saeSearchData({script_json(data)});\n"
 
 
-def _entry(catalog: Catalog, number: int) -> list[object]:
-    """[number, page, label, tokens and categories in lower case]."""
+def _label(catalog: Catalog, number: int) -> str:
+    return str(catalog.features[number].label)
+
+
+def _tokens(catalog: Catalog, number: int) -> str:
+    """The tokens it fires on; parts of a character, such as `<0xE2>`, are nothing that anyone types."""
+    found = (row.token.strip() for row in catalog.by("tokens")[number][:TOKENS])
+    return " ".join(dict.fromkeys(token for token in found if token and "<0x" not in token))
+
+
+def _subjects(catalog: Catalog, number: int) -> str:
+    """Why it is notable, and the category of its strongest text."""
     row = catalog.features[number]
-    tokens = [r.token.strip() for r in catalog.by("tokens")[number][:TOKENS]]
-    subjects = [reason.partition(":")[2] for reason in split_reasons(row.notable)]
-    words = " ".join(dict.fromkeys(word.lower() for word in [*tokens, *subjects] if word))
-    return [number, row.page, row.label, words]
+    reasons = [reason.partition(":") for reason in split_reasons(row.notable)]
+    words = [f"{kind}: {title(subject)}" if subject else kind for kind, _, subject in reasons]
+    if row.top_text:
+        words.append(catalog.category[catalog.texts[row.top_text].category].title)
+    return ", ".join(dict.fromkeys(words))
+
+
+def _examples(catalog: Catalog, number: int) -> str:
+    """What stands around the peaks of its first contexts."""
+    contexts = [row for row in catalog.by("contexts")[number] if row.band == "top"][:EXCERPTS]
+    return " … ".join(dict.fromkeys(_excerpt(catalog.texts[row.text], row) for row in contexts))
+
+
+def _excerpt(text: Row, context: Row) -> str:
+    """A part of a text around the peak of a context, within its window."""
+    ends = [0, *text.token_ends]
+    peak = ends[context.position]
+    start, stop = max(ends[context.window_start], peak - BEFORE), min(ends[context.window_end], peak + AFTER)
+    return str(text.content[start:stop]).strip()
+
+
+FIELDS: dict[str, Callable[[Catalog, int], str]] = {
+    "label": _label,
+    "tokens": _tokens,
+    "subjects": _subjects,
+    "examples": _examples,
+}
+"""What is searched of each feature, most telling first: a match in an earlier field ranks before one in a later."""
