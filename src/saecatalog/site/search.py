@@ -6,17 +6,20 @@ as a script. It holds plain text and no prepared index: one pass over it is quic
 such as `def (`, an emoji, and scripts that are written without spaces.
 """
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
 from saecatalog.site.groups import Row
 
+WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
 EXCERPTS = 2
-BEFORE, AFTER = 45, 30
-"""Characters of an excerpt before and after the start of its peak; the index of 25,000 features stays near 6 MB."""
+BEFORE, AFTER = 40, 30
+"""Characters of an excerpt before and after the start of its peak, to the next space; 25,000 features stay near 6 MB."""
 
 
 def index(catalog: Catalog) -> str:
@@ -28,11 +31,18 @@ def index(catalog: Catalog) -> str:
     data = {
         "numbers": catalog.paged,
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
+        "words": " ".join(_words(fields.values())),
         "groups": [[ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]],
         "outside": catalog.neuronpedia(0)[:-1],
         "size": catalog.manifest["sae"]["d_sae"],
     }
     return f"saeSearchData({script_json(data)});\n"
+
+
+def _words(fields: Iterable[list[str]]) -> list[str]:
+    """The words that stand at least twice, most frequent first: what a mistyped word is compared with."""
+    counts = Counter(word for texts in fields for text in texts for word in WORD.findall(text.lower()))
+    return [word for word, count in counts.most_common() if count > 1]
 
 
 def _label(catalog: Catalog, number: int) -> str:
@@ -50,9 +60,10 @@ def _subjects(catalog: Catalog, number: int) -> str:
     row = catalog.features[number]
     reasons = [reason.partition(":") for reason in split_reasons(row.notable)]
     words = [f"{kind}: {title(subject)}" if subject else kind for kind, _, subject in reasons]
-    if row.top_text:
-        words.append(catalog.category[catalog.texts[row.top_text].category].title)
-    return ", ".join(dict.fromkeys(words))
+    category = catalog.texts[row.top_text].category if row.top_text else ""
+    if category and category not in {subject for _, _, subject in reasons}:
+        words.append(f"top text: {catalog.category[category].title}")
+    return ", ".join(words)
 
 
 def _examples(catalog: Catalog, number: int) -> str:
@@ -62,11 +73,12 @@ def _examples(catalog: Catalog, number: int) -> str:
 
 
 def _excerpt(text: Row, context: Row) -> str:
-    """A part of a text around the peak of a context, within its window."""
-    ends = [0, *text.token_ends]
-    peak = ends[context.position]
-    start, stop = max(ends[context.window_start], peak - BEFORE), min(ends[context.window_end], peak + AFTER)
-    return str(text.content[start:stop]).strip()
+    """Whole words of a text around the peak of a context, within its window."""
+    ends, content = [0, *text.token_ends], str(text.content)
+    first, peak, last = (ends[at] for at in (context.window_start, context.position, context.window_end))
+    start = max(first, content.rfind(" ", first, max(first, peak - BEFORE)) + 1)
+    stop = content.find(" ", peak + AFTER, last)
+    return content[start : stop if stop >= 0 else last].strip()
 
 
 FIELDS: dict[str, Callable[[Catalog, int], str]] = {

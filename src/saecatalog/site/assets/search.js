@@ -12,7 +12,7 @@
       const shown = text.split("\n");
       return { shown, lower: text.toLowerCase().split("\n"), worth: TIER ** (all.length - 1 - i), long: i === all.length - 1 };
     });
-    data = { ...given, fields, words: null };
+    data = { ...given, fields, words: given.words.split(" ") };
   };
 
   const isWord = (sign) => sign !== undefined && /[\p{L}\p{N}_]/u.test(sign);
@@ -46,7 +46,8 @@
       if (!found) return 0;
       sum += found;
     }
-    return terms.length > 1 ? sum + worth(place, whole) : sum;
+    // Several words that stand together, as they were typed, beat the same words apart.
+    return terms.length > 1 ? sum + worth(place, whole) * data.fields[0].worth * TIER : sum;
   }
 
   const termsOf = (query) => query.split(/\s+/).filter(Boolean);
@@ -73,23 +74,10 @@
       || (a[i] === b[i + 1] && a[i + 1] === b[i] && rest(a, 2) === rest(b, 2));
   }
 
-  // How often each word stands in the shorter fields.
-  function vocabulary() {
-    const words = new Map();
-    for (const { lower } of data.fields.filter((field) => !field.long)) {
-      for (const word of lower.join(" ").split(/[ .,:()]+/)) words.set(word, (words.get(word) ?? 0) + 1);
-    }
-    return words;
-  }
-
   // A query with each unknown word replaced by the most frequent one that is a slip away.
   function mended(query) {
-    return termsOf(query).map((term) => {
-      if (!/^\p{L}{4,}$/u.test(term) || data.numbers.some((_, place) => worth(place, term))) return term;
-      data.words ??= vocabulary();
-      const near = [...data.words].filter(([word]) => oneSlip(term, word));
-      return near.sort((a, b) => b[1] - a[1])[0]?.[0] ?? term;
-    }).join(" ");
+    const isUnknown = (term) => /^\p{L}{4,}$/u.test(term) && !data.numbers.some((_, place) => worth(place, term));
+    return termsOf(query).map((term) => isUnknown(term) ? data.words.find((word) => oneSlip(term, word)) ?? term : term).join(" ");
   }
 
   // { query, places }: the query as it was answered, after mending a slip where nothing else was found.
@@ -119,12 +107,16 @@
 
   // Where the label does not show why a feature was found: the text of the first field that does, around the match.
   function because(place, terms) {
-    const missing = terms.find((term) => !data.fields[0].lower[place].includes(term));
-    const field = missing && data.fields.find(({ lower }) => lower[place].includes(missing));
-    if (!field) return "";
-    const text = field.shown[place];
-    const start = Math.max(0, field.lower[place].indexOf(missing) - 35);
-    return `${start ? "…" : ""}${text.slice(start, start + 90)}${start + 90 < text.length ? "…" : ""}`;
+    const [label, ...others] = data.fields;
+    for (const words of [terms.join(" "), ...terms]) {
+      const field = !label.lower[place].includes(words) && others.find(({ lower }) => lower[place].includes(words));
+      if (!field) continue;
+      const text = field.shown[place];
+      const start = text.lastIndexOf(" ", field.lower[place].indexOf(words) - 30) + 1;
+      const end = text.indexOf(" ", start + 90);
+      return `${start ? "…" : ""}${text.slice(start, end < 0 ? undefined : end)}${end < 0 ? "" : "…"}`;
+    }
+    return "";
   }
 
   function make(tag, className, ...content) {

@@ -22,8 +22,8 @@
   const BEGIN = { q: "", reason: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
   let state;
   const sort = () => state.sort || (state.q ? "match" : "feature");
-  // The columns shown: those chosen, and always the one that is sorted by.
-  const columns = () => [...new Set([...state.columns.split(","), sort()])].filter((name) => statistics.has(name));
+  // The columns shown: the number, those chosen, and the one that is sorted by.
+  const columns = () => [...new Set(["feature", ...state.columns.split(","), sort()])].filter((name) => statistics.has(name));
   const upFirst = (name) => !statistics.has(name) || name === "feature";
 
   function readState() {
