@@ -231,19 +231,19 @@ def test_numbers_look_the_same_with_and_without_script(browser: Browser, page: P
 def test_a_long_table_has_pages_and_keeps_the_focus_on_them(page: Page, many: Path) -> None:
     page.goto(many.as_uri())
     page.wait_for_selector("#pager button")
-    assert shown(page) == list(range(100))
+    assert shown(page) == list(range(50))
     page.get_by_role("button", name="Next").press("Enter")
-    assert shown(page) == list(range(100, 200))
+    assert shown(page) == list(range(50, 100))
     assert page.evaluate("document.activeElement.textContent") == "Next"
-    page.get_by_role("button", name="4", exact=True).click()
+    page.get_by_role("button", name="7", exact=True).click()
     assert shown(page) == list(range(300, MANY))
     assert page.get_by_role("button", name="Next").is_disabled()
-    assert page.locator("#pager [aria-current=page]").inner_text() == "4"
+    assert page.locator("#pager [aria-current=page]").inner_text() == "7"
     page.reload()
     page.wait_for_selector("#pager button")
     assert shown(page) == list(range(300, MANY))
     page.go_back()
-    page.wait_for_function("() => document.querySelector('#table tbody th').textContent === '100'")
+    page.wait_for_function("() => document.querySelector('#table tbody th').textContent === '50'")
 
 
 def test_a_link_to_a_row_finds_it_on_any_page(page: Page, many: Path) -> None:
@@ -395,7 +395,8 @@ def test_excerpts_are_around_the_peaks_and_within_what_the_page_shows(tmp_path: 
     for number in PAGED:
         excerpts = search.FIELDS["examples"](catalog, number)
         peaks = [row for row in catalog.by("contexts")[number] if row.band == "top"][: search.EXCERPTS]
-        for peak, excerpt in zip(peaks, excerpts.split(" … "), strict=True):
+        assert bool(excerpts) == bool(peaks)
+        for peak, excerpt in zip(peaks, excerpts.split(" … "), strict=bool(peaks)):
             text = catalog.texts[peak.text]
             ends = [0, *text.token_ends]
             assert excerpt in text.content[ends[peak.window_start] : ends[peak.window_end]]

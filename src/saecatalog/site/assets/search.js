@@ -9,8 +9,8 @@
   // Texts come joined by line breaks, which is far quicker to read than a list of strings.
   window.saeSearchData = (given) => {
     const fields = Object.values(given.fields).map((text, i, all) => {
-      const shown = text.split("\n");
-      return { shown, lower: text.toLowerCase().split("\n"), worth: TIER ** (all.length - 1 - i), long: i === all.length - 1 };
+      const lowerText = text.toLowerCase();
+      return { shown: text.split("\n"), lowerText, lower: lowerText.split("\n"), worth: TIER ** (all.length - 1 - i), long: i === all.length - 1 };
     });
     data = { ...given, fields, words: given.words.split(" ") };
   };
@@ -53,9 +53,13 @@
   const termsOf = (query) => query.split(/\s+/).filter(Boolean);
   const plain = (query) => query.trim().toLowerCase().replace(/^#(?=\d+$)/, "");
 
+  // One look through a whole field is far quicker than one into each feature's text.
+  const isKnown = (term) => /^\d+$/.test(term) || data.fields.some(({ lowerText }) => lowerText.includes(term));
+
   // The places of all features that answer a query, best first, those of one score by number.
   function places(query) {
     const terms = termsOf(query);
+    if (!terms.every(isKnown)) return [];
     const whole = terms.join(" ");
     const byScore = new Map();
     for (let place = 0; place < data.numbers.length; place++) {
@@ -76,8 +80,8 @@
 
   // A query with each unknown word replaced by the most frequent one that is a slip away.
   function mended(query) {
-    const isUnknown = (term) => /^\p{L}{4,}$/u.test(term) && !data.numbers.some((_, place) => worth(place, term));
-    return termsOf(query).map((term) => isUnknown(term) ? data.words.find((word) => oneSlip(term, word)) ?? term : term).join(" ");
+    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term) && data.words.find((word) => oneSlip(term, word));
+    return termsOf(query).map((term) => near(term) || term).join(" ");
   }
 
   // { query, places }: the query as it was answered, after mending a slip where nothing else was found.
