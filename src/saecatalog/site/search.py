@@ -87,4 +87,8 @@ FIELDS: dict[str, Callable[[Catalog, int], str]] = {
     "subjects": _subjects,
     "examples": _examples,
 }
-"""What is searched of each feature, most telling first: a match in an earlier field ranks before one in a later."""
+"""What is searched of each feature, most telling first: a match in an earlier field ranks before one in a later.
+
+Another field, such as an author's notes, is one more line, before the last: that is the longest, and only there does a
+word of its own count no more than a part of a word.
+"""
