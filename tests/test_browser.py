@@ -84,51 +84,6 @@ def test_theme_is_switched_kept_and_followed_by_charts(page: Page, site: Path) -
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_table_sorts_filters_and_keeps_its_state_in_the_address(page: Page, site: Path) -> None:
-    page.goto((site / "features/index.html").as_uri())
-    first = page.locator("#table tbody tr th").first
-    assert first.text_content() == "0"
-    page.click("#table thead th[data-key=max] button")
-    values = [float(text) for text in page.locator("#table tbody tr td:nth-child(3)").all_text_contents()]
-    assert values == sorted(values, reverse=True)
-    page.select_option("#filters select[name=reason]", "selective")
-    assert "sort=max" in page.url
-    assert "reason=selective" in page.url
-    shown = page.locator("#table tbody tr th").all_text_contents()
-    page.goto(page.url)
-    assert page.locator("#table tbody tr th").all_text_contents() == shown
-    assert len(shown) == 5
-    assert page.locator("#filters .found").text_content() == "5 of 8 features"
-    page.fill("#filters input[name=q]", "7")
-    assert page.locator("#table tbody tr th").all_text_contents() == ["7"]
-
-
-def test_table_shows_the_same_figures_with_and_without_script(browser: Browser, page: Page, site: Path) -> None:
-    address = (site / "features/index.html").as_uri()
-    still = browser.new_context(java_script_enabled=False).new_page()
-    still.goto(address)
-    page.goto(address)
-    page.wait_for_selector("#table button")
-    assert page.locator("#table tbody").inner_text() == still.locator("#table tbody").inner_text()
-    still.context.close()
-
-
-def test_search_finds_by_number_label_and_token(page: Page, site: Path) -> None:
-    page.goto((site / "texts/index.html").as_uri())
-    page.keyboard.press("/")
-    page.wait_for_selector("#results", state="attached")
-    page.keyboard.type("3")
-    assert (page.locator("#results li").first.text_content() or "").startswith("3label <3>")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/features/3.html")
-    page.fill("#search", "label <4>")
-    page.wait_for_selector("#results li")
-    page.keyboard.type(" ")
-    assert (page.locator("#results li").first.text_content() or "").startswith("4label <4>")
-    page.fill("#search", "11")
-    assert "no page here" in (page.locator("#results li").first.text_content() or "")
-
-
 def test_keyboard_walks_features_and_opens_help(page: Page, site: Path) -> None:
     page.goto((site / "features/1.html").as_uri())
     page.keyboard.press("j")

@@ -1,8 +1,10 @@
 """A feature's page in a browser: the scale of its colours, what can be copied, keys, and how its embed looks."""
 
+import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Page
 from test_site_pages import build
@@ -62,6 +64,17 @@ def test_every_form_of_citation_is_copied_as_it_stands(page: Page, site: Path, f
     block = page.locator(".copy", has=page.get_by_role("heading", name=form, exact=True))
     block.locator(".copier").click()
     assert copied(page) == block.locator("pre").text_content()
+
+
+def test_row_of_data_is_the_published_one(page: Page, site: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto((site / "features/1.html").as_uri())
+    page.get_by_role("button", name="Copy data row as JSON").click()
+    page.wait_for_function("document.querySelector('#cite > p .copier').textContent === 'Copied'")
+    row = json.loads(copied(page))
+    published = pd.read_parquet(site.parents[2] / "tables/features.parquet").set_index("feature").loc[1]
+    assert (row["feature"], row["n_active"]) == (1, published["n_active"])
+    assert row["max"] == pytest.approx(published["max"], rel=1e-5)
 
 
 def test_keys_lead_to_a_number_and_to_the_features_around(page: Page, site: Path) -> None:

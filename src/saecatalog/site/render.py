@@ -47,7 +47,6 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
-SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "feature.js", "embed.js", "icon.svg", "card.png")
 
 
 class Bar(Protocol):
@@ -85,7 +84,7 @@ def render_catalog(
     """
     catalog = Catalog(tables, manifest)
     writer = Writer(catalog, templates, out)
-    copy_assets(out / "assets", (*SCRIPTS, plotly_bundle()))
+    copy_assets(out / "assets", [*(p for p in ASSETS.iterdir() if p.suffix != ".css"), plotly_bundle()])
     kinds: list[tuple[str, int, Iterable[None]]] = [
         ("overviews", 0, _overviews(writer)),
         ("categories", 0, _categories(writer)),
@@ -259,8 +258,9 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     shared = {
         "total": total,
         "pages": pages,
-        "columns": views_table.COLUMNS,
-        "kinds": views_table.all_kinds(catalog),
+        "columns": [column for column in views_table.COLUMNS if column.shown],
+        "bands": views_table.BANDS,
+        "reasons": views_table.all_reasons(catalog),
         "groups": catalog.categories,
         "titles": views_table.titles(catalog),
     }

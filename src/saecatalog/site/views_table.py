@@ -3,7 +3,7 @@
 In: a `Catalog`. Out: plain values for the templates, and the table's data for its script.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from saecatalog.names import title
 from saecatalog.site import charts, views_feature
 from saecatalog.site.catalog import REASONS, Catalog, FeatureRef, split_reasons
 from saecatalog.site.groups import Row
+from saecatalog.tables import SCHEMAS
 
 STATIC_ROWS = 500
 """Rows of the table in one page's HTML; more go on to further pages (with a script, one page shows them all)."""
@@ -19,24 +20,57 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Column:
-    """One sortable column: its key in the address, its heading, the column of `features` it shows, and its filter."""
+    """One statistic of the table: its column in `features`, its heading, its format, and whether it is shown at first."""
 
-    key: str
+    name: str
     heading: str
-    source: str
-    format: str
+    format: str = "number"
+    shown: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """What the statistic is, in the words of the data files."""
+        return SCHEMAS["features"][self.name][1]
 
 
 COLUMNS = (
-    Column("feature", "Feature", "feature", "plain"),
-    Column("max", "Max", "max", "number"),
-    Column("mean", "Mean active", "mean_active", "number"),
-    Column("density", "Density", "density", "percent"),
-    Column("texts", "Texts active", "n_texts_active", "count"),
-    Column("strong", "Texts strong", "n_texts_strong", "count"),
-    Column("precision", "Token precision", "token_precision", "percent"),
-    Column("recall", "Token recall", "token_recall", "percent"),
+    Column("feature", "Feature", "plain", shown=True),
+    Column("max", "Max", shown=True),
+    Column("mean_active", "Mean active", shown=True),
+    Column("std_active", "SD active"),
+    Column("q25", "25 % quantile"),
+    Column("q50", "Median"),
+    Column("q75", "75 % quantile"),
+    Column("q90", "90 % quantile"),
+    Column("q99", "99 % quantile"),
+    Column("density", "Density", "percent", shown=True),
+    Column("density_low", "Density, low end", "percent"),
+    Column("density_high", "Density, high end", "percent"),
+    Column("silent_below", "Silent below", "percent"),
+    Column("n_tokens", "Tokens counted", "count"),
+    Column("n_active", "Tokens active", "count"),
+    Column("n_texts", "Texts", "count"),
+    Column("n_texts_active", "Texts active", "count", shown=True),
+    Column("n_texts_strong", "Texts strong", "count", shown=True),
+    Column("token_precision", "Token precision", "percent", shown=True),
+    Column("token_recall", "Token recall", "percent", shown=True),
+    Column("bigram_precision", "Bigram precision", "percent"),
+    Column("bigram_recall", "Bigram recall", "percent"),
+    Column("start_share", "On first tokens", "percent"),
+    Column("logit_std", "SD of logit effects"),
+    Column("logit_skew", "Skewness of logit effects"),
+    Column("logit_kurtosis", "Kurtosis of logit effects"),
 )
+"""Every number of the `features` table, in the order in which the table of all features shows them."""
+
+BANDS = (
+    ("0.1-", "above 10 %"),
+    ("0.01-0.1", "1 to 10 %"),
+    ("0.001-0.01", "0.1 to 1 %"),
+    ("0.0001-0.001", "0.01 to 0.1 %"),
+    ("-0.0001", "below 0.01 %"),
+)
+"""Densities to filter by: from, included, and to, left out; and the words for them."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +106,14 @@ def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
 
 
 def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows of the table for these features."""
+    """The rows of the table for these features, with the figures as its script has them."""
     return [
         {
             "ref": catalog.ref(number),
             "row": row,
+            "figures": [rounded(getattr(row, column.name)) for column in COLUMNS if column.shown],
             "kinds": kinds(row),
-            "category": catalog.texts[row.top_text].category if row.top_text else "",
+            "category": _category(catalog, row),
         }
         for number in numbers
         for row in [catalog.features[number]]
@@ -87,26 +122,47 @@ def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]
 
 def kinds(row: Row) -> list[str]:
     """The kinds of a feature's reasons, each once: `specialist` for any number of categories."""
-    found = {reason.partition(":")[0] for reason in split_reasons(row.notable)}
-    return [kind for kind in REASONS if kind in found] + sorted(found - set(REASONS))
+    return list(dict.fromkeys(reason.partition(":")[0] for reason in _in_order(split_reasons(row.notable))))
+
+
+def _in_order(reasons: Iterable[str]) -> list[str]:
+    """Reasons, or kinds of them, in the order of `REASONS`."""
+    places = {kind: place for place, kind in enumerate(REASONS)}
+    return sorted(reasons, key=lambda reason: (places.get(reason.partition(":")[0], len(places)), reason))
 
 
 def table_data(catalog: Catalog) -> dict[str, Any]:
-    """What the table's script sorts and filters: one list per feature, in the order of the pages.
+    """What the table's script sorts, filters and downloads, and what "copy data row" needs.
 
-    A row is [label, page, kinds, category of the strongest text, then the figures of `COLUMNS`].
+    `values` holds every column of `features` but `page`, packed. `statistics` says how to show the numbers.
     """
-    found = [
-        [
-            entry["row"].label,
-            entry["row"].page.rpartition("/")[2],
-            entry["kinds"],
-            entry["category"],
-            *(_rounded(getattr(entry["row"], column.source)) for column in COLUMNS),
-        ]
-        for entry in table_rows(catalog, catalog.paged)
-    ]
-    return {"columns": [[c.key, c.format] for c in COLUMNS], "titles": titles(catalog), "rows": found}
+    found = [catalog.features[number] for number in catalog.paged]
+    return {
+        "statistics": [[c.name, c.heading, c.format, c.meaning] for c in COLUMNS],
+        "shown": [c.name for c in COLUMNS if c.shown],
+        "values": {name: _packed([getattr(row, name) for row in found]) for name in SCHEMAS["features"] if name != "page"},
+        "category": _packed([_category(catalog, row) for row in found]),
+        "reasons": {name: _in_order(split_reasons(name)) for name in sorted({row.notable for row in found})},
+        "titles": titles(catalog),
+    }
+
+
+def _packed(values: list[Any]) -> str | list[str] | dict[str, Any]:
+    """A column for `assets/row.js`: numbers as one string, which a browser reads far faster than a list of them.
+
+    Strings are a list, or, where they repeat, the list of the distinct ones and the packed place of each row's in it.
+    """
+    if not values or not isinstance(values[0], str):
+        return ",".join("" if value != value else f"{rounded(value):.15g}" for value in values)
+    codes = {name: code for code, name in enumerate(dict.fromkeys(values))}
+    if len(codes) > len(values) / 2:
+        return values
+    return {"names": list(codes), "codes": _packed([codes[value] for value in values])}
+
+
+def _category(catalog: Catalog, row: Row) -> str:
+    """The category of a feature's strongest text; "" where it is silent."""
+    return str(catalog.texts[row.top_text].category) if row.top_text else ""
 
 
 def titles(catalog: Catalog) -> dict[str, str]:
@@ -114,12 +170,16 @@ def titles(catalog: Catalog) -> dict[str, str]:
     return {ref.name: title(ref.name) for ref in catalog.categories}
 
 
-def all_kinds(catalog: Catalog) -> list[str]:
-    """Every kind of reason that some feature with a page has."""
-    found = {kind for number in catalog.paged for kind in kinds(catalog.features[number])}
-    return [kind for kind in REASONS if kind in found] + sorted(found - set(REASONS))
+def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
+    """Every kind of reason that some feature with a page has, with the name and title of each of its subjects."""
+    found: dict[str, set[str]] = {}
+    for number in catalog.paged:
+        for reason in split_reasons(catalog.features[number].notable):
+            kind, _, subject = reason.partition(":")
+            found.setdefault(kind, set()).update([subject] if subject else [])
+    return {kind: [(subject, title(subject)) for subject in sorted(found[kind])] for kind in _in_order(found)}
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Six significant digits: sorting by it is exact enough, and it is short."""
     return value if isinstance(value, int) else float(f"{value:.6g}")

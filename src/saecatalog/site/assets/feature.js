@@ -1,6 +1,7 @@
-// A feature's page: colours relative to the feature or to each example, and links to single examples.
+// A feature's page: colours relative to the feature or to each example, links to single examples, and its row of data.
 (() => {
   const LEVELS = 9;
+  const root = document.body.dataset.root;
   const items = [...document.querySelectorAll(".examples > li")];
   const own = new WeakMap();
   let perExample = false;
@@ -44,4 +45,9 @@
     const words = item.querySelector("small a").textContent;
     item.querySelector("small").append(window.saeCopyButton("Copy link", `Copy link to the example ${words}`, () => `${address}#${item.id}`));
   }
+  async function dataRow() {
+    await window.saeLoad(`${root}assets/row.js`);
+    return JSON.stringify(await window.saeRow(root, Number(/(\d+)\.html$/.exec(location.pathname)[1])), null, 1);
+  }
+  document.querySelector("#cite > p").append(" · ", window.saeCopyButton("Copy data row", "Copy data row as JSON", dataRow));
 })();

@@ -1,67 +1,189 @@
-// Search over the features: by number, label, token and category; the index is a script that calls saeSearchData.
+// Search over the features, in plain text: every term of a query must stand somewhere in what is known of a feature, in
+// any order. search-index.js calls saeSearchData; saeFind gives the places of the answers among the features with a page,
+// best first, for the table of features too; saeSearch puts results under the search box as one types.
 (() => {
-  let data = null;
   const MOST = 12;
+  const TIER = 3; // a field counts this much more than the next, so that a whole word in one never beats an earlier one
+  let data = null;
 
-  window.saeSearchData = (given) => { data = given; };
+  // Texts come joined by line breaks, which is far quicker to read than a list of strings.
+  window.saeSearchData = (given) => {
+    const fields = Object.values(given.fields).map((text, i, all) => {
+      const lowerText = text.toLowerCase();
+      return { shown: text.split("\n"), lowerText, lower: lowerText.split("\n"), worth: TIER ** (all.length - 1 - i), long: i === all.length - 1 };
+    });
+    data = { ...given, fields, words: given.words.split(" ") };
+  };
 
-  // How well an entry answers: the number itself, then the label, then tokens and categories; 0 is no match.
-  function rank([number, , label, words], terms, query) {
-    if (String(number) === query) return 1000;
-    const text = label.toLowerCase();
-    let sum = String(number).startsWith(query) ? 50 : 0;
-    for (const term of terms) {
-      const inLabel = text.indexOf(term);
-      const score = inLabel === 0 ? 20 : inLabel > 0 ? 12 : words.includes(term) ? 6 : 0;
-      if (!score && !sum) return 0;
-      sum += score;
+  const isWord = (sign) => sign !== undefined && /[\p{L}\p{N}_]/u.test(sign);
+
+  // 2 where the term stands as a word of its own, 1.5 where it begins one, 1 inside one.
+  function grade(text, term, at) {
+    let best = 1;
+    for (; at >= 0 && best < 2; at = text.indexOf(term, at + 1)) {
+      if (isWord(text[at]) && isWord(text[at - 1])) continue;
+      best = isWord(text[at + term.length]) && isWord(term.at(-1)) ? 1.5 : 2;
     }
-    return sum;
+    return best;
   }
 
-  function find(query) {
-    const terms = query.split(/\s+/).filter(Boolean);
-    const found = [];
-    for (const entry of data.features) {
-      const score = rank(entry, terms, query);
-      if (score) found.push([score, entry]);
+  // What a term is worth for a feature, by the first field that holds it; 0 is no match.
+  function worth(place, term) {
+    for (const field of data.fields) {
+      const text = field.lower[place];
+      const at = text.indexOf(term);
+      if (at >= 0) return field.worth * (field.long ? 1 : grade(text, term, at));
     }
-    found.sort((a, b) => b[0] - a[0] || a[1][0] - b[1][0]);
-    const features = found.slice(0, MOST).map(([, [number, page, label]]) => ({ name: number, words: label, page }));
-    const groups = data.groups.filter(([title]) => terms.every((term) => title.toLowerCase().includes(term)));
-    const named = groups.slice(0, 4).map(([title, page, kind]) => ({ name: title, words: kind, page }));
-    return features.length && features[0].name === Number(query) ? [...features, ...named] : [...named, ...features];
+    return 0;
+  }
+
+  function score(place, terms, whole) {
+    const number = String(data.numbers[place]);
+    if (number === whole) return Infinity;
+    let sum = 0;
+    for (const term of terms) {
+      const found = Math.max(worth(place, term), number.startsWith(term) ? data.fields[0].worth : 0);
+      if (!found) return 0;
+      sum += found;
+    }
+    // Several words that stand together, as they were typed, beat the same words apart.
+    return terms.length > 1 ? sum + worth(place, whole) * data.fields[0].worth * TIER : sum;
+  }
+
+  const termsOf = (query) => query.split(/\s+/).filter(Boolean);
+  const plain = (query) => query.trim().toLowerCase().replace(/^#(?=\d+$)/, "");
+
+  // One look through a whole field is far quicker than one into each feature's text.
+  const isKnown = (term) => /^\d+$/.test(term) || data.fields.some(({ lowerText }) => lowerText.includes(term));
+
+  // The places of all features that answer a query, best first, those of one score by number.
+  function places(query) {
+    const terms = termsOf(query);
+    if (!terms.every(isKnown)) return [];
+    const whole = terms.join(" ");
+    const byScore = new Map();
+    for (let place = 0; place < data.numbers.length; place++) {
+      const found = score(place, terms, whole);
+      if (found) byScore.has(found) ? byScore.get(found).push(place) : byScore.set(found, [place]);
+    }
+    return [...byScore.keys()].sort((a, b) => b - a).flatMap((found) => byScore.get(found));
+  }
+
+  // One letter more, less or other, or two exchanged.
+  function oneSlip(a, b) {
+    let i = 0;
+    while (i < a.length && a[i] === b[i]) i++;
+    const rest = (text, from) => text.slice(i + from);
+    return rest(a, 1) === rest(b, 1) || rest(a, 0) === rest(b, 1) || rest(a, 1) === rest(b, 0)
+      || (a[i] === b[i + 1] && a[i + 1] === b[i] && rest(a, 2) === rest(b, 2));
+  }
+
+  // A query with each unknown word replaced by the most frequent one that is a slip away.
+  function mended(query) {
+    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term) && data.words.find((word) => oneSlip(term, word));
+    return termsOf(query).map((term) => near(term) || term).join(" ");
+  }
+
+  // { query, places }: the query as it was answered, after mending a slip where nothing else was found.
+  function find(query) {
+    const found = places(query);
+    if (found.length || !data.numbers.length) return { query, places: found };
+    const other = mended(query);
+    return other === query ? { query, places: found } : { query: other, places: places(other) };
+  }
+  window.saeFind = (query) => find(plain(query)).places;
+
+  // A text with the terms marked, as nodes; hostile text stays text.
+  function marked(text, terms) {
+    const parts = document.createDocumentFragment();
+    const lower = text.toLowerCase();
+    let at = 0;
+    while (at < text.length && lower.length === text.length) {
+      const hits = terms.map((term) => [lower.indexOf(term, at), term.length]).filter(([start]) => start >= 0);
+      if (!hits.length) break;
+      const [start, length] = hits.sort((a, b) => a[0] - b[0] || b[1] - a[1])[0];
+      parts.append(text.slice(at, start), Object.assign(document.createElement("mark"), { textContent: text.slice(start, start + length) }));
+      at = start + length;
+    }
+    parts.append(text.slice(at));
+    return parts;
+  }
+
+  // Where the label does not show why a feature was found: the text of the first field that does, around the match.
+  function because(place, terms) {
+    const [label, ...others] = data.fields;
+    for (const words of [terms.join(" "), ...terms]) {
+      const field = !label.lower[place].includes(words) && others.find(({ lower }) => lower[place].includes(words));
+      if (!field) continue;
+      const text = field.shown[place];
+      const start = text.lastIndexOf(" ", field.lower[place].indexOf(words) - 30) + 1;
+      const end = text.indexOf(" ", start + 90);
+      return `${start ? "…" : ""}${text.slice(start, end < 0 ? undefined : end)}${end < 0 ? "" : "…"}`;
+    }
+    return "";
+  }
+
+  function make(tag, className, ...content) {
+    const made = Object.assign(document.createElement(tag), { className });
+    made.append(...content);
+    return made;
+  }
+
+  function option(href, ...content) {
+    const made = make("a", "", ...content);
+    made.href = href;
+    made.tabIndex = -1;
+    made.setAttribute("role", "option");
+    return made;
+  }
+
+  function feature(place, terms, root) {
+    const number = data.numbers[place];
+    const words = make("span", "", marked(data.fields[0].shown[place], terms));
+    const why = because(place, terms);
+    if (why) words.append(make("small", "", marked(why, terms)));
+    return option(`${root}features/${number}.html`, make("b", "", marked(String(number), terms)), words);
   }
 
   // A number in the dictionary without a page here is worth an answer too.
   function elsewhere(query) {
-    if (!/^\d+$/.test(query)) return "Nothing found.";
-    return Number(query) < data.size ? `Feature ${query} has no page here.` : `This SAE has ${data.size} features.`;
+    if (!/^\d+$/.test(query)) return "";
+    return Number(query) < data.size ? `Feature ${query} has no page here.` : `This SAE has ${data.size.toLocaleString("en")} features.`;
   }
 
-  function item({ name, words, page }, root) {
-    const entry = document.createElement("li");
-    entry.setAttribute("role", "option");
-    const link = document.createElement("a");
-    link.href = /^https:/.test(page) ? page : root + page;
-    link.tabIndex = -1;
-    link.append(Object.assign(document.createElement("b"), { textContent: name }),
-      Object.assign(document.createElement("span"), { textContent: words }));
-    entry.append(link);
-    return entry;
+  // What is shown for a query: a line about it, and the options.
+  function answer(given, root) {
+    const { query, places: found } = find(given);
+    const terms = termsOf(query);
+    const exact = found.length && String(data.numbers[found[0]]) === query;
+    const features = found.slice(0, MOST).map((place) => feature(place, terms, root));
+    const groups = data.groups.filter(([title]) => terms.every((term) => title.toLowerCase().includes(term))).slice(0, 4)
+      .map(([title, page, kind]) => option(root + page, make("b", "", marked(title, terms)), make("span", "", kind)));
+    const options = exact ? [...features, ...groups] : [...groups, ...features];
+    const missing = exact ? "" : elsewhere(given);
+    if (missing && data.outside && Number(given) < data.size) {
+      const link = option(data.outside + given, make("b", "", given), make("span", "", "no page here; on Neuronpedia"));
+      link.rel = "external";
+      options.unshift(link);
+    }
+    if (found.length > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `All ${found.length.toLocaleString("en")} in the table`));
+    const count = found.length === 1 ? "1 feature" : `${found.length.toLocaleString("en")} features, best first`;
+    const said = [missing, query !== given && `Nothing for “${given}”; this is for “${query}”.`, found.length ? count : !options.length && !missing && "Nothing found."];
+    return { line: said.filter(Boolean).join(" "), options };
   }
 
   window.saeSearch = (box, root) => {
-    const list = document.createElement("ul");
-    list.className = "results";
+    const list = make("div", "");
     list.id = "results";
-    list.hidden = true;
     list.setAttribute("role", "listbox");
     list.setAttribute("aria-label", "Search results");
-    for (const [name, value] of [["role", "combobox"], ["aria-controls", "results"], ["aria-expanded", "false"], ["aria-autocomplete", "list"], ["autocomplete", "off"], ["spellcheck", "false"]]) {
-      box.setAttribute(name, value);
-    }
-    box.parentElement.append(list);
+    const line = make("p", "");
+    line.setAttribute("role", "status");
+    const panel = make("div", "results", line, list);
+    panel.hidden = true;
+    const widget = { role: "combobox", "aria-controls": "results", "aria-expanded": "false", "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false" };
+    for (const [name, value] of Object.entries(widget)) box.setAttribute(name, value);
+    box.parentElement.append(panel);
     let chosen = 0;
 
     function choose(place) {
@@ -71,39 +193,44 @@
         entry.id = `result-${i}`;
       });
       list.children[chosen]?.scrollIntoView({ block: "nearest" });
-      box.setAttribute("aria-activedescendant", `result-${chosen}`);
+      if (list.children.length) box.setAttribute("aria-activedescendant", `result-${chosen}`);
+      else box.removeAttribute("aria-activedescendant");
+    }
+
+    function open(wanted) {
+      panel.hidden = !wanted;
+      box.setAttribute("aria-expanded", String(wanted));
+      if (!wanted) box.removeAttribute("aria-activedescendant");
     }
 
     function show() {
-      const query = box.value.trim().toLowerCase().replace(/^#/, "");
-      list.hidden = !query;
-      box.setAttribute("aria-expanded", String(!!query));
+      const query = plain(box.value);
+      open(!!query);
       if (!query) return;
-      const found = find(query);
-      const exact = found.some(({ name }) => String(name) === query);
-      if (!exact && data.outside && /^\d+$/.test(query) && Number(query) < data.size) {
-        found.unshift({ name: query, words: "no page here; on Neuronpedia", page: data.outside + query });
-      }
-      const nothing = Object.assign(document.createElement("li"), { textContent: elsewhere(query) });
-      list.replaceChildren(...(found.length ? found.map((entry) => item(entry, root)) : [nothing]));
+      const { line: words, options } = answer(query, root);
+      line.textContent = words;
+      list.replaceChildren(...options);
       choose(0);
     }
 
+    const steps = { ArrowDown: () => chosen + 1, ArrowUp: () => chosen - 1, Home: () => 0, End: () => list.children.length - 1 };
     box.addEventListener("input", show);
+    box.addEventListener("focus", show);
     box.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (event.key in steps && !panel.hidden) {
         event.preventDefault();
-        choose(chosen + (event.key === "ArrowDown" ? 1 : -1));
-      } else if (event.key === "Enter") {
-        list.children[chosen]?.querySelector("a")?.click();
+        choose(steps[event.key]());
+      } else if (event.key === "Enter" && !panel.hidden) {
+        list.children[chosen]?.click();
       } else if (event.key === "Escape") {
         box.value = "";
-        show();
+        open(false);
         box.blur();
       }
     });
-    box.addEventListener("blur", () => setTimeout(() => { list.hidden = true; }, 200));
-    box.addEventListener("focus", show);
+    box.addEventListener("blur", () => open(false));
+    // The box keeps the focus while a result is clicked, so that the list is still there.
+    panel.addEventListener("mousedown", (event) => event.preventDefault());
     show();
   };
 })();

@@ -1,126 +1,207 @@
-// The table of all features: sorting, filtering and paging over the data in features/table-data.js; the state is in the
-// address, so that a view can be linked. Without script the table stands in the page as it is.
+// The table of all features: sorting, filtering, columns, paging and download over the data in features/table-data.js.
+// The state is in the address, so that a view can be linked. Without script the table stands in the page as it is.
 (() => {
-  const PAGE = 100;
+  const PAGE = 50; // twice as many would take twice as long to lay out, and sorting should feel immediate
+  const KINDS_AND_CATEGORY = ["Notable as", "Strongest text in"];
   const table = document.getElementById("table");
   const filters = document.getElementById("filters");
-  const { columns, titles, rows } = window.saeTable;
-  const place = Object.fromEntries(columns.map(([key], i) => [key, i + 4]));
-  const LABEL = 0, FILE = 1, KINDS = 2, CATEGORY = 3;
+  const pager = document.getElementById("pager");
+  const root = document.body.dataset.root;
+  const { shown, reasons, titles } = window.saeTable;
+  const statistics = new Map(window.saeTable.statistics.map(([name, heading, format, meaning]) => [name, { heading, format, meaning }]));
+  const [numbers, labels, notable, category, density] = ["feature", "label", "notable", "category", "density"].map(window.saeColumn);
+  const lowerLabels = labels.map((label) => label.toLowerCase());
 
-  const state = { q: "", reason: "", category: "", sort: "feature", dir: "up", page: 1 };
-  const given = new URLSearchParams(location.search);
-  for (const key of Object.keys(state)) if (given.has(key)) state[key] = given.get(key);
-  state.page = Number(state.page) || 1;
-  if (!(state.sort in place) && state.sort !== "label") state.sort = "feature";
-
-  const number = (value) => value === 0 ? "0" : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6
-    ? value.toLocaleString("en", Math.abs(value) >= 1 ? { maximumSignificantDigits: Math.max(3, String(Math.trunc(Math.abs(value))).length), minimumSignificantDigits: 3 } : { minimumFractionDigits: 3, maximumFractionDigits: 3 })
-    : value.toExponential(2);
-  const FORMATS = {
-    plain: String,
-    number,
-    count: (value) => value.toLocaleString("en"),
-    percent: (value) => {
-      const p = 100 * value;
-      const places = p >= 10 || p === 0 ? 0 : Math.min(5, 1 - Math.floor(Math.log10(p)));
-      return `${p.toFixed(places)}\u00a0%`;
-    },
-  };
-
-  function cell(tag, text, words) {
-    const made = document.createElement(tag);
-    if (words) made.className = "words";
-    made.append(text);
+  function make(tag, className, ...content) {
+    const made = Object.assign(document.createElement(tag), { className });
+    made.append(...content);
     return made;
   }
 
-  function line(row) {
-    const made = document.createElement("tr");
-    made.id = `f${row[place.feature]}`;
-    const link = Object.assign(document.createElement("a"), { href: row[FILE], textContent: row[place.feature], className: "f" });
-    const head = cell("th", link);
-    head.scope = "row";
-    made.append(head, cell("td", row[LABEL], true));
-    for (const [key, format] of columns.slice(1)) {
-      const value = row[place[key]];
-      made.append(cell("td", value === null ? "–" : FORMATS[format](value)));
+  // The state. In the address stands what differs from the beginning.
+  const BEGIN = { q: "", reason: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
+  let state;
+  const sort = () => state.sort || (state.q ? "match" : "feature");
+  // The columns shown: the number, those chosen, and the one that is sorted by.
+  const columns = () => [...new Set(["feature", ...state.columns.split(","), sort()])].filter((name) => statistics.has(name));
+  const upFirst = (name) => !statistics.has(name) || name === "feature";
+
+  function readState() {
+    const given = new URLSearchParams(location.search);
+    state = Object.fromEntries(Object.entries(BEGIN).map(([key, begin]) => [key, given.get(key) ?? begin]));
+    state.page = Number(state.page) || 1;
+    if (!statistics.has(state.sort) && state.sort !== "label" && state.sort !== "match") state.sort = "";
+  }
+
+  // A change by the reader begins at the first page again, and is a step that the browser's back button undoes.
+  function change(given, typing = false) {
+    state = { ...state, page: 1, ...given };
+    state.columns = columns().join();
+    const query = new URLSearchParams(Object.entries(state).filter(([key, value]) => value !== BEGIN[key])).toString();
+    history[typing ? "replaceState" : "pushState"](null, "", query ? `?${query}` : location.pathname);
+    return show();
+  }
+
+  // All places in the order of one column, each order made once. What has no value comes last, whatever the direction.
+  const orders = new Map();
+  function order(key, dir) {
+    const name = `${key} ${dir}`;
+    if (!orders.has(name)) {
+      const column = key === "label" ? lowerLabels : window.saeColumn(key);
+      const way = dir === "down" ? -1 : 1;
+      const compare = (x, y) => x === null ? 1 : y === null ? -1 : x < y ? -way : way;
+      orders.set(name, [...numbers.keys()].sort((a, b) => column[a] === column[b] ? a - b : compare(column[a], column[b])));
     }
-    made.append(cell("td", row[KINDS].join(", "), true), cell("td", titles[row[CATEGORY]] ?? "", true));
-    return made;
+    return orders.get(name);
   }
 
-  function chosen() {
-    const query = state.q.trim().toLowerCase();
-    const found = rows.filter((row) =>
-      (!query || String(row[place.feature]) === query || row[LABEL].toLowerCase().includes(query))
-      && (!state.reason || row[KINDS].includes(state.reason))
-      && (!state.category || row[CATEGORY] === state.category));
-    const at = state.sort === "label" ? LABEL : place[state.sort];
-    const way = state.dir === "down" ? -1 : 1;
-    const compare = state.sort === "label" ? (a, b) => a[at].localeCompare(b[at]) : (a, b) => (a[at] ?? -Infinity) - (b[at] ?? -Infinity);
-    return found.sort((a, b) => way * compare(a, b) || a[place.feature] - b[place.feature]);
+  // The places of the rows that pass every filter, in the chosen order.
+  function select() {
+    const best = state.q.trim() ? window.saeFind(state.q) : null;
+    const answers = new Set(best);
+    const isWanted = (reason) => reason === state.reason || reason.startsWith(`${state.reason}:`);
+    const wanted = new Set(Object.keys(reasons).filter((name) => reasons[name].some(isWanted)));
+    const [from, to] = state.density.split("-").map(Number);
+    const all = sort() !== "match" ? order(sort(), state.dir) : best ?? order("feature", "up");
+    return all.filter((place) => (!best || answers.has(place))
+      && (!state.reason || wanted.has(notable[place]))
+      && (!state.category || category[place] === state.category)
+      && (!state.density || (density[place] >= from && (!to || density[place] < to))));
   }
 
-  function pager(pages) {
-    const near = (n) => n === 1 || n === pages || Math.abs(n - state.page) < 3;
-    const buttons = [];
-    for (let n = 1; n <= pages && pages > 1; n++) {
-      if (!near(n)) continue;
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: n });
-      if (n === state.page) button.setAttribute("aria-current", "page");
-      button.addEventListener("click", () => { state.page = n; show(); });
-      buttons.push(button);
+  function line(place) {
+    const number = numbers[place];
+    const link = Object.assign(make("a", "f", number), { href: `${number}.html` });
+    const row = make("tr", "", Object.assign(make("th", "", link), { scope: "row" }), make("td", "words", labels[place]));
+    row.id = `f${number}`;
+    if (location.hash === `#${row.id}`) row.className = "here";
+    for (const name of columns().slice(1)) {
+      row.append(make("td", "", window.saeFormats[statistics.get(name).format](window.saeColumn(name)[place])));
     }
-    document.getElementById("pager").replaceChildren(...buttons);
+    const kinds = new Set(reasons[notable[place]].map((reason) => reason.split(":")[0]));
+    row.append(make("td", "words", [...kinds].join(", ")), make("td", "words", titles[category[place]] ?? ""));
+    return row;
   }
 
-  function remember() {
-    const kept = Object.entries(state).filter(([key, value]) => value !== { q: "", reason: "", category: "", sort: "feature", dir: "up", page: 1 }[key]);
-    const query = new URLSearchParams(kept).toString();
-    history.replaceState(null, "", (query ? `?${query}` : location.pathname) + location.hash);
+  function heading(name, words, meaning) {
+    const button = Object.assign(make("button", "", words), { type: "button", title: meaning });
+    button.addEventListener("click", () => {
+      const turned = state.dir === "up" ? "down" : "up";
+      change({ sort: name, dir: sort() === name ? turned : upFirst(name) ? "up" : "down" });
+    });
+    const head = Object.assign(make("th", name === "label" ? "words" : "", button), { scope: "col" });
+    head.dataset.key = name;
+    return head;
   }
 
-  function show() {
-    const found = chosen();
-    const pages = Math.max(1, Math.ceil(found.length / PAGE));
-    state.page = Math.min(Math.max(1, state.page), pages);
-    const start = (state.page - 1) * PAGE;
-    table.tBodies[0].replaceChildren(...found.slice(start, start + PAGE).map(line));
-    filters.querySelector(".found").textContent = `${found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} features`;
-    for (const head of table.tHead.querySelectorAll("th[data-key]")) {
-      if (head.dataset.key === state.sort) head.setAttribute("aria-sort", state.dir === "down" ? "descending" : "ascending");
+  function showHead() {
+    const row = table.tHead.rows[0];
+    // Only where the columns have changed, so that the heading that was pressed keeps the focus.
+    if (row.dataset.columns !== columns().join()) {
+      const heads = columns().map((name) => heading(name, statistics.get(name).heading, statistics.get(name).meaning));
+      heads.splice(1, 0, heading("label", "Label", "Label made from the data alone."));
+      const last = KINDS_AND_CATEGORY.map((words) => Object.assign(make("th", "words", words), { scope: "col" }));
+      row.replaceChildren(...heads, ...last);
+      row.dataset.columns = columns().join();
+    }
+    for (const head of row.querySelectorAll("[data-key]")) {
+      if (head.dataset.key === sort()) head.setAttribute("aria-sort", state.dir === "down" ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     }
-    pager(pages);
-    remember();
   }
 
-  for (const head of table.tHead.querySelectorAll("th[data-key]")) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const key = head.dataset.key;
-      const first = key === "feature" || key === "label" ? "up" : "down";
-      state.dir = state.sort === key ? (state.dir === "up" ? "down" : "up") : first;
-      state.sort = key;
-      state.page = 1;
-      show();
-    });
+  function showPager(pages) {
+    const pressed = pager.contains(document.activeElement) ? document.activeElement.textContent : "";
+    const step = (words, page) => {
+      const button = Object.assign(make("button", "", words), { type: "button", disabled: page < 1 || page > pages });
+      if (words === page && page === state.page) button.setAttribute("aria-current", "page");
+      button.addEventListener("click", () => change({ page }).then(() => table.scrollIntoView()));
+      return button;
+    };
+    const near = Array.from({ length: pages }, (_, i) => i + 1).filter((n) => n === 1 || n === pages || Math.abs(n - state.page) < 3);
+    const steps = near.flatMap((n, i) => i && n - near[i - 1] > 1 ? [make("span", "", "…"), step(n, n)] : [step(n, n)]);
+    pager.replaceChildren(...(pages > 1 ? [step("Previous", state.page - 1), ...steps, step("Next", state.page + 1)] : []));
+    [...pager.children].find((button) => button.textContent === pressed)?.focus({ preventScroll: true });
   }
-  for (const input of filters.querySelectorAll("input, select")) {
-    input.value = state[input.name];
-    input.addEventListener("input", () => {
-      state[input.name] = input.value;
-      state.page = 1;
-      show();
-    });
+
+  function showFilters() {
+    for (const input of filters.querySelectorAll("[name]")) input.value = input.name === "sort" ? sort() : state[input.name];
+    for (const box of filters.querySelectorAll("[type=checkbox]")) box.checked = columns().includes(box.value);
+    filters.querySelector(".found").textContent = `${rows.length.toLocaleString("en")} of ${numbers.length.toLocaleString("en")} features`;
+  }
+
+  function nothing() {
+    const cell = make("td", "words", "No feature passes all of these filters. Take one away, use fewer words, or press Clear.");
+    cell.colSpan = table.tHead.rows[0].cells.length;
+    return make("tr", "", cell);
+  }
+
+  // The search index is large, so it comes with the first word that is typed.
+  const loadIndex = () => window.saeLoad(`${root}assets/search.js`).then(() => window.saeLoad(`${root}search-index.js`));
+
+  let rows = [];
+  async function show() {
+    if (state.q.trim()) await loadIndex();
+    rows = select();
+    const pages = Math.max(1, Math.ceil(rows.length / PAGE));
+    state.page = Math.min(Math.max(1, state.page), pages);
+    showHead();
+    const page = rows.slice((state.page - 1) * PAGE, state.page * PAGE);
+    table.tBodies[0].replaceChildren(...(page.length ? page.map(line) : [nothing()]));
+    showFilters();
+    showPager(pages);
+  }
+
+  // All columns of the rows found, in their order, as a CSV file.
+  function download() {
+    const names = Object.keys(window.saeTable.values);
+    const all = names.map(window.saeColumn);
+    const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const lines = [names, ...rows.map((place) => all.map((column) => quoted(String(column[place] ?? ""))))];
+    const url = URL.createObjectURL(new Blob([`${lines.map((cells) => cells.join(",")).join("\n")}\n`], { type: "text/csv" }));
+    Object.assign(document.createElement("a"), { href: url, download: "features.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
+  // What the page leaves to the script: every statistic to sort by, and to show as a column.
+  function offer() {
+    const sorts = filters.querySelector("[name=sort]");
+    sorts.append(new Option("Best match", "match"), new Option("Label", "label"));
+    for (const [name, { heading: words, meaning }] of statistics) {
+      sorts.append(new Option(words, name));
+      if (name === "feature") continue;
+      const box = Object.assign(make("input", ""), { type: "checkbox", value: name });
+      box.addEventListener("change", () => {
+        const others = columns().filter((other) => other !== name);
+        change({ columns: (box.checked ? [...others, name] : others).join() });
+      });
+      filters.querySelector(".offered").append(make("label", "", box, make("span", "", make("b", "", words), " ", meaning)));
+    }
   }
 
   // A link to a row, as from a feature's reasons, may be on another page of the table.
-  const wanted = Number(location.hash.replace("#f", ""));
-  const at = location.hash.startsWith("#f") ? chosen().findIndex((row) => row[place.feature] === wanted) : -1;
-  if (at >= 0) state.page = Math.floor(at / PAGE) + 1;
-  show();
-  if (at >= 0) document.getElementById(`f${wanted}`).scrollIntoView({ block: "center" });
+  async function goToLinkedRow() {
+    const place = numbers.indexOf(Number(location.hash.replace("#f", "")));
+    const at = location.hash.startsWith("#f") ? rows.indexOf(place) : -1;
+    if (at < 0) return;
+    state.page = Math.floor(at / PAGE) + 1;
+    await show();
+    document.getElementById(location.hash.slice(1)).scrollIntoView({ block: "center" });
+  }
+
+  offer();
+  for (const input of filters.querySelectorAll("[name]")) {
+    input.addEventListener("input", () => {
+      const order = input.name === "sort" ? { dir: upFirst(input.value) ? "up" : "down" } : {};
+      change({ [input.name]: input.value, ...order }, input.name === "q");
+    });
+  }
+  filters.querySelector(".clear").addEventListener("click", () => change({ ...BEGIN }));
+  filters.querySelector(".download").addEventListener("click", download);
+  const arrive = () => {
+    readState();
+    return show();
+  };
+  window.addEventListener("popstate", arrive);
+  arrive().then(goToLinkedRow);
 })();

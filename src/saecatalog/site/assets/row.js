@@ -1,0 +1,23 @@
+// The rows of the table `features` for the features with a page, out of features/table-data.js.
+//
+//   saeRow(root, number)  a promise of {column: value} for one feature, with the names that `features` has; null where
+//                         it has no page. Floats have six significant digits. `root` leads to the catalog's folder.
+//   saeColumn(name)       one column as a list, in the order of the pages; only once the data is there.
+(() => {
+  const columns = new Map();
+
+  const unpack = (packed) => typeof packed === "string" ? packed.split(",").map((text) => text === "" ? null : Number(text))
+    : packed.names ? unpack(packed.codes).map((code) => packed.names[code]) : packed;
+
+  window.saeColumn = (name) => {
+    if (!columns.has(name)) columns.set(name, unpack(window.saeTable.values[name] ?? window.saeTable[name]));
+    return columns.get(name);
+  };
+
+  window.saeRow = async (root, number) => {
+    if (!window.saeTable) await window.saeLoad(`${root}features/table-data.js`);
+    const at = window.saeColumn("feature").indexOf(number);
+    const names = Object.keys(window.saeTable.values);
+    return at < 0 ? null : Object.fromEntries(names.map((name) => [name, window.saeColumn(name)[at]]));
+  };
+})();
