@@ -158,11 +158,6 @@ class Catalog:
             ref = self._text_refs[text] = TextRef(text, text_page(text), category, name)
         return ref
 
-    @property
-    def threshold(self) -> float:
-        """The score above which a text counts as strong."""
-        return float(self.manifest["settings"]["strong_threshold"])
-
     def _named(self, kind: str) -> list[GroupRef]:
         entries = self.manifest["corpus"][kind].items()
         return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]

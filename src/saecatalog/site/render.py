@@ -29,8 +29,8 @@ from saecatalog.site import (
     views_text,
 )
 from saecatalog.site.catalog import Catalog, Manifest
-from saecatalog.site.charts import Chart, script_json
-from saecatalog.site.matrices import ScoreRows
+from saecatalog.site.charts import Heatmap, script_json
+from saecatalog.site.matrices import Names, ScoreRows
 from saecatalog.tables import Tables
 
 ASSETS = Path(__file__).parent / "assets"
@@ -46,7 +46,7 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
-SCRIPTS = ("theme.js", "site.js", "search.js", "charts.js", "table.js", "icon.svg")
+SCRIPTS = ("theme.js", "site.js", "search.js", "heatmaps.js", "charts.js", "table.js", "icon.svg")
 
 
 class Bar(Protocol):
@@ -81,9 +81,11 @@ def render_catalog(
     catalog = Catalog(tables, manifest)
     writer = Writer(catalog, templates, out)
     copy_assets(out / "assets", (*SCRIPTS, plotly_bundle()))
+    names = Names(catalog)
     kinds: list[tuple[str, int, Iterable[None]]] = [
         ("overviews", 0, _overviews(writer)),
-        ("categories", 0, _categories(writer)),
+        ("categories", 0, _categories(writer, names)),
+        ("co-activation", 0, _coactivation(writer, names)),
         ("concepts", 0, _concepts(writer)),
         ("feature tables", 0, _feature_tables(writer)),
         ("features", len(catalog.paged), _features(writer)),
@@ -91,6 +93,7 @@ def render_catalog(
         ("text lists", 0, _text_lists(writer)),
     ]
     counts = {words: _run(pages, words, total, progress) for words, total, pages in kinds}
+    writer.write("charts/names.js", f"window.saeNames = {script_json(names.data())};\n")
     writer.write("search-index.js", search.index(catalog))
     return counts
 
@@ -123,7 +126,9 @@ def environment(templates: Path) -> Environment:
         token=tokens.token,
         basename=lambda path: path.rpartition("/")[2],
     )
-    env.globals.update(csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval)
+    env.globals.update(
+        csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval
+    )
     return env
 
 
@@ -166,10 +171,10 @@ class Writer:
         )
         self.write(path, self.env.get_template(template).render(view, page=page))
 
-    def chart(self, chart: Chart | None) -> None:
-        """Write the script that carries a large figure."""
-        if chart is not None and chart.source:
-            call = f"saeFigure({script_json(chart.source)},{script_json(chart.figure)});\n"
+    def chart(self, chart: Heatmap | None) -> None:
+        """Write the script that carries a heatmap's numbers."""
+        if chart is not None:
+            call = f"saeFigure({script_json(chart.source)},{script_json(chart.data)});\n"
             self.write(f"charts/{chart.source}.js", call)
 
     def write(self, path: str, text: str) -> None:
@@ -207,23 +212,26 @@ def _overviews(writer: Writer) -> Iterator[None]:
     words = "What the catalog was built from, what every figure means, and how to cite it."
     writer.page("about.html", "about.html", "About", words, **views_about.about(catalog))
     yield
-    view = views_pairs.coactivation(catalog)
+
+
+def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
+    view = views_pairs.coactivation(writer.catalog, names)
     writer.chart(view["heatmap"])
     writer.page("coactivation.html", "coactivation/index.html", "Co-activation", "Features that fire together.", **view)
     yield
 
 
-def _categories(writer: Writer) -> Iterator[None]:
+def _categories(writer: Writer, names: Names) -> Iterator[None]:
     catalog = writer.catalog
     scores = ScoreRows(catalog, views_group.heatmap_features(catalog))
-    view = views_group.categories(catalog, scores)
+    view = views_group.categories(catalog, scores, names)
     writer.chart(view["frequent"])
     writer.chart(view["notable"])
     words = "Which features tell the categories of texts apart, with the evidence."
     writer.page("categories.html", "categories/index.html", "Categories", words, **view)
     yield
     for ref in catalog.categories:
-        view = views_group.category(catalog, ref, scores)
+        view = views_group.category(catalog, ref, scores, names)
         writer.chart(view["heatmap"])
         words = f"The features special to and common in the {ref.texts} texts of {ref.title}."
         view["list_page"] = views_text.list_page(ref.name)
