@@ -181,7 +181,7 @@ def test_rules_of_two_tokens_are_told(site: Path) -> None:
 
 def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
     page = HTMLParser((site / "features/2.html").read_text("utf-8"))
-    assert page.css_first("#logits svg .bar")
+    assert page.css_first("#logits svg path")
     assert "skewness 0.5" in page.css_first("#logits").text()
 
 
