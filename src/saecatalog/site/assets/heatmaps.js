@@ -92,6 +92,7 @@
           tickfont: { size: wide ? 12 : 11 },
         },
         yaxis: { range: [features.length - 0.5, -0.5], showticklabels: false, ticks: "", fixedrange: true, automargin: false, showgrid: false, zeroline: false },
+        annotations: [{ text: "Texts, grouped by category", xref: "paper", yref: "paper", x: 0.5, y: 0, yanchor: "top", showarrow: false }],
         shapes: ends.slice(0, -1).map((end) => ({ type: "line", yref: "paper", x0: end - 0.5, x1: end - 0.5, y0: 0, y1: 1, line })),
       };
       layout.height = layout.margin.t + layout.margin.b + features.length * height;
