@@ -327,6 +327,6 @@ def _styles(*names: str) -> str:
 def _embed_style() -> str:
     """The style sheet inside each embed: the shared one without what an embed has no use for."""
     text = _styles("tokens.css", "embed.css")
-    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.(?:m\d|still\.matrix) \{[^}]*\}\n', "", text)
+    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text)
     used = set(re.findall(r"var\((--[\w-]+)\)", text))
     return re.sub(r"(--[\w-]+):[^;]*;\s*", lambda found: found.group() if found.group(1) in used else "", text)
