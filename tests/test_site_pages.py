@@ -181,8 +181,35 @@ def test_rules_of_two_tokens_are_told(site: Path) -> None:
 
 def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
     page = HTMLParser((site / "features/2.html").read_text("utf-8"))
-    assert page.css_first("#logits svg .bar")
+    assert page.css_first("#logits svg path")
     assert "skewness 0.5" in page.css_first("#logits").text()
+
+
+def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
+    """To the two on which the weaker of the pair is strongest, by a plain reading of the scores."""
+    scores = write(tmp_path)[0]["text_scores"].set_index(["feature", "text"])["score"].to_dict()
+    texts = {text for _, text in scores}
+    rows = HTMLParser((site / "coactivation/index.html").read_text("utf-8")).css("#pairs tbody tr")
+    assert rows
+    for row in rows:
+        first, second = (int(re.match(r"\d+", cell.text().strip())[0]) for cell in row.css("th, td")[:2])  # type: ignore[index]
+        weaker = {text: min(scores.get((first, text), 0), scores.get((second, text), 0)) for text in texts}
+        linked = [re.sub(r".*/(.*)\.html.*", r"\1", node.attributes["href"] or "") for node in row.css(".spots a")]
+        best = sorted((value for value in weaker.values() if value), reverse=True)[:2]
+        assert [weaker[text] for text in linked] == best
+
+
+def test_clusters_tell_their_size_their_mean_phi_and_the_tokens_they_share(site: Path, tmp_path: Path) -> None:
+    tables = write(tmp_path)[0]
+    page = HTMLParser((site / "coactivation/index.html").read_text("utf-8"))
+    for number, rows in tables["clusters"].groupby("cluster"):
+        members = set(rows["feature"])
+        pairs = tables["coactivation"].query("level == 'token' and feature_a in @members and feature_b in @members")
+        said = page.css_first(f"#cluster-{number + 1} .sub").text()
+        assert said.startswith(f"{len(members)} features, mean φ {pairs['phi'].mean():.2f} of {len(pairs)} pair")
+        firsts = tables["tokens"].query("feature in @members and rank < 3")
+        counts = firsts.groupby("token")["feature"].nunique()
+        assert said.count(" in ") == min(3, sum((counts > 1) & (2 * counts >= len(members))))
 
 
 def test_a_concept_lists_its_texts(site: Path) -> None:

@@ -199,11 +199,6 @@ class Catalog:
                 return known.get(same_name(name, known) or "", "")
         return ""
 
-    @property
-    def threshold(self) -> float:
-        """The score above which a text counts as strong."""
-        return float(self.manifest["settings"]["strong_threshold"])
-
     def _named(self, kind: str) -> list[GroupRef]:
         entries = self.manifest["corpus"][kind].items()
         return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]

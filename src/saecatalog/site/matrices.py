@@ -1,20 +1,26 @@
 """The dense rows behind the heatmaps: scores of a few features on texts grouped by category, and overlaps of pairs.
 
-In: a `Catalog` and the features wanted. Out: lists of rows. The tables are read once for all features wanted, so the
-cost does not grow with the number of heatmaps.
+In: a `Catalog` and the features wanted. Out: lists of rows, and the names that all heatmaps share. The tables are read
+once for all features wanted, so the cost does not grow with the number of heatmaps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from saecatalog.names import title
 from saecatalog.site.catalog import Catalog
+from saecatalog.site.tokens import shorten
 
 MOST_TEXTS = 1500
 """Texts in one heatmap at most; more would be thinner than a pixel. Each category keeps its share of them."""
+BEGINNING = 90
+"""Characters of a text that a heatmap shows beside its name."""
 
 
 class ScoreRows:
@@ -24,19 +30,59 @@ class ScoreRows:
         frame = catalog.tables["texts"]
         self.texts, self.groups = _chosen_texts(frame, [ref.name for ref in catalog.categories])
         self.all_texts = len(frame)
-        column = {text: i for i, text in enumerate(self.texts)}
-        features = sorted(set(wanted))
-        self._row = {number: i for i, number in enumerate(features)}
-        self._values = np.zeros((len(features), len(self.texts)), dtype=np.float32)
-        scores = catalog.tables.rows_of("text_scores", features)
-        where = scores["text"].map(column).to_numpy()
-        kept = ~pd.isna(where)
-        rows = scores["feature"].map(self._row).to_numpy()[kept]
-        self._values[rows.astype(int), where[kept].astype(int)] = scores["score"].to_numpy()[kept]
+        self._row, self._values = _dense(catalog, wanted, self.texts)
 
     def of(self, features: Sequence[int]) -> list[list[float]]:
         """One row of scores for each of these features, silent texts as 0."""
         return [self._values[self._row[number]].tolist() for number in features]
+
+    @property
+    def bands(self) -> list[tuple[str, int]]:
+        """The title of each category that has texts here, and how many, in the order of the texts."""
+        return [(title(name), len(list(same))) for name, same in groupby(self.groups)]
+
+
+class SharedTexts:
+    """The texts on which two of the chosen features both fire."""
+
+    def __init__(self, catalog: Catalog, wanted: Iterable[int]):
+        self.texts: list[str] = list(catalog.texts)
+        self._row, self._values = _dense(catalog, wanted, self.texts)
+
+    def of(self, a: int, b: int, most: int) -> list[str]:
+        """The texts on which the weaker of the two is strongest, best first; ties in the order of the texts."""
+        weaker = np.minimum(self._values[self._row[a]], self._values[self._row[b]])
+        found = np.flatnonzero(weaker)
+        return [self.texts[i] for i in found[np.argsort(-weaker[found], kind="stable")][:most]]
+
+
+class Names:
+    """How the features and texts of all heatmaps are named: collected while they are made, written to one script."""
+
+    def __init__(self, catalog: Catalog):
+        self._catalog = catalog
+        self._texts: dict[str, int] = {}
+        self._features: set[int] = set()
+
+    def text(self, text: str) -> int:
+        """The place of a text in the list of texts."""
+        return self._texts.setdefault(text, len(self._texts))
+
+    def add(self, features: Iterable[int]) -> None:
+        """Name these features too."""
+        self._features.update(features)
+
+    def data(self) -> dict[str, Any]:
+        """Label and address of each feature, and id, name and beginning of each text."""
+        refs = [self._catalog.ref(number) for number in sorted(self._features)]
+        rows = [self._catalog.texts[text] for text in self._texts]
+        return {
+            "features": {str(ref.number): [ref.label, ref.page or ref.outside] for ref in refs},
+            "texts": [
+                [row.text, self._catalog.text_ref(row.text, row.category).name, shorten(row.content, BEGINNING)]
+                for row in rows
+            ],
+        }
 
 
 def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
@@ -60,6 +106,29 @@ def alike(values: Sequence[Sequence[float]]) -> list[int]:
     np.fill_diagonal(distances, 0)
     order: list[int] = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).tolist()
     return order
+
+
+def side_by_side(order: Sequence[int], group: Mapping[int, int]) -> list[int]:
+    """The same order with the members of each group moved to where the first of them stands."""
+    first: dict[tuple[bool, int], int] = {}
+    keys = [(n in group, group.get(n, n)) for n in order]
+    for place, key in enumerate(keys):
+        first.setdefault(key, place)
+    return [n for _, n in sorted(zip(keys, order, strict=True), key=lambda pair: first[pair[0]])]
+
+
+def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tuple[dict[int, int], np.ndarray]:
+    """The row of each feature wanted, and the text scores `[feature, text]`, silent texts as 0."""
+    features = sorted(set(wanted))
+    row = {number: i for i, number in enumerate(features)}
+    column = {text: i for i, text in enumerate(texts)}
+    values = np.zeros((len(features), len(texts)), dtype=np.float32)
+    scores = catalog.tables.rows_of("text_scores", features)
+    where = scores["text"].map(column).to_numpy()
+    kept = ~pd.isna(where)
+    rows = scores["feature"].map(row).to_numpy()[kept]
+    values[rows.astype(int), where[kept].astype(int)] = scores["score"].to_numpy()[kept]
+    return row, values
 
 
 def _chosen_texts(frame: pd.DataFrame, categories: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -29,8 +29,8 @@ from saecatalog.site import (
     views_text,
 )
 from saecatalog.site.catalog import Catalog, Manifest, without_paths
-from saecatalog.site.charts import Chart, script_json
-from saecatalog.site.matrices import ScoreRows
+from saecatalog.site.charts import Heatmap, script_json
+from saecatalog.site.matrices import Names, ScoreRows
 from saecatalog.tables import Tables
 
 ASSETS = Path(__file__).parent / "assets"
@@ -85,9 +85,11 @@ def render_catalog(
     catalog = Catalog(tables, manifest)
     writer = Writer(catalog, templates, out)
     copy_assets(out / "assets", [*(p for p in ASSETS.iterdir() if p.suffix != ".css"), plotly_bundle()])
+    names = Names(catalog)
     kinds: list[tuple[str, int, Iterable[None]]] = [
         ("overviews", 0, _overviews(writer)),
-        ("categories", 0, _categories(writer)),
+        ("categories", 0, _categories(writer, names)),
+        ("co-activation", 0, _coactivation(writer, names)),
         ("concepts", 0, _concepts(writer)),
         ("feature tables", 0, _feature_tables(writer)),
         ("features", len(catalog.paged), _features(writer)),
@@ -95,6 +97,7 @@ def render_catalog(
         ("text lists", 0, _text_lists(writer)),
     ]
     counts = {words: _run(pages, words, total, progress) for words, total, pages in kinds}
+    writer.write("charts/names.js", f"window.saeNames = {script_json(names.data())};\n")
     writer.write("search-index.js", search.index(catalog))
     return counts
 
@@ -128,7 +131,9 @@ def environment(templates: Path) -> Environment:
         token=tokens.token,
         basename=lambda path: path.rpartition("/")[2],
     )
-    env.globals.update(csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval)
+    env.globals.update(
+        csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval
+    )
     return env
 
 
@@ -172,10 +177,10 @@ class Writer:
         )
         self.write(path, self.env.get_template(template).render(view, page=page))
 
-    def chart(self, chart: Chart | None) -> None:
-        """Write the script that carries a large figure."""
-        if chart is not None and chart.source:
-            call = f"saeFigure({script_json(chart.source)},{script_json(chart.figure)});\n"
+    def chart(self, chart: Heatmap | None) -> None:
+        """Write the script that carries a heatmap's numbers."""
+        if chart is not None:
+            call = f"saeFigure({script_json(chart.source)},{script_json(chart.data)});\n"
             self.write(f"charts/{chart.source}.js", call)
 
     def write(self, path: str, text: str) -> None:
@@ -216,23 +221,26 @@ def _overviews(writer: Writer) -> Iterator[None]:
     words = "How a feature's card looks in a page of your own, and the code for it."
     writer.page("embed.html", "embed.html", "Embed a feature", words, **views_feature.embedding(catalog))
     yield
-    view = views_pairs.coactivation(catalog)
+
+
+def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
+    view = views_pairs.coactivation(writer.catalog, names)
     writer.chart(view["heatmap"])
     writer.page("coactivation.html", "coactivation/index.html", "Co-activation", "Features that fire together.", **view)
     yield
 
 
-def _categories(writer: Writer) -> Iterator[None]:
+def _categories(writer: Writer, names: Names) -> Iterator[None]:
     catalog = writer.catalog
     scores = ScoreRows(catalog, views_group.heatmap_features(catalog))
-    view = views_group.categories(catalog, scores)
+    view = views_group.categories(catalog, scores, names)
     writer.chart(view["frequent"])
     writer.chart(view["notable"])
     words = "Which features tell the categories of texts apart, with the evidence."
     writer.page("categories.html", "categories/index.html", "Categories", words, **view)
     yield
     for ref in catalog.categories:
-        view = views_group.category(catalog, ref, scores)
+        view = views_group.category(catalog, ref, scores, names)
         writer.chart(view["heatmap"])
         words = f"The features special to and common in the {ref.texts} texts of {ref.title}."
         view["list_page"] = views_text.list_page(ref.name)
@@ -329,6 +337,6 @@ def _styles(*names: str) -> str:
 def _embed_style() -> str:
     """The style sheet inside each embed: the shared one without what an embed has no use for."""
     text = _styles("tokens.css", "embed.css")
-    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.(?:m\d|still\.matrix) \{[^}]*\}\n', "", text)
+    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text)
     used = set(re.findall(r"var\((--[\w-]+)\)", text))
     return re.sub(r"(--[\w-]+):[^;]*;\s*", lambda found: found.group() if found.group(1) in used else "", text)

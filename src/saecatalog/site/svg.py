@@ -1,46 +1,123 @@
 """Small still pictures of the charts: each function takes numbers and gives one SVG string.
 
 They stand behind the interactive charts (no script, print, embeds) and are styled by the page's style sheet through
-classes. All bars of one kind are one path, which keeps a picture near one kilobyte.
+classes, down to where a label stands: a page carries shapes and words only. All shapes of one kind are one path, and
+the plotting area begins at 0,0, which keeps a picture well below one kilobyte.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 360, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 8, 34
+WIDTH = 360
+NAMED = 3
+"""Rows that a box has at least where its name stands beside it; the names of smaller ones would meet."""
+_LEFT = 40
+_BARS, _PLOT, _MARGINS = 220, 72, (16, 14, 28, 32)
+"""Width and height of a histogram's plot at most, and its margins: above, right, below and left."""
+_STEPS = (0.05, 0.3, 0.45, 0.6, 0.85)
+"""Where the five colours of a matrix begin, as shares of the value that has the strongest."""
+_CELL, _ROW, _NAME = (12, 24), 12, 24
+"""Least and greatest width of a matrix's column, the height of its rows, and the characters a column's name may have."""
+_RULE = 200
+"""Length of the bar of the largest share."""
 
 
-def histogram(
-    counts: Sequence[int], label: str, x_title: str, x_ticks: Sequence[str]
-) -> Markup:
-    """Counts over equal bins on a logarithmic axis; `x_ticks` are the texts at start, middle and end.
+def histogram(counts: Sequence[int], label: str, titles: tuple[str, str], ticks: Sequence[str]) -> Markup:
+    """Counts over equal bins on a logarithmic axis.
 
-    The bars are one outline of whole pixels, which takes few characters.
+    `titles` say what is measured and what is counted, `ticks` are the texts at start, middle and end.
     """
-    top = _decades(counts)
-    step = max(1, (WIDTH - _LEFT - _RIGHT) // max(1, len(counts)))
-    bottom = HEIGHT - _BOTTOM
-    body = _bars([round(_y(_log_share(n, top))) for n in counts], _LEFT, bottom, step)
-    ticks = [(round(_y(_log_share(10**power, top))), _power_of_ten(power)) for power in range(top + 1)]
-    return _picture(label, body, ticks, x_title, x_ticks, step * len(counts))
+    top, step = _decades(counts), max(1, _BARS // max(1, len(counts)))
+    width = step * len(counts)
+    above, right, below, left = _MARGINS
+    decades = [(round(_PLOT * (1 - _log_share(10**power, top))), _power_of_ten(power)) for power in range(top + 1)]
+    grid = "".join(f"M0 {y}h{width}" for y, _ in decades)
+    counted = "".join(f'<text y="{y}">{text}</text>' for y, text in decades)
+    words = [(0, 11, ticks[0]), (width // 2, 11, ticks[1]), (width, 11, ticks[2]), (width // 2, 24, titles[0])]
+    measured = "".join(f'<text x="{x}" y="{_PLOT + y}">{escape(text)}</text>' for x, y, text in words)
+    body = (
+        f'<path class="grid" d="{grid}"/>{_bars(counts, top, _PLOT, step)}'
+        f'<text x="-{left}" y="-7">{escape(titles[1])}</text><g>{counted}</g>{measured}'
+    )
+    return _svg("still", (-left, -above, left + width + right, above + _PLOT + below), label, body)
 
 
 def spark(counts: Sequence[int], label: str, low: str, high: str) -> Markup:
     """The shape of a histogram on a logarithmic axis, with no more than what its ends are."""
-    top, height, step = _decades(counts), 60, max(1, WIDTH // max(1, len(counts)))
-    body = _bars([round(height * (1 - _log_share(n, top))) for n in counts], 0, height, step)
+    height, step = 60, max(1, WIDTH // max(1, len(counts)))
     ends = f'<text y="{height + 13}">{escape(low)}</text>'
     ends += f'<text x="{step * len(counts)}" y="{height + 13}" text-anchor="end">{escape(high)}</text>'
-    return _svg(label, height + 18, body + ends)
+    return _svg("still spark", (0, 0, WIDTH, height + 18), label, _bars(counts, _decades(counts), height, step) + ends)
 
 
-def _bars(tops: Sequence[int], left: int, bottom: int, step: int) -> str:
-    """One outline around bars of equal width, each from `bottom` up to its top."""
-    outline = "".join(f"V{y}h{step}" for y in tops)
-    return f'<path class="bar" d="M{left} {bottom}{outline}V{bottom}z"/>'
+def shares(active: Sequence[float], strong: Sequence[float], top: float) -> Markup:
+    """Two bars a row, the second thinner and within the first, from 0 to `top`.
+
+    It is stretched beside the rows of a table that has the names and the numbers, so that none is in the page twice.
+    """
+    body = f'<path d="{_rules(active, top)}"/><path d="{_rules(strong, top)}"/>'
+    box = f'viewBox="0 0 {_RULE} {2 * len(active)}" preserveAspectRatio="none"'
+    return Markup(f'<svg {box} aria-hidden="true">{body}</svg>')
+
+
+def matrix(
+    values: Sequence[Sequence[float]], top: float, label: str, boxes: Iterable[tuple[int, int, int]] = ()
+) -> Markup:
+    """A square picture of a matrix in five steps up to `top`; a box is (its name, first row, row after the last)."""
+    size, cells = len(values), _cells(values, top)
+    boxes = list(boxes)
+    outlines = "".join(f"M{a} {a}h{b - a}v{b - a}h{a - b}z" for _, a, b in boxes)
+    names = "".join(f'<text x="{b + 1}" y="{a + 3}">{name}</text>' for name, a, b in boxes if b - a >= NAMED)
+    body = cells + (f'<path class="box" d="{outlines}"/>{names}' if boxes else "")
+    return _svg("still matrix", (0, 0, size, size), label, body)
+
+
+def heat(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], top: float, label: str
+) -> Markup:
+    """A matrix in five steps up to `top`, its rows named at the left and its columns above."""
+    width = max(_CELL[0], min(_CELL[1], (WIDTH - _LEFT) // max(1, len(columns))))
+    named = [text if len(text) <= _NAME else text[: _NAME - 1] + "…" for text in columns]
+    above = 10 + 6 * max(map(len, named), default=0)
+    left = "".join(f'<text y="{_ROW * i + 6}">{escape(text)}</text>' for i, text in enumerate(rows))
+    over = "".join(
+        f'<text transform="translate({width * i + width // 2 + 4} -5) rotate(-90)">{escape(text)}</text>'
+        for i, text in enumerate(named)
+    )
+    body = f'<g>{left}</g>{over}<g transform="scale({width} {_ROW})">{_cells(values, top)}</g>'
+    box = (-_LEFT, -above, max(WIDTH, _LEFT + width * len(columns)), above + _ROW * len(rows))
+    return _svg("still heat", box, label, body)
+
+
+def _bars(counts: Sequence[int], top: int, height: int, step: int) -> str:
+    """One outline around bars of equal width, each from the bottom of the plot up to its count."""
+    tops = [round(height * (1 - _log_share(n, top))) for n in counts]
+    at, outline = height, ""
+    for y, same in groupby(tops):
+        outline += ("" if y == at else f"V{y}") + f"h{step * len(list(same))}"
+        at = y
+    return f'<path d="M0 {height}{outline}V{height}z"/>'
+
+
+def _rules(values: Sequence[float], top: float) -> str:
+    """A horizontal line for each value above 0, two units apart."""
+    return "".join(f"M0 {2 * i + 1}h{max(1, round(_RULE * v / top))}" for i, v in enumerate(values) if v > 0)
+
+
+def _cells(values: Sequence[Sequence[float]], top: float) -> str:
+    """The cells of each of the five colours as one path, cells of one colour side by side as one shape."""
+    paths: list[list[str]] = [[] for _ in _STEPS]
+    for i, row in enumerate(values):
+        at = 0
+        for step, same in groupby(sum(value >= top * share for share in _STEPS) for value in row):
+            run = len(list(same))
+            if step:
+                paths[step - 1].append(f"M{at} {i}h{run}v1h-{run}z")
+            at += run
+    return "".join(f'<path class="m{k}" d="{"".join(path)}"/>' for k, path in enumerate(paths, 1) if path)
 
 
 def _decades(counts: Sequence[int]) -> int:
@@ -53,52 +130,10 @@ def _log_share(count: float, top: int) -> float:
     return (math.log10(count) + 0.15) / (top + 0.15) if count else 0.0
 
 
-def matrix(values: Sequence[Sequence[float]], thresholds: Sequence[float], label: str) -> Markup:
-    """A square picture of a matrix in five steps; cells below the first threshold are left empty."""
-    size = len(values)
-    paths: list[list[str]] = [[] for _ in thresholds]
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            step = sum(value >= t for t in thresholds) - 1
-            if step >= 0:
-                paths[step].append(f"M{j} {i}h1v1h-1z")
-    body = "".join(f'<path class="m{k + 1}" d="{"".join(p)}"/>' for k, p in enumerate(paths) if p)
-    box = f'viewBox="0 0 {size} {size}"'
-    return Markup(f'<svg class="still matrix" {box} role="img" aria-label="{escape(label)}">{body}</svg>')
-
-
-def _picture(
-    label: str, body: str, ticks: Sequence[tuple[int, str]], x_title: str, x_ticks: Sequence[str], width: int
-) -> Markup:
-    """Axes around a body drawn in the plotting area, `width` pixels wide."""
-    lines = "".join(f"M{_LEFT} {y}h{width}" for y, _ in ticks)
-    parts = [f'<path class="grid" d="{lines}"/>', body]
-    counts = "".join(f'<text x="{_LEFT - 5}" y="{y + 4}">{text}</text>' for y, text in ticks)
-    parts.append(f'<g text-anchor="end">{counts}</g>')
-    bottom = HEIGHT - _BOTTOM + 13
-    middle = _LEFT + width // 2
-    places = ((_LEFT, "start"), (middle, "middle"), (_LEFT + width, "end"))
-    for (x, anchor), text in zip(places, x_ticks, strict=True):
-        if text:
-            parts.append(f'<text x="{x}" y="{bottom}" text-anchor="{anchor}">{escape(text)}</text>')
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 5}" text-anchor="middle" class="title">{escape(x_title)}</text>')
-    return _svg(label, HEIGHT, "".join(parts))
-
-
-def _svg(label: str, height: float, body: str) -> Markup:
-    return Markup(
-        f'<svg class="still" viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">{body}</svg>'
-    )
-
-
-def _y(share: float) -> float:
-    return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
+def _svg(name: str, box: tuple[int, int, int, int], label: str, body: str) -> Markup:
+    view = " ".join(map(str, box))
+    return Markup(f'<svg class="{name}" viewBox="{view}" role="img" aria-label="{escape(label)}">{body}</svg>')
 
 
 def _power_of_ten(power: int) -> str:
     return f"{10**power:,}" if power < 5 else f"10{str(power).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def _n(value: float) -> str:
-    """A coordinate in as few characters as it needs."""
-    return f"{value:.1f}".rstrip("0").rstrip(".")

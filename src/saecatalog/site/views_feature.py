@@ -11,7 +11,7 @@ from markupsafe import Markup
 from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef, split_reasons
-from saecatalog.site.charts import Chart
+from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.groups import Row
 
 BANDS = {
@@ -109,7 +109,7 @@ def feature(catalog: Catalog, number: int) -> dict[str, Any]:
         "histogram": _histogram(catalog, number),
         "shares": by_category,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
-        "category_chart": _category_chart(catalog, by_category),
+        "category_chart": _category_chart(by_category),
         "fires_on": catalog.by("tokens")[number][:TOKENS],
         "promoted": [r for r in logits if r.direction == "promoted"][:TOKENS],
         "suppressed": [r for r in logits if r.direction == "suppressed"][:TOKENS],
@@ -228,7 +228,7 @@ def _bands(catalog: Catalog, row: Row, contexts: list[Row]) -> list[Band]:
     ]
 
 
-def _histogram(catalog: Catalog, number: int) -> Chart | None:
+def _histogram(catalog: Catalog, number: int) -> Histogram | None:
     """The spread of the active values; None for a silent feature."""
     found = catalog.by("histograms")[number]
     return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
@@ -240,10 +240,10 @@ def _logit_spread(catalog: Catalog, number: int) -> Markup | None:
     return charts.logits(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
-def _category_chart(catalog: Catalog, found: list[Share]) -> Chart:
+def _category_chart(found: list[Share]) -> Shares:
     active = [s.active / s.texts if s.texts else 0.0 for s in found]
     strong = [s.strong / s.texts if s.texts else 0.0 for s in found]
-    return charts.by_category(active, strong, catalog.threshold)
+    return charts.by_category(active, strong)
 
 
 def _partners(catalog: Catalog, number: int) -> list[Partner]:

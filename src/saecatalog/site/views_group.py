@@ -9,9 +9,9 @@ from typing import Any
 from saecatalog.names import slug
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, pick
-from saecatalog.site.charts import Chart
+from saecatalog.site.charts import Heatmap
 from saecatalog.site.groups import Row, rows
-from saecatalog.site.matrices import ScoreRows
+from saecatalog.site.matrices import Names, ScoreRows
 from saecatalog.site.tokens import shorten
 
 SHOWN = 20
@@ -42,30 +42,30 @@ class HeatTable:
     rows: list[tuple[FeatureRef, list[tuple[float, int]]]]
 
 
-def categories(catalog: Catalog, scores: ScoreRows) -> dict[str, Any]:
+def categories(catalog: Catalog, scores: ScoreRows, names: Names) -> dict[str, Any]:
     """The overview: each category with its specialists, those without any, and the heatmaps over all categories."""
     counts = specialist_counts(catalog)
     held_out = {row.category: row for row in rows(catalog.tables["held_out"])}
     found = [(ref, counts.get(ref.name, 0), specialists(catalog, ref.name)) for ref in catalog.categories]
-    frequent, notable = frequent_features(catalog), notable_features(catalog)
+    frequent, notable = heat_table(catalog, frequent_features(catalog)), heat_table(catalog, notable_features(catalog))
     return {
         "groups": found,
         "held_out": held_out,
         "without": [ref for ref, count, _ in found if not count],
-        "frequent": heatmap(scores, frequent, "frequent-features"),
-        "frequent_table": heat_table(catalog, frequent[:SHOWN]),
-        "notable": heatmap(scores, notable, "notable-features"),
-        "notable_table": heat_table(catalog, notable[:SHOWN]),
+        "frequent": heatmap(scores, frequent, names, "frequent-features"),
+        "frequent_table": frequent,
+        "notable": heatmap(scores, notable, names, "notable-features"),
+        "notable_table": notable,
         "shown_texts": len(scores.texts),
         "all_texts": scores.all_texts,
     }
 
 
-def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, Any]:
+def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows, names: Names) -> dict[str, Any]:
     """One category: its specialists, the features common in it, and how they score on all texts."""
     special = specialists(catalog, ref.name)
     common = entries(catalog, "categories", f"common:{ref.name}", "category", ref.name)
-    shown = [entry.ref.number for entry in special or common]
+    table = heat_table(catalog, [entry.ref.number for entry in special or common])
     return {
         "category": ref,
         "note": catalog.note("category", ref.name),
@@ -74,8 +74,8 @@ def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows) -> dict[str, An
         "held_out": next(iter(catalog.by("held_out", "category")[ref.name]), None),
         "common": common,
         "shown_kind": "specialists" if special else "common features",
-        "heatmap": heatmap(scores, shown, f"category-{slug(ref.name)}") if shown else None,
-        "heat_table": heat_table(catalog, shown),
+        "heatmap": heatmap(scores, table, names, f"category-{slug(ref.name)}") if table.rows else None,
+        "heat_table": table,
         "examples": _examples(catalog, special, ref.name),
         "shown_texts": len(scores.texts),
         "all_texts": scores.all_texts,
@@ -149,9 +149,14 @@ def heatmap_features(catalog: Catalog) -> set[int]:
     return found
 
 
-def heatmap(scores: ScoreRows, features: list[int], source: str) -> Chart:
-    """Features x texts, grouped by category."""
-    return charts.scores(features, scores.texts, scores.groups, scores.of(features), source)
+def heatmap(scores: ScoreRows, table: HeatTable, names: Names, source: str) -> Heatmap:
+    """The features of a table x texts, grouped by category; the table's means are its still picture."""
+    features = [ref.number for ref, _ in table.rows]
+    names.add(features)
+    means = [[value for value, _ in cells] for _, cells in table.rows]
+    return charts.scores(
+        features, scores.bands, list(map(names.text, scores.texts)), scores.of(features), means, source
+    )
 
 
 def heat_table(catalog: Catalog, features: list[int]) -> HeatTable:

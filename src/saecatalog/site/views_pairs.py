@@ -3,84 +3,180 @@
 In: a `Catalog`. Out: plain values for the template and the chart of the heatmap.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from saecatalog.site import charts
-from saecatalog.site.catalog import Catalog, FeatureRef
+from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
+from saecatalog.site.charts import Box, Heatmap, short_row
 from saecatalog.site.groups import Row, rows
-from saecatalog.site.matrices import alike, overlaps
+from saecatalog.site.matrices import Names, SharedTexts, alike, overlaps, side_by_side
 
 STRONGEST = 40
 IN_HEATMAP = 120
 LEAST_OVERLAP = 0.02
 IN_CLUSTER = 24
+IN_CELL = 3
+IN_ROW = 2
+# Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table.
+TOKENS = 3
+FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two features, their figures on tokens, and on texts where the pair was counted there too."""
+    """Two features, their figures on tokens, and on texts where the pair was counted there too.
+
+    `shared` are the texts on which the weaker of the two is strongest.
+    """
 
     a: FeatureRef
     b: FeatureRef
     tokens: Row
     texts: Row | None
+    shared: list[TextRef]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Features that fire together; `rest` counts the members left out of `members`."""
+    """Features that fire together; `rest` counts the members left out of `members`, `shown` those in the heatmap.
+
+    `phi` is the mean over its `pairs` in the table of pairs; `tokens` are those that carry much of the activation of
+    at least half of its members, each with how many members that is.
+    """
 
     number: int
+    size: int
     members: list[FeatureRef]
     rest: int
+    shown: int
+    phi: float
+    pairs: int
+    tokens: list[tuple[str, int]]
 
 
-def coactivation(catalog: Catalog) -> dict[str, Any]:
+def coactivation(catalog: Catalog, names: Names) -> dict[str, Any]:
     """The heatmap of the notable features, the strongest pairs and the clusters."""
+    on_tokens = catalog.tables["coactivation"]
+    on_tokens = on_tokens[on_tokens["level"] == "token"]
     features, values = overlapping(catalog)
+    best = strongest(on_tokens)
+    shared = SharedTexts(catalog, {*features, *best["feature_a"], *best["feature_b"]})
+    boxes = outlines(catalog, features)
+    found = cells(on_tokens, features, shared, names)
     return {
-        "heatmap": charts.together(features, values, "coactivation") if features else None,
+        "heatmap": charts.together(features, values, found, boxes, "coactivation") if features else None,
         "shown": len(features),
         "notable": len(catalog.paged),
-        "pairs": pairs(catalog),
-        "clusters": clusters(catalog),
+        "pairs": pairs(catalog, best, shared),
+        "clusters": clusters(catalog, on_tokens, {number: end - start for number, start, end in boxes}),
     }
 
 
 def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
     """The notable features that overlap with another one, the most overlapping first chosen, and their overlaps.
 
-    They stand in an order that puts features which fire together side by side.
+    They stand in an order that puts features which fire together side by side, and clusters in one piece.
     """
     values = np.asarray(overlaps(catalog, catalog.paged)).reshape(len(catalog.paged), -1)
     best = values.max(axis=1, initial=0)
     chosen = [i for i in np.argsort(-best, kind="stable").tolist()[:IN_HEATMAP] if best[i] >= LEAST_OVERLAP]
     order = [chosen[i] for i in alike(values[np.ix_(chosen, chosen)].tolist())]
+    cluster = cluster_of(catalog)
+    order = side_by_side(order, {i: cluster[n] for i, n in enumerate(catalog.paged) if n in cluster})
     return [catalog.paged[i] for i in order], values[np.ix_(order, order)].tolist()
 
 
-def pairs(catalog: Catalog) -> list[Pair]:
-    """The pairs with the largest phi on tokens."""
-    frame = catalog.tables["coactivation"]
-    on_tokens = frame[frame["level"] == "token"].sort_values(
-        ["phi", "feature_a", "feature_b"], ascending=[False, True, True], kind="stable"
-    )
-    best = rows(on_tokens.head(STRONGEST))
-    wanted = {row.feature_a for row in best}
-    on_texts = frame[(frame["level"] == "text") & frame["feature_a"].isin(wanted)]
-    texts = {(row.feature_a, row.feature_b): row for row in rows(on_texts)}
+def cluster_of(catalog: Catalog) -> dict[int, int]:
+    """The number of each feature's cluster, 1 the largest, where it is in one."""
+    return {row.feature: row.cluster + 1 for row in rows(catalog.tables["clusters"])}
+
+
+def outlines(catalog: Catalog, features: list[int]) -> list[Box]:
+    """The clusters of which two or more features stand in the heatmap, where they do."""
+    cluster = cluster_of(catalog)
+    places: dict[int, list[int]] = {}
+    for place, feature in enumerate(features):
+        if feature in cluster:
+            places.setdefault(cluster[feature], []).append(place)
+    return [(number, found[0], found[-1] + 1) for number, found in places.items() if len(found) > 1]
+
+
+def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: Names) -> list[list[Any]]:
+    """Each pair of the heatmap once: the places of the two, its `FIGURES`, and the texts where both fire."""
+    names.add(features)
+    place = {number: i for i, number in enumerate(features)}
+    inside = on_tokens[on_tokens["feature_a"].isin(features) & on_tokens["feature_b"].isin(features)]
     return [
-        Pair(catalog.ref(row.feature_a), catalog.ref(row.feature_b), row, texts.get((row.feature_a, row.feature_b)))
-        for row in best
+        [
+            place[row.feature_a],
+            place[row.feature_b],
+            *short_row([getattr(row, name) for name in FIGURES]),
+            list(map(names.text, shared.of(row.feature_a, row.feature_b, IN_CELL))),
+        ]
+        for row in rows(inside)
     ]
 
 
-def clusters(catalog: Catalog) -> list[Cluster]:
-    """The clusters, largest first, each with its first members."""
-    members: dict[int, list[FeatureRef]] = {}
-    for row in rows(catalog.tables["clusters"]):
-        members.setdefault(row.cluster, []).append(catalog.ref(row.feature))
-    return [Cluster(number + 1, refs[:IN_CLUSTER], len(refs[IN_CLUSTER:])) for number, refs in sorted(members.items())]
+def strongest(on_tokens: pd.DataFrame) -> pd.DataFrame:
+    """The pairs with the largest phi on tokens."""
+    order = ["phi", "feature_a", "feature_b"]
+    return on_tokens.sort_values(order, ascending=[False, True, True], kind="stable").head(STRONGEST)
+
+
+def pairs(catalog: Catalog, best: pd.DataFrame, shared: SharedTexts) -> list[Pair]:
+    """The strongest pairs with the texts where both features fire."""
+    frame = catalog.tables["coactivation"]
+    on_texts = frame[(frame["level"] == "text") & frame["feature_a"].isin(best["feature_a"])]
+    texts = {(row.feature_a, row.feature_b): row for row in rows(on_texts)}
+    return [
+        Pair(
+            catalog.ref(row.feature_a),
+            catalog.ref(row.feature_b),
+            row,
+            texts.get((row.feature_a, row.feature_b)),
+            [_spot(catalog, text, row) for text in shared.of(row.feature_a, row.feature_b, IN_ROW)],
+        )
+        for row in rows(best)
+    ]
+
+
+def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -> list[Cluster]:
+    """The clusters, largest first, each with its first members and what they have in common."""
+    cluster = cluster_of(catalog)
+    members: dict[int, list[int]] = {}
+    for feature, number in cluster.items():
+        members.setdefault(number, []).append(feature)
+    a, b = on_tokens["feature_a"].map(cluster), on_tokens["feature_b"].map(cluster)
+    inner = on_tokens[a == b].groupby(a[a == b])["phi"].agg(["mean", "count"])
+    return [
+        Cluster(
+            number,
+            len(found),
+            [catalog.ref(feature) for feature in found[:IN_CLUSTER]],
+            len(found[IN_CLUSTER:]),
+            shown.get(number, 0),
+            float(inner["mean"].get(number, np.nan)),
+            int(inner["count"].get(number, 0)),
+            _common_tokens(catalog, found),
+        )
+        for number, found in sorted(members.items())
+    ]
+
+
+def _common_tokens(catalog: Catalog, members: list[int]) -> list[tuple[str, int]]:
+    """The tokens among the first of at least half of the members, the most common first."""
+    tokens = catalog.by("tokens")
+    found = Counter(token for n in members for token in dict.fromkeys(row.token for row in tokens[n][:TOKENS]))
+    return [(token, n) for token, n in found.most_common(TOKENS) if n > 1 and 2 * n >= len(members)]
+
+
+def _spot(catalog: Catalog, text: str, pair: Row) -> TextRef:
+    """A text, opened where its page shows one of the two features, if it does."""
+    ref = catalog.text_ref(text, catalog.texts[text].category)
+    told = {row.feature for row in catalog.by("text_top", "text")[text]}
+    return next((replace(ref, page=f"{ref.page}#f{n}") for n in (pair.feature_a, pair.feature_b) if n in told), ref)

@@ -1,133 +1,162 @@
 // Draws each chart with Plotly when it comes into view; the still picture stands until then, and without script.
-// Figures carry data and axis titles only: fonts and colours come from the style sheet, so charts follow the theme.
+// Small charts are drawn from the table behind them, heatmaps by heatmaps.js, which is loaded first where it is needed.
+// Fonts and colours come from the style sheet, so charts follow the theme.
 (() => {
   const root = document.body.dataset.root ?? "";
-  const registered = new Map();
-  const drawn = new Set();
-
-  // Large figures lie in script files of their own, which call this.
-  window.saeFigure = (name, figure) => registered.set(name, figure);
+  const drawn = new Map();
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Plotly reads tags in every text it shows.
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const cells = (element) => [...element.querySelectorAll("tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent));
+  const made = (tag, words, className = "") => Object.assign(document.createElement(tag), { textContent: words, className });
 
-  async function figureOf(element) {
-    if (!element.dataset.source) return JSON.parse(element.querySelector(".figure-data").textContent);
-    await window.saeLoad(element.dataset.source);
-    return structuredClone(registered.get(element.dataset.name));
+  // Counts over equal bins, on a log axis; titles are those of the still picture.
+  function histogram(element) {
+    const rows = cells(element);
+    const [low, high] = element.dataset.ends.split(" ").map(Number);
+    const log = "log" in element.dataset;
+    const step = (high - low) / rows.length;
+    const [counted, measured] = ["svg > text", "svg > text:last-child"].map((place) => element.querySelector(place).textContent);
+    const things = element.querySelector("th:last-child").textContent.toLowerCase();
+    const trace = {
+      type: "bar",
+      x0: low + step / 2,
+      dx: step,
+      y: rows.map((row) => Number(row[1].replaceAll(",", ""))),
+      customdata: rows.map((row, i) => (i + 1 < rows.length ? `${row[0]} to ${rows[i + 1][0]}` : `${row[0]} and more`)),
+      hovertemplate: `%{customdata}: %{y:,} ${things}<extra></extra>`,
+      marker: { color: css("--accent") },
+    };
+    const xaxis = { title: { text: measured }, fixedrange: true, range: [log ? low : 0, high] };
+    if (log) {
+      // A percent at each power of ten, or at every other one.
+      const step = element.clientWidth < 500 ? 2 : 1;
+      xaxis.tickvals = Array.from({ length: Math.floor((high - Math.ceil(low)) / step) + 1 }, (_, i) => Math.ceil(low) + i * step);
+      xaxis.tickangle = 0;
+      xaxis.ticktext = xaxis.tickvals.map((power) => `${(100 * 10 ** power).toPrecision(1) * 1} %`);
+    }
+    // A count of 1 is still seen.
+    const range = [-0.15, Math.max(1, Math.ceil(Math.log10(Math.max(...trace.y))))];
+    const yaxis = { type: "log", title: { text: counted }, dtick: 1, separatethousands: true, fixedrange: true, range };
+    return { data: [trace], layout: { xaxis, yaxis, bargap: 0.05, height: 280 } };
   }
 
-  function themedTrace(trace) {
-    const role = trace.meta?.role;
-    if (role === "accent" || role === "soft") trace.marker = { color: css(role === "soft" ? "--accent-soft" : "--accent") };
-    if (trace.orientation === "h") {
-      trace.width = role === "soft" ? 0.8 : 0.44;
-      trace.hovertemplate = "%{y}: %{x:.1%}";
-    }
-    if (role === "heat") {
-      trace.colorscale = [0, 1, 2, 3, 4].map((step) => [step / 4, css(`--heat-${step}`)]);
-      trace.colorbar = { ...trace.colorbar, thickness: 8, outlinewidth: 0, lenmode: "pixels", len: 180, y: 1, yanchor: "top", xpad: 4, tickfont: { size: 11 } };
-    }
-    return trace;
+  // Two bars for each row of a table of "n/all".
+  function shares(element) {
+    const rows = cells(element);
+    const bars = ["Active", "Strong"].map((name, i) => ({
+      type: "bar",
+      orientation: "h",
+      name,
+      x: rows.map((row) => { const [some, all] = row[i + 1].split("/").map(Number); return all ? some / all : 0; }),
+      customdata: rows.map((row) => `${plain(row[0])}: ${row[i + 1]} texts`),
+      hovertemplate: "%{customdata}, %{x:.1%}",
+      width: i ? 0.4 : 0.8,
+      opacity: i ? 1 : 0.55,
+      marker: { color: css("--accent") },
+    }));
+    const layout = {
+      barmode: "overlay",
+      height: 110 + 22 * rows.length,
+      xaxis: { title: { text: "Share of the category’s texts" }, tickformat: ".0%", rangemode: "tozero", fixedrange: true },
+      yaxis: {
+        autorange: "reversed",
+        fixedrange: true,
+        tickvals: rows.map((_, i) => i),
+        ticktext: rows.map(([name]) => plain(name.length > 28 ? `${name.slice(0, 27)}…` : name)),
+      },
+    };
+    return { data: bars, layout };
   }
 
-  function themedLayout(layout, width) {
+  const kinds = { histogram, shares, ...window.saeHeatmaps?.({ root, css, plain, made }) };
+
+  function themed(layout, width) {
     const axis = { gridcolor: css("--line"), linecolor: css("--line-strong"), zerolinecolor: css("--line"), automargin: true, ticklen: 3, tickcolor: css("--line-strong") };
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const small = { font: { size: 12, color: css("--ink-soft") }, standoff: 8 };
     const made = {
-      height: 280,
-      bargap: 0.05,
-      ...layout,
-      font: { family: css("--sans"), size: 11.5, color: css("--ink-soft") },
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
+      dragmode: false,
       margin: { l: 8, r: 8, t: 12, b: 8 },
-      hoverlabel: { bgcolor: css("--ink"), bordercolor: css("--ink"), font: { color: css("--paper"), family: css("--sans"), size: 12 } },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      transition: { duration: still ? 0 : 150 },
+      ...layout,
       width,
+      font: { family: css("--sans"), size: 12, color: css("--ink-soft") },
+      paper_bgcolor: css("--paper"),
+      plot_bgcolor: css("--paper"),
+      hoverlabel: { bgcolor: css("--ink"), bordercolor: css("--ink"), font: { color: css("--paper"), family: css("--sans"), size: 12 } },
     };
     for (const name of ["xaxis", "yaxis"]) {
-      made[name] = { ...axis, ...layout[name], title: { ...layout[name]?.title, ...small } };
+      const title = layout[name].title && { ...layout[name].title, font: { size: 12 }, standoff: 8 };
+      made[name] = { ...axis, ...layout[name], title };
     }
-    if (width < 600 && layout.xaxis?.ticktext) {
-      made.xaxis.tickangle = -90;
-      made.xaxis.title = made.yaxis.title = undefined;
-      made.xaxis.tickfont = { size: 9 };
-    }
-    if (made.shapes) made.shapes = made.shapes.map((shape) => ({ ...shape, line: { color: css("--line-strong"), width: 1 } }));
     return made;
   }
 
-  // A chart whose names stand in a table takes them from there, made safe for Plotly, which reads tags in labels.
-  function nameTicks(element, layout) {
-    if (!layout.yaxis?.tickvals || layout.yaxis.ticktext) return;
-    const heads = element.querySelectorAll("table tbody th");
-    const safe = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-    layout.yaxis.ticktext = [...heads].map((head) => safe(head.textContent));
+  // What the heading of a page or section says, as a file name and as a title.
+  const headings = (element) => [document.querySelector("h1"), element.closest("section").querySelector("h2")].map((head) => head.textContent.trim());
+  const fileName = (element) => headings(element).join(" ").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 80);
+
+  async function save(element, format) {
+    const { data, layout, exported } = drawn.get(element);
+    const width = Math.max(760, layout.width);
+    const title = { text: plain(headings(element).join(": ")), x: 0, xref: "paper", y: 1, yref: "container", yanchor: "top", pad: { t: 14 }, font: { size: 15, color: css("--ink") } };
+    const whole = { ...layout, ...exported, width, title };
+    whole.margin = { ...whole.margin, t: whole.margin.t + 40, l: Math.max(whole.margin.l, 16), r: Math.max(whole.margin.r, 24), b: Math.max(whole.margin.b, 16) };
+    whole.height += 40;
+    const shown = data.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: true } : trace));
+    const picture = await window.Plotly.toImage({ data: shown, layout: whole }, { format: "svg", width, height: whole.height });
+    const link = made("a", "");
+    link.href = format === "svg" ? picture : await png(picture, width, whole.height);
+    link.download = `${fileName(element)}.${format}`;
+    link.click();
   }
 
-  // The numbers behind a drawn chart: the table that stood in its place, or one made from the bars.
-  function numbers(element, figure) {
-    const table = element.querySelector(".plot > table") ?? tableOf(figure);
-    if (!table) return;
-    const details = document.createElement("details");
-    details.className = "numbers";
-    details.append(Object.assign(document.createElement("summary"), { textContent: "Numbers" }), table);
-    element.append(details);
+  // Plotly's own PNG goes through a blob, which the pages' policy does not let in.
+  async function png(picture, width, height) {
+    const image = new Image();
+    image.src = picture;
+    await image.decode();
+    const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    return canvas.toDataURL("image/png");
   }
 
-  function tableOf({ data: [trace], layout }) {
-    if (trace.type !== "bar") return null;
-    const table = document.createElement("table");
-    const heads = [`${layout.xaxis.title.text}, from`, "to", layout.yaxis.title.text.replace(" (log)", "")];
-    const start = trace.x0 - trace.dx / 2;
-    const short = (value) => String(Number(value.toPrecision(4)));
-    table.createTHead().insertRow().append(...heads.map((text) => Object.assign(document.createElement("th"), { textContent: text, scope: "col" })));
-    const body = table.createTBody();
-    trace.y.forEach((count, i) => {
-      const row = body.insertRow();
-      for (const text of [short(start + i * trace.dx), short(start + (i + 1) * trace.dx), count.toLocaleString("en")]) row.insertCell().textContent = text;
-    });
-    return table;
+  // The place to draw in; a table that stood for its chart goes behind a summary below it.
+  function placeFor(element) {
+    let plot = element.querySelector(".plot");
+    if (!plot) {
+      const details = made("details", "");
+      details.append(made("summary", "In numbers"), ...element.children);
+      plot = made("div", "", "plot");
+      element.append(plot, details);
+    }
+    return plot.appendChild(made("div", "", "drawn"));
   }
 
-  function onClick(meta) {
-    return (event) => {
-      const point = event.points[0];
-      const row = point.pointIndex?.[0];
-      const column = point.pointIndex?.[1];
-      if (meta.texts) location.href = `${root}texts/${encodeURIComponent(meta.texts[column])}.html`;
-      else if (meta.features) location.href = `${root}features/index.html?q=${meta.features[row]}`;
-    };
+  // A drawn chart can be saved.
+  function finish(element) {
+    const line = made("p", "", "save");
+    for (const format of ["svg", "png"]) {
+      const button = made("button", format.toUpperCase());
+      button.type = "button";
+      button.setAttribute("aria-label", `Save as ${format.toUpperCase()}: ${headings(element)[1]}`);
+      button.addEventListener("click", () => save(element, format));
+      line.append(button);
+    }
+    element.querySelector(".plot").after(line);
+    element.classList.add("live");
   }
 
   async function draw(element) {
-    const figure = await figureOf(element);
+    const figure = await kinds[element.dataset.kind](element);
     await window.saeLoad(`${root}assets/plotly.min.js`);
-    nameTicks(element, figure.layout);
-    const plot = element.querySelector(".plot");
-    let place = plot.querySelector(".drawn");
-    if (!place) {
-      place = Object.assign(document.createElement("div"), { className: "drawn" });
-      plot.append(place);
-    }
-    const config = {
-      displaylogo: false,
-      displayModeBar: "hover",
-      modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-      modeBarButtonsToAdd: ["svg", "png"].map((format) => ({
-        name: `Download as ${format.toUpperCase()}`,
-        icon: window.Plotly.Icons[format === "svg" ? "disk" : "camera"],
-        click: (graph) => window.Plotly.downloadImage(graph, { format, filename: document.title, scale: 2 }),
-      })),
-    };
-    const data = figure.data.map(themedTrace);
-    await window.Plotly.react(place, data, themedLayout(figure.layout, plot.clientWidth), config);
-    if (!drawn.has(element)) numbers(element, figure);
-    if (figure.layout.meta && !drawn.has(element)) place.on("plotly_click", onClick(figure.layout.meta));
-    drawn.add(element);
-    element.classList.add("live");
+    const first = !drawn.has(element);
+    const place = first ? placeFor(element) : element.querySelector(".drawn");
+    const layout = themed(figure.layout, element.clientWidth);
+    drawn.set(element, { ...figure, layout });
+    if (first) finish(element);
+    await window.Plotly.react(place, figure.data, layout, { displayModeBar: false });
+    figure.after?.(place, first);
   }
 
   const sight = new IntersectionObserver((entries) => {
@@ -139,7 +168,7 @@
   }, { rootMargin: "200px" });
   for (const element of document.querySelectorAll("figure.chart")) sight.observe(element);
 
-  const redraw = () => { for (const element of drawn) draw(element); };
+  const redraw = () => { for (const element of drawn.keys()) draw(element); };
   document.addEventListener("themechange", redraw);
   let waiting = 0;
   let lastWidth = innerWidth;
