@@ -276,7 +276,7 @@ def _contexts(world: World) -> list[dict[str, Any]]:
 
 def _context(feature: int, band: str, rank: int, value: float, text: dict[str, Any], at: int) -> dict[str, Any]:
     start, end = max(0, at - 6), min(len(text["tokens"]), at + 5)
-    active = [i for i in range(start, end) if text["values"][i, feature] > 0]
+    active = [i for i, value in enumerate(text["values"][:, feature]) if value > 0]
     return {
         "feature": feature,
         "rank": rank,

@@ -280,6 +280,17 @@ def to_a_silent_token(table: pd.DataFrame) -> None:
             return
 
 
+def forget_what_is_not_shown(table: pd.DataFrame) -> None:
+    """An example lists only what is active in the part shown, as if the rest of its text were silent."""
+    for row in table.itertuples():
+        kept = (row.active_positions >= row.window_start) & (row.active_positions < row.window_end)
+        if not kept.all():
+            table.at[row.Index, "active_positions"] = row.active_positions[kept]
+            table.at[row.Index, "active_values"] = row.active_values[kept]
+            return
+    raise AssertionError("no example is active beyond the part shown")
+
+
 def far_text(table: pd.DataFrame) -> pd.DataFrame:
     """An example of the strongest feature is left out, the ranks closed up."""
     table = table.drop(index=1).reset_index(drop=True)
@@ -321,6 +332,7 @@ PLANTED = [
     Planted("context category", "contexts", put("category", 0, "news"), "contexts.parquet, feature 1, top 0, category"),
     Planted("context token", "contexts", put("token", 0, "zz"), "contexts.parquet, feature 1, top 0, token"),
     Planted("context value", "contexts", put("activation", 0, lambda v: v * 1.01), "feature 1, top 0, activation"),
+    Planted("only the window", "contexts", forget_what_is_not_shown, "active_positions: published ["),
     Planted("one of many", "contexts", put("active_values", 0, one_percent), "feature 1, top 0, active_values"),
     Planted(
         "window", "contexts", put("window_end", 0, lambda w: w - 1), "contexts.parquet, feature 1, top 0, window_end"
