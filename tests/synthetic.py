@@ -263,14 +263,18 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def _contexts(world: World) -> list[dict[str, Any]]:
+    """As in a built catalog, no text is shown twice for a feature: the weak examples are of the last two texts."""
     found = []
     for feature in range(FEATURES):
         best: dict[str, tuple[float, dict[str, Any], int]] = {}
+        worst: dict[str, tuple[float, dict[str, Any], int]] = {}
         for entry in world.firing(feature):
             best.setdefault(entry[1]["text"], entry)
-        found += [_context(feature, "top", rank, *entry) for rank, entry in enumerate(best.values())]
-        weakest = world.firing(feature)[-2:]
-        found += [_context(feature, "q0-25", rank, *entry) for rank, entry in enumerate(weakest)]
+            worst[entry[1]["text"]] = entry
+        weak = list(best)[-2:] if len(best) > 4 else []
+        top = [entry for text, entry in best.items() if text not in weak]
+        found += [_context(feature, "top", rank, *entry) for rank, entry in enumerate(top)]
+        found += [_context(feature, "q0-25", rank, *worst[text]) for rank, text in enumerate(weak)]
     return found
 
 

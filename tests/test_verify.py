@@ -447,15 +447,18 @@ def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.
     page = next(p for p in sorted((copy / "features").glob("*.html")) if p.stem.isdigit())
     page.write_text(page.read_text(encoding="utf-8").replace("0", "1"), encoding="utf-8")
     (copy / "texts" / "mine.html").write_text("mine", encoding="utf-8")
+    script = min((copy / "texts").glob("*.js"))
+    script.write_text(script.read_text(encoding="utf-8").replace("9", "8"), encoding="utf-8")
     (copy / "about.html").unlink()
     code, said = verify(capsys, workshop, str(copy), "--sample", "2")
     assert code == FOUND
-    assert said.splitlines()[:3] == [
+    assert said.splitlines()[:4] == [
         "about.html: missing, though the data calls for it",
         f"features/{page.name}: differs from its data",
+        f"texts/{script.name}: differs from its data",
         "texts/mine.html: nothing in the data calls for this file",
     ]
-    assert said.splitlines()[-1].endswith("3 disagreements")
+    assert said.splitlines()[-1].endswith("4 disagreements")
 
 
 def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, capsys: Any) -> None:
