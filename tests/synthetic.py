@@ -268,20 +268,24 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def _contexts(world: World) -> list[dict[str, Any]]:
+    """As in a built catalog, no text is shown twice for a feature: the weak examples are of the last two texts."""
     found = []
     for feature in range(FEATURES):
         best: dict[str, tuple[float, dict[str, Any], int]] = {}
+        worst: dict[str, tuple[float, dict[str, Any], int]] = {}
         for entry in world.firing(feature):
             best.setdefault(entry[1]["text"], entry)
-        found += [_context(feature, "top", rank, *entry) for rank, entry in enumerate(best.values())]
-        weakest = world.firing(feature)[-2:]
-        found += [_context(feature, "q0-25", rank, *entry) for rank, entry in enumerate(weakest)]
+            worst[entry[1]["text"]] = entry
+        weak = list(best)[-2:] if len(best) > 4 else []
+        top = [entry for text, entry in best.items() if text not in weak]
+        found += [_context(feature, "top", rank, *entry) for rank, entry in enumerate(top)]
+        found += [_context(feature, "q0-25", rank, *worst[text]) for rank, text in enumerate(weak)]
     return found
 
 
 def _context(feature: int, band: str, rank: int, value: float, text: dict[str, Any], at: int) -> dict[str, Any]:
     start, end = max(0, at - 6), min(len(text["tokens"]), at + 5)
-    active = [i for i in range(start, end) if text["values"][i, feature] > 0]
+    active = [i for i, value in enumerate(text["values"][:, feature]) if value > 0]
     return {
         "feature": feature,
         "rank": rank,

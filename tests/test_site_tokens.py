@@ -1,5 +1,7 @@
 """Texts are shown exactly: every character is there once, in order, and nothing in it is read as HTML."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,22 @@ def test_any_cut_of_any_text_keeps_its_characters(content: str, data: st.DataObj
     ends = [*sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=count, max_size=count))), len(content)]
     active = [(i, 1.0) for i in range(len(ends)) if data.draw(st.booleans())]
     assert tokens.highlight(content, ends, active, 1.0).striptags() == tokens.visible(content).striptags()
+
+
+@given(st.text(alphabet=st.sampled_from("ab \n<&e\u0301\u200d\ufe0f👋🏽👩م\x00"), max_size=20), st.data())
+def test_pieces_and_marks_make_the_same_markup(content: str, data: st.DataObject) -> None:
+    """What a script can do with the pieces and the marks of a text, for any cut of it."""
+    count = data.draw(st.integers(0, 12))
+    ends = [*sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=count, max_size=count))), len(content)]
+    active = [(i, float(1 + i % 3)) for i in range(len(ends)) if data.draw(st.booleans())]
+    peak = data.draw(st.sampled_from([position for position, _ in active] or [-1]))
+    cuts = tokens.cuts(content, ends)
+    made = [str(tokens.visible(content[a:b])) for a, b in itertools.pairwise(cuts)]
+    for mark in reversed(tokens.marks(content, ends, active, 4.0, peak)):
+        part = slice(cuts.index(mark.start), cuts.index(mark.end))
+        classes = f"a{mark.level}{' p' * mark.peak}"
+        made[part] = [f'<b class="{classes}" title="{mark.value}">{"".join(made[part])}</b>']
+    assert "".join(made) == tokens.highlight(content, ends, active, 4.0, peak=peak)
 
 
 def test_character_split_over_tokens_is_one_mark_with_the_largest_strength() -> None:

@@ -280,6 +280,17 @@ def to_a_silent_token(table: pd.DataFrame) -> None:
             return
 
 
+def forget_what_is_not_shown(table: pd.DataFrame) -> None:
+    """An example lists only what is active in the part shown, as if the rest of its text were silent."""
+    for row in table.itertuples():
+        kept = (row.active_positions >= row.window_start) & (row.active_positions < row.window_end)
+        if not kept.all():
+            table.at[row.Index, "active_positions"] = row.active_positions[kept]
+            table.at[row.Index, "active_values"] = row.active_values[kept]
+            return
+    raise AssertionError("no example is active beyond the part shown")
+
+
 def far_text(table: pd.DataFrame) -> pd.DataFrame:
     """An example of the strongest feature is left out, the ranks closed up."""
     table = table.drop(index=1).reset_index(drop=True)
@@ -321,6 +332,7 @@ PLANTED = [
     Planted("context category", "contexts", put("category", 0, "news"), "contexts.parquet, feature 1, top 0, category"),
     Planted("context token", "contexts", put("token", 0, "zz"), "contexts.parquet, feature 1, top 0, token"),
     Planted("context value", "contexts", put("activation", 0, lambda v: v * 1.01), "feature 1, top 0, activation"),
+    Planted("only the window", "contexts", forget_what_is_not_shown, "active_positions: published ["),
     Planted("one of many", "contexts", put("active_values", 0, one_percent), "feature 1, top 0, active_values"),
     Planted(
         "window", "contexts", put("window_end", 0, lambda w: w - 1), "contexts.parquet, feature 1, top 0, window_end"
@@ -435,6 +447,8 @@ def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.
     page = next(p for p in sorted((copy / "features").glob("*.html")) if p.stem.isdigit())
     page.write_text(page.read_text(encoding="utf-8").replace("0", "1"), encoding="utf-8")
     (copy / "texts" / "mine.html").write_text("mine", encoding="utf-8")
+    script = min((copy / "texts").glob("*.js"))
+    script.write_text(script.read_text(encoding="utf-8").replace("9", "8"), encoding="utf-8")
     (copy / "about.html").unlink()
     names = copy / "charts" / "names.js"
     names.write_text(names.read_text(encoding="utf-8") + " ", encoding="utf-8")
@@ -444,6 +458,7 @@ def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.
         "about.html: missing, though the data calls for it",
         "charts/names.js: differs from its data",
         f"features/{page.name}: differs from its data",
+        f"texts/{script.name}: differs from its data",
         "texts/mine.html: nothing in the data calls for this file",
     ]
     assert said.splitlines()[-1].endswith("4 disagreements")

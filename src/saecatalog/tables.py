@@ -20,7 +20,7 @@ _CATEGORY = (pa.string(), "Category of the text.")
 _FEATURE = (pa.int32(), "Index of the feature in the SAE's dictionary.")
 _RANK = (pa.int32(), "Place in the ranking, 0 first; ties are broken by the smaller index.")
 _TOKEN = (pa.string(), "The token as text; a token that holds only part of a character is written in bytes, as <0xE2>.")
-_ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the text, within the part shown, where the feature is active.")
+_ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the whole text where the feature is active.")
 _ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those positions.")
 
 Schema = dict[str, tuple[pa.DataType, str]]
@@ -127,7 +127,7 @@ SCHEMAS: dict[str, Schema] = {
         "feature": _FEATURE,
         "score": (pa.float32(), "Text score of the feature."),
         "position": (pa.int32(), "Token with the largest activation in the text (the last token where the score is 'last')."),
-        "active_positions": (pa.list_(pa.int32()), "Positions in the text where the feature is active."),
+        "active_positions": _ACTIVE_POSITIONS,
         "active_values": _ACTIVE_VALUES,
     },
     "texts": {

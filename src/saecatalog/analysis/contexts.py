@@ -70,11 +70,11 @@ def context_rows(
     offsets = activations.store.text_offsets
     first = np.maximum(tokens - BEFORE, offsets[texts])
     last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
-    # Entries ascend by feature and token, so that each part shown is one slice of them.
+    # Entries ascend by feature and token, so that a feature's activations in one text are one slice of them.
     width = np.int64(activations.store.n_tokens)
     keys, column = block.columns * width + block.tokens, block.columns[found.entries] * width
-    lo, hi = np.searchsorted(keys, column + first), np.searchsorted(keys, column + last)
-    shown, bounds = ranges(lo, hi - lo), np.concatenate([[0], np.cumsum(hi - lo)])
+    lo, hi = (np.searchsorted(keys, column + offsets[t]) for t in (texts, texts + 1))
+    active, bounds = ranges(lo, hi - lo), np.concatenate([[0], np.cumsum(hi - lo)])
     return {
         "feature": block.features[block.columns[found.entries]],
         "rank": found.ranks,
@@ -87,8 +87,8 @@ def context_rows(
         "similar_hidden": found.hidden,
         "window_start": first - offsets[texts],
         "window_end": last - offsets[texts],
-        "active_positions": Lists(activations.token_positions[block.tokens[shown]], bounds),
-        "active_values": Lists(block.values[shown], bounds),
+        "active_positions": Lists(activations.token_positions[block.tokens[active]], bounds),
+        "active_values": Lists(block.values[active], bounds),
     }
 
 

@@ -300,10 +300,12 @@ def _features(writer: Writer) -> Iterator[None]:
 
 def _texts(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
+    shown = views_feature.examples_by_text(catalog)
     for name, row in catalog.texts.items():
         words = tokens.shorten(row.content, 150)
-        path = f"texts/{name}.html"
-        writer.page("text.html", path, f"Text {name}", words, **views_text.text(catalog, row))
+        writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **views_text.text(catalog, row, shown[name]))
+        script = script_json(views_text.script(catalog, row, shown[name]))
+        writer.write(f"texts/{name}.js", f"saeText({script});\n")
         yield
 
 

@@ -12,6 +12,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -24,6 +25,16 @@ _HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\
 _SPECIAL = re.compile(f"[&<>\n\t\xa0{_HIDDEN}\ud800-\udfff]")
 _SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
 _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
+
+
+class Mark(NamedTuple):
+    """A run of characters on which a feature fires, as it is shown."""
+
+    start: int
+    end: int
+    level: int
+    value: str
+    peak: bool
 
 
 def level(value: float, largest: float) -> int:
@@ -57,19 +68,34 @@ def highlight(
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
     stop = ends[last - 1] if last else 0
-    peak_end = ends[peak] if peak >= 0 else -1
     parts: list[str] = []
-    for start, end, value in spans(content, ends, active):
-        start, end = max(start, at), min(end, stop)
+    for mark in marks(content, ends, active, largest, peak):
+        start, end = max(mark.start, at), min(mark.end, stop)
         if start >= end:
             continue
-        peaked = " p" if start < peak_end <= end else ""
         parts.append(_SPECIAL.sub(_sign_of_match, content[at:start]))
         inner = _SPECIAL.sub(_sign_of_match, content[start:end])
-        parts.append(f'<b class="a{level(value, largest)}{peaked}" title="{value:.4g}">{inner}</b>')
+        parts.append(f'<b class="a{mark.level}{" p" if mark.peak else ""}" title="{mark.value}">{inner}</b>')
         at = end
     parts.append(_SPECIAL.sub(_sign_of_match, content[at:stop]))
     return Markup("".join(parts))
+
+
+def marks(
+    content: str, ends: Sequence[int], active: Sequence[tuple[int, float]], largest: float, peak: int = -1
+) -> list[Mark]:
+    """What `highlight` marks, in order and without overlap."""
+    peak_end = ends[peak] if peak >= 0 else -1
+    return [
+        Mark(start, end, level(value, largest), f"{value:.4g}", start < peak_end <= end)
+        for start, end, value in spans(content, ends, active)
+    ]
+
+
+def cuts(content: str, ends: Sequence[int]) -> list[int]:
+    """Every place where a mark may begin or end: cut there, the text gives pieces that any marks can be made of."""
+    edges = {edge for place in range(len(ends)) for edge in _whole_characters(content, *unit(ends, place))}
+    return sorted(edges | {0, len(content)})
 
 
 def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]) -> list[tuple[int, int, float]]:

@@ -12,7 +12,7 @@ from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
-from saecatalog.site.groups import Row
+from saecatalog.site.groups import Groups, Row
 
 BANDS = {
     "q75-100": "Strongest quarter",
@@ -45,6 +45,7 @@ class Example:
     `cut` says where the text goes on: "l" before the part shown, "r" after it.
     """
 
+    feature: int
     anchor: str
     markup: Markup
     cut: str
@@ -136,6 +137,13 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
     return {"ref": ref, "frame": Markup(cite.frame(ref.number, cite.embed_page(ref.page))), "code": code}
 
 
+def examples_by_text(catalog: Catalog) -> Groups:
+    """The contexts that features' pages show, by text."""
+    frame = catalog.tables["contexts"]
+    most = frame["band"].map({"top": EXAMPLES, **dict.fromkeys(BANDS, IN_BAND)})
+    return Groups(frame[(frame["rank"] < most) & frame["feature"].isin(catalog.paged)], "text")
+
+
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows a newcomer what a feature is, with its first examples; None where no feature has a page.
 
@@ -202,6 +210,7 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     window = (context.window_start, context.window_end)
     active = list(zip(context.active_positions.tolist(), context.active_values.tolist(), strict=True))
     return Example(
+        feature=row.feature,
         anchor=f"{context.band.partition('-')[0]}-{context.rank + 1}",
         markup=tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
         cut=" ".join(["l"] * (window[0] > 0) + ["r"] * (window[1] < len(text.token_ends))),

@@ -1,8 +1,9 @@
-"""The view models of the texts: one page per text, one list per category, and an overview.
+"""The view models of the texts: one page and one script per text, one list per category, and an overview.
 
-In: a `Catalog`. Out: plain values for the templates.
+In: a `Catalog`. Out: plain values for the templates, and what `assets/texts.js` needs to colour a text by any feature.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,14 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Firing:
-    """A feature on a text: its score, and the text with the tokens it fires on marked."""
+    """A feature on a text: its activation at its token there, and the text with all tokens it fires on marked.
 
-    rank: int
+    `level` is the step of the highlight of that activation, `active` the number of tokens it fires on.
+    """
+
     ref: FeatureRef
-    score: float
+    activation: float
+    level: int
     token: Markup
     active: int
     markup: Markup
@@ -39,9 +43,12 @@ class Listed:
     feature: FeatureRef | None
 
 
-def text(catalog: Catalog, row: Row) -> dict[str, Any]:
-    """Everything the page of one text shows."""
-    found = [_firing(catalog, row, top) for top in catalog.by("text_top", "text")[row.text]]
+def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
+    """Everything the page of one text shows; `examples` are the contexts that features' pages show of it."""
+    top = catalog.by("text_top", "text")[row.text]
+    found = [_firing(catalog, row, entry) for entry in top]
+    strongest = {entry.feature for entry in top}
+    others = [_firing(catalog, row, context) for context in examples if context.feature not in strongest]
     neighbours = _neighbours(catalog, row)
     return {
         "text": row,
@@ -49,11 +56,34 @@ def text(catalog: Catalog, row: Row) -> dict[str, Any]:
         "list_page": list_page(row.category),
         "content": tokens.visible(row.content),
         "pieces": tokens.pieces(row.content, row.token_ends),
-        "open": found[:OPEN],
-        "more": found[OPEN:],
+        "found": found,
+        "open": OPEN,
+        "others": sorted(others, key=lambda firing: (-firing.activation, firing.ref.number)),
         "previous": neighbours[0],
         "next": neighbours[1],
     }
+
+
+def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
+    """What is needed to mark the text by any feature of its page, made so that the browser has nothing to work out.
+
+    `pieces` are HTML, which joined give the text. `marks` has for each feature its marks in order: the first piece,
+    the number of pieces, the step of the highlight and the activation. `peaks` has for each feature whose page shows
+    this text the place of the mark it is shown for.
+    """
+    places = tokens.cuts(row.content, row.token_ends)
+    piece = {place: i for i, place in enumerate(places)}
+    shown_for = {context.feature: context.position for context in examples}
+    marks: dict[str, list[tuple[int, int, int, str]]] = {}
+    peaks: dict[str, int] = {}
+    for entry in [*catalog.by("text_top", "text")[row.text], *examples]:
+        largest, peak = catalog.features[entry.feature].max, shown_for.get(entry.feature, -1)
+        found = tokens.marks(row.content, row.token_ends, _active(entry), largest, peak)
+        key = str(entry.feature)
+        marks[key] = [(piece[m.start], piece[m.end] - piece[m.start], m.level, m.value) for m in found]
+        peaks |= {key: i for i, mark in enumerate(found) if mark.peak}
+    pieces = [tokens.visible(row.content[a:b]) for a, b in itertools.pairwise(places)]
+    return {"pieces": pieces, "marks": marks, "peaks": peaks}
 
 
 def overview(catalog: Catalog) -> dict[str, Any]:
@@ -80,18 +110,24 @@ def list_page(category: str) -> str:
     return f"texts/all.{slug(category)}.html"
 
 
-def _firing(catalog: Catalog, row: Row, top: Row) -> Firing:
-    active = list(zip(top.active_positions.tolist(), top.active_values.tolist(), strict=True))
-    largest = max((value for _, value in active), default=0.0)
-    start, end = tokens.unit(row.token_ends, top.position)
+def _firing(catalog: Catalog, row: Row, entry: Row) -> Firing:
+    """A row of `text_top` or of `contexts` as the text's page shows it."""
+    active, largest = _active(entry), catalog.features[entry.feature].max
+    activation = dict(active).get(entry.position, 0.0)
+    start, end = tokens.unit(row.token_ends, entry.position)
     return Firing(
-        rank=top.rank + 1,
-        ref=catalog.ref(top.feature),
-        score=top.score,
+        ref=catalog.ref(entry.feature),
+        activation=activation,
+        level=tokens.level(activation, largest),
         token=tokens.token(row.content[start:end]),
         active=len(active),
-        markup=tokens.highlight(row.content, row.token_ends, active, largest, peak=top.position),
+        markup=tokens.highlight(row.content, row.token_ends, active, largest, peak=entry.position),
     )
+
+
+def _active(entry: Row) -> list[tuple[int, float]]:
+    """The tokens on which a feature fires and how strongly, of a row of `text_top` or of `contexts`."""
+    return list(zip(entry.active_positions.tolist(), entry.active_values.tolist(), strict=True))
 
 
 def _listed(catalog: Catalog, row: Row) -> Listed:

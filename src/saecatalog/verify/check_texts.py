@@ -152,7 +152,7 @@ def check_text_top(e: Evidence) -> None:
         for row, good in zip(rows, peaks, strict=True):
             at = e.report.at("text_top", f"{text}, feature {row.feature}")
             at.holds(good, "position", f"published {row.position}, recomputed {_peak(block, row.feature, kind)}")
-            check_cells(e, at, block, row, 0, len(block.values))
+            check_cells(e, at, block, row)
 
 
 def _check_top(at: Place, rows: list[Row], wanted: list[Row]) -> None:
@@ -162,16 +162,15 @@ def _check_top(at: Place, rows: list[Row], wanted: list[Row]) -> None:
     at.lists("rank", [r.rank for r in rows], list(range(len(rows))))
 
 
-def check_cells(e: Evidence, at: Place, block: Block, row: Any, start: int, end: int) -> None:
-    """Where a feature is active between two tokens of a text, and how strongly."""
+def check_cells(e: Evidence, at: Place, block: Block, row: Any) -> None:
+    """Where a feature is active in a text, and how strongly."""
     column = column_of(block, row.feature)
     positions = [int(p) for p in row.active_positions]
     if column is None:
         at.holds(not positions, "active_positions", "the feature is silent on this text")
         return
     values, sure = block.values[:, column], block.sure[:, column]
-    must = {i for i in range(start, end) if sure[i]}
-    may = {i for i in range(start, end) if values[i] > 0}
+    must, may = set(np.flatnonzero(sure).tolist()), set(np.flatnonzero(values > 0).tolist())
     good = must <= set(positions) <= may and positions == sorted(set(positions))
     at.holds(good, "active_positions", f"published {positions}, recomputed {sorted(must)}")
     if good:
@@ -193,7 +192,7 @@ def _short(values: np.ndarray) -> str:
 
 
 def check_context_cells(e: Evidence) -> None:
-    """Every example of every feature: its token, its activation, and what else is active in the part shown."""
+    """Every example of every feature: its token, its activation, and where else it is active in the text."""
     for text, rows in parts_of(e.published["contexts"], "text").items():
         t = e.place.get(text)
         if t is None:
@@ -208,7 +207,7 @@ def check_context_cells(e: Evidence) -> None:
             if inside:
                 at.same("token", row.token, e.token(ids[row.position]))
                 _check_activation(e, at, block, row)
-                check_cells(e, at, block, row, row.window_start, row.window_end)
+                check_cells(e, at, block, row)
 
 
 def _check_activation(e: Evidence, at: Place, block: Block, row: Any) -> None:

@@ -1,0 +1,193 @@
+// Whole texts marked by a feature: the examples of a feature's page grow to them, and the page of a text is coloured by
+// the feature that the reader points at. Each text comes as a script that calls saeText with its pieces, which are HTML
+// that the build has escaped, and with the marks of each feature; so nothing of how a mark is found is here.
+(() => {
+  const texts = new Map();
+  window.saeText = (text) => texts.set(document.currentScript.src, text);
+
+  function parse(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content;
+  }
+
+  // The same HTML as the build writes for a text marked by a feature.
+  function markup({ pieces, marks, peaks }, feature) {
+    let at = 0;
+    const parts = marks[feature].map(([start, count, level, value], i) => {
+      const before = pieces.slice(at, start).join("");
+      at = start + count;
+      const peak = peaks[feature] === i ? " p" : "";
+      return `${before}<b class="a${level}${peak}" title="${value}">${pieces.slice(start, at).join("")}</b>`;
+    });
+    return parts.join("") + pieces.slice(at).join("");
+  }
+
+  // An example that shows a part of its text gets a button that shows all of it, and the part again.
+  function growable(shown) {
+    const item = shown.parentElement;
+    const link = item.querySelector('a[href*="#f"]');
+    const [page, feature] = link.href.split("#f");
+    const source = page.replace(/html$/, "js");
+    const part = [...shown.childNodes];
+    const cut = shown.className;
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const show = (whole) => {
+      shown.replaceChildren(...(whole ? parse(markup(texts.get(source), feature)).childNodes : part));
+      shown.className = whole ? "" : cut;
+      for (const peak of shown.querySelectorAll(".p")) peak.tabIndex = 0;
+      label(whole);
+      item.dispatchEvent(new Event("marked", { bubbles: true }));
+    };
+    function label(whole) {
+      button.textContent = whole ? "Only this part" : "Whole text";
+      button.setAttribute("aria-expanded", String(whole));
+    }
+    button.addEventListener("click", () => {
+      const whole = button.getAttribute("aria-expanded") === "false";
+      window.saeLoad(source).then(() => show(whole), () => location.assign(link.href));
+    });
+    label(false);
+    link.after(button);
+  }
+  for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r)")) growable(shown);
+
+  // The page of a text: the text stands once and is coloured by the chosen feature, or by the one pointed at. Each piece
+  // is an element that changes its class only, so that a selection and the focus stay.
+  const MOST_TOLD = 6;
+
+  class Reader {
+    constructor(text) {
+      this.marks = text.marks;
+      this.whole = document.querySelector(".whole");
+      this.reading = document.querySelector(".reading");
+      this.list = document.getElementById("features");
+      this.rows = new Map([...this.list.querySelectorAll(".firings > li")].map((row) => [row.id.slice(1), row]));
+      this.whole.replaceChildren(parse(text.pieces.map((piece) => `<b>${piece}</b>`).join("")));
+      this.cells = [...this.whole.children];
+      this.makeButtons();
+      this.listenToList();
+      this.listenToText();
+      this.chooseFromAddress();
+      addEventListener("hashchange", () => this.chooseFromAddress());
+      document.querySelector(".reader").classList.add("coloured");
+      // The address may name a row, which the text now stands beside.
+      if (location.hash) scrollTo({ top: 0, behavior: "instant" });
+    }
+
+    paint(feature) {
+      if (feature === this.painted) return;
+      this.painted = feature;
+      for (const cell of this.whole.querySelectorAll("b[title]")) {
+        for (const name of ["class", "title", "tabindex"]) cell.removeAttribute(name);
+      }
+      let peak = null;
+      for (const [start, count, level, value] of this.marks[feature]) {
+        for (const cell of this.cells.slice(start, start + count)) Object.assign(cell, { className: `a${level}`, title: value });
+        if (!peak || Number(value) > Number(peak.title)) peak = this.cells[start];
+      }
+      peak.tabIndex = 0;
+      this.tell();
+    }
+
+    // Under the text: what it is coloured by or, while a token is pointed at, what fires there.
+    tell() {
+      for (const row of this.rows.values()) row.classList.remove("fires");
+      this.reading.textContent = `Feature ${this.painted}: ${this.rows.get(this.painted).querySelector(".count").textContent}`;
+    }
+
+    tellToken(cell) {
+      const found = this.firingAt(this.cells.indexOf(cell));
+      const token = Object.assign(document.createElement("span"), { className: "token" });
+      token.append(...[...cell.childNodes].map((node) => node.cloneNode(true)));
+      const words = found.slice(0, MOST_TOLD).map(([feature, value]) => `${feature} (${value})`);
+      if (found.length > MOST_TOLD) words.push(`${found.length - MOST_TOLD} more`);
+      const subject = found.length === 1 ? "feature" : "features";
+      this.reading.replaceChildren(token, found.length ? ` ${subject} ${words.join(", ")}` : " no feature of the list fires here");
+      const firing = new Set(found.map(([feature]) => feature));
+      for (const [feature, row] of this.rows) row.classList.toggle("fires", firing.has(feature));
+    }
+
+    // Features and their activations on one piece, the strongest first.
+    firingAt(piece) {
+      const covers = ([start, count]) => start <= piece && piece < start + count;
+      const values = [...this.rows.keys()].map((feature) => [feature, this.marks[feature].find(covers)?.[3]]);
+      return values.filter(([, value]) => value).sort((a, b) => b[1] - a[1]);
+    }
+
+    choose(feature) {
+      this.chosen = feature;
+      for (const [other, row] of this.rows) row.querySelector("button").setAttribute("aria-pressed", String(other === feature));
+      const folded = this.rows.get(feature).closest("#others");
+      if (folded) folded.open = true;
+      this.paint(feature);
+    }
+
+    chooseFromAddress() {
+      const [strongest] = this.rows.keys();
+      const asked = location.hash.slice(2);
+      this.choose(this.rows.has(asked) ? asked : strongest);
+    }
+
+    // The label of each row becomes the button that chooses it.
+    makeButtons() {
+      for (const [feature, row] of this.rows) {
+        const label = row.querySelector("h3 .sub");
+        const words = label.textContent || "no label";
+        const button = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+        button.setAttribute("aria-label", `Colour by feature ${feature}: ${words}`);
+        button.addEventListener("click", () => {
+          history.replaceState(null, "", `#f${feature}`);
+          this.choose(feature);
+        });
+        label.replaceWith(button);
+      }
+    }
+
+    listenToList() {
+      const preview = (event) => this.paint(event.target.closest(".firings > li")?.id.slice(1) ?? this.chosen);
+      const restore = () => this.paint(this.chosen);
+      this.list.addEventListener("pointerover", preview);
+      this.list.addEventListener("focusin", preview);
+      this.list.addEventListener("pointerleave", restore);
+      this.list.addEventListener("focusout", restore);
+      this.list.addEventListener("keydown", (event) => {
+        const buttons = [...this.list.querySelectorAll("li button")].filter((button) => button.checkVisibility());
+        neighbour(event, buttons, "ArrowUp", "ArrowDown")?.click();
+      });
+    }
+
+    // The marked tokens are one stop of the Tab key; the arrow keys go from one to the next.
+    listenToText() {
+      const read = (event) => {
+        const cell = event.target.closest("b");
+        if (cell) this.tellToken(cell);
+      };
+      this.whole.addEventListener("pointerover", read);
+      this.whole.addEventListener("focusin", read);
+      // A finger leaves as soon as it is lifted; what it touched stays told.
+      this.whole.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.tell());
+      this.whole.addEventListener("focusout", () => this.tell());
+      this.whole.addEventListener("keydown", (event) => {
+        const next = neighbour(event, [...this.whole.querySelectorAll("b[title]")], "ArrowLeft", "ArrowRight");
+        if (next) event.target.tabIndex = -1;
+      });
+    }
+  }
+
+  // The element before or after the one with the focus, which then has it; null where the key is another.
+  function neighbour(event, all, back, forth) {
+    const place = all.indexOf(event.target);
+    const next = place < 0 ? null : { [back]: all[place - 1], [forth]: all[place + 1] }[event.key];
+    if (!next) return null;
+    event.preventDefault();
+    next.tabIndex = 0;
+    next.focus();
+    return next;
+  }
+
+  // The script of the page's text, where there is one, has run by then.
+  document.addEventListener("DOMContentLoaded", () => {
+    if (document.querySelector(".reader .firings")) texts.forEach((text) => new Reader(text));
+  });
+})();
