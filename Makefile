@@ -10,13 +10,14 @@ ARGS ?=
 # Relative paths only, so that the project may stand in a folder whose name holds spaces.
 VENV := .venv
 PY := $(VENV)/bin/python
+HTML := tests/html/node_modules
 PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 # `make -j site check` checks what was built.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site test lint check serve clean distclean
+.PHONY: help site test lint snapshots check serve clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -25,9 +26,12 @@ site: $(VENV)/.installed ## build the default catalog into site/
 	@$(PY) build.py fetch
 	@$(PY) build.py build $(ARGS)
 
-# pytest comes last, so that its summary is the last line.
-test: lint ## install what the tests need, then lint, check types and run every test
-	@$(PY) -m pytest
+# pytest comes last, so that its summary is the last line. Each worker holds a model and a browser: four are enough.
+test: lint $(HTML)/.installed ## install what the tests need, then lint, check types and run every test
+	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+snapshots: $(VENV)/.test-installed ## write tests/snapshots/ anew, after a change of the pages that was meant
+	@$(PY) -m pytest tests/test_snapshots.py --update-snapshots
 
 lint: $(VENV)/.test-installed ## ruff and mypy only
 	@$(PY) -m ruff check .
@@ -45,7 +49,7 @@ clean: ## remove the built site and the tools' caches
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build
 
 distclean: clean ## clean, and remove the virtual environment
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(HTML)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -63,3 +67,9 @@ $(VENV)/.test-installed: pyproject.toml constraints.txt | $(VENV)/.installed
 	@echo "Installing what the tests need"
 	@$(PIP_INSTALL) torch==2.13.0 --editable '.[test]'
 	@touch $@
+
+# npm comes with the test requirements. Without its registry the tests that need html-validate are skipped, not so in CI.
+$(HTML)/.installed: tests/html/package.json tests/html/package-lock.json | $(VENV)/.test-installed
+	@echo "Installing html-validate"
+	@if $(VENV)/bin/npm ci --prefix tests/html --ignore-scripts --loglevel error >/dev/null; \
+	 then touch $@; else test -z "$$CI"; fi

@@ -6,9 +6,11 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Response, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -39,24 +41,32 @@ def complaints() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
     """A page that fails its test on any console message, error, or request to anywhere but a file."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    made = context.new_page()
-    watch(made, complaints)
-    yield made
-    context.close()
+    with opened(browser, complaints) as made:
+        yield made
     assert complaints == []
 
 
-def watch(page: Page, complaints: list[str]) -> None:
+@contextmanager
+def opened(browser: Browser, complaints: list[str], home: str = "file:", **options: Any) -> Iterator[Page]:
+    """A new page in a context of its own; `options` are the context's, and `home` is where requests may go."""
+    standard = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+    context = browser.new_context(**(standard | options))
+    made = context.new_page()
+    watch(made, complaints, home)
+    yield made
+    context.close()
+
+
+def watch(page: Page, complaints: list[str], home: str = "file:") -> None:
+    """Note every console message, error, failed request, and request to anywhere but `home`."""
     page.on("console", lambda message: complaints.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("requestfailed", lambda request: note_failure(request, complaints))
+    page.on("response", lambda response: note_status(response, complaints))
     page.on(
         "request",
         lambda request: (
-            None
-            if request.url.startswith(("file:", "data:", "blob:"))
-            else complaints.append(f"request: {request.url}")
+            None if request.url.startswith((home, "data:", "blob:")) else complaints.append(f"request: {request.url}")
         ),
     )
 
@@ -65,6 +75,20 @@ def note_failure(request: Request, complaints: list[str]) -> None:
     """A request that leaving the page cut off is no failure."""
     if request.failure != "net::ERR_ABORTED":
         complaints.append(f"failed: {request.url}: {request.failure}")
+
+
+def note_status(response: Response, complaints: list[str]) -> None:
+    if response.status >= 400:
+        complaints.append(f"failed: {response.url}: status {response.status}")
+
+
+def draw_charts(page: Page) -> int:
+    """Bring every chart of a page into view, one after the other, until each is drawn; how many there are."""
+    charts = page.locator("figure.chart")
+    for chart in charts.all():
+        chart.scroll_into_view_if_needed()
+    page.wait_for_function("() => !document.querySelector('figure.chart:not(.live)')")
+    return charts.count()
 
 
 def drawn_types(page: Page, selector: str) -> set[str]:

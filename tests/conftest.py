@@ -10,13 +10,28 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["browsing"]
+pytest_plugins = ["browsing", "sites"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Workers beside each other, and the builds they start, would fight for the cores with threads of their own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples in every run, without time limits and without a folder of its own.
 settings.register_profile("same", deadline=None, max_examples=40, derandomize=True, database=None)
 settings.load_profile("same")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
+
+
+@pytest.fixture
+def update(request: pytest.FixtureRequest) -> bool:
+    """Whether the snapshots are to be written anew."""
+    return bool(request.config.getoption("--update-snapshots"))
+
 
 CONTEXT = 16
 D_SAE = 48

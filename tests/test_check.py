@@ -189,6 +189,11 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "embed without title": (swap(EMBEDDED, "<title>Feature 7</title>", ""), EMBEDDED, "no <title>"),
     "feature page over its limit": (add(FEATURE, "x" * 61_000), FEATURE, "over the limit of 60 KB"),
     "feature pages over the mean": (add(FEATURE, "x" * 21_000), f"{CATALOG}/features", "over the limit of 20 KB"),
+    "first view over its limit": (
+        lambda s: write(s, "assets/site.js", "x" * 120_000),
+        FEATURE,
+        "over the limit of 120 KB",
+    ),
     "embed over its limit": (add(EMBEDDED, "x" * 31_000), EMBEDDED, "over the limit of 30 KB"),
     "no .nojekyll": (remove(".nojekyll"), ".nojekyll", "missing"),
     "no root index": (remove("index.html"), "index.html", "missing"),
@@ -242,6 +247,12 @@ def test_one_fault_gives_one_problem(site: Path, name: str) -> None:
 def test_the_whole_site_has_a_limit(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "SITE_MAX", 1000)
     assert any(p.startswith("the whole site: ") for p in check_site(site))
+
+
+def test_the_chart_library_is_no_part_of_the_first_view(site: Path) -> None:
+    add(FEATURE, '<script src="../../../assets/plotly.min.js"></script>')(site)
+    write(site, "assets/plotly.min.js", "x" * 4_000_000)
+    assert check_site(site) == []
 
 
 def test_columns_and_tables_may_be_added(site: Path) -> None:

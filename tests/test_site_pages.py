@@ -121,6 +121,11 @@ def test_hostile_names_and_texts_are_shown_and_never_read(site: Path) -> None:
         assert "<script" not in script.read_text("utf-8") or script.name == "plotly.min.js"
 
 
+def test_no_file_holds_a_control_character(site: Path) -> None:
+    files = [*site.parent.parent.rglob("*.html"), *site.glob("*.js"), *site.glob("features/*.js")]
+    assert [file for file in files if re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", file.read_bytes())] == []
+
+
 def test_embed_is_self_contained_and_small(site: Path) -> None:
     for number in PAGED:
         text = (site / f"features/{number}.embed.html").read_text("utf-8")

@@ -102,3 +102,4 @@ def test_shorten_cuts_between_words() -> None:
     assert tokens.shorten("one two three", 100) == "one two three"
     assert tokens.shorten("one\ntwo  three four", 13) == "one two…"
     assert tokens.shorten("x" * 50, 10) == "x" * 9 + "…"
+    assert tokens.shorten("bell \x07, nul \x00", 100) == "bell ␇, nul ␀"

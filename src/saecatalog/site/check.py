@@ -28,7 +28,11 @@ KB = 1000
 FEATURE_PAGE_MEAN = 20 * KB
 FEATURE_PAGE_MAX = 60 * KB
 EMBED_MAX = 30 * KB
+FIRST_VIEW_MAX = 120 * KB
+"""A feature's page with the scripts and styles it names; charts ask for the chart library later, when in sight."""
 SITE_MAX = 1000**3
+
+CHART_LIBRARY = "plotly.min.js"
 
 # Below this many pages, starting worker processes takes longer than reading the pages.
 POOL_FROM = 2000
@@ -65,6 +69,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
         _root_problems(site, files),
         _size_problems(files),
+        chain.from_iterable(_first_view_problems(page, files) for page in pages),
         *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
         *(_catalog_problems(site, catalog, files) for catalog in _catalogs(files)),
     )
@@ -153,6 +158,14 @@ def _size_problems(files: Files) -> Iterator[str]:
     for catalog, sizes in by_catalog.items():
         yield from _over(f"{catalog}/features: mean of {len(sizes)} pages", sum(sizes) / len(sizes), FEATURE_PAGE_MEAN)
     yield from _over("the whole site", sum(files.values()), SITE_MAX)
+
+
+def _first_view_problems(page: PageFacts, files: Files) -> Iterator[str]:
+    """A feature's page that takes too much to be shown at all."""
+    if _FEATURE_PAGE.fullmatch(page.path):
+        loads = [path for path in page.loads if not path.endswith(f"/{CHART_LIBRARY}")]
+        size = sum(files.get(path, 0) for path in [page.path, *loads])
+        yield from _over(f"{page.path}: with its scripts and styles", size, FIRST_VIEW_MAX)
 
 
 def _over(what: str, size: float, limit: int) -> Iterator[str]:

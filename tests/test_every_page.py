@@ -1,0 +1,184 @@
+"""What holds for every kind of page, of the default catalog and of the hostile one, in the real browser.
+
+The pages are listed from the built site, so a new kind is looked at without being named here; a test collects what it
+finds by page, so that one run shows everything that is wrong.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsing import draw_charts, opened
+from playwright.sync_api import Browser, Page
+from sites import address, every_kind
+
+WIDTHS = (1920, 1440, 768, 390)
+PAPER = {"width": 718, "height": 1047}
+"""A4 less margins of 1 cm, in CSS pixels."""
+
+AXE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+    # Otherwise axe asks for the style sheets a second time, which a page in a folder may not.
+    "preload": False,
+}
+
+# The innermost elements that are wider than the page, for they are the ones to mend.
+STICKING_OUT = """(width) => {
+    if (document.documentElement.scrollWidth <= width) return [];
+    const beyond = (node) => node.getBoundingClientRect().right > width + 0.5;
+    return [...document.body.querySelectorAll("*")].filter((node) => beyond(node) && ![...node.children].some(beyond))
+        .slice(0, 5).map((node) => `sticks out at ${width} px: ${node.outerHTML.slice(0, 100)}`);
+}"""
+
+# What a reader without script would be offered in vain, or would miss.
+USELESS_WITHOUT_SCRIPT = """() => {
+    const seen = (node, what) => [...node.querySelectorAll(what)].filter((part) => part.checkVisibility());
+    const empty = (chart) => !seen(chart.closest("section") ?? chart, "svg, img, table, summary").length;
+    return [...seen(document, "button, input, select"), ...seen(document, "figure.chart").filter(empty)]
+        .slice(0, 5).map((node) => `is of no use: ${node.outerHTML.slice(0, 100)}`);
+}"""
+
+# On paper nothing scrolls and nothing floats: what an element cuts off is lost, what floats covers text. A browser
+# makes a wide page smaller to fit the paper; up to this much it stays readable.
+LOST_ON_PAPER = """() => [document.body, ...document.body.querySelectorAll("*")].flatMap((node) => {
+    const style = getComputedStyle(node);
+    if (!node.checkVisibility() || node.closest("svg") || style.clipPath !== "none") return [];
+    const cut = (overflow, inside, outside) => outside > 0 && overflow !== "visible" && inside > outside + 1;
+    return [
+        [style.position === "fixed", "floats"],
+        [cut(style.overflowX, node.scrollWidth, node.clientWidth), "is cut at the side"],
+        [cut(style.overflowY, node.scrollHeight, node.clientHeight), "is cut below"],
+        [node.matches(".drawn"), "is a live chart"],
+        [node === document.body && document.documentElement.scrollWidth > 1.3 * innerWidth, "is too wide for paper"],
+    ].filter(([wrong]) => wrong).map(([, words]) => `${words}: ${node.outerHTML.slice(0, 100)}`);
+}).slice(0, 5)"""
+
+MOVES = """() => {
+    const lasts = (times) => times.split(",").some((time) => parseFloat(time) > 0);
+    const moves = (style) => style.scrollBehavior === "smooth" || lasts(style.transitionDuration)
+        || (style.animationName !== "none" && lasts(style.animationDuration));
+    return [...document.querySelectorAll("*")].filter((node) => moves(getComputedStyle(node)))
+        .slice(0, 5).map((node) => `moves: ${node.outerHTML.slice(0, 100)}`);
+}"""
+
+
+def problems(
+    browser: Browser, site: Path, look: Callable[[Page], list[str]], way: str = "file", **options: Any
+) -> dict[str, list[str]]:
+    """Open every kind of page afresh and look at it: by page, what the browser complains of and what `look` finds."""
+    found = {}
+    with address(site, way) as home:
+        for path in every_kind(site):
+            complaints: list[str] = []
+            with opened(browser, complaints, home, **options) as page:
+                page.goto(home + path)
+                complaints += look(page)
+            if complaints:
+                found[path] = complaints
+    return found
+
+
+FAULTS = {
+    STICKING_OUT: "<p style='width: 3000px'>wide</p>",
+    USELESS_WITHOUT_SCRIPT: "<button>Copy</button>",
+    LOST_ON_PAPER: "<div style='overflow: hidden; width: 50px'><pre>a line that is cut</pre></div>",
+    MOVES: "<p style='transition: opacity 1s'>moves</p>",
+}
+
+
+@pytest.mark.parametrize("check", FAULTS, ids=lambda check: FAULTS[check][:20])
+def test_each_check_sees_its_fault(browser: Browser, check: str) -> None:
+    with opened(browser, [], "about:") as page:
+        for fault, found in (("<p>nothing</p>", 0), (FAULTS[check], 1)):
+            page.set_content(f"<main>{fault}</main>")
+            assert len(page.evaluate(check, 1280)) == found
+
+
+def test_the_list_of_pages_holds_every_kind(default_site: Path) -> None:
+    kinds = {path.partition("/12-res-4k/")[2] for path in every_kind(default_site)}
+    assert kinds >= {"index.html", "about.html", *(f"{kind}/index.html" for kind in ("features", "coactivation"))}
+    for kind in ("features", "categories", "concepts", "texts"):
+        assert f"{kind}/index.html" in kinds
+        assert len([path for path in kinds if path.startswith(f"{kind}/")]) >= 3
+    assert len([path for path in kinds if path.endswith(".embed.html")]) == 2
+    assert len([path for path in kinds if path.startswith("texts/all.")]) == 2
+
+
+@pytest.mark.parametrize("way", ["file", "http"])
+def test_pages_load_completely_and_quietly(browser: Browser, any_site: Path, way: str) -> None:
+    """Nothing fails, nothing is asked of another host, and nothing is said, though charts and search are used."""
+
+    def use(page: Page) -> list[str]:
+        draw_charts(page)
+        page.keyboard.press("/")
+        page.keyboard.type("1")
+        page.wait_for_load_state("networkidle")
+        return [] if page.locator("h1").is_visible() else ["no heading"]
+
+    assert problems(browser, any_site, use, way) == {}
+
+
+def test_no_page_scrolls_sideways_at_any_width(browser: Browser, any_site: Path) -> None:
+    def resize(page: Page) -> list[str]:
+        charts = draw_charts(page)
+        found: list[str] = []
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            # Charts follow the width a moment later.
+            page.wait_for_timeout(300 if charts else 30)
+            found += page.evaluate(STICKING_OUT, width)
+        return found
+
+    assert problems(browser, any_site, resize) == {}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds: each rule with the first of the elements that break it, and why."""
+    found = Axe().run(page, options=AXE).response["violations"]
+    return [
+        f"{v['id']} ({len(v['nodes'])}): {v['nodes'][0]['html'][:200]}: {v['nodes'][0]['failureSummary']}"
+        for v in found
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(browser: Browser, any_site: Path, scheme: str) -> None:
+    """No violation in axe, neither as the page opens nor once its charts are drawn."""
+
+    def inspect(page: Page) -> list[str]:
+        found = violations(page)
+        return found + violations(page) if draw_charts(page) else found
+
+    assert problems(browser, any_site, inspect, color_scheme=scheme, bypass_csp=True) == {}
+
+
+def test_pages_are_readable_without_script(browser: Browser, any_site: Path) -> None:
+    def read(page: Page) -> list[str]:
+        main = page.locator("main")
+        found: list[str] = page.evaluate(USELESS_WITHOUT_SCRIPT)
+        return found + ([] if main.locator("h1").is_visible() and len(main.inner_text()) > 100 else ["nothing to read"])
+
+    assert problems(browser, any_site, read, java_script_enabled=False) == {}
+
+
+def test_pages_lose_nothing_on_paper(browser: Browser, any_site: Path) -> None:
+    def print_(page: Page) -> list[str]:
+        draw_charts(page)
+        page.emulate_media(media="print")
+        page.set_viewport_size(PAPER)
+        found: list[str] = page.evaluate(LOST_ON_PAPER)
+        return found + ([] if page.pdf(format="A4").startswith(b"%PDF-") else ["cannot be printed"])
+
+    assert problems(browser, any_site, print_) == {}
+
+
+def test_nothing_moves_for_readers_who_ask_for_rest(browser: Browser, any_site: Path) -> None:
+    def rest(page: Page) -> list[str]:
+        draw_charts(page)
+        page.keyboard.press("?")
+        return list(page.evaluate(MOVES))
+
+    assert problems(browser, any_site, rest, reduced_motion="reduce") == {}

@@ -1,0 +1,86 @@
+"""The HTML of every template, as it stands in `tests/snapshots/` for anyone to read.
+
+The pages are those of the synthetic catalog. After a change that was meant, `make snapshots` writes them anew; what
+changed is then in `git diff`.
+"""
+
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2.meta import find_referenced_templates
+from test_site_pages import TEMPLATES, build
+
+from saecatalog.site import render, views_about
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+PAGES = {
+    "about.html": "about.html",
+    "catalogs.html": "../../index.html",
+    "categories.html": "categories/index.html",
+    "category.html": "categories/python-code.html",
+    "coactivation.html": "coactivation/index.html",
+    "concept.html": "concepts/numbers-title-b.html",
+    "concepts.html": "concepts/index.html",
+    "embed.html": "embed.html",
+    "feature.html": "features/1.html",
+    "feature.silent.html": "features/5.html",
+    "feature_embed.html": "features/1.embed.html",
+    "features.html": "features/index.html",
+    "index.html": "index.html",
+    "text.html": "texts/t1-0.html",
+    "texts.html": "texts/index.html",
+    "texts.list.html": "texts/all.python-code.html",
+}
+"""Each snapshot, named for its template and a case of it, and the page it is of."""
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic catalog, with the definitions of one table: those of all would make the page a long one."""
+    about = views_about.about
+
+    def brief(*given: Any) -> dict[str, Any]:
+        view = about(*given)
+        return view | {"definitions": view["definitions"][:1]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render.views_about, "about", brief)
+        return build(tmp_path_factory.mktemp("snapshots"))
+
+
+def rendered_templates() -> set[str]:
+    """The templates that make a page, which are those that no other one extends or imports."""
+    sources = {path.name: path.read_text("utf-8") for path in TEMPLATES.glob("*.html")}
+    parse = render.environment(TEMPLATES).parse
+    parts = {part for source in sources.values() for part in find_referenced_templates(parse(source))}
+    return set(sources) - parts
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_the_one_in_the_snapshot(catalog: Path, name: str, update: bool) -> None:
+    # As bytes, so that no line end is changed on the way.
+    page, snapshot = catalog / PAGES[name], SNAPSHOTS / name
+    if update:
+        SNAPSHOTS.mkdir(exist_ok=True)
+        snapshot.write_bytes(page.read_bytes())
+    if page.read_bytes() != snapshot.read_bytes():
+        pytest.fail(f"{difference(snapshot, page)}\nIf the change is meant: make snapshots", pytrace=False)
+
+
+def test_every_template_has_a_snapshot_and_every_snapshot_a_template(update: bool) -> None:
+    if update:
+        for stale in {path.name for path in SNAPSHOTS.glob("*")} - set(PAGES):
+            (SNAPSHOTS / stale).unlink()
+    assert {name.partition(".")[0] + ".html" for name in PAGES} == rendered_templates()
+    assert {path.name for path in SNAPSHOTS.glob("*")} == set(PAGES)
+
+
+def difference(old: Path, new: Path) -> str:
+    """The first lines of the difference of two files, each line cut where it is long."""
+    before, after = (path.read_text("utf-8").splitlines() for path in (old, new))
+    lines = list(unified_diff(before, after, f"snapshots/{old.name}", "now", n=1, lineterm=""))
+    more = [f"and {len(lines) - 24} more lines"] if len(lines) > 24 else []
+    return "\n".join([line[:240] for line in lines[:24]] + more)
