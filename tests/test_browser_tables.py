@@ -47,7 +47,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write(name, rows if name == "features" else tables[name])
     catalog = Catalog(render.Tables(folder / "more"), manifest)
     pages = render.Writer(catalog, TEMPLATES, folder / "site")
-    render.copy_assets(folder / "site/assets", render.SCRIPTS)
+    render.copy_assets(folder / "site/assets", render.own_assets())
     for _ in render._feature_tables(pages):
         pass
     pages.write("search-index.js", search.index(catalog))

@@ -284,7 +284,7 @@ def test_links_lead_to_pages_from_wherever_the_note_is(sites: tuple[Path, Path],
 
 def test_the_note_of_a_feature_stands_between_its_examples(sites: tuple[Path, Path]) -> None:
     page = HTMLParser((sites[1] / "features/1.html").read_text("utf-8"))
-    assert [node.attributes["id"] for node in page.css(".evidence > section")] == ["examples", "note", "bands"]
+    assert [node.attributes["id"] for node in page.css(".evidence > section")][:2] == ["examples", "note"]
     assert page.css_first("#note > *").tag == "h2"
 
 

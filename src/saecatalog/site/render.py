@@ -85,7 +85,7 @@ def render_catalog(
     """
     catalog = Catalog(tables, manifest)
     writer = Writer(catalog, templates, out)
-    copy_assets(out / "assets", [*(p for p in ASSETS.iterdir() if p.suffix != ".css"), plotly_bundle()])
+    copy_assets(out / "assets", [*own_assets(), plotly_bundle()])
     names = Names(catalog)
     kinds: list[tuple[str, int, Iterable[None]]] = [
         ("overviews", 0, _overviews(writer)),
@@ -136,6 +136,11 @@ def environment(templates: Path) -> Environment:
         csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval
     )
     return env
+
+
+def own_assets() -> list[Path]:
+    """This package's scripts and pictures, which every catalog has a copy of."""
+    return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
 
 
 def plotly_bundle() -> Path:
