@@ -107,32 +107,23 @@ def test_the_list_of_pages_holds_every_kind(default_site: Path) -> None:
     assert len([path for path in kinds if path.startswith("texts/all.")]) == 2
 
 
-@pytest.mark.parametrize("way", ["file", "http"])
-def test_pages_load_completely_and_quietly(browser: Browser, any_site: Path, way: str) -> None:
-    """Nothing fails, nothing is asked of another host, and nothing is said, though charts and search are used."""
+def test_pages_in_use_are_quiet_fit_and_rest(browser: Browser, any_site: Path) -> None:
+    """From a folder: nothing fails or is asked of another host, nothing is said, moves, or sticks out at any width."""
 
     def use(page: Page) -> list[str]:
-        draw_charts(page)
-        page.keyboard.press("/")
-        page.keyboard.type("1")
-        page.wait_for_load_state("networkidle")
-        return [] if page.locator("h1").is_visible() else ["no heading"]
-
-    assert problems(browser, any_site, use, way) == {}
-
-
-def test_no_page_scrolls_sideways_at_any_width(browser: Browser, any_site: Path) -> None:
-    def resize(page: Page) -> list[str]:
         charts = draw_charts(page)
-        found: list[str] = []
+        found: list[str] = [] if page.locator("h1").is_visible() else ["no heading"]
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             # Charts follow the width a moment later.
             page.wait_for_timeout(300 if charts else 30)
             found += page.evaluate(STICKING_OUT, width)
-        return found
+        page.keyboard.press("/")
+        page.keyboard.type("1")
+        page.wait_for_load_state("networkidle")
+        return found + list(page.evaluate(MOVES))
 
-    assert problems(browser, any_site, resize) == {}
+    assert problems(browser, any_site, use, reduced_motion="reduce") == {}
 
 
 def violations(page: Page) -> list[str]:
@@ -144,15 +135,20 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible(browser: Browser, any_site: Path, scheme: str) -> None:
-    """No violation in axe, neither as the page opens nor once its charts are drawn."""
+def test_pages_are_accessible_and_lose_nothing_on_paper(browser: Browser, any_site: Path) -> None:
+    """From a server, below a path: no violation in axe in light and dark, with charts drawn; then all is printed."""
 
     def inspect(page: Page) -> list[str]:
+        draw_charts(page)
         found = violations(page)
-        return found + violations(page) if draw_charts(page) else found
+        page.emulate_media(color_scheme="dark")
+        found += [f"in the dark: {words}" for words in violations(page)]
+        page.emulate_media(media="print", color_scheme="light")
+        page.set_viewport_size(PAPER)
+        found += page.evaluate(LOST_ON_PAPER)
+        return found + ([] if page.pdf(format="A4").startswith(b"%PDF-") else ["cannot be printed"])
 
-    assert problems(browser, any_site, inspect, color_scheme=scheme, bypass_csp=True) == {}
+    assert problems(browser, any_site, inspect, "http", bypass_csp=True) == {}
 
 
 def test_pages_are_readable_without_script(browser: Browser, any_site: Path) -> None:
@@ -162,23 +158,3 @@ def test_pages_are_readable_without_script(browser: Browser, any_site: Path) -> 
         return found + ([] if main.locator("h1").is_visible() and len(main.inner_text()) > 100 else ["nothing to read"])
 
     assert problems(browser, any_site, read, java_script_enabled=False) == {}
-
-
-def test_pages_lose_nothing_on_paper(browser: Browser, any_site: Path) -> None:
-    def print_(page: Page) -> list[str]:
-        draw_charts(page)
-        page.emulate_media(media="print")
-        page.set_viewport_size(PAPER)
-        found: list[str] = page.evaluate(LOST_ON_PAPER)
-        return found + ([] if page.pdf(format="A4").startswith(b"%PDF-") else ["cannot be printed"])
-
-    assert problems(browser, any_site, print_) == {}
-
-
-def test_nothing_moves_for_readers_who_ask_for_rest(browser: Browser, any_site: Path) -> None:
-    def rest(page: Page) -> list[str]:
-        draw_charts(page)
-        page.keyboard.press("?")
-        return list(page.evaluate(MOVES))
-
-    assert problems(browser, any_site, rest, reduced_motion="reduce") == {}
