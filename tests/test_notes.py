@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_site_pages import build
 
 from saecatalog.errors import CatalogError
 from saecatalog.names import slug
-from saecatalog.notes import LONGEST, Subjects, check_pages, read_notes
+from saecatalog.notes import LONGEST, LONGEST_BLOCK, Subjects, check_pages, read_notes, references
 from saecatalog.site import note_html
 
 SUBJECTS = Subjects(12, ["news", "Python code"], ["numbers"])
@@ -200,9 +201,49 @@ def test_html_is_shown_as_it_was_written() -> None:
     assert render(words).text == words.replace("&amp;", "&")
 
 
-@pytest.mark.parametrize("piece", ["> ", "- ", "*a ", "[", "![", "**_", "(", "`", "<b>", "|a"])
-def test_huge_nesting_ends(piece: str) -> None:
-    in_page(piece * (LONGEST // len(piece) // 4))
+NESTED = ["> ", "- ", "*a ", "[", "![", "**_", "(", "`", "<b>", "|a", "*a **b "]
+
+
+@pytest.mark.parametrize("piece", NESTED)
+@pytest.mark.parametrize("size", [200, LONGEST_BLOCK - 10, LONGEST // 4, LONGEST - 10])
+def test_huge_nesting_ends(piece: str, size: int) -> None:
+    """It is shown, or refused as any mistake is; what is small may only be refused for its lists and quotes."""
+    may_refuse = size > 200 or piece in ("> ", "- ")
+    with suppress(CatalogError) if may_refuse else nullcontext():
+        in_page(piece * (size // len(piece)))
+
+
+@pytest.mark.parametrize(
+    ("markdown", "words"),
+    [
+        ("> " * 41 + "a", "nests its lists and quotes too deeply"),
+        ("[a] " * 201, "more than 200 signs '['"),
+        ("```a\n\n" * 101, "more than 100 lines that begin or end code"),
+        ("a\n# " * 1300, "more than 5,000 characters without a blank line"),
+    ],
+)
+def test_what_could_take_minutes_to_read_is_refused_with_its_file(tmp_path: Path, markdown: str, words: str) -> None:
+    said = refused(write(tmp_path, **{"1.md": markdown}))
+    assert words in said
+    assert str(tmp_path / "1.md") in said
+
+
+def test_entities_are_read_once_in_text_and_addresses_and_not_in_code() -> None:
+    page = in_page("&lt;b&gt; `&amp;` [a](https://e.org/?a=1&amp;lt;&copy=2)\n\n```\n&lt;\n```")
+    assert page.css_first("p").text() == "<b> &amp; a"
+    assert page.css_first("a").attributes["href"] == "https://e.org/?a=1&lt;&copy=2"
+    assert page.css_first("pre").text() == "&lt;\n"
+
+
+@pytest.mark.parametrize("link", ["<https://e.org/>", "[a][r]\n\n[r]: https://e.org/", '[a](https://e.org/ "title")'])
+def test_each_way_to_write_a_link_is_found(link: str) -> None:
+    assert references(link) == (["https://e.org/"], [])
+    assert in_page(link).css_first("a").attributes["href"] == "https://e.org/"
+
+
+def test_nothing_is_carried_from_one_note_to_the_next() -> None:
+    in_page("[r]: https://e.org/\n\n[r]\n\n```\ncode\n```")
+    assert render("[r]").text == "[r]"
 
 
 def test_headings_go_on_from_the_section_without_gaps() -> None:

@@ -6,16 +6,19 @@ whether a linked feature has a page is settled later, by the analysis.
 """
 
 import hashlib
+import html
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+from xml.etree.ElementTree import Element
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from markdown import Markdown
+from markdown.blockparser import State
+from markdown.treeprocessors import Treeprocessor
 
 from saecatalog.corpus import IGNORED
 from saecatalog.errors import CatalogError, nearest
@@ -24,6 +27,8 @@ from saecatalog.names import slug
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
 LONGEST = 40_000
 """Bytes of the longest note: a page of at most 60 kB must hold it."""
+LONGEST_BLOCK, MOST_FENCES, MOST_BRACKETS, DEEPEST = 5_000, 100, 200, 40
+"""What a note may hold at most, for the reader's time can grow with the square of each, and its stack with the last."""
 
 FOLDERS = {"feature": "", "index": "", "category": "categories/", "concept": "concepts/"}
 """Where the notes of each kind lie in the folder of notes."""
@@ -107,14 +112,54 @@ class Link(NamedTuple):
     fragment: str = ""
 
 
-def parser() -> MarkdownIt:
-    """The reader of notes: CommonMark and tables. HTML is text like any other, so that a token such as `<s>` is seen.
+class _Nesting(State):
+    """The lists and quotes that the reader is in; raises CatalogError where they lie too deep for Python's stack."""
 
-    It finds every link, whatever it leads to; `link_of` tells them apart.
+    def set(self, state: str) -> None:
+        if len(self) == DEEPEST:
+            raise _too_much("nests its lists and quotes too deeply", "Use fewer levels.")
+        super().set(state)
+
+
+class _Brackets(Treeprocessor):
+    """Raises CatalogError for a paragraph with too many brackets."""
+
+    def run(self, root: Element) -> None:
+        if any(text.count("[") > MOST_BRACKETS for text in root.itertext()):
+            raise _too_much(f"has a paragraph with more than {MOST_BRACKETS} signs '['", "Split it with a blank line.")
+
+
+class _Step(Treeprocessor):
+    """Hands the finished tree of a note to a function."""
+
+    def __init__(self, step: Callable[[Element], None]) -> None:
+        super().__init__()
+        self.step = step
+
+    def run(self, root: Element) -> None:
+        self.step(root)
+
+
+def to_html(markdown: str, step: Callable[[Element], None]) -> str:
+    """A note as HTML, after `step` has seen or changed its tree; raises CatalogError where that could take minutes.
+
+    HTML is text like any other, so that a token such as `<s>` is seen. Every link is found, whatever it leads to.
     """
-    reader = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
-    reader.validateLink = lambda url: True  # type: ignore[method-assign]
-    return reader
+    _check_size(markdown)
+    reader = Markdown(extensions=["tables", "fenced_code", "sane_lists"], output_format="html")
+    reader.preprocessors.deregister("html_block")
+    for pattern in ("html", "entity", "automail"):
+        reader.inlinePatterns.deregister(pattern)
+    reader.parser.state = _Nesting()
+    reader.treeprocessors.register(_Brackets(), "brackets", 30)
+    reader.treeprocessors.register(_Step(step), "step", -1)
+    return reader.convert(markdown)
+
+
+def address(node: Element) -> str:
+    """Where a link or an image leads: as written, with entities read as a browser reads them, and without spaces."""
+    written = node.get("href") or node.get("src") or ""
+    return re.sub(r"[\x00-\x20]", "%20", html.unescape(re.sub("&(?!#?[0-9A-Za-z]+;)", "&amp;", written)))
 
 
 def read_notes(folder: str, subjects: Subjects) -> Notes:
@@ -160,9 +205,15 @@ def check_pages(notes: Notes, paged: Collection[int]) -> None:
 
 def references(markdown: str) -> tuple[list[str], list[str]]:
     """The addresses of a note's links and of its images, as written."""
-    tokens = list(_every(parser().parse(markdown)))
-    links = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
-    return links, [str(token.attrs["src"]) for token in tokens if token.type == "image"]
+    links: list[str] = []
+    images: list[str] = []
+
+    def gather(root: Element) -> None:
+        links.extend(map(address, root.iter("a")))
+        images.extend(map(address, root.iter("img")))
+
+    to_html(markdown, gather)
+    return links, images
 
 
 def link_of(kind: str, url: str) -> Link:
@@ -188,11 +239,17 @@ def same_name(name: str, known: Iterable[str]) -> str | None:
     return next((one for one in known if slug(one) == slug(name)), None)
 
 
-def _every(tokens: Iterable[Token]) -> Iterator[Token]:
-    """The tokens of a note and those inside them."""
-    for token in tokens:
-        yield token
-        yield from _every(token.children or [])
+def _check_size(markdown: str) -> None:
+    """Raise CatalogError for more fences or a longer block than the reader takes."""
+    if len(re.findall("^(?:```|~~~)", markdown, re.MULTILINE)) > MOST_FENCES:
+        raise _too_much(f"has more than {MOST_FENCES} lines that begin or end code", "Shorten it.")
+    if max(map(len, re.split(r"\n[ \t]*\n", markdown))) > LONGEST_BLOCK:
+        what = f"goes on for more than {LONGEST_BLOCK:,} characters without a blank line"
+        raise _too_much(what, "Split that paragraph, table or list with a blank line.")
+
+
+def _too_much(what: str, fix: str) -> CatalogError:
+    return CatalogError(f"This note {what}.", fix=fix)
 
 
 def _ignored(path: str) -> bool:
@@ -223,7 +280,10 @@ def _read(root: Path, path: str, subjects: Subjects) -> NoteFile:
     if subject is None:
         raise _unnamed(root / path, kind, name, subjects)
     markdown = _text(root / path)
-    links = [link_of(kind, url) for urls in references(markdown) for url in urls]
+    try:
+        links = [link_of(kind, url) for urls in references(markdown) for url in urls]
+    except CatalogError as error:
+        raise CatalogError(error.what, str(root / path), error.fix) from None
     return NoteFile(kind, subject, path, markdown, tuple(sorted({x.name for x in links if x.kind == "image"})))
 
 

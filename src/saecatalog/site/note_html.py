@@ -1,17 +1,18 @@
 """A note as its page shows it: Markdown flows in, safe HTML and plain text flow out.
 
-Markdown's own rules already leave no HTML of the author's; the result goes through a sanitiser all the same, with
+The reader already shows the author's HTML as text; the result goes through a sanitiser all the same, with
 nothing allowed but what is made here. Where a link leads is the caller's to say: `locate` gives its address, or "".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 import nh3
-from markdown_it.token import Token
 from markupsafe import Markup
+from selectolax.lexbor import LexborHTMLParser
 
-from saecatalog.notes import parser
+from saecatalog.notes import address, to_html
 
 TAGS = {*"a blockquote br code em h3 h4 h5 h6 hr img li ol p pre section strong table tbody td th thead tr ul".split()}
 ATTRIBUTES = {
@@ -22,6 +23,7 @@ ATTRIBUTES = {
     "td": {"style"},
     "th": {"style"},
 }
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 TOP = 3
 """The level of a note's highest heading, below that of its section."""
 
@@ -38,15 +40,15 @@ class Note:
 
 
 def note(markdown: str, locate: Locate) -> Note:
-    """Render one note."""
-    reader = parser()
-    tokens = reader.parse(markdown)
-    _shift_headings(tokens)
-    _wrap_tables(tokens)
-    for token in tokens:
-        for child in token.children or []:
-            _place(child, locate)
-    return Note(Markup(_clean(reader.renderer.render(tokens, reader.options, {}))), _plain(tokens))
+    """Render one note; raises CatalogError where reading it could take minutes."""
+
+    def finish(root: Element) -> None:
+        _shift_headings(root)
+        _box_tables(root)
+        _place(root, locate)
+
+    html = _clean(to_html(markdown, finish))
+    return Note(Markup(html), _plain(html))
 
 
 def _clean(html: str) -> str:
@@ -69,42 +71,38 @@ def _allowed(tag: str, name: str, value: str) -> str | None:
     return value if value or name != "href" else None
 
 
-def _shift_headings(tokens: Sequence[Token]) -> None:
+def _shift_headings(root: Element) -> None:
     """Number the levels of headings that a note uses from `TOP`, without gaps, so that the page's outline stays right."""
-    used = sorted({token.tag for token in tokens if token.type == "heading_open"})
-    levels = {tag: f"h{min(6, TOP + place)}" for place, tag in enumerate(used)}
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = levels[token.tag]
+    headings = [node for node in root.iter() if node.tag in HEADINGS]
+    used = sorted({node.tag for node in headings})
+    for node in headings:
+        node.tag = f"h{min(6, TOP + used.index(node.tag))}"
 
 
-def _wrap_tables(tokens: list[Token]) -> None:
+def _box_tables(root: Element) -> None:
     """Put each table into a box of its own that scrolls where the table is wide."""
-    tables = [place for place, token in enumerate(tokens) if token.type in ("table_open", "table_close")]
-    for count, place in reversed(list(enumerate(tables))):
-        opens = tokens[place].nesting > 0
-        box = Token("box_open" if opens else "box_close", "section", tokens[place].nesting, block=True)
-        if opens:
-            box.attrs = {"class": "scroll", "tabindex": "0", "aria-label": f"Table {count // 2 + 1} of the note"}
-        tokens.insert(place if opens else place + 1, box)
+    for number, box in enumerate([*root.iter("table")], 1):
+        table = Element("table")
+        table[:] = box[:]
+        box[:] = [table]
+        box.tag = "section"
+        box.attrib = {"class": "scroll", "tabindex": "0", "aria-label": f"Table {number} of the note"}
 
 
-def _place(token: Token, locate: Locate) -> None:
-    """Give a link or an image its address on the page."""
-    if token.type == "image":
-        token.attrs["src"] = locate(str(token.attrs["src"]), True)
-    elif token.type == "link_open":
-        token.attrs["href"] = address = locate(str(token.attrs["href"]), False)
-        if address.startswith("https:"):
-            token.attrs["rel"] = "external noopener"
+def _place(root: Element, locate: Locate) -> None:
+    """Give links and images their addresses on the page; what is written back is HTML, so `&` is escaped."""
+    for image in root.iter("img"):
+        image.set("src", locate(address(image), True).replace("&", "&amp;"))
+    for link in root.iter("a"):
+        place = locate(address(link), False)
+        link.set("href", place.replace("&", "&amp;"))
+        if place.startswith("https:"):
+            link.set("rel", "external noopener")
 
 
-def _plain(tokens: Sequence[Token]) -> str:
-    """The words of a note, without any mark-up; of an image, its description."""
-    return " ".join(" ".join(_words(token) for token in tokens).split())
-
-
-def _words(token: Token) -> str:
-    if token.children:
-        return "".join(_words(child) for child in token.children)
-    return " " if token.type in ("softbreak", "hardbreak") else token.content
+def _plain(html: str) -> str:
+    """The words of a note as it is shown; of an image, its description."""
+    body = LexborHTMLParser(f"<body>{html}").body
+    nodes = body.traverse(include_text=True) if body else ()
+    words = (node.text_content or node.attributes.get("alt") or "" for node in nodes)
+    return " ".join("".join(words).split())
