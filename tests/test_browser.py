@@ -7,37 +7,10 @@ from browsing import drawn_types
 from playwright.sync_api import Browser, Page
 from test_site_pages import build
 
-EVERY_KIND = [
-    "../../index.html",
-    "index.html",
-    "about.html",
-    "features/index.html",
-    "features/1.html",
-    "features/5.html",
-    "features/1.embed.html",
-    "categories/index.html",
-    "categories/python-code.html",
-    "coactivation/index.html",
-    "concepts/index.html",
-    "concepts/numbers-title-b.html",
-    "texts/index.html",
-    "texts/t2-1.html",
-]
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("browser"))
-
-
-@pytest.mark.parametrize("path", EVERY_KIND)
-def test_every_kind_of_page_opens_quietly_and_fits_a_phone(page: Page, site: Path, path: str) -> None:
-    page.goto((site / path).resolve().as_uri())
-    assert page.locator("h1").is_visible()
-    for width in (390, 768, 1920):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_timeout(50)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
 
 
 def test_charts_are_drawn_as_the_type_asked_for(page: Page, site: Path) -> None:

@@ -155,6 +155,6 @@ def test_pages_are_readable_without_script(browser: Browser, any_site: Path) -> 
     def read(page: Page) -> list[str]:
         main = page.locator("main")
         found: list[str] = page.evaluate(USELESS_WITHOUT_SCRIPT)
-        return found + ([] if main.locator("h1").is_visible() and len(main.inner_text()) > 100 else ["nothing to read"])
+        return found + ([] if main.locator("h1").is_visible() and len(main.inner_text()) > 50 else ["nothing to read"])
 
     assert problems(browser, any_site, read, java_script_enabled=False) == {}
