@@ -82,9 +82,16 @@ def note_status(response: Response, complaints: list[str]) -> None:
         complaints.append(f"failed: {response.url}: status {response.status}")
 
 
+def stir(page: Page) -> None:
+    """Move the pointer, as any reader does; charts wait for that."""
+    page.mouse.move(1, 1)
+    page.mouse.move(2, 2)
+
+
 def draw_charts(page: Page) -> int:
     """Bring every chart of a page into view, one after the other, until each is drawn; how many there are."""
     charts = page.locator("figure.chart")
+    stir(page)
     for chart in charts.all():
         chart.scroll_into_view_if_needed()
     page.wait_for_function("() => !document.querySelector('figure.chart:not(.live)')")
@@ -93,6 +100,7 @@ def draw_charts(page: Page) -> int:
 
 def drawn_types(page: Page, selector: str) -> set[str]:
     """The types of the traces that Plotly really drew in a chart, once it has."""
+    stir(page)
     page.locator(selector).first.scroll_into_view_if_needed()
     page.wait_for_selector(f"{selector}.live")
     found: list[str] = page.eval_on_selector_all(

@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first: last, they would keep one worker busy while the other has nothing left to do."""
+    items.sort(key=lambda item: "any_site" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def update(request: pytest.FixtureRequest) -> bool:
     """Whether the snapshots are to be written anew."""

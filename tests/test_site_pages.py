@@ -72,6 +72,9 @@ def test_every_link_and_asset_leads_to_a_file_and_every_anchor_to_an_element(sit
         for node in page.css("a[href], link[href], script[src], [data-source]"):
             target = node.attributes.get("href") or node.attributes.get("src") or node.attributes["data-source"]
             parts = urlsplit(target or "")
+            if parts.scheme == "data":
+                assert target == "data:,", "an embed's empty icon"
+                continue
             if parts.scheme:
                 assert parts.scheme == "https"
                 assert node.tag == "a"

@@ -166,7 +166,15 @@
       draw(entry.target);
     }
   }, { rootMargin: "200px" });
-  for (const element of document.querySelectorAll("figure.chart")) sight.observe(element);
+
+  // Plotly takes a slow phone seconds to start. Its still picture serves whoever has just come; the first move, touch,
+  // scroll or key brings the charts in sight to life, and from then on each one that comes into sight.
+  const SIGNS = ["pointermove", "pointerdown", "wheel", "scroll", "keydown", "focusin"];
+  function begin() {
+    for (const sign of SIGNS) removeEventListener(sign, begin);
+    for (const element of document.querySelectorAll("figure.chart")) sight.observe(element);
+  }
+  for (const sign of SIGNS) addEventListener(sign, begin, { passive: true });
 
   const redraw = () => { for (const element of drawn.keys()) draw(element); };
   document.addEventListener("themechange", redraw);
