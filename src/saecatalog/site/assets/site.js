@@ -64,7 +64,7 @@
   }
 
   function follow(relation) {
-    const link = document.querySelector(`link[rel="${relation}"]`);
+    const link = document.querySelector(`a[rel="${relation}"]`);
     if (link) location.href = link.href;
   }
 
