@@ -20,7 +20,7 @@ BANDS = {
     "q25-50": "Third quarter",
     "q0-25": "Weakest quarter",
 }
-EXAMPLES = 10
+EXAMPLES = 8
 PARTNERS = 5
 IN_BAND = 2
 TOKENS = 6
