@@ -190,6 +190,60 @@ def test_batch_size_and_threads_do_not_change_a_byte(shape: str, kind: SaeKind, 
             assert first[name].tobytes() == other[name].tobytes(), f"{name} with {batch_tokens=} {threads=}"
 
 
+class Narrow:
+    """A subject on a device whose memory holds few tokens at once."""
+
+    def __init__(self, subject: Any, most: int, error: RuntimeError):
+        self.subject, self.most, self.error, self.passes = subject, most, error, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.subject, name)
+
+    def replica(self) -> "Narrow":
+        return Narrow(self.subject.replica(), self.most, self.error)
+
+    def residual(self, tokens: Any) -> Any:
+        self.passes += 1
+        if tokens.numel() > self.most:
+            raise self.error
+        return self.subject.residual(tokens)
+
+
+NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (MPS allocated)")]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["cuda", "mps"])
+def test_a_batch_that_does_not_fit_is_halved(
+    error: RuntimeError, subjects: Callable, texts: list[Any], tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    subject = subjects("gpt2", SaeKind("standard"))
+    wide = load_arrays(run(subject, texts * 3, tmp_path / "wide", 100000))
+    narrow = Narrow(subject, 64, error)
+    assert {n: a.tobytes() for n, a in load_arrays(run(narrow, texts * 3, tmp_path / "narrow", 100000)).items()} == {
+        n: a.tobytes() for n, a in wide.items()
+    }
+    before, narrow.passes = narrow.passes, 0
+    narrow.most = 100000
+    run(narrow, texts * 3, tmp_path / "again", 100000)
+    assert narrow.passes < before, "nothing was halved"
+
+
+def test_one_window_that_does_not_fit_is_an_error(subjects: Callable, texts: list[Any], tmp_path: Path) -> None:
+    narrow = Narrow(subjects("gpt2", SaeKind("standard")), 0, NO_MEMORY[0])
+    with pytest.raises(CatalogError, match="One window is too much for the memory"):
+        run(narrow, texts, tmp_path / "store")
+
+
+def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(
+    subjects: Callable, texts: list[Any], tmp_path: Path
+) -> None:
+    narrow = Narrow(subjects("gpt2", SaeKind("standard")), 0, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(narrow, texts, tmp_path / "store")
+
+
 def test_the_order_of_texts_does_not_matter(subjects: Callable, texts: list[Any], tmp_path: Path) -> None:
     subject = subjects("gpt2", SaeKind("standard"))
     order = np.random.default_rng(1).permutation(len(texts)).tolist()

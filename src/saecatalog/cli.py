@@ -91,7 +91,7 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     p.add_argument("--sae", metavar="RELEASE/ID", help="SAE as `list` names it, or a folder that sae_lens saved")
     p.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--dtype", choices=DTYPES, help="number format of the model")
-    p.add_argument("--batch-tokens", metavar="N", type=int, help="tokens run at once: speed and memory only")
+    p.add_argument("--batch-tokens", metavar="N", type=int, help="most tokens run at once: speed and memory only")
     p.add_argument("--context", metavar="N", type=int, help="tokens in a window, BOS included; default: the SAE's own")
     p.add_argument(
         "--cache", metavar="DIR", type=Path, help="folder for models and results; default: your cache folder"

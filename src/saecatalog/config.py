@@ -90,8 +90,8 @@ class SubjectConfig:
     """Number format of the model's weights and activations."""
     context: int | None = _setting(None, _context)
     """Tokens in a window, BOS included; None takes the length the SAE was trained on."""
-    batch_tokens: int = _setting(2048, _count)
-    """Tokens run through the model at once; changes speed and memory, never the result."""
+    batch_tokens: int | None = _setting(None, _count)
+    """Most tokens run through the model at once; None suits the device. Changes speed and memory, never the result."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
 from saecatalog.errors import CatalogError
-from saecatalog.shards import SHARD_TOKENS, Shards
+from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import Piece, sum_bands, write_store
 from saecatalog.subject import Subject
 from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
@@ -34,17 +34,24 @@ MIN_TOKENS = 32
 """A smaller batch is filled up with copies: very thin matrix products take other code paths, with other sums."""
 
 
+BATCH_TOKENS = {"cpu": 2048}
+"""Tokens run at once where the user does not say, by kind of device."""
+
+BATCH_TOKENS_ELSEWHERE = 2**16
+"""The same on any other device, whose memory says how many it will be: see `Runner`."""
+
+
 def harvest(
     subject: Subject,
     tokens: TokenizedTexts,
-    batch_tokens: int,
+    batch_tokens: int | None,
     folder: Path,
     tick: Callable[[int], object],
     shards: Path | None = None,
 ) -> None:
     """Run texts through model and SAE and write their store into the empty `folder`; `tick` is told of tokens run.
 
-    `shards` is a folder where finished work is kept and found again: only what is missing there is run. Raises
+    `batch_tokens` is the most that run at once; None suits the device. `shards` is a folder where finished work is kept and found again: only what is missing there is run. Raises
     CatalogError where the activations are not finite.
     """
     if shards is None:
@@ -54,7 +61,8 @@ def harvest(
     info = subject.info
     windows = make_windows(tokens, info.context, info.prepend_bos)
     kept = Shards(shards, (window.key for window in windows))
-    batches = make_batches([w for w in windows if w.key in kept.missing], batch_tokens, int(info.prepend_bos))
+    most = batch_tokens or BATCH_TOKENS.get(subject.device.type, BATCH_TOKENS_ELSEWHERE)
+    batches = make_batches([w for w in windows if w.key in kept.missing], most, int(info.prepend_bos))
     for pieces in _in_shards(_run_batches(subject, tokens, batches, tick)):
         kept.add(pieces)
     write_store(folder, kept, windows, tokens, info.d_sae)
@@ -86,16 +94,16 @@ def _run_batches(
     """Run batches in threads and give their pieces in order; few wait at any time."""
     workers = _n_workers(subject, len(batches))
     local = threading.local()
-    replicas = [subject, *(subject.replica() for _ in range(workers - 1))]
+    runners = [Runner(s, tokens) for s in (subject, *(subject.replica() for _ in range(workers - 1)))]
     threads_before = torch.get_num_threads()
 
     def start() -> None:
-        local.subject = replicas.pop()
+        local.runner = runners.pop()
         if workers > 1:
             torch.set_num_threads(max(1, threads_before // workers))
 
     def run(batch: list[Window]) -> Piece:
-        piece = run_batch(local.subject, tokens, batch)
+        piece = local.runner.run(batch)
         tick(len(piece.counts))
         return piece
 
@@ -117,6 +125,41 @@ def _n_workers(subject: Subject, n_batches: int) -> int:
     if subject.device.type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1, MAX_WORKERS, n_batches))
+
+
+class Runner:
+    """Runs batches on a subject. One that its memory does not hold is halved, and so are those after it."""
+
+    def __init__(self, subject: Subject, tokens: TokenizedTexts):
+        self.subject, self.tokens = subject, tokens
+        self.most: int | None = None
+        """Tokens known to be few enough, once more were too many."""
+
+    def run(self, batch: list[Window]) -> Piece:
+        """What was kept of a batch of windows of equal length."""
+        at_once = max(1, self.most // len(batch[0])) if self.most else len(batch)
+        pieces = [self._try(batch[start : start + at_once]) for start in range(0, len(batch), at_once)]
+        return join(pieces) if len(pieces) > 1 else pieces[0]
+
+    def _try(self, batch: list[Window]) -> Piece:
+        try:
+            return run_batch(self.subject, self.tokens, batch)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+        if len(batch) == 1:
+            fix = "Use --device cpu, a smaller --context, or --dtype bfloat16."
+            raise CatalogError("One window is too much for the memory.", f"--device {self.subject.device}", fix)
+        if self.subject.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.most = len(batch) // 2 * len(batch[0])
+        return self.run(batch)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device's memory was too small; only CUDA has an exception of its own for it."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 @torch.inference_mode()
