@@ -5,13 +5,10 @@ every window is computed in the same shape whatever stands beside it: batch size
 result.
 """
 
-import os
 import tempfile
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -22,10 +19,8 @@ from saecatalog.errors import CatalogError
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import Piece, sum_bands, write_store
 from saecatalog.subject import Subject
+from saecatalog.threads import in_threads, n_workers
 from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
-
-MAX_WORKERS = 4
-"""Python's own work between matrix products limits how many threads pay."""
 
 ENCODED_VALUES = 2**24
 """Values the encoder makes at a time, 64 MB of them; zeros, nearly all."""
@@ -51,8 +46,9 @@ def harvest(
 ) -> None:
     """Run texts through model and SAE and write their store into the empty `folder`; `tick` is told of tokens run.
 
-    `batch_tokens` is the most that run at once; None suits the device. `shards` is a folder where finished work is kept and found again: only what is missing there is run. Raises
-    CatalogError where the activations are not finite.
+    `batch_tokens` is the most that run at once; None suits the device. `shards` is a folder where finished work is
+    kept and found again: only what is missing there is run. Raises CatalogError where the activations are not finite,
+    or where the memory does not hold a single window.
     """
     if shards is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -92,39 +88,21 @@ def _run_batches(
     subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
 ) -> Iterator[Piece]:
     """Run batches in threads and give their pieces in order; few wait at any time."""
-    workers = _n_workers(subject, len(batches))
-    local = threading.local()
-    runners = [Runner(s, tokens) for s in (subject, *(subject.replica() for _ in range(workers - 1)))]
-    threads_before = torch.get_num_threads()
-
-    def start() -> None:
-        local.runner = runners.pop()
-        if workers > 1:
-            torch.set_num_threads(max(1, threads_before // workers))
+    workers = n_workers(subject.device, len(batches))
+    free: SimpleQueue[Runner] = SimpleQueue()
+    for own in (subject, *(subject.replica() for _ in range(workers - 1))):
+        free.put(Runner(own, tokens))
 
     def run(batch: list[Window]) -> Piece:
-        piece = local.runner.run(batch)
+        runner = free.get()
+        try:
+            piece = runner.run(batch)
+        finally:
+            free.put(runner)
         tick(len(piece.counts))
         return piece
 
-    waiting: deque[Future[Piece]] = deque()
-    try:
-        with ThreadPoolExecutor(workers, initializer=start) as pool:
-            for batch in batches:
-                waiting.append(pool.submit(run, batch))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(threads_before)
-
-
-def _n_workers(subject: Subject, n_batches: int) -> int:
-    """One thread per core on a CPU, up to a few: two single-threaded passes outrun one on two threads."""
-    if subject.device.type != "cpu":
-        return 1
-    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1, MAX_WORKERS, n_batches))
+    return in_threads(run, batches, workers)
 
 
 class Runner:

@@ -5,7 +5,6 @@ the decoder itself, and the vocabulary as readable strings.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from saecatalog.store import Lens, write_json
+from saecatalog.store import write_json
 from saecatalog.subject import Subject
+from saecatalog.threads import in_threads, n_workers
 from saecatalog.vocabulary import token_strings
 
 CHUNK = 256
@@ -35,53 +35,75 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     decoder = subject.sae.W_dec.detach().float()
     unembedding = logit_map(subject)
     unit = torch.nn.functional.normalize(decoder, dim=-1)
-    columns: dict[str, list[Tensor]] = {f.name: [] for f in fields(Lens)}
-    for start in range(0, len(decoder), CHUNK):
-        part = decoder[start : start + CHUNK]
-        logits = part @ unembedding if unembedding is not None else part.new_zeros((len(part), 0))
-        logits -= logits.mean(-1, keepdim=True)
-        _append(columns, "promoted", logits, k)
-        _append_spread(columns, logits)
-        _append(columns, "suppressed", logits.neg_(), k)
-        cosines = unit[start : start + CHUNK] @ unit.T
-        cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
-        _append(columns, "neighbour", cosines, k)
-        tick(len(part))
-    columns["decoder"] = [decoder]
-    columns["suppressed_logits"] = [-values for values in columns["suppressed_logits"]]
-    for name, parts in columns.items():
-        values = torch.cat(parts).cpu().numpy()
-        np.save(folder / f"{name}.npy", values.astype(np.int32) if name.endswith("_ids") else values)
+
+    @torch.inference_mode()
+    def work(start: int) -> dict[str, Tensor]:
+        part = slice(start, start + CHUNK)
+        found = {**_effects(decoder[part], unembedding, k), **_neighbours(unit, start, k)}
+        tick(len(decoder[part]))
+        return found
+
+    starts = range(0, len(decoder), CHUNK)
+    parts = list(in_threads(work, starts, n_workers(subject.device, len(starts))))
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    for name, values in {**columns, "decoder": decoder}.items():
+        array = values.cpu().numpy()
+        np.save(folder / f"{name}.npy", array.astype(np.int32) if name.endswith("_ids") else array)
     write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
 
 
-def _append_spread(columns: dict[str, list[Tensor]], logits: Float[Tensor, "feature d_vocab"]) -> None:
+def _effects(
+    decoder: Float[Tensor, "feature d_in"], unembedding: Float[Tensor, "d_in d_vocab"] | None, k: int
+) -> dict[str, Tensor]:
+    """The direct effects on the logits, less their mean: the strongest on both sides, and how they are spread."""
+    logits = decoder @ unembedding if unembedding is not None else decoder.new_zeros((len(decoder), 0))
+    logits -= logits.mean(-1, keepdim=True)
+    promoted, promoted_logits = _top(logits, k)
+    spread = _spread(logits)
+    suppressed, suppressed_logits = _top(logits.neg_(), k)
+    return {
+        "promoted_ids": promoted,
+        "promoted_logits": promoted_logits,
+        "suppressed_ids": suppressed,
+        "suppressed_logits": -suppressed_logits,
+        **spread,
+    }
+
+
+def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[str, Tensor]:
+    """The nearest decoder rows of a chunk of features, by the cosine."""
+    part = unit[start : start + CHUNK]
+    cosines = part @ unit.T
+    cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
+    ids, values = _top(cosines, k)
+    return {"neighbour_ids": ids, "neighbour_cosines": values}
+
+
+def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     """Moments and histogram of each row of effects, whose mean is 0; nothing where there is no vocabulary."""
     n, d_vocab = logits.shape
     if not d_vocab:
-        columns["logit_moments"].append(logits.new_zeros((n, 3)))
-        columns["logit_edges"].append(logits.new_zeros((n, 0)))
-        columns["logit_counts"].append(logits.new_zeros((n, 0), dtype=torch.int64))
-        return
+        none = logits.new_zeros((n, 0))
+        return {"logit_moments": logits.new_zeros((n, 3)), "logit_edges": none, "logit_counts": none.long()}
     square = logits * logits
     variance = square.mean(-1).clamp_min(torch.finfo(logits.dtype).tiny)
     skew = (square * logits).mean(-1) / variance**1.5
     kurtosis = square.square_().mean(-1) / variance**2 - 3
-    columns["logit_moments"].append(torch.stack([variance.sqrt(), skew, kurtosis], -1))
     low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
     place = ((logits - low) * (BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(BINS - 1)
     counts = [torch.from_numpy(np.bincount(row, minlength=BINS)) for row in place.cpu().numpy()]
-    columns["logit_counts"].append(torch.stack(counts))
     steps = torch.linspace(0, 1, BINS + 1, device=logits.device)
-    columns["logit_edges"].append(low + (high - low) * steps)
+    return {
+        "logit_moments": torch.stack([variance.sqrt(), skew, kurtosis], -1),
+        "logit_edges": low + (high - low) * steps,
+        "logit_counts": torch.stack(counts),
+    }
 
 
-def _append(columns: dict[str, list[Tensor]], name: str, values: Float[Tensor, "feature n"], k: int) -> None:
-    """Keep the k largest values of each row, ties in the order of the columns."""
+def _top(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:
+    """Columns and values of the k largest of each row, ties in the order of the columns."""
     indices = _stable_top(values, min(k, values.shape[1]))
-    key = "cosines" if name == "neighbour" else "logits"
-    columns[f"{name}_ids"].append(indices)
-    columns[f"{name}_{key}"].append(values.gather(1, indices))
+    return indices, values.gather(1, indices)
 
 
 def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:

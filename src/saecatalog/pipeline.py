@@ -35,8 +35,8 @@ CACHED_STAGES = 12
 LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "scipy", "pandas", "pyarrow", "plotly")
 STAGE_CODE = {
     "subject": ("subject.py", "subject_info.py", "directory.py", "embedded/__init__.py"),
-    "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py"),
-    "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py"),
+    "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py", "threads.py"),
+    "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py", "threads.py"),
     "analysis": ("analysis/*.py", "tables.py", "store.py"),
 }
 
