@@ -22,14 +22,14 @@ from saecatalog.subject import Subject
 from saecatalog.threads import in_threads, n_workers
 from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
 
-ENCODED_VALUES = 2**24
-"""Values the encoder makes at a time, 64 MB of them; zeros, nearly all."""
+ENCODED_VALUES = 2**23
+"""Values the encoder makes at a time, 32 MB of them; zeros, nearly all."""
 
 MIN_TOKENS = 32
 """A smaller batch is filled up with copies: very thin matrix products take other code paths, with other sums."""
 
 
-BATCH_TOKENS = {"cpu": 2048}
+BATCH_TOKENS = {"cpu": 1024}
 """Tokens run at once where the user does not say, by kind of device."""
 
 BATCH_TOKENS_ELSEWHERE = 2**16

@@ -136,6 +136,9 @@ def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     if not model_name:
         raise CatalogError("This SAE does not say which model it is for.", f"--sae {source.name}", "Add --model NAME.")
     model, model_source = _load_model(model_name, metadata, config.dtype, device, cache)
+    if not metadata.hook_name:
+        fix = "Its cfg.json must name a hook of the model, as sae_lens writes it (metadata: hook_name)."
+        raise CatalogError("This SAE does not say where in the model it reads.", f"--sae {source.name}", fix)
     hook = _find_hook(metadata.hook_name, model, source)
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)

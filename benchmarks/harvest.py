@@ -1,0 +1,132 @@
+"""The harvest against the bare loop: forward to the hook, encode, and nothing kept.
+
+    python benchmarks/harvest.py [--tokens 32768] [--rounds 4]
+
+Both run the same tokens through the stand-in of `standin.py` (GPT-2-small's shape, 24,576 features), in turns, so that
+a change of the machine's mood hits both. The bare loop packs the tokens into full contexts of 128 and takes the
+fastest of eight shapes; the harvest takes the texts as they are, with a BOS before each window, and writes its store.
+"""
+
+import argparse
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import standin
+import torch
+from measure import Memory, peak_memory, report
+
+from saecatalog.config import CorpusConfig, SubjectConfig
+from saecatalog.corpus import Text, read_corpus
+from saecatalog.harvest import harvest
+from saecatalog.store import read_store
+from saecatalog.subject import Subject, load_subject
+from saecatalog.windows import tokenize
+
+BATCHES = (4, 8, 16, 32)
+"""Contexts in a batch that the bare loop tries."""
+
+ROWS = (320, 1 << 30)
+"""Rows that it tries to encode at a time: parts that the allocator keeps, or all of a batch at once."""
+
+TRIAL_TOKENS = 8192
+
+
+def load(arguments: argparse.Namespace) -> Subject:
+    """The stand-in, loaded as the build loads it."""
+    made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
+    config = SubjectConfig(model=str(made.model), sae=str(made.sae), device=arguments.device, dtype=arguments.dtype)
+    return load_subject(config, arguments.cache)
+
+
+def texts(arguments: argparse.Namespace, n_tokens: int) -> list[Text]:
+    """The stand-in's corpus."""
+    path = arguments.cache / f"corpus-{n_tokens}-seed-{arguments.seed}.jsonl"
+    standin.corpus(path, n_tokens, arguments.seed, arguments.cache)
+    return read_corpus(CorpusConfig(paths=(str(path),), concepts=None))
+
+
+@torch.inference_mode()
+def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float:
+    """Seconds a token of the plainest loop: `model(tokens, stop_at_layer)`, then `sae.encode`."""
+    contexts = len(ids) // subject.info.context
+    tokens = torch.from_numpy(ids[: contexts * subject.info.context].astype(np.int64)).view(contexts, -1)
+    start = time.perf_counter()
+    for part in tokens.to(subject.device).split(batch):
+        for residual in subject.model(part, stop_at_layer=subject.hook.stop_at_layer).flatten(0, 1).split(rows):
+            subject.sae.encode(residual)
+    _finish(subject.device)
+    return (time.perf_counter() - start) / tokens.numel()
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what the device still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed_harvest(subject: Subject, chosen: list[Text]) -> tuple[float, int, int]:
+    """Seconds a token of the whole harvest, store included; its tokens and active entries."""
+    tokens = tokenize(chosen, subject.tokenizer)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = time.perf_counter()
+        harvest(subject, tokens, None, folder, lambda n: None)
+        seconds = time.perf_counter() - start
+        return seconds / len(tokens.ids), len(tokens.ids), len(read_store(folder).features)
+
+
+def measure(subject: Subject, corpus: list[Text], rounds: int) -> dict[str, Any]:
+    """Both in turns, each round on its own share of the texts."""
+    ids = tokenize(corpus, subject.tokenizer).ids
+    trials = {shape: bare_loop(subject, ids[:TRIAL_TOKENS], *shape) for shape in product(BATCHES, ROWS)}
+    batch, rows = min(trials, key=trials.__getitem__)
+    bare, kept, tokens, active = [], [], 0, 0
+    memory = Memory()
+    for turn in range(rounds):
+        share = corpus[turn::rounds]
+        bare.append(bare_loop(subject, tokenize(share, subject.tokenizer).ids, batch, rows))
+        with peak_memory() as here:
+            seconds, n_tokens, n_active = timed_harvest(subject, share)
+        kept.append(seconds)
+        tokens, active = tokens + n_tokens, active + n_active
+        memory = max(memory, here, key=lambda m: m.anonymous)
+    ratios = np.array(kept) / np.array(bare)
+    return {
+        "tokens": tokens,
+        "texts": len(corpus),
+        "features": subject.info.d_sae,
+        "l0": active / tokens,
+        "device": str(subject.device),
+        "dtype": subject.info.dtype,
+        "threads": torch.get_num_threads(),
+        "bare_contexts_in_a_batch": batch,
+        "bare_rows_encoded_at_once": min(rows, batch * subject.info.context),
+        "bare_tokens_per_second": 1 / float(np.mean(bare)),
+        "harvest_tokens_per_second": 1 / float(np.mean(kept)),
+        "ratio": float(np.mean(kept) / np.mean(bare)),
+        "ratio_smallest": float(ratios.min()),
+        "ratio_largest": float(ratios.max()),
+        "peak_anonymous_mb": memory.anonymous,
+        "peak_resident_mb": memory.resident,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    standin.add_arguments(parser)
+    parser.add_argument("--tokens", type=int, default=32_768, help="tokens of the corpus, at least")
+    parser.add_argument("--rounds", type=int, default=4, help="shares of the corpus that both run in turns")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32")
+    arguments = parser.parse_args()
+    subject = load(arguments)
+    report(measure(subject, texts(arguments, arguments.tokens), arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What every benchmark needs: memory while a block runs, what the machine is, and how figures are printed."""
+
+import json
+import os
+import platform
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+LIBRARIES = ("torch", "transformer-lens", "sae-lens", "numpy", "scipy", "pandas", "pyarrow")
+SAMPLE_SECONDS = 0.05
+
+
+@dataclass
+class Memory:
+    """Megabytes above what the process held when the block began."""
+
+    anonymous: float = 0.0
+    """Peak of what belongs to the process alone."""
+    resident: float = 0.0
+    """Peak of everything resident, files that are mapped into memory included; the system may drop those."""
+
+
+def _status() -> tuple[float, float]:
+    """Anonymous and resident memory now, in megabytes (Linux only)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    anonymous, resident = (int(lines[name].split()[0]) * 1024 / 1e6 for name in ("RssAnon", "VmRSS"))
+    return anonymous, resident
+
+
+@contextmanager
+def peak_memory() -> Iterator[Memory]:
+    """Look at this process' memory from a thread while the block runs."""
+    start, memory, done = _status(), Memory(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            anonymous, resident = _status()
+            memory.anonymous = max(memory.anonymous, anonymous - start[0])
+            memory.resident = max(memory.resident, resident - start[1])
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        thread.join()
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what something was measured."""
+    models = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "commit": commit.stdout.strip(),
+    }
+
+
+def report(figures: Mapping[str, Any]) -> None:
+    """Print the figures, one a line, then all of them with the machine as one line of JSON."""
+    for name, value in figures.items():
+        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        print(f"{name.replace('_', ' '):44}{shown:>20}")
+    print(json.dumps({**figures, "machine": machine()}, ensure_ascii=False))
