@@ -115,7 +115,7 @@ def gpt2_tokenizer(cache: Path = CACHE) -> Tokenizer:
 def _write_model(folder: Path, seed: int, cache: Path) -> None:
     """GPT-2-small with random weights; the embeddings as large as the trained ones, so that logits are too."""
     torch.manual_seed(seed)
-    model = GPT2LMHeadModel(GPT2Config(bos_token_id=BOS, eos_token_id=BOS))
+    model = GPT2LMHeadModel(GPT2Config(n_ctx=1024, bos_token_id=BOS, eos_token_id=BOS))
     torch.nn.init.normal_(model.transformer.wte.weight, std=0.14)
     torch.nn.init.normal_(model.transformer.wpe.weight, std=0.05)
     model.save_pretrained(folder)
