@@ -21,6 +21,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cach
 def _sae_config(d_in: int, d_sae: int) -> dict[str, object]:
     """What `sae_lens` writes beside the weights; the model's weights are centred as for `gpt2-small-res-jb`."""
     metadata = {
-        "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK,
+        "sae_lens_version": version("sae-lens"), "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK,
         "hook_head_index": None, "context_size": CONTEXT, "prepend_bos": True,
         "model_from_pretrained_kwargs": {"center_writing_weights": True}, "neuronpedia_id": None,
     }  # fmt: skip
