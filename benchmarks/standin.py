@@ -147,8 +147,9 @@ def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cach
 def _sae_config(d_in: int, d_sae: int) -> dict[str, object]:
     """What `sae_lens` writes beside the weights; the model's weights are centred as for `gpt2-small-res-jb`."""
     metadata = {
-        "sae_lens_version": version("sae-lens"), "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK,
-        "hook_head_index": None, "context_size": CONTEXT, "prepend_bos": True,
+        "sae_lens_version": version("sae-lens"),
+        "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK, "hook_head_index": None,
+        "context_size": CONTEXT, "prepend_bos": True,
         "model_from_pretrained_kwargs": {"center_writing_weights": True}, "neuronpedia_id": None,
     }  # fmt: skip
     return {
