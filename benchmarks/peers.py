@@ -321,7 +321,8 @@ def summary(bench: Bench, a: argparse.Namespace) -> Record:
         found["ours"] = {
             "whole_s": round(ours["wall_s"], 1), "cpu_s": round(ours["cpu_s"], 1),
             "peak_gb": round(ours["peak_bytes"] / 1e9, 2), "page_kb": round(ours["bytes"] / ours["pages"] / 1000, 1),
-            "tokens": ours["tokens_counted"], "pages": ours["pages"], "site_mb": round(ours["site_bytes"] / 1e6, 1), "commit": ours["commit"],
+            "tokens": ours["tokens_counted"], "pages": ours["pages"],
+            "site_mb": round(ours["site_bytes"] / 1e6, 1), "commit": ours["commit"],
         }  # fmt: skip
         found["agreement"] = {part: agreement(by_part[part][-1]["tops"], ours["peaks"]) for part in peers}
     return with_ratios(found)
