@@ -21,6 +21,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def gpt2_tokenizer(cache: Path = CACHE) -> Tokenizer:
 def _write_model(folder: Path, seed: int, cache: Path) -> None:
     """GPT-2-small with random weights; the embeddings as large as the trained ones, so that logits are too."""
     torch.manual_seed(seed)
-    model = GPT2LMHeadModel(GPT2Config(bos_token_id=BOS, eos_token_id=BOS))
+    model = GPT2LMHeadModel(GPT2Config(n_ctx=1024, bos_token_id=BOS, eos_token_id=BOS))
     torch.nn.init.normal_(model.transformer.wte.weight, std=0.14)
     torch.nn.init.normal_(model.transformer.wpe.weight, std=0.05)
     model.save_pretrained(folder)
@@ -146,8 +147,9 @@ def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cach
 def _sae_config(d_in: int, d_sae: int) -> dict[str, object]:
     """What `sae_lens` writes beside the weights; the model's weights are centred as for `gpt2-small-res-jb`."""
     metadata = {
-        "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK,
-        "hook_head_index": None, "context_size": CONTEXT, "prepend_bos": True,
+        "sae_lens_version": version("sae-lens"),
+        "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK, "hook_head_index": None,
+        "context_size": CONTEXT, "prepend_bos": True,
         "model_from_pretrained_kwargs": {"center_writing_weights": True}, "neuronpedia_id": None,
     }  # fmt: skip
     return {

@@ -1,0 +1,37 @@
+"""What the workers of `peers.py` share; runs in each tool's own environment, so it needs torch and numpy only.
+
+A job (a JSON object) comes as the one argument; the answer is the last line of standard output.
+"""
+
+import json
+import sys
+import time
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Job:
+    """The job given, and the clock of its parts."""
+
+    def __init__(self) -> None:
+        given = json.loads(sys.argv[1])
+        self.model, self.sae, self.out = given["model"], given["sae"], given["out"]
+        self.hook, self.features, self.sample = given["hook"], given["features"], given["sample"]
+        self.tokens = torch.from_numpy(np.load(given["tokens"]))
+        torch.set_num_threads(given["threads"])
+        self.seconds: dict[str, float] = {}
+        self._before = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Note the seconds since the last call under this name."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._before
+        self._before = now
+
+    def answer(self, packages: list[str], **found: Any) -> None:
+        """Print what was found, as the last line."""
+        versions = {name: version(name) for name in ["torch", *packages]}
+        print(json.dumps({"seconds": self.seconds, "versions": versions, **found}))
