@@ -279,13 +279,18 @@ def test_an_sae_of_another_width_is_refused(
     assert "The SAE reads 20 values" in said
 
 
-def test_an_sae_of_an_unknown_hook_is_refused(flags: list[str], saes: Any, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [("blocks.77.hook_resid_pre", "no hook 'blocks.77.hook_resid_pre'"), (None, "does not say where in the model")],
+)
+def test_an_sae_of_an_unknown_hook_is_refused(
+    hook: str | None, words: str, flags: list[str], saes: Any, tmp_path: Path, capsys: Any
+) -> None:
     folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
     settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-    settings["metadata"]["hook_name"] = "blocks.77.hook_resid_pre"
+    settings["metadata"]["hook_name"] = hook
     (folder / "cfg.json").write_text(json.dumps(settings), encoding="utf-8")
-    said = refused(capsys, "build", *flags, "--sae", str(folder), "--out", str(tmp_path / "site"))
-    assert "no hook 'blocks.77.hook_resid_pre'" in said
+    assert words in refused(capsys, "build", *flags, "--sae", str(folder), "--out", str(tmp_path / "site"))
 
 
 def test_an_unknown_setting_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
