@@ -42,11 +42,10 @@ def load(arguments: argparse.Namespace) -> Subject:
     return load_subject(config, arguments.cache)
 
 
-def texts(arguments: argparse.Namespace, n_tokens: int) -> list[Text]:
-    """The stand-in's corpus."""
-    path = arguments.cache / f"corpus-{n_tokens}-seed-{arguments.seed}.jsonl"
-    standin.corpus(path, n_tokens, arguments.seed, arguments.cache)
-    return read_corpus(CorpusConfig(paths=(str(path),), concepts=None))
+def corpus_path(arguments: argparse.Namespace) -> Path:
+    """The stand-in's corpus, made if it is not there yet."""
+    path = arguments.cache / f"corpus-{arguments.tokens}-seed-{arguments.seed}.jsonl"
+    return standin.corpus(path, arguments.tokens, arguments.seed, arguments.cache)
 
 
 @torch.inference_mode()
@@ -60,6 +59,12 @@ def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float
             subject.sae.encode(residual)
     _finish(subject.device)
     return (time.perf_counter() - start) / tokens.numel()
+
+
+def best_shape(subject: Subject, ids: np.ndarray) -> tuple[int, int]:
+    """The shape in which the bare loop is fastest here: contexts in a batch, rows encoded at a time."""
+    trials = {shape: bare_loop(subject, ids[:TRIAL_TOKENS], *shape) for shape in product(BATCHES, ROWS)}
+    return min(trials, key=trials.__getitem__)
 
 
 def _finish(device: torch.device) -> None:
@@ -82,8 +87,7 @@ def timed_harvest(subject: Subject, chosen: list[Text]) -> tuple[float, int, int
 def measure(subject: Subject, corpus: list[Text], rounds: int) -> dict[str, Any]:
     """Both in turns, each round on its own share of the texts."""
     ids = tokenize(corpus, subject.tokenizer).ids
-    trials = {shape: bare_loop(subject, ids[:TRIAL_TOKENS], *shape) for shape in product(BATCHES, ROWS)}
-    batch, rows = min(trials, key=trials.__getitem__)
+    batch, rows = best_shape(subject, ids)
     bare, kept, tokens, active = [], [], 0, 0
     memory = Memory()
     for turn in range(rounds):
@@ -125,7 +129,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     subject = load(arguments)
-    report(measure(subject, texts(arguments, arguments.tokens), arguments.rounds))
+    corpus = read_corpus(CorpusConfig(paths=(str(corpus_path(arguments)),), concepts=None))
+    report(measure(subject, corpus, arguments.rounds))
 
 
 if __name__ == "__main__":

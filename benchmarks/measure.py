@@ -19,7 +19,7 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass
 class Memory:
-    """Megabytes above what the process held when the block began."""
+    """Megabytes above what the process held at some time before."""
 
     anonymous: float = 0.0
     """Peak of what belongs to the process alone."""
@@ -27,7 +27,7 @@ class Memory:
     """Peak of everything resident, files that are mapped into memory included; the system may drop those."""
 
 
-def _status() -> tuple[float, float]:
+def held() -> tuple[float, float]:
     """Anonymous and resident memory now, in megabytes (Linux only)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     anonymous, resident = (int(lines[name].split()[0]) * 1024 / 1e6 for name in ("RssAnon", "VmRSS"))
@@ -35,13 +35,13 @@ def _status() -> tuple[float, float]:
 
 
 @contextmanager
-def peak_memory() -> Iterator[Memory]:
-    """Look at this process' memory from a thread while the block runs."""
-    start, memory, done = _status(), Memory(), threading.Event()
+def peak_memory(before: tuple[float, float] | None = None) -> Iterator[Memory]:
+    """Look at this process' memory from a thread while the block runs; `before` is what `held` said, or now."""
+    start, memory, done = before or held(), Memory(), threading.Event()
 
     def look() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            anonymous, resident = _status()
+            anonymous, resident = held()
             memory.anonymous = max(memory.anonymous, anonymous - start[0])
             memory.resident = max(memory.resident, resident - start[1])
 

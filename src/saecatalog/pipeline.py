@@ -211,6 +211,8 @@ class Pipeline:
 
         corpus, concepts = self.corpus, self.concept_corpus
         vocabulary = json.loads((self.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
+        # From here on nothing runs the model: its memory is free for the analyses.
+        self.__dict__.pop("subject", None)
         inputs = Inputs(
             texts=corpus.texts,
             store=corpus.store,

@@ -1,0 +1,111 @@
+"""The whole way, stage by stage: from texts to finished data and to a finished site of every feature.
+
+    python benchmarks/catalog.py --tokens 100000
+    python benchmarks/catalog.py --tokens 1000000 [--keep FOLDER]
+
+The stages are those of `build.py --features all` on the stand-in of `standin.py`, with an empty cache. The bare loop of
+`harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and its rate gives what it
+would take for all of them. Memory is what the process holds above the loaded model and SAE; worker processes that
+render pages are not in it. `--keep` leaves the cache and the site in a folder.
+"""
+
+import argparse
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import standin
+from harvest import bare_loop, best_shape, corpus_path
+from measure import ROOT, held, peak_memory, report
+
+from saecatalog.build import build
+from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
+from saecatalog.pipeline import Pipeline
+from saecatalog.progress import Progress
+from saecatalog.site.check import check
+from saecatalog.windows import tokenize
+
+
+class Stages:
+    """Seconds of each stage, and its peak memory above what the process held at first, in the order they ran."""
+
+    def __init__(self) -> None:
+        self.before = held()
+        self.seconds: dict[str, float] = {}
+        self.megabytes: dict[str, float] = {}
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run a stage and keep its figures."""
+        start = time.perf_counter()
+        with peak_memory(self.before) as memory:
+            result = work()
+        self.seconds[name] = time.perf_counter() - start
+        self.megabytes[name] = memory.anonymous
+        return result
+
+
+def configure(arguments: argparse.Namespace, folder: Path) -> Config:
+    """A catalog of the stand-in with a page for every feature."""
+    made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
+    corpus = CorpusConfig(paths=(str(corpus_path(arguments)),), concepts=str(ROOT / "corpora" / "concepts"))
+    site = SiteConfig(out=str(folder / "site"), templates=str(ROOT / "templates"), features="all")
+    return Config(SubjectConfig(sae=str(made.sae), model=str(made.model)), corpus, site=site, cache=folder / "cache")
+
+
+def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
+    """Every stage once, the bare loop on a share of the tokens before and after."""
+    progress = Progress()
+    pipeline = Pipeline(config, progress)
+    subject = pipeline.subject
+    stages = Stages()
+    ids = tokenize(pipeline.texts, subject.tokenizer).ids[:bare_tokens]
+    shape = best_shape(subject, ids)
+    bare = [bare_loop(subject, ids, *shape)]
+    stages.run("harvest", lambda: pipeline.corpus)
+    stages.run("concepts", lambda: pipeline.concept_corpus)
+    stages.run("weights", lambda: pipeline.lens_folder)
+    stages.run("analysis", pipeline.analysed)
+    bare.append(bare_loop(subject, ids, *shape))
+    summary = stages.run("site", lambda: build(config, progress))
+    problems = stages.run("check", lambda: check(Path(config.site.out)))
+    again = stages.run("unchanged", lambda: build(config, progress))
+    n_tokens = summary.manifest["corpus"]["tokens"]
+    bare_seconds = sum(bare) / len(bare) * n_tokens
+    to_data = sum(stages.seconds[name] for name in ("harvest", "concepts", "weights", "analysis"))
+    return {
+        "tokens": n_tokens,
+        "texts": summary.manifest["corpus"]["texts"],
+        "features": summary.manifest["counts"]["features"],
+        "pages": sum(summary.manifest["pages"].values()),
+        "site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
+        "problems": len(problems),
+        "rebuilt_again": again.rebuilt,
+        "bare_tokens_timed": len(ids),
+        "bare_seconds": bare_seconds,
+        "bare_before_and_after_ms_per_token": [1e3 * each for each in bare],
+        **{f"{name}_seconds": seconds for name, seconds in stages.seconds.items()},
+        **{f"{name}_mb": megabytes for name, megabytes in stages.megabytes.items()},
+        "harvest_ratio": stages.seconds["harvest"] / bare_seconds,
+        "to_data_ratio": to_data / bare_seconds,
+        "to_site_ratio": (to_data + stages.seconds["site"]) / bare_seconds,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    standin.add_arguments(parser)
+    parser.add_argument("--tokens", type=int, default=100_000, help="tokens of the corpus, at least")
+    parser.add_argument("--bare-tokens", type=int, default=16_384, help="tokens that the bare loop is timed on, twice")
+    parser.add_argument("--keep", type=Path, help="folder for the cache and the site (removed at the end without it)")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        report(measure(configure(arguments, folder), arguments.bare_tokens))
+
+
+if __name__ == "__main__":
+    main()
