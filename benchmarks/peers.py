@@ -1,6 +1,6 @@
 """This tool against `sae-dashboard` and `sae-vis`: the whole dictionary on the same model, SAE and token ids.
 
-    python benchmarks/peers.py [--tokens 16384] [--counts 256 512 1024] [--vis-counts 256 512] [--threads 2]
+    python benchmarks/peers.py [--tokens 16384] [--counts 256 512 1024] [--vis-counts 32 64 128] [--threads 2]
     python benchmarks/peers.py --only vis            # one part; what was measured before stays
     python benchmarks/peers.py --only ours --again   # measure that part anew
 
@@ -14,6 +14,7 @@ results are kept in the cache folder. Prints a table, how far the tools agree, a
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -282,25 +283,38 @@ def machine() -> str:
 
 
 def extrapolate(records: list[Record], d_sae: int) -> Record:
-    """A straight line through the seconds at each count, saving included, loading not; read at the whole dictionary."""
+    """A straight line through the seconds at each count, saving included, loading not; read at the whole dictionary.
+
+    What the line starts with is paid once, or for every batch of features where no count went beyond the first batch.
+    """
+    largest = records[-1]
     counts = np.array([r["features"] for r in records], float)
     seconds = np.array([r["seconds"]["work"] + r["seconds"]["save"] for r in records])
     load = float(np.median([r["seconds"]["load"] for r in records]))
-    slope, start = np.polyfit(counts, seconds, 1) if len(records) > 1 else (seconds[0] / counts[0], 0.0)
+    slope, start = line(counts, seconds)
     misfit = np.abs(start + slope * counts - seconds) / seconds
-    largest = records[int(counts.argmax())]
+    batches = math.ceil(d_sae / largest["features_at_a_time"]) if counts[-1] <= largest["features_at_a_time"] else 1
     return {
         "base_points": [{"features": int(n), "seconds": round(s, 2)} for n, s in zip(counts, seconds, strict=True)],
         "load_s": round(load, 2),
-        "start_s": round(float(start), 3),
-        "s_per_feature": round(float(slope), 5),
+        "start_s": round(start, 3),
+        "starts": batches,
+        "s_per_feature": round(slope, 5),
         "largest_misfit": round(float(misfit.max()), 4) if len(records) > 2 else None,
-        "whole_s": round(load + float(start + slope * d_sae), 1),
+        "whole_s": round(load + batches * start + slope * d_sae, 1),
         "peak_gb": round(largest["peak_bytes"] / 1e9, 2),
-        "page_kb": round(largest["bytes"] / largest["features"] / 1000, 1),
+        "page_kb": round(line(counts, np.array([r["bytes"] for r in records]))[0] / 1000, 1),
         "settings": {name: largest[name] for name in ("features_at_a_time", "windows_at_a_time")},
         "versions": largest["versions"],
     }
+
+
+def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope and start of the least-squares line, through 0 where there is one point only."""
+    if len(x) == 1:
+        return float(y[0] / x[0]), 0.0
+    slope, start = np.polyfit(x, y, 1)
+    return float(slope), float(start)
 
 
 def summary(bench: Bench, a: argparse.Namespace) -> Record:
@@ -383,11 +397,14 @@ def table(found: Record) -> Iterator[str]:
             names = ("whole_s", "over_floor", "over_ours", "peak_gb", "page_kb")
             cells = [f"{found[part][name]:,}" if name in found[part] else "" for name in names]
             yield f"{words:26}" + "".join(f"{cell:>13}" for cell in cells)
-    for part in found.keys() - {"floor", "ours", "agreement"}:
-        line = found[part]
-        points = ", ".join(f"{point['features']:,}: {point['seconds']:,} s" for point in line["base_points"])
-        misfit = "no misfit to tell" if line["largest_misfit"] is None else f"misfit {line['largest_misfit']:.1%}"
-        yield f"{PARTS[part]}: extrapolated from {points} ({misfit}); {line['load_s']} s of loading added once"
+    for part in [part for part in PARTS if part in found and part not in ("floor", "ours")]:
+        fit = found[part]
+        points = ", ".join(f"{point['features']:,}: {point['seconds']:,} s" for point in fit["base_points"])
+        misfit = "no misfit to tell" if fit["largest_misfit"] is None else f"largest misfit {fit['largest_misfit']:.1%}"
+        yield (
+            f"{PARTS[part]}: extrapolated from {points} ({misfit}): {fit['s_per_feature']} s a feature, "
+            f"{fit['starts']} x {fit['start_s']} s besides, {fit['load_s']} s of loading"
+        )
     for part, alike in found.get("agreement", {}).items():
         yield f"{PARTS[part]}, top activations against ours: {json.dumps(alike)}"
 
@@ -398,7 +415,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--tokens", type=int, default=16_384, help="tokens, BOS counted; a multiple of 128")
     parser.add_argument("--counts", type=int, nargs="+", default=[256, 512, 1024], help="features for sae-dashboard")
-    parser.add_argument("--vis-counts", type=int, nargs="+", default=[256, 512], help="features for sae-vis")
+    parser.add_argument("--vis-counts", type=int, nargs="+", default=[32, 64, 128], help="features for sae-vis")
     parser.add_argument("--threads", type=int, default=2, help="threads and cores for everyone")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
