@@ -56,41 +56,48 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
 
 
 def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
-    """Every stage once, the bare loop on a share of the tokens before and after."""
+    """Every stage once, the bare loop on a share of the tokens before and after (not at all for 0 tokens)."""
     progress = Progress()
     pipeline = Pipeline(config, progress)
     subject = pipeline.subject
     stages = Stages()
     ids = tokenize(pipeline.texts, subject.tokenizer).ids[:bare_tokens]
-    shape = best_shape(subject, ids)
-    bare = [bare_loop(subject, ids, *shape)]
+    shape = best_shape(subject, ids) if bare_tokens else (0, 0)
+    bare = [bare_loop(subject, ids, *shape)] if bare_tokens else []
     stages.run("harvest", lambda: pipeline.corpus)
     stages.run("concepts", lambda: pipeline.concept_corpus)
     stages.run("weights", lambda: pipeline.lens_folder)
     stages.run("analysis", pipeline.analysed)
-    bare.append(bare_loop(subject, ids, *shape))
+    bare += [bare_loop(subject, ids, *shape)] if bare_tokens else []
     summary = stages.run("site", lambda: build(config, progress))
     problems = stages.run("check", lambda: check(Path(config.site.out)))
     again = stages.run("unchanged", lambda: build(config, progress))
     n_tokens = summary.manifest["corpus"]["tokens"]
-    bare_seconds = sum(bare) / len(bare) * n_tokens
-    to_data = sum(stages.seconds[name] for name in ("harvest", "concepts", "weights", "analysis"))
-    return {
+    figures = {
         "tokens": n_tokens,
         "texts": summary.manifest["corpus"]["texts"],
         "features": summary.manifest["counts"]["features"],
+        "l0": summary.manifest["health"]["l0"],
         "pages": sum(summary.manifest["pages"].values()),
         "site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
         "problems": len(problems),
         "rebuilt_again": again.rebuilt,
-        "bare_tokens_timed": len(ids),
-        "bare_seconds": bare_seconds,
-        "bare_before_and_after_ms_per_token": [1e3 * each for each in bare],
         **{f"{name}_seconds": seconds for name, seconds in stages.seconds.items()},
         **{f"{name}_mb": megabytes for name, megabytes in stages.megabytes.items()},
-        "harvest_ratio": stages.seconds["harvest"] / bare_seconds,
-        "to_data_ratio": to_data / bare_seconds,
-        "to_site_ratio": (to_data + stages.seconds["site"]) / bare_seconds,
+    }
+    return figures | (_ratios(stages.seconds, bare, n_tokens) if bare else {})
+
+
+def _ratios(seconds: dict[str, float], bare: list[float], n_tokens: int) -> dict[str, Any]:
+    """How many times the bare loop's time for all tokens each leg of the way takes."""
+    floor = sum(bare) / len(bare) * n_tokens
+    to_data = sum(seconds[name] for name in ("harvest", "concepts", "weights", "analysis"))
+    return {
+        "bare_seconds": floor,
+        "bare_ms_per_token_before_and_after": [round(1e3 * each, 3) for each in bare],
+        "harvest_ratio": seconds["harvest"] / floor,
+        "to_data_ratio": to_data / floor,
+        "to_site_ratio": (to_data + seconds["site"]) / floor,
     }
 
 

@@ -44,8 +44,9 @@ def load(arguments: argparse.Namespace) -> Subject:
 
 def corpus_path(arguments: argparse.Namespace) -> Path:
     """The stand-in's corpus, made if it is not there yet."""
-    path = arguments.cache / f"corpus-{arguments.tokens}-seed-{arguments.seed}.jsonl"
-    return standin.corpus(path, arguments.tokens, arguments.seed, arguments.cache)
+    n_tokens, mean = arguments.tokens, getattr(arguments, "mean_length", standin.MEAN_LENGTH)
+    path = arguments.cache / f"corpus-{n_tokens}-seed-{arguments.seed}-mean-{mean}.jsonl"
+    return standin.corpus(path, n_tokens, arguments.seed, arguments.cache, mean)
 
 
 @torch.inference_mode()

@@ -57,8 +57,10 @@ SAMPLE_TOKENS = 8192
 TAIL = 16
 """Beyond the sample's 16th largest value, a feature's tail is taken to fall off exponentially."""
 
+MEAN_LENGTH = 170
+"""Tokens in a text of the corpus, on average."""
 DRAWN_MEAN, SHORTEST, LONGEST = 185, 20, 400
-"""Tokens in a text of the corpus; cut off at both ends, the mean is about 170."""
+"""Tokens in a text; cut off at both ends, the mean is about MEAN_LENGTH. All of them scale with another mean."""
 BORROWED = 0.3
 """How often a word is followed as anywhere in the corpora, not as in its own category."""
 
@@ -203,7 +205,7 @@ def _best_scale(
     return float((centred * reconstruction).sum() / reconstruction.square().sum())
 
 
-def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE) -> Path:
+def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE, mean_length: int = MEAN_LENGTH) -> Path:
     """Write a JSON-lines corpus of at least `n_tokens` GPT-2 tokens, unless `path` exists; give `path` back.
 
     A larger corpus of the same seed begins with the smaller one's texts.
@@ -212,14 +214,16 @@ def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE) -> Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(path.name + ".part")
         with unfinished.open("w", encoding="utf-8") as file, tqdm(total=n_tokens, unit=" tokens", leave=False) as bar:
-            for category, text, ids in make_texts(n_tokens, seed, gpt2_tokenizer(cache)):
+            for category, text, ids in make_texts(n_tokens, seed, gpt2_tokenizer(cache), mean_length):
                 file.write(json.dumps({"text": text, "category": category}, ensure_ascii=False) + "\n")
                 bar.update(len(ids))
         unfinished.rename(path)
     return path
 
 
-def make_texts(n_tokens: int, seed: int, tokenizer: Tokenizer) -> Iterator[tuple[str, str, list[int]]]:
+def make_texts(
+    n_tokens: int, seed: int, tokenizer: Tokenizer, mean_length: int = MEAN_LENGTH
+) -> Iterator[tuple[str, str, list[int]]]:
     """Texts of all categories in turn, each a walk over the word pairs of `corpora/`: category, text, token ids."""
     chance = random.Random(seed)
     pairs, everywhere = _word_pairs()
@@ -227,7 +231,8 @@ def make_texts(n_tokens: int, seed: int, tokenizer: Tokenizer) -> Iterator[tuple
     made = 0
     while made < n_tokens:
         for category in pairs:
-            text = _walk(pairs[category], everywhere, tokenizer, lengths, chance)
+            wanted = _length(chance) * mean_length / MEAN_LENGTH
+            text = _walk(pairs[category], everywhere, tokenizer, lengths, chance, wanted)
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             yield category, text, ids
             made += len(ids)
@@ -254,10 +259,16 @@ def _word_pairs() -> tuple[dict[str, Pairs], Pairs]:
     return pairs, everywhere
 
 
-def _walk(mine: Pairs, everywhere: Pairs, tokenizer: Tokenizer, lengths: dict[str, int], chance: random.Random) -> str:
-    """A text of about as many tokens as drawn; where a word has no successor it goes on as a text begins."""
+def _length(chance: random.Random) -> float:
+    """Tokens of a text of the usual mean length."""
     shape = 2.5
-    wanted = min(max(chance.gammavariate(shape, DRAWN_MEAN / shape), SHORTEST), LONGEST)
+    return min(max(chance.gammavariate(shape, DRAWN_MEAN / shape), SHORTEST), LONGEST)
+
+
+def _walk(
+    mine: Pairs, everywhere: Pairs, tokenizer: Tokenizer, lengths: dict[str, int], chance: random.Random, wanted: float
+) -> str:
+    """A text of at least `wanted` tokens; where a word has no successor it goes on as a text begins."""
     words, word, length = [], "", 0
     while length < wanted:
         source = everywhere if chance.random() < BORROWED else mine
