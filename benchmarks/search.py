@@ -23,7 +23,7 @@ from saecatalog.config import CorpusConfig
 from saecatalog.corpus import Text, read_corpus
 from saecatalog.site import search
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.render import SCRIPTS, Writer, _feature_tables, copy_assets
+from saecatalog.site.render import Writer, _feature_tables, copy_assets, own_assets
 from saecatalog.tables import SCHEMAS, Tables, TableWriter
 
 ROOT = Path(__file__).parent.parent
@@ -195,7 +195,7 @@ def make_site(folder: Path, count: int) -> Path:
     """The table of features with its data, the search index and what they need; returns the table's page."""
     tables, made = make_tables(folder / "tables", count)
     writer = Writer(Catalog(tables, made), ROOT / "templates", folder / "site")
-    copy_assets(folder / "site/assets", SCRIPTS)
+    copy_assets(folder / "site/assets", own_assets())
     for _ in _feature_tables(writer):
         pass
     writer.write("search-index.js", search.index(writer.catalog))
