@@ -25,7 +25,7 @@ from saecatalog.build import build
 from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
-from saecatalog.site.check import check
+from saecatalog.site.check import check_site
 from saecatalog.windows import tokenize
 
 
@@ -70,7 +70,7 @@ def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
     stages.run("analysis", pipeline.analysed)
     bare += [bare_loop(subject, ids, *shape)] if bare_tokens else []
     summary = stages.run("site", lambda: build(config, progress))
-    problems = stages.run("check", lambda: check(Path(config.site.out)))
+    problems = stages.run("check", lambda: check_site(Path(config.site.out)))
     again = stages.run("unchanged", lambda: build(config, progress))
     n_tokens = summary.manifest["corpus"]["tokens"]
     figures = {
