@@ -77,7 +77,7 @@ def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
         "tokens": n_tokens,
         "texts": summary.manifest["corpus"]["texts"],
         "features": summary.manifest["counts"]["features"],
-        "l0": summary.manifest["health"]["l0"],
+        "l0": summary.manifest["health"]["l0_mean"],
         "pages": sum(summary.manifest["pages"].values()),
         "site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
         "problems": len(problems),
