@@ -48,8 +48,8 @@ SAMPLE = range(32)
 """Features whose top activations are compared."""
 EDGES = 6, 5
 """Positions at a window's start and end (BOS counted) that the peers never list a sequence for."""
-INTERVAL = 0.1
-"""Seconds between two looks at a process: how finely its peak memory and its end are seen."""
+INTERVAL = 0.2
+"""Seconds between two looks at a process's memory."""
 ROUNDING = 1e-4
 """The peers round activations to four decimals."""
 
@@ -166,7 +166,8 @@ def run(bench: Bench, command: Sequence[str | Path]) -> tuple[Record, str]:
         peak = 0
         while child.poll() is None:
             peak = max(peak, memory(child.pid))
-            time.sleep(INTERVAL)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(INTERVAL)
         usage, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - before
         output.seek(0)
         words = output.read().decode(errors="replace").strip()
@@ -177,13 +178,12 @@ def run(bench: Bench, command: Sequence[str | Path]) -> tuple[Record, str]:
 
 
 def memory(pid: int) -> int:
-    """Bytes that a process and those it started hold now; what they share counts once where the system can tell."""
+    """Bytes that a process and those it started hold now; what they share counts for each of them."""
     total = 0
-    with suppress(psutil.Error):
+    with suppress(psutil.NoSuchProcess):
         for process in (first := psutil.Process(pid), *first.children(recursive=True)):
-            with suppress(psutil.Error):
-                held = process.memory_full_info()
-                total += getattr(held, "pss", held.rss)
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
     return total
 
 
@@ -227,7 +227,7 @@ def run_ours(bench: Bench) -> Record:
         ]  # fmt: skip
         measured, _ = run(bench, command)
         data = next(site.rglob("data/manifest.json")).parent
-        pages = [page.stat().st_size for page in data.parent.glob("features/[0-9]*.html")]
+        pages = [page.stat().st_size for page in data.parent.glob("features/[0-9]*[0-9].html")]
         manifest = json.loads((data / "manifest.json").read_text())
         return {
             **measured,
