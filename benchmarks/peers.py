@@ -3,6 +3,7 @@
     python benchmarks/peers.py [--tokens 16384] [--counts 256 512 1024] [--vis-counts 32 64 128] [--threads 2]
     python benchmarks/peers.py --only vis            # one part; what was measured before stays
     python benchmarks/peers.py --only ours --again   # measure that part anew
+    python benchmarks/peers.py --only wide           # `sae-dashboard` with its cache and larger batches of features
 
 Five parts, each a process of its own with the same threads and cores, in float32: the bare floor (a forward pass to
 the hook and one encode of every token), `sae-dashboard` as its README uses it, the same with its activation cache,
@@ -42,8 +43,13 @@ PARTS = {
     "ours": "this tool",
     "dashboard": "sae-dashboard",
     "cached": "sae-dashboard, cache_dir",
+    "wide": "the same, 1,024 at a time",
     "vis": "sae-vis",
 }
+DEFAULT = [part for part in PARTS if part != "wide"]
+"""The parts measured unless others are named; `wide` is not as anything documents it, and takes minutes more."""
+AT_A_TIME = {"wide": 1024}
+"""Features that `sae-dashboard` is told to make at a time, where not its default of 256."""
 SAMPLE = range(32)
 """Features whose top activations are compared."""
 EDGES = 6, 5
@@ -203,13 +209,14 @@ def cores(count: int) -> Iterator[None]:
 
 def run_worker(bench: Bench, part: str, features: int) -> Record:
     """Run one of the scripts in `peers/` on the first features."""
-    name = "dashboard" if part == "cached" else part
+    name = "dashboard" if part in ("cached", "wide") else part
     python = Path(sys.executable) if part == "floor" else environment(name, bench.cache)
     with tempfile.TemporaryDirectory(dir=bench.folder) as out:
         job = {
             "model": str(bench.subject.model), "sae": str(bench.subject.sae), "hook": HOOK,
             "tokens": str(bench.folder / "tokens.npy"), "threads": bench.threads, "features": features, "out": out,
-            "sample": [f for f in SAMPLE if f < features], "cached": part == "cached",
+            "sample": [f for f in SAMPLE if f < features], "cached": part in ("cached", "wide"),
+            "at_a_time": AT_A_TIME.get(part, 256),
         }  # fmt: skip
         measured, last = run(bench, [python, PEERS / f"{name}.py", json.dumps(job)])
     return {**measured, **json.loads(last)}
@@ -252,7 +259,8 @@ def peaks(data: Path) -> dict[str, list[tuple[int, int, float]]]:
 
 def counts(a: argparse.Namespace) -> dict[str, list[int]]:
     """How many features each part is measured with."""
-    return {"floor": [0], "ours": [a.d_sae], "dashboard": a.counts, "cached": a.counts, "vis": a.vis_counts}
+    own = {"floor": [0], "ours": [a.d_sae], "wide": a.wide_counts, "vis": a.vis_counts}
+    return {**own, "dashboard": a.counts, "cached": a.counts}
 
 
 def measure(bench: Bench, a: argparse.Namespace) -> None:
@@ -310,11 +318,9 @@ def extrapolate(records: list[Record], d_sae: int) -> Record:
 
 
 def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and start of the least-squares line, through 0 where there is one point only."""
-    if len(x) == 1:
-        return float(y[0] / x[0]), 0.0
-    slope, start = np.polyfit(x, y, 1)
-    return float(slope), float(start)
+    """Slope and start of the least-squares line; through 0 where it would start below, or for one point."""
+    slope, start = np.polyfit(x, y, 1) if len(x) > 1 else (0.0, -1.0)
+    return (float(slope), float(start)) if start >= 0 else (float((x * y).sum() / (x * x).sum()), 0.0)
 
 
 def summary(bench: Bench, a: argparse.Namespace) -> Record:
@@ -415,9 +421,10 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--tokens", type=int, default=16_384, help="tokens, BOS counted; a multiple of 128")
     parser.add_argument("--counts", type=int, nargs="+", default=[256, 512, 1024], help="features for sae-dashboard")
+    parser.add_argument("--wide-counts", type=int, nargs="+", default=[1024, 2048], help="features for `wide`")
     parser.add_argument("--vis-counts", type=int, nargs="+", default=[32, 64, 128], help="features for sae-vis")
     parser.add_argument("--threads", type=int, default=2, help="threads and cores for everyone")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=DEFAULT, help="parts to measure")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
     a = parser.parse_args()
     bench = prepare(a)
