@@ -8,7 +8,8 @@
 Five parts, each a process of its own with the same threads and cores, in float32: the bare floor (a forward pass to
 the hook and one encode of every token), `sae-dashboard` as its README uses it, the same with its activation cache,
 `sae-vis` as its demo uses it, and this tool from texts to the finished site, all features, with an empty cache. The
-peers are timed at a few feature counts and extrapolated by a straight line to the whole dictionary. The peers'
+peers are timed at a few feature counts and extrapolated by a straight line to the whole dictionary. The floor's time is
+that of its loop alone, a peer's includes loading the model once, this tool's is that of the whole process. The peers'
 environments (Python 3.11 or 3.12, every version pinned in `benchmarks/peers/`), the stand-in model and SAE and all
 results are kept in the cache folder. Prints a table, how far the tools agree, and everything as one line of JSON.
 """
@@ -127,8 +128,8 @@ def cut_windows(texts: Iterator[tuple[str, str, list[int]]], tokenizer: Any) -> 
 def environment(name: str, cache: Path) -> Path:
     """The Python of a peer's own virtual environment, made the first time.
 
-    Nothing beyond the pins is installed: one of `sae-dashboard`'s requirements asks for packages that it never imports
-    and that do not fit this torch.
+    After torch, with what this system's build of it needs, nothing beyond the pins is installed: one of
+    `sae-dashboard`'s requirements asks for packages that it never imports and that do not fit this torch.
     """
     if sys.version_info >= (3, 13):
         sys.exit("The peers' pinned versions need Python 3.11 or 3.12.")
@@ -138,8 +139,10 @@ def environment(name: str, cache: Path) -> Path:
     def install(folder: Path) -> None:
         print(f"Installing {name} (a few minutes the first time)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--requirement", pins], check=True, stdout=sys.stderr)
+        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        steps: list[list[str | Path]] = [["--constraint", pins, "torch"], ["--no-deps", "--requirement", pins]]
+        for step in steps:
+            subprocess.run([*pip, *step], check=True, stdout=sys.stderr)
 
     return made(cache / f"environment-{name}-{digest}", install) / "bin/python"
 
@@ -411,6 +414,8 @@ def table(found: Record) -> Iterator[str]:
             f"{PARTS[part]}: extrapolated from {points} ({misfit}): {fit['s_per_feature']} s a feature, "
             f"{fit['starts']} x {fit['start_s']} s besides, {fit['load_s']} s of loading"
         )
+    if "ours" in found:
+        yield f"{PARTS['ours']}: commit {found['ours']['commit']}, {found['ours']['pages']:,} feature pages"
     for part, alike in found.get("agreement", {}).items():
         yield f"{PARTS[part]}, top activations against ours: {json.dumps(alike)}"
 
