@@ -139,7 +139,7 @@ def environment(name: str, cache: Path) -> Path:
     def install(folder: Path) -> None:
         print(f"Installing {name} (a few minutes the first time)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
         steps: list[list[str | Path]] = [["--constraint", pins, "torch"], ["--no-deps", "--requirement", pins]]
         for step in steps:
             subprocess.run([*pip, *step], check=True, stdout=sys.stderr)
