@@ -233,7 +233,7 @@ def run_ours(bench: Bench) -> Record:
         command: list[str | Path] = [
             sys.executable, ROOT / "build.py", "--model", bench.subject.model, "--sae", bench.subject.sae,
             "--corpus", bench.folder / "windows.jsonl", "--concepts", folder / "none", "--features", "all",
-            "--cache", folder / "cache", "--out", site, "--quiet",
+            "--cache", folder / "cache", "--out", site,
         ]  # fmt: skip
         measured, _ = run(bench, command)
         data = next(site.rglob("data/manifest.json")).parent
