@@ -57,8 +57,8 @@ SAMPLE_TOKENS = 8192
 TAIL = 16
 """Beyond the sample's 16th largest value, a feature's tail is taken to fall off exponentially."""
 
-DRAWN_MEAN, SHORTEST, LONGEST = 185, 20, 400
-"""Tokens in a text of the corpus; cut off at both ends, the mean is about 170."""
+MEAN, SHORTEST, LONGEST = 170, 20, 400
+"""Tokens in a text of the corpus; a last word may go a little beyond."""
 BORROWED = 0.3
 """How often a word is followed as anywhere in the corpora, not as in its own category."""
 
@@ -257,7 +257,7 @@ def _word_pairs() -> tuple[dict[str, Pairs], Pairs]:
 def _walk(mine: Pairs, everywhere: Pairs, tokenizer: Tokenizer, lengths: dict[str, int], chance: random.Random) -> str:
     """A text of about as many tokens as drawn; where a word has no successor it goes on as a text begins."""
     shape = 2.5
-    wanted = min(max(chance.gammavariate(shape, DRAWN_MEAN / shape), SHORTEST), LONGEST)
+    wanted = min(max(chance.gammavariate(shape, MEAN / shape), SHORTEST), LONGEST)
     words, word, length = [], "", 0
     while length < wanted:
         source = everywhere if chance.random() < BORROWED else mine
