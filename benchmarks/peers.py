@@ -3,11 +3,13 @@
     python benchmarks/peers.py [--tokens 16384] [--counts 256 512 1024] [--vis-counts 32 64 128] [--threads 2]
     python benchmarks/peers.py --only vis            # one part; what was measured before stays
     python benchmarks/peers.py --only ours --again   # measure that part anew
+    python benchmarks/peers.py --only wide           # `sae-dashboard` with its cache and larger batches of features
 
 Five parts, each a process of its own with the same threads and cores, in float32: the bare floor (a forward pass to
 the hook and one encode of every token), `sae-dashboard` as its README uses it, the same with its activation cache,
 `sae-vis` as its demo uses it, and this tool from texts to the finished site, all features, with an empty cache. The
-peers are timed at a few feature counts and extrapolated by a straight line to the whole dictionary. The peers'
+peers are timed at a few feature counts and extrapolated by a straight line to the whole dictionary. The floor's time is
+that of its loop alone, a peer's includes loading the model once, this tool's is that of the whole process. The peers'
 environments (Python 3.11 or 3.12, every version pinned in `benchmarks/peers/`), the stand-in model and SAE and all
 results are kept in the cache folder. Prints a table, how far the tools agree, and everything as one line of JSON.
 """
@@ -42,14 +44,19 @@ PARTS = {
     "ours": "this tool",
     "dashboard": "sae-dashboard",
     "cached": "sae-dashboard, cache_dir",
+    "wide": "the same, 1,024 at a time",
     "vis": "sae-vis",
 }
+DEFAULT = [part for part in PARTS if part != "wide"]
+"""The parts measured unless others are named; `wide` is not as anything documents it, and takes minutes more."""
+AT_A_TIME = {"wide": 1024}
+"""Features that `sae-dashboard` is told to make at a time, where not its default of 256."""
 SAMPLE = range(32)
 """Features whose top activations are compared."""
 EDGES = 6, 5
 """Positions at a window's start and end (BOS counted) that the peers never list a sequence for."""
-INTERVAL = 0.1
-"""Seconds between two looks at a process: how finely its peak memory and its end are seen."""
+INTERVAL = 0.2
+"""Seconds between two looks at a process's memory."""
 ROUNDING = 1e-4
 """The peers round activations to four decimals."""
 
@@ -121,8 +128,8 @@ def cut_windows(texts: Iterator[tuple[str, str, list[int]]], tokenizer: Any) -> 
 def environment(name: str, cache: Path) -> Path:
     """The Python of a peer's own virtual environment, made the first time.
 
-    Nothing beyond the pins is installed: one of `sae-dashboard`'s requirements asks for packages that it never imports
-    and that do not fit this torch.
+    After torch, with what this system's build of it needs, nothing beyond the pins is installed: one of
+    `sae-dashboard`'s requirements asks for packages that it never imports and that do not fit this torch.
     """
     if sys.version_info >= (3, 13):
         sys.exit("The peers' pinned versions need Python 3.11 or 3.12.")
@@ -132,8 +139,10 @@ def environment(name: str, cache: Path) -> Path:
     def install(folder: Path) -> None:
         print(f"Installing {name} (a few minutes the first time)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--requirement", pins], check=True, stdout=sys.stderr)
+        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        steps: list[list[str | Path]] = [["--constraint", pins, "torch"], ["--no-deps", "--requirement", pins]]
+        for step in steps:
+            subprocess.run([*pip, *step], check=True, stdout=sys.stderr)
 
     return made(cache / f"environment-{name}-{digest}", install) / "bin/python"
 
@@ -166,7 +175,8 @@ def run(bench: Bench, command: Sequence[str | Path]) -> tuple[Record, str]:
         peak = 0
         while child.poll() is None:
             peak = max(peak, memory(child.pid))
-            time.sleep(INTERVAL)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(INTERVAL)
         usage, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - before
         output.seek(0)
         words = output.read().decode(errors="replace").strip()
@@ -177,13 +187,12 @@ def run(bench: Bench, command: Sequence[str | Path]) -> tuple[Record, str]:
 
 
 def memory(pid: int) -> int:
-    """Bytes that a process and those it started hold now; what they share counts once where the system can tell."""
+    """Bytes that a process and those it started hold now; what they share counts for each of them."""
     total = 0
-    with suppress(psutil.Error):
+    with suppress(psutil.NoSuchProcess):
         for process in (first := psutil.Process(pid), *first.children(recursive=True)):
-            with suppress(psutil.Error):
-                held = process.memory_full_info()
-                total += getattr(held, "pss", held.rss)
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
     return total
 
 
@@ -203,13 +212,14 @@ def cores(count: int) -> Iterator[None]:
 
 def run_worker(bench: Bench, part: str, features: int) -> Record:
     """Run one of the scripts in `peers/` on the first features."""
-    name = "dashboard" if part == "cached" else part
+    name = "dashboard" if part in ("cached", "wide") else part
     python = Path(sys.executable) if part == "floor" else environment(name, bench.cache)
     with tempfile.TemporaryDirectory(dir=bench.folder) as out:
         job = {
             "model": str(bench.subject.model), "sae": str(bench.subject.sae), "hook": HOOK,
             "tokens": str(bench.folder / "tokens.npy"), "threads": bench.threads, "features": features, "out": out,
-            "sample": [f for f in SAMPLE if f < features], "cached": part == "cached",
+            "sample": [f for f in SAMPLE if f < features], "cached": part in ("cached", "wide"),
+            "at_a_time": AT_A_TIME.get(part, 256),
         }  # fmt: skip
         measured, last = run(bench, [python, PEERS / f"{name}.py", json.dumps(job)])
     return {**measured, **json.loads(last)}
@@ -223,11 +233,11 @@ def run_ours(bench: Bench) -> Record:
         command: list[str | Path] = [
             sys.executable, ROOT / "build.py", "--model", bench.subject.model, "--sae", bench.subject.sae,
             "--corpus", bench.folder / "windows.jsonl", "--concepts", folder / "none", "--features", "all",
-            "--cache", folder / "cache", "--out", site, "--quiet",
+            "--cache", folder / "cache", "--out", site,
         ]  # fmt: skip
         measured, _ = run(bench, command)
         data = next(site.rglob("data/manifest.json")).parent
-        pages = [page.stat().st_size for page in data.parent.glob("features/[0-9]*.html")]
+        pages = [page.stat().st_size for page in data.parent.glob("features/[0-9]*[0-9].html")]
         manifest = json.loads((data / "manifest.json").read_text())
         return {
             **measured,
@@ -252,7 +262,8 @@ def peaks(data: Path) -> dict[str, list[tuple[int, int, float]]]:
 
 def counts(a: argparse.Namespace) -> dict[str, list[int]]:
     """How many features each part is measured with."""
-    return {"floor": [0], "ours": [a.d_sae], "dashboard": a.counts, "cached": a.counts, "vis": a.vis_counts}
+    own = {"floor": [0], "ours": [a.d_sae], "wide": a.wide_counts, "vis": a.vis_counts}
+    return {**own, "dashboard": a.counts, "cached": a.counts}
 
 
 def measure(bench: Bench, a: argparse.Namespace) -> None:
@@ -310,11 +321,9 @@ def extrapolate(records: list[Record], d_sae: int) -> Record:
 
 
 def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and start of the least-squares line, through 0 where there is one point only."""
-    if len(x) == 1:
-        return float(y[0] / x[0]), 0.0
-    slope, start = np.polyfit(x, y, 1)
-    return float(slope), float(start)
+    """Slope and start of the least-squares line; through 0 where it would start below, or for one point."""
+    slope, start = np.polyfit(x, y, 1) if len(x) > 1 else (0.0, -1.0)
+    return (float(slope), float(start)) if start >= 0 else (float((x * y).sum() / (x * x).sum()), 0.0)
 
 
 def summary(bench: Bench, a: argparse.Namespace) -> Record:
@@ -405,6 +414,8 @@ def table(found: Record) -> Iterator[str]:
             f"{PARTS[part]}: extrapolated from {points} ({misfit}): {fit['s_per_feature']} s a feature, "
             f"{fit['starts']} x {fit['start_s']} s besides, {fit['load_s']} s of loading"
         )
+    if "ours" in found:
+        yield f"{PARTS['ours']}: commit {found['ours']['commit']}, {found['ours']['pages']:,} feature pages"
     for part, alike in found.get("agreement", {}).items():
         yield f"{PARTS[part]}, top activations against ours: {json.dumps(alike)}"
 
@@ -415,9 +426,10 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--tokens", type=int, default=16_384, help="tokens, BOS counted; a multiple of 128")
     parser.add_argument("--counts", type=int, nargs="+", default=[256, 512, 1024], help="features for sae-dashboard")
+    parser.add_argument("--wide-counts", type=int, nargs="+", default=[1024, 2048], help="features for `wide`")
     parser.add_argument("--vis-counts", type=int, nargs="+", default=[32, 64, 128], help="features for sae-vis")
     parser.add_argument("--threads", type=int, default=2, help="threads and cores for everyone")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=DEFAULT, help="parts to measure")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
     a = parser.parse_args()
     bench = prepare(a)

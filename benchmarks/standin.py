@@ -59,8 +59,8 @@ TAIL = 16
 
 MEAN_LENGTH = 170
 """Tokens in a text of the corpus, on average."""
-DRAWN_MEAN, SHORTEST, LONGEST = 185, 20, 400
-"""Tokens in a text; cut off at both ends, the mean is about MEAN_LENGTH. All of them scale with another mean."""
+SHORTEST, LONGEST = 20, 400
+"""Tokens in a text at least and at most (a last word may go a little beyond); both scale with another mean."""
 BORROWED = 0.3
 """How often a word is followed as anywhere in the corpora, not as in its own category."""
 
@@ -262,7 +262,7 @@ def _word_pairs() -> tuple[dict[str, Pairs], Pairs]:
 def _length(chance: random.Random) -> float:
     """Tokens of a text of the usual mean length."""
     shape = 2.5
-    return min(max(chance.gammavariate(shape, DRAWN_MEAN / shape), SHORTEST), LONGEST)
+    return min(max(chance.gammavariate(shape, MEAN_LENGTH / shape), SHORTEST), LONGEST)
 
 
 def _walk(

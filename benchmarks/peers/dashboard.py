@@ -1,12 +1,10 @@
 """`sae-dashboard` as its README uses it, on a CPU in float32; runs in its own environment.
 
 What differs from the README: the SAE is loaded from a folder, the hook's name comes from where today's `sae_lens` keeps
-it, and 256 features are made at a time, the tool's own default and faster than the README's 64. `cached` in the job
-sets `cache_dir`, an empty folder.
+it, and 256 features are made at a time, the tool's own default and faster than the README's 64, unless the job's
+`at_a_time` says more. `cached` in the job sets `cache_dir`, an empty folder.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import torch
@@ -33,9 +31,10 @@ def main() -> None:
     config = SaeVisConfig(
         hook_point=sae.cfg.metadata.hook_name,
         features=list(range(job.features)),
+        minibatch_size_features=job.given["at_a_time"],
         device="cpu",
         dtype="float32",
-        cache_dir=out / "cache" if json.loads(sys.argv[1])["cached"] else None,
+        cache_dir=out / "cache" if job.given["cached"] else None,
     )
     data = SaeVisRunner(config).run(encoder=sae, model=model, tokens=job.tokens)
     job.lap("work")

@@ -17,7 +17,7 @@ class Job:
     """The job given, and the clock of its parts."""
 
     def __init__(self) -> None:
-        given = json.loads(sys.argv[1])
+        self.given = given = json.loads(sys.argv[1])
         self.model, self.sae, self.out = given["model"], given["sae"], given["out"]
         self.hook, self.features, self.sample = given["hook"], given["features"], given["sample"]
         self.tokens = torch.from_numpy(np.load(given["tokens"]))
