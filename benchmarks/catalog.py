@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import standin
-from harvest import bare_loop, best_shape, corpus_path
+from harvest import bare_loop, best_shape
 from measure import ROOT, held, peak_memory, report
 
 from saecatalog.build import build
@@ -50,7 +50,7 @@ class Stages:
 def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     """A catalog of the stand-in with a page for every feature."""
     made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
-    corpus = CorpusConfig(paths=(str(corpus_path(arguments)),), concepts=str(ROOT / "corpora" / "concepts"))
+    corpus = CorpusConfig(paths=(str(standin.corpus_path(arguments)),), concepts=str(ROOT / "corpora" / "concepts"))
     site = SiteConfig(out=str(folder / "site"), templates=str(ROOT / "templates"), features="all")
     return Config(SubjectConfig(sae=str(made.sae), model=str(made.model)), corpus, site=site, cache=folder / "cache")
 

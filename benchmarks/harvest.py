@@ -42,13 +42,6 @@ def load(arguments: argparse.Namespace) -> Subject:
     return load_subject(config, arguments.cache)
 
 
-def corpus_path(arguments: argparse.Namespace) -> Path:
-    """The stand-in's corpus, made if it is not there yet."""
-    n_tokens, mean = arguments.tokens, getattr(arguments, "mean_length", standin.MEAN_LENGTH)
-    path = arguments.cache / f"corpus-{n_tokens}-seed-{arguments.seed}-mean-{mean}.jsonl"
-    return standin.corpus(path, n_tokens, arguments.seed, arguments.cache, mean)
-
-
 @torch.inference_mode()
 def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float:
     """Seconds a token of the plainest loop: `model(tokens, stop_at_layer)`, then `sae.encode`."""
@@ -130,7 +123,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     subject = load(arguments)
-    corpus = read_corpus(CorpusConfig(paths=(str(corpus_path(arguments)),), concepts=None))
+    corpus = read_corpus(CorpusConfig(paths=(str(standin.corpus_path(arguments)),), concepts=None))
     report(measure(subject, corpus, arguments.rounds))
 
 

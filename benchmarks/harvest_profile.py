@@ -15,7 +15,7 @@ from typing import Any
 
 import standin
 import torch
-from harvest import corpus_path, load
+from harvest import load
 from measure import report
 
 import saecatalog.harvest as stage
@@ -57,7 +57,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     subject = load(arguments)
-    tokens = tokenize(read_corpus(CorpusConfig(paths=(str(corpus_path(arguments)),), concepts=None)), subject.tokenizer)
+    tokens = tokenize(
+        read_corpus(CorpusConfig(paths=(str(standin.corpus_path(arguments)),), concepts=None)), subject.tokenizer
+    )
     seconds: dict[str, float] = defaultdict(float)
     for name, (owner, function) in PARTS.items():
         setattr(owner, function, timed(getattr(owner, function), name, seconds))

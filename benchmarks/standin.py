@@ -221,6 +221,13 @@ def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE, mean_l
     return path
 
 
+def corpus_path(arguments: argparse.Namespace) -> Path:
+    """The corpus of as many tokens as asked for, made if it is not there yet."""
+    n_tokens, seed, mean = arguments.tokens, arguments.seed, getattr(arguments, "mean_length", MEAN_LENGTH)
+    name = f"corpus-{n_tokens}-seed-{seed}-mean-{mean}.jsonl"
+    return corpus(arguments.cache / name, n_tokens, seed, arguments.cache, mean)
+
+
 def make_texts(
     n_tokens: int, seed: int, tokenizer: Tokenizer, mean_length: int = MEAN_LENGTH
 ) -> Iterator[tuple[str, str, list[int]]]:
@@ -296,7 +303,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=131_072, help="tokens of the corpus, at least")
     a = parser.parse_args()
     made_standin = standin(a.d_sae, a.l0, a.seed, a.cache)
-    texts = corpus(a.cache / f"corpus-{a.tokens}-seed-{a.seed}.jsonl", a.tokens, a.seed, a.cache)
+    texts = corpus_path(a)
     print(json.dumps({"model": str(made_standin.model), "sae": str(made_standin.sae), "corpus": str(texts)}))
 
 
