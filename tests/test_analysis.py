@@ -519,6 +519,11 @@ def best_partners(phi: np.ndarray, both: np.ndarray, support: int) -> tuple[set[
     return must, may
 
 
+def pairs_of(active: np.ndarray, decoder: np.ndarray) -> pd.DataFrame:
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    return pair_table(matrix, matrix.tocsc(), len(active), "token", decoder.astype(np.float32))
+
+
 @pytest.mark.parametrize("density", [0.01, 0.03, 0.4])
 def test_pairs_of_sparse_and_dense_matrices(density: float) -> None:
     """Wider than a block, on both sides of the choice between sparse and dense products, with correlated columns."""
@@ -530,7 +535,7 @@ def test_pairs_of_sparse_and_dense_matrices(density: float) -> None:
             active[same, (column + other) % 300] = active[same, column]
     active[:, 299], active[:, 7], active[:, 258] = True, False, active[:, 12]
     decoder = generator.normal(size=(300, 8))
-    table = pair_table(sparse.csr_matrix(active.astype(np.float32)), "token", decoder.astype(np.float32))
+    table = pairs_of(active, decoder)
     assert len(table) > 100
     assert_pairs(table, active, MIN_SUPPORT["token"], decoder)
 
@@ -539,7 +544,7 @@ def test_partners_that_tie_go_by_index() -> None:
     """Of 14 identical features, each keeps the ten others with the smallest index."""
     active = np.zeros((40, 14), np.float32)
     active[:9] = 1
-    table = pair_table(sparse.csr_matrix(active), "token", np.eye(14, dtype=np.float32))
+    table = pairs_of(active, np.eye(14))
     wanted = set()
     for a in range(14):
         partners = [b for b in range(14) if b != a][:PARTNERS]
@@ -548,11 +553,10 @@ def test_partners_that_tie_go_by_index() -> None:
 
 
 def test_pairs_of_nothing() -> None:
-    decoder = np.eye(4, dtype=np.float32)
+    decoder = np.eye(4)
     for shape in ((0, 4), (1, 4), (9, 4)):
-        assert pair_table(sparse.csr_matrix(shape, dtype=np.float32), "token", decoder).empty
-    everything = sparse.csr_matrix(np.ones((9, 4), np.float32))
-    assert pair_table(everything, "token", decoder).empty
+        assert pairs_of(np.zeros(shape), decoder).empty
+    assert pairs_of(np.ones((9, 4)), decoder).empty
 
 
 def test_clusters(study: Study) -> None:
@@ -1236,6 +1240,7 @@ def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
         np.array([f.n_active for f in figures.values()]),
         np.array([f.n_occurrences for f in figures.values()]),
         np.ones(n),
+        np.arange(n),
     )
     assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [reference.best_token(figures)]
 

@@ -3,13 +3,18 @@
 Counts are made block by block, so that no matrix of all pairs is ever in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+
+from saecatalog.analysis.activations import ranks_in_runs, runs
+from saecatalog.analysis.parallel import in_order
+from saecatalog.analysis.scratch import scratch_array
 
 PARTNERS = 10
 """Partners kept per feature and level; a pair is kept when either keeps the other."""
@@ -20,24 +25,39 @@ MIN_SUPPORT = {"token": 5, "text": 3}
 CLUSTER_PHI = 0.5
 """Features belong to one cluster when a chain of pairs with at least this phi on tokens joins them."""
 
-BLOCK = 1024
-"""Features whose counts with all others are in memory at once."""
+BLOCK = 512
+"""Features whose counts with all others are in memory at once, in each thread."""
 
-CHUNK_BYTES = 600_000_000
-"""A dense product takes the rows in chunks of this size."""
+GATHERED = 20_000
+"""Active entries whose rows are put side by side at a time: few enough to stay in the processor's cache."""
+
+DENSE_ROWS = 4095
+"""Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
 
 ROUNDING = 1e-4
 """More than single precision can be off in a quick phi."""
 
 
-def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarray, "d_sae d_in"]) -> pd.DataFrame:
-    """The pairs with the largest phi of each feature, counted on the rows of `active` (`[token or text, feature]`)."""
-    n = active.shape[0]
-    counts = np.bincount(active.indices, minlength=active.shape[1]).astype(np.float64)
-    kept = []
-    for first, both in joint_counts(active):
-        kept.append(_best(*_candidates(first, both, counts, n, MIN_SUPPORT[level]), counts, n))
-    pairs = np.unique(np.concatenate(kept), axis=0) if kept else np.empty((0, 3), np.int64)
+def pair_table(
+    active: sparse.csr_matrix,
+    by_feature: sparse.csc_matrix,
+    n: int,
+    level: str,
+    decoder: Float32[np.ndarray, "d_sae d_in"],
+    folder: Path | None = None,
+) -> pd.DataFrame:
+    """The pairs with the largest phi of each feature, counted on `n` rows of `active` (`[token or text, feature]`).
+
+    `by_feature` is the same by columns, where rows that do not count are empty. `folder` is for scratch arrays.
+    """
+    counts = np.diff(by_feature.indptr).astype(np.float64)
+    joint_counts = choose_counting(active, by_feature, folder)
+
+    def best_of_block(first: int) -> np.ndarray:
+        return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
+
+    kept = list(in_order(best_of_block, range(0, len(counts), BLOCK)))
+    pairs = _distinct(np.concatenate([*kept, np.empty((0, 3), np.int64)]))
     a, b, both = pairs.T
     frame = pd.DataFrame(
         {
@@ -56,6 +76,12 @@ def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarra
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
 
 
+def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "pair 3"]:
+    """The pairs `(a, b, n_both)` without repetitions, by a, then b."""
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order][runs(pairs[order, 0], pairs[order, 1])]
+
+
 def _cosines(decoder: np.ndarray, a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "pair"]:
     """Cosines of pairs of decoder rows, some thousand pairs at a time."""
     norms = np.maximum(np.linalg.norm(decoder, axis=1), 1e-12)
@@ -71,30 +97,75 @@ def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.nd
     return np.where(np.isfinite(value), value, 0.0)
 
 
-def joint_counts(active: sparse.csr_matrix) -> Iterator[tuple[int, Float32[np.ndarray, "feature d_sae"]]]:
-    """Block by block, the rows on which each feature of the block and each feature of the dictionary are active.
+JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
+"""From the first feature of a block to the rows on which each of its features and each of all are active."""
 
-    A sparse product costs the sum of squared row lengths, a dense one n * d_sae per feature; the cheaper is taken
-    (a dense multiply-add is about 200 times cheaper than a sparse one). Counts are exact whole numbers in float32.
+
+def choose_counting(active: sparse.csr_matrix, by_feature: sparse.csc_matrix, folder: Path | None) -> JointCounts:
+    """The cheaper way to count, both exact.
+
+    Gathering rows costs the sum of squared row lengths, dense products n * d_sae per feature (a dense multiply-add is
+    about 200 times cheaper than a row's entry, and does two at once).
     """
     n, width = active.shape
-    binary = sparse.csr_matrix((np.ones(active.nnz, np.float32), active.indices, active.indptr), shape=active.shape)
-    sparse_cost = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    dense = float(n) * width * width / 200 < sparse_cost
-    chunk = max(1, CHUNK_BYTES // (4 * width)) if dense else max(n, 1)
-    parts = [binary[start : start + chunk] for start in range(0, n, chunk)]
-    # One chunk is made dense once; of several, each is made anew for each block.
-    whole = [parts[0].toarray()] if dense and len(parts) == 1 else parts
-    columns = [part.tocsc() for part in parts]
-    for first in range(0, width, BLOCK):
-        both = np.zeros((min(BLOCK, width - first), width), np.float32)
-        for part, column in zip(whole, columns, strict=True):
-            mine = column[:, first : first + BLOCK]
-            if dense:
-                both += mine.toarray().T @ (part if isinstance(part, np.ndarray) else part.toarray())
-            else:
-                both += (mine.T @ part).toarray()
-        yield first, both
+    gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
+    if float(n) * width * width / 400 < gathering:
+        doubled = two_in_one(by_feature, folder)
+        return lambda first: count_dense(by_feature, doubled, first)
+    return lambda first: count_gathered(active, by_feature, first)
+
+
+def count_gathered(
+    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, first: int
+) -> Float32[np.ndarray, "feature d_sae"]:
+    """Counts from the rows on which each feature of the block is active, put side by side and added up."""
+    width = active.shape[1]
+    indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
+    both = np.zeros((len(indptr) - 1, width), np.float32)
+    for start in range(int(indptr[0]), int(indptr[-1]), GATHERED):
+        stop = min(start + GATHERED, int(indptr[-1]))
+        rows = active[by_feature.indices[start:stop]]
+        # The features whose entries these are; the first and the last may have more elsewhere.
+        a, b = np.searchsorted(indptr, start, "right") - 1, np.searchsorted(indptr, stop, "left")
+        bounds = rows.indptr[np.clip(indptr[a : b + 1], start, stop) - start]
+        ones = np.ones(rows.nnz, np.float32)
+        both[a:b] += sparse.csr_matrix((ones, rows.indices, bounds), shape=(b - a, width)).toarray()
+    return both
+
+
+def two_in_one(by_feature: sparse.csc_matrix, folder: Path | None) -> Float32[np.ndarray, "row half_width"]:
+    """Activity as a dense scratch array: 1 for a feature of the first half, DENSE_ROWS + 1 more for its twin."""
+    n, width = by_feature.shape
+    half = (width + 1) // 2
+    doubled = scratch_array(folder, np.float32, n, half)
+    for first in range(0, half, BLOCK):
+        stop = min(first + BLOCK, half)
+        low, high = _binary(by_feature[:, first:stop]), _binary(by_feature[:, half + first : half + stop])
+        doubled[:, first:stop] = low
+        doubled[:, first : first + high.shape[1]] += (DENSE_ROWS + 1) * high
+    return doubled
+
+
+def _binary(matrix: sparse.csc_matrix) -> Float32[np.ndarray, "row feature"]:
+    ones = np.ones(matrix.nnz, np.float32)
+    return sparse.csc_matrix((ones, matrix.indices, matrix.indptr), shape=matrix.shape).toarray()
+
+
+def count_dense(
+    by_feature: sparse.csc_matrix, doubled: Float32[np.ndarray, "row half_width"], first: int
+) -> Float32[np.ndarray, "feature d_sae"]:
+    """Counts from dense products, some rows at a time; each number of a product holds two counts."""
+    width = by_feature.shape[1]
+    mine = by_feature[:, first : first + BLOCK].tocsr()
+    both = np.zeros((mine.shape[1], width), np.float32)
+    half = doubled.shape[1]
+    for start in range(0, len(doubled), DENSE_ROWS):
+        rows = slice(start, start + DENSE_ROWS)
+        product = _binary(mine[rows].tocsc()).T @ doubled[rows]
+        second = np.floor(product / (DENSE_ROWS + 1))
+        both[:, :half] += product - (DENSE_ROWS + 1) * second
+        both[:, half:] += second[:, : width - half]
+    return both
 
 
 Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -130,10 +201,7 @@ def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndar
     positive = value > 0
     me, partner, both, value = me[positive], partner[positive], both[positive], value[positive]
     order = np.lexsort((partner, -value, me))
-    first = np.flatnonzero(np.concatenate([[True], me[order][1:] != me[order][:-1]])[: len(order)])
-    sizes = np.diff(np.concatenate([first, [len(order)]]))
-    place = np.arange(len(order)) - np.repeat(first, sizes)
-    best = order[place < PARTNERS]
+    best = order[ranks_in_runs(runs(me[order]), len(order)) < PARTNERS]
     pair = np.minimum(me[best], partner[best]), np.maximum(me[best], partner[best])
     return np.stack([*pair, both[best]], axis=1).astype(np.int64)
 
