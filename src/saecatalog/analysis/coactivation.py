@@ -28,14 +28,17 @@ CLUSTER_PHI = 0.5
 BLOCK = 512
 """Features whose counts with all others are in memory at once, in each thread."""
 
-GATHERED = 20_000
-"""Active entries whose rows are put side by side at a time: few enough to stay in the processor's cache."""
+GATHERED = 1_500_000
+"""About as many entries of rows are put side by side at a time: few enough to stay in the processor's cache."""
 
 DENSE_ROWS = 4095
 """Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
 
 ROUNDING = 1e-4
 """More than single precision can be off in a quick phi."""
+
+ROWS_IN_CACHE = 16
+"""Features whose quick phis with all others are computed at once: few enough to stay in the processor's cache."""
 
 
 def pair_table(
@@ -122,14 +125,17 @@ def count_gathered(
     width = active.shape[1]
     indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
     both = np.zeros((len(indptr) - 1, width), np.float32)
-    for start in range(int(indptr[0]), int(indptr[-1]), GATHERED):
-        stop = min(start + GATHERED, int(indptr[-1]))
+    step = max(1, GATHERED * active.shape[0] // max(active.nnz, 1))
+    ones = np.ones(GATHERED, np.float32)
+    for start in range(int(indptr[0]), int(indptr[-1]), step):
+        stop = min(start + step, int(indptr[-1]))
         rows = active[by_feature.indices[start:stop]]
+        if rows.nnz > len(ones):
+            ones = np.ones(rows.nnz, np.float32)
         # The features whose entries these are; the first and the last may have more elsewhere.
         a, b = np.searchsorted(indptr, start, "right") - 1, np.searchsorted(indptr, stop, "left")
         bounds = rows.indptr[np.clip(indptr[a : b + 1], start, stop) - start]
-        ones = np.ones(rows.nnz, np.float32)
-        both[a:b] += sparse.csr_matrix((ones, rows.indices, bounds), shape=(b - a, width)).toarray()
+        both[a:b] += sparse.csr_matrix((ones[: rows.nnz], rows.indices, bounds), shape=(b - a, width)).toarray()
     return both
 
 
@@ -177,19 +183,33 @@ def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, suppor
 
     A quick phi in single precision leaves out only those that are surely worse.
     """
-    me = np.arange(first, first + len(both))
     share = counts / max(n, 1)
     with np.errstate(divide="ignore"):
         scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
-    quick = both - counts[me, None].astype(np.float32) * share.astype(np.float32)
-    quick *= scale[me, None]
-    quick *= scale
-    quick[both < support] = 0
-    quick[np.arange(len(both)), me] = 0
-    last = max(0, quick.shape[1] - PARTNERS)
-    threshold = np.partition(quick, last, axis=1)[:, last]
-    row, partner = np.nonzero((quick > 0) & (quick >= threshold[:, None] - ROUNDING))
-    return row + first, partner, both[row, partner].astype(np.float64)
+    expected, share = counts.astype(np.float32)[:, None], share.astype(np.float32)
+    found = []
+    for start in range(0, len(both), ROWS_IN_CACHE):
+        rows = both[start : start + ROWS_IN_CACHE]
+        me = np.arange(first + start, first + start + len(rows))
+        quick = rows - expected[me] * share
+        quick *= scale[me, None]
+        quick *= scale
+        quick *= rows >= support
+        quick[np.arange(len(rows)), me] = 0
+        least = np.maximum(_at_least(quick) - ROUNDING, np.finfo(np.float32).tiny)
+        row, partner = np.divmod(np.flatnonzero(quick >= least[:, None]), quick.shape[1])
+        found.append((me[row], partner, rows[row, partner].astype(np.float64)))
+    me, partner, kept = (np.concatenate(column) for column in zip(*found, strict=True))
+    return me, partner, kept
+
+
+def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarray, "feature"]:
+    """A value that PARTNERS of each row reach, or all; nearly the largest such, as few of them share a column of 64."""
+    columns = max(values.shape[1] // 64, min(values.shape[1], 64))
+    depth = values.shape[1] // columns
+    largest = values[:, : depth * columns].reshape(len(values), depth, columns).max(1)
+    last = max(0, columns - PARTNERS)
+    return np.partition(largest, last, axis=1)[:, last]
 
 
 def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:
