@@ -6,7 +6,6 @@ block through every analysis of single features. What compares features with eac
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ class Inputs:
 
 
 class Study:
-    """One corpus under analysis: what every block needs, each part computed at first use."""
+    """One corpus under analysis: what every block of features needs."""
 
     def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path):
         self.inputs, self.config, self.scratch = inputs, config, scratch
@@ -75,47 +74,25 @@ class Study:
         self.groups = TextGroups.of(self.categories)
         self.second = category.second_half(self.categories)
         self.vocabulary = np.array(inputs.vocabulary, object)
+        self.surroundings = surroundings(self.activations)
+        self.tokens = token_view.token_codes(self.activations)
+        self.bigrams, self.bigram_tokens = token_view.bigram_codes(self.activations)
+        store, median = inputs.concept_store, self.activations.norm_median
+        self.concepts = (
+            Concepts(inputs, include(store, config.outlier_multiple, median, scratch), config) if store else None
+        )
 
-    def prepare(self) -> None:
-        """Compute what every block needs, before threads would do it side by side."""
-        for name, part in vars(Study).items():
-            if isinstance(part, cached_property):
-                getattr(self, name)
-        for name in ("token_texts", "token_positions", "tokens_per_text"):
-            getattr(self.activations, name)
 
-    @cached_property
-    def surroundings(self) -> np.ndarray:
-        return surroundings(self.activations)
+class Concepts:
+    """The concepts' texts, judged by the corpus they are compared with."""
 
-    @cached_property
-    def tokens(self) -> token_view.Codes:
-        return token_view.token_codes(self.activations)
-
-    @cached_property
-    def bigrams(self) -> tuple[token_view.Codes, np.ndarray]:
-        return token_view.bigram_codes(self.activations)
-
-    @cached_property
-    def concept_activations(self) -> Activations | None:
-        store = self.inputs.concept_store
-        if not store:
-            return None
-        return include(store, self.config.outlier_multiple, self.activations.norm_median, self.scratch)
-
-    @cached_property
-    def concept_scores(self) -> TextScores | None:
-        found = self.concept_activations
-        return score_texts(found, self.config.text_score) if found else None
-
-    @cached_property
-    def concept_groups(self) -> TextGroups:
-        return TextGroups.of([text.category for text in self.inputs.concept_texts])
-
-    @cached_property
-    def texts_in_common(self) -> np.ndarray:
-        texts = self.inputs.concept_texts
-        return concept.texts_in_common([t.category for t in texts], [t.content for t in texts], self.contents)
+    def __init__(self, inputs: Inputs, activations: Activations, config: AnalysisConfig):
+        self.activations = activations
+        self.scores = score_texts(activations, config.text_score)
+        names = [text.category for text in inputs.concept_texts]
+        self.groups = TextGroups.of(names)
+        contents, corpus = ([text.content for text in texts] for texts in (inputs.concept_texts, inputs.texts))
+        self.in_corpus = concept.texts_in_common(names, contents, corpus)
 
 
 def analyse(
@@ -166,7 +143,6 @@ def _analyse_blocks(
     study: Study, writer: TableWriter, progress: Callable[[int], object]
 ) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
     """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
-    study.prepare()
     features, words, by_category, by_concept = [], [], [], []
     for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
         for name, columns in found.tables.items():
@@ -200,11 +176,11 @@ class BlockFindings:
 
 def _analyse_block(study: Study, block: Block) -> BlockFindings:
     first, stop = block.first, block.first + len(block)
-    scores, concepts = study.scores.block(first, stop), []
+    scores, shared, concepts = study.scores.block(first, stop), study.concepts, []
     rows, tokens = _token_view(study, block, scores)
-    if study.concept_scores is not None:
-        mine, common = study.concept_scores.block(first, stop), study.texts_in_common
-        concepts = [concept.concept_rows(mine, study.concept_groups, scores, common, study.strong, first)]
+    if shared:
+        mine = shared.scores.block(first, stop)
+        concepts = [concept.concept_rows(mine, shared.groups, scores, shared.in_corpus, study.strong, first)]
     return BlockFindings(
         rows,
         telling_words(study.activations, block, rows, tokens, study.contents),
@@ -222,8 +198,8 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
 def _token_view(study: Study, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the features table so far, with the token rules, and those of the tokens table."""
     single = token_view.count_codes(block.columns, block.tokens, block.values, study.tokens)
-    codes, pairs = study.bigrams
-    rules = token_view.rule_rows(block, single, token_view.count_bigrams(block, single, codes), pairs, study.vocabulary)
+    double = token_view.count_bigrams(block, single, study.bigrams)
+    rules = token_view.rule_rows(block, single, double, study.bigram_tokens, study.vocabulary)
     rows = feature_rows(study.activations, block, scores, study.strong, study.text_ids)
     return rows.join(rules), token_view.token_rows(block, single, study.vocabulary)
 
@@ -275,7 +251,7 @@ def text_rows(study: Study) -> Columns:
 
 def _concept_text_rows(study: Study) -> Columns:
     """The concepts' texts, which are not part of the corpus."""
-    texts, found = study.inputs.concept_texts, study.concept_activations
+    texts, found = study.inputs.concept_texts, study.concepts and study.concepts.activations
     n_tokens = np.diff(found.store.text_offsets) if found else np.empty(0, np.int64)
     return {
         "concept": [t.category for t in texts],
