@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -92,12 +92,12 @@ def _active(
     """Row and feature of each active entry: a third hang on the token, a third on its text, a third on neither."""
     most = max(3, int(1.5 * l0))
     drawn = np.searchsorted(share, chance.random((len(ids), most)))
-    for place, key in ((0, ids), (1, texts + VOCABULARY)):
-        rank = np.arange(place, most, 3)
+    for third, key in ((0, ids), (1, texts + VOCABULARY)):
+        rank = np.arange(third, most, 3)
         same = (
             key[:, None].astype(np.uint64) * np.uint64(2654435761) + rank.astype(np.uint64) * np.uint64(40503)
         ) % 2**32
-        drawn[:, place::3] = np.searchsorted(share, (same * np.uint64(2246822519) % 2**32) / 2**32)
+        drawn[:, third::3] = np.searchsorted(share, (same * np.uint64(2246822519) % 2**32) / 2**32)
     # Of the features drawn, each token keeps a number about L0 that varies by a third.
     order = chance.random((len(ids), most)).argsort(1)
     kept = order < (chance.normal(l0, l0 / 3, len(ids)).clip(1, most))[:, None]
@@ -162,7 +162,7 @@ def memory(what: str) -> float:
 def peaks() -> Iterator[dict[str, float]]:
     """The most memory above what there was at the start, looked at twenty times a second."""
     start = {what: memory(what) for what in ("RssAnon", "VmRSS")}
-    found = dict.fromkeys(start, 0.0)
+    found: dict[str, float] = dict.fromkeys(start, 0.0)
     over = threading.Event()
 
     def watch() -> None:
@@ -180,9 +180,9 @@ def peaks() -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def timed_parts() -> Iterator[Counter[str]]:
+def timed_parts() -> Iterator[dict[str, float]]:
     """Seconds of each part: of the processor for blocks of features, which run in threads, of the clock elsewhere."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     before = {part: getattr(*place) for part, place in PARTS.items()}
     for part, (module, name) in PARTS.items():
         setattr(module, name, _timed(before[part], part, seconds))
@@ -193,7 +193,7 @@ def timed_parts() -> Iterator[Counter[str]]:
             setattr(module, name, before[part])
 
 
-def _timed(function: Callable, part: str, seconds: Counter[str]) -> Callable:
+def _timed(function: Callable, part: str, seconds: dict[str, float]) -> Callable:
     clock = time.thread_time if part.startswith("blocks") else time.perf_counter
 
     def timed(*arguments: Any, **named: Any) -> Any:

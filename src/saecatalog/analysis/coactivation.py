@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
@@ -34,6 +34,9 @@ GATHERED = 1_500_000
 DENSE_ROWS = 4095
 """Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
 
+GATHERING = 400.0
+"""Counting one pair of entries from gathered rows costs about as much as so many pairs in a dense product."""
+
 ROUNDING = 1e-4
 """More than single precision can be off in a quick phi."""
 
@@ -44,17 +47,19 @@ ROWS_IN_CACHE = 16
 def pair_table(
     active: sparse.csr_matrix,
     by_feature: sparse.csc_matrix,
-    n: int,
+    keep: Bool[np.ndarray, "row"],
     level: str,
     decoder: Float32[np.ndarray, "d_sae d_in"],
     folder: Path | None = None,
 ) -> pd.DataFrame:
-    """The pairs with the largest phi of each feature, counted on `n` rows of `active` (`[token or text, feature]`).
+    """The pairs with the largest phi of each feature, counted on the kept rows of `active`.
 
-    `by_feature` is the same by columns, where rows that do not count are empty. `folder` is for scratch arrays.
+    A row is a token or a text. `by_feature` is the same matrix by columns, where rows not kept are empty. `folder` is
+    for scratch arrays.
     """
+    n = int(keep.sum())
     counts = np.diff(by_feature.indptr).astype(np.float64)
-    joint_counts = choose_counting(active, by_feature, folder)
+    joint_counts = choose_counting(active, by_feature, keep, folder)
 
     def best_of_block(first: int) -> np.ndarray:
         return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
@@ -104,17 +109,18 @@ JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
 """From the first feature of a block to the rows on which each of its features and each of all are active."""
 
 
-def choose_counting(active: sparse.csr_matrix, by_feature: sparse.csc_matrix, folder: Path | None) -> JointCounts:
+def choose_counting(
+    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
+) -> JointCounts:
     """The cheaper way to count, both exact.
 
-    Gathering rows costs the sum of squared row lengths, dense products n * d_sae per feature (a dense multiply-add is
-    about 200 times cheaper than a row's entry, and does two at once).
+    Gathering rows costs the sum of squared row lengths, dense products the square of the dictionary for every row.
     """
     n, width = active.shape
     gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    if float(n) * width * width / 400 < gathering:
-        doubled = two_in_one(by_feature, folder)
-        return lambda first: count_dense(by_feature, doubled, first)
+    if float(n) * width * width < GATHERING * gathering:
+        doubled = two_in_one(active, keep, folder)
+        return lambda first: count_dense(doubled, width, first)
     return lambda first: count_gathered(active, by_feature, first)
 
 
@@ -139,35 +145,35 @@ def count_gathered(
     return both
 
 
-def two_in_one(by_feature: sparse.csc_matrix, folder: Path | None) -> Float32[np.ndarray, "row half_width"]:
-    """Activity as a dense scratch array: 1 for a feature of the first half, DENSE_ROWS + 1 more for its twin."""
-    n, width = by_feature.shape
+def two_in_one(
+    active: sparse.csr_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
+) -> Float32[np.ndarray, "row half_width"]:
+    """Activity as a dense scratch array: 1 for a feature of the first half, DENSE_ROWS + 1 for its twin."""
+    n, width = active.shape
     half = (width + 1) // 2
     doubled = scratch_array(folder, np.float32, n, half)
-    for first in range(0, half, BLOCK):
-        stop = min(first + BLOCK, half)
-        low, high = _binary(by_feature[:, first:stop]), _binary(by_feature[:, half + first : half + stop])
-        doubled[:, first:stop] = low
-        doubled[:, first : first + high.shape[1]] += (DENSE_ROWS + 1) * high
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        dense = active[rows].toarray() > 0
+        dense &= keep[rows, None]
+        doubled[rows] = dense[:, :half]
+        doubled[rows, : width - half] += (DENSE_ROWS + 1) * dense[:, half:].astype(np.float32)
     return doubled
 
 
-def _binary(matrix: sparse.csc_matrix) -> Float32[np.ndarray, "row feature"]:
-    ones = np.ones(matrix.nnz, np.float32)
-    return sparse.csc_matrix((ones, matrix.indices, matrix.indptr), shape=matrix.shape).toarray()
-
-
 def count_dense(
-    by_feature: sparse.csc_matrix, doubled: Float32[np.ndarray, "row half_width"], first: int
+    doubled: Float32[np.ndarray, "row half_width"], width: int, first: int
 ) -> Float32[np.ndarray, "feature d_sae"]:
     """Counts from dense products, some rows at a time; each number of a product holds two counts."""
-    width = by_feature.shape[1]
-    mine = by_feature[:, first : first + BLOCK].tocsr()
-    both = np.zeros((mine.shape[1], width), np.float32)
     half = doubled.shape[1]
+    me = np.arange(first, min(first + BLOCK, width))
+    both = np.zeros((len(me), width), np.float32)
     for start in range(0, len(doubled), DENSE_ROWS):
-        rows = slice(start, start + DENSE_ROWS)
-        product = _binary(mine[rows].tocsc()).T @ doubled[rows]
+        rows = doubled[start : start + DENSE_ROWS]
+        mine = rows[:, me % half]
+        twin = (mine > DENSE_ROWS).astype(np.float32)
+        mine = np.where(me < half, mine - (DENSE_ROWS + 1) * twin, twin)
+        product = mine.T @ rows
         second = np.floor(product / (DENSE_ROWS + 1))
         both[:, :half] += product - (DENSE_ROWS + 1) * second
         both[:, half:] += second[:, : width - half]

@@ -278,10 +278,11 @@ def _text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
 def _pairs(study: Study, lens: Lens) -> pd.DataFrame:
     """The pairs on tokens, then those on texts."""
     activations, scores, decoder = study.activations, study.scores, np.asarray(lens.decoder)
-    levels = [
-        pair_table(activations.by_token, activations.by_feature, activations.n_tokens, "token", decoder, study.scratch),
-        pair_table(scores.matrix, scores.by_feature, scores.n_texts, "text", decoder, study.scratch),
-    ]
+    matrices = {
+        "token": (activations.by_token, activations.by_feature, activations.included),
+        "text": (scores.matrix, scores.by_feature, np.ones(scores.n_texts, bool)),
+    }
+    levels = [pair_table(*matrix, level, decoder, study.scratch) for level, matrix in matrices.items()]
     return pd.concat(levels, ignore_index=True)
 
 
