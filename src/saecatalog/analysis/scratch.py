@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from scipy import sparse
 
+from saecatalog.analysis.parallel import in_order
 from saecatalog.store import narrow, ranges
 
-PART_ENTRIES = 4_000_000
+PART_ENTRIES = 2_000_000
 """Entries of a matrix that are turned over at once."""
 
 
@@ -60,15 +61,17 @@ def by_column(
 ) -> sparse.csc_matrix:
     """The same matrix by columns, rows ascending within a column, in scratch arrays; without the rows not kept."""
     parts = list(_parts(matrix, keep))
-    counts = [np.bincount(matrix[rows].indices, minlength=matrix.shape[1]) for rows in parts]
+    counts = list(in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts))
     indptr = np.concatenate([[0], np.cumsum(np.sum(counts, axis=0))])
+    starts = indptr[:-1] + np.cumsum([np.zeros_like(counts[0]), *counts[:-1]], axis=0)
     indices, data = (scratch_array(folder, dtype, int(indptr[-1])) for dtype in (np.int32, matrix.dtype))
-    filled = indptr[:-1].copy()
-    for rows, lengths in zip(parts, counts, strict=True):
-        part = matrix[rows].tocsc()
-        place = ranges(filled, lengths)
-        indices[place], data[place] = rows[part.indices], part.data
-        filled += lengths
+
+    def turn(number: int) -> None:
+        part, place = matrix[parts[number]].tocsc(), ranges(starts[number], counts[number])
+        indices[place], data[place] = parts[number][part.indices], part.data
+
+    for _ in in_order(turn, range(len(parts))):
+        pass
     return sparse.csc_matrix((data, indices, narrow(indptr)), shape=matrix.shape)
 
 
