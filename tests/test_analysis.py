@@ -582,6 +582,26 @@ def test_dense_counts_are_exact_where_everything_fires() -> None:
     assert (coactivation.count_dense(doubled, 5, 0) == active.shape[0]).all()
 
 
+@pytest.mark.parametrize("most", [3, 40, 200, 2000])
+def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -> None:
+    """Their counts differ by a few in a million, which single precision cannot tell apart."""
+    n, width = 1_000_000, 64
+    for seed in range(15):
+        chance = np.random.default_rng(seed)
+        silent = np.zeros((width, 2 * most))
+        for row in silent:
+            row[chance.choice(2 * most, chance.integers(1, most), replace=False)] = 1
+        count = silent.sum(1)
+        both = n - (count[:, None] + count - silent @ silent.T)
+        counts = both.diagonal().copy()
+        me, partner, _ = coactivation._candidates(0, both.astype(np.float32), counts, n, 5)
+        found = set(zip(me.tolist(), partner.tolist(), strict=True))
+        phis = coactivation.phi(both, counts[:, None], counts, n)
+        for a in range(width):
+            best = sorted((b for b in range(width) if b != a and phis[a, b] > 0), key=lambda b, a=a: (-phis[a, b], b))
+            assert {(a, b) for b in best[:PARTNERS]} <= found
+
+
 @pytest.mark.parametrize("width", [3, 10, 11, 63, 64, 200, 700])
 def test_no_partner_is_lost_in_the_quick_choice(width: int) -> None:
     """What is asked of a candidate is never more than the tenth largest value, and not far below it."""

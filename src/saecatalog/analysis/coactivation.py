@@ -37,8 +37,12 @@ DENSE_ROWS = 4095
 GATHERING = 400.0
 """Counting one pair of entries from gathered rows costs about as much as so many pairs in a dense product."""
 
-ROUNDING = 1e-4
-"""More than single precision can be off in a quick phi."""
+ROUNDING = 1e-6
+"""More than two quick phis in single precision can be off together, where features are active on half of the rows; in
+proportion to the geometric mean of both features' odds where that is above 1."""
+
+NO_PHI = -2.0
+"""Stands for a phi that does not count."""
 
 ROWS_IN_CACHE = 16
 """Features whose quick phis with all others are computed at once: few enough to stay in the processor's cache."""
@@ -202,6 +206,8 @@ def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, suppor
     share = counts / max(n, 1)
     with np.errstate(divide="ignore"):
         scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
+    odds = np.where(counts < n, counts / np.maximum(n - counts, 1), 0)
+    margin = (ROUNDING * np.maximum(np.sqrt(odds * odds.max(initial=0)), 1)).astype(np.float32)
     expected, share = counts.astype(np.float32)[:, None], share.astype(np.float32)
     found = []
     for start in range(0, len(both), ROWS_IN_CACHE):
@@ -210,9 +216,9 @@ def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, suppor
         quick = rows - expected[me] * share
         quick *= scale[me, None]
         quick *= scale
-        quick *= rows >= support
-        quick[np.arange(len(rows)), me] = 0
-        least = np.maximum(_at_least(quick) - ROUNDING, np.finfo(np.float32).tiny)
+        np.copyto(quick, NO_PHI, where=rows < support)
+        quick[np.arange(len(rows)), me] = NO_PHI
+        least = np.maximum(_at_least(quick) - margin[me], NO_PHI + 0.5)
         row, partner = np.divmod(np.flatnonzero(quick >= least[:, None]), quick.shape[1])
         found.append((me[row], partner, rows[row, partner].astype(np.float64)))
     me, partner, kept = (np.concatenate(column) for column in zip(*found, strict=True))
