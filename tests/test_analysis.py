@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from scipy import sparse, stats
 
+from saecatalog.analysis import coactivation
 from saecatalog.analysis.activations import include
 from saecatalog.analysis.categories import category_rows, category_table, second_half
 from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
@@ -519,9 +520,15 @@ def best_partners(phi: np.ndarray, both: np.ndarray, support: int) -> tuple[set[
     return must, may
 
 
+def pairs_of(active: np.ndarray, decoder: np.ndarray) -> pd.DataFrame:
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    return pair_table(matrix, matrix.tocsc(), np.ones(len(active), bool), "token", decoder.astype(np.float32))
+
+
 @pytest.mark.parametrize("density", [0.01, 0.03, 0.4])
-def test_pairs_of_sparse_and_dense_matrices(density: float) -> None:
+def test_pairs_of_sparse_and_dense_matrices(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wider than a block, on both sides of the choice between sparse and dense products, with correlated columns."""
+    monkeypatch.setattr(coactivation, "BLOCK", 128)
     generator = np.random.default_rng(5)
     active = generator.random((400, 300)) < density
     for column in range(0, 300, 3):
@@ -530,16 +537,87 @@ def test_pairs_of_sparse_and_dense_matrices(density: float) -> None:
             active[same, (column + other) % 300] = active[same, column]
     active[:, 299], active[:, 7], active[:, 258] = True, False, active[:, 12]
     decoder = generator.normal(size=(300, 8))
-    table = pair_table(sparse.csr_matrix(active.astype(np.float32)), "token", decoder.astype(np.float32))
+    table = pairs_of(active, decoder)
     assert len(table) > 100
     assert_pairs(table, active, MIN_SUPPORT["token"], decoder)
+
+
+FREQUENCIES = {
+    "even": np.full(90, 0.2),
+    "from always to never": np.linspace(1, 0, 90),
+    "few of all, many of hardly any": np.where(np.arange(90) % 30 == 0, 0.98, 0.03),
+    "each half as frequent as the one before": np.maximum(0.5 ** np.arange(90), 0.02),
+    "never but for twins": np.where(np.arange(90) % 45 == 7, 0.5, 0.0),
+    "one alone": np.where(np.arange(90) == 44, 0.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("width", [89, 90])
+@pytest.mark.parametrize("name", FREQUENCIES)
+def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks that do not divide the dictionary, parts that cut features, and rows of which some do not count."""
+    generator = np.random.default_rng(3)
+    active = generator.random((230, width)) < FREQUENCIES[name][:width]
+    keep = generator.random(230) < 0.9
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    by_feature = sparse.csr_matrix((active & keep[:, None]).astype(np.float32)).tocsc()
+    counted = active[keep].astype(np.int64)
+    for block, gathered, rows in ((16, 40, 7), (7, 100_000, 200), (512, 1, 4095)):
+        monkeypatch.setattr(coactivation, "BLOCK", block)
+        monkeypatch.setattr(coactivation, "GATHERED", gathered)
+        monkeypatch.setattr(coactivation, "DENSE_ROWS", rows)
+        doubled = coactivation.two_in_one(matrix, keep, None)
+        for first in range(0, width, block):
+            wanted = counted[:, first : first + block].T @ counted
+            np.testing.assert_array_equal(coactivation.count_dense(doubled, width, first), wanted)
+            np.testing.assert_array_equal(coactivation.count_gathered(matrix, by_feature, first), wanted)
+        table = pair_table(matrix, by_feature, keep, "token", np.eye(width, dtype=np.float32))
+        assert_pairs(table, active[keep], MIN_SUPPORT["token"], np.eye(width))
+
+
+def test_dense_counts_are_exact_where_everything_fires() -> None:
+    """The largest counts that share a number, over more rows than one product takes."""
+    active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
+    doubled = coactivation.two_in_one(active, np.ones(active.shape[0], bool), None)
+    assert (coactivation.count_dense(doubled, 5, 0) == active.shape[0]).all()
+
+
+@pytest.mark.parametrize("most", [3, 40, 200, 2000])
+def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -> None:
+    """Their counts differ by a few in a million, which single precision cannot tell apart."""
+    n, width = 1_000_000, 64
+    for seed in range(15):
+        chance = np.random.default_rng(seed)
+        silent = np.zeros((width, 2 * most))
+        for row in silent:
+            row[chance.choice(2 * most, chance.integers(1, most), replace=False)] = 1
+        count = silent.sum(1)
+        both = n - (count[:, None] + count - silent @ silent.T)
+        counts = both.diagonal().copy()
+        me, partner, _ = coactivation._candidates(0, both.astype(np.float32), counts, n, 5)
+        found = set(zip(me.tolist(), partner.tolist(), strict=True))
+        phis = coactivation.phi(both, counts[:, None], counts, n)
+        for a in range(width):
+            best = sorted((b for b in range(width) if b != a and phis[a, b] > 0), key=lambda b, a=a: (-phis[a, b], b))
+            assert {(a, b) for b in best[:PARTNERS]} <= found
+
+
+@pytest.mark.parametrize("width", [3, 10, 11, 63, 64, 200, 700])
+def test_no_partner_is_lost_in_the_quick_choice(width: int) -> None:
+    """What is asked of a candidate is never more than the tenth largest value, and not far below it."""
+    values = np.random.default_rng(width).normal(size=(50, width)).astype(np.float32)
+    values[0], values[1, : width // 2] = 0.5, 0.25
+    least = coactivation._at_least(values)
+    last = np.sort(values)[:, max(0, width - PARTNERS)]
+    assert (least <= last).all()
+    assert ((values >= least[:, None]).sum(1) <= 6 * PARTNERS)[2:].all()
 
 
 def test_partners_that_tie_go_by_index() -> None:
     """Of 14 identical features, each keeps the ten others with the smallest index."""
     active = np.zeros((40, 14), np.float32)
     active[:9] = 1
-    table = pair_table(sparse.csr_matrix(active), "token", np.eye(14, dtype=np.float32))
+    table = pairs_of(active, np.eye(14))
     wanted = set()
     for a in range(14):
         partners = [b for b in range(14) if b != a][:PARTNERS]
@@ -548,11 +626,10 @@ def test_partners_that_tie_go_by_index() -> None:
 
 
 def test_pairs_of_nothing() -> None:
-    decoder = np.eye(4, dtype=np.float32)
+    decoder = np.eye(4)
     for shape in ((0, 4), (1, 4), (9, 4)):
-        assert pair_table(sparse.csr_matrix(shape, dtype=np.float32), "token", decoder).empty
-    everything = sparse.csr_matrix(np.ones((9, 4), np.float32))
-    assert pair_table(everything, "token", decoder).empty
+        assert pairs_of(np.zeros(shape), decoder).empty
+    assert pairs_of(np.ones((9, 4)), decoder).empty
 
 
 def test_clusters(study: Study) -> None:
@@ -1236,6 +1313,7 @@ def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
         np.array([f.n_active for f in figures.values()]),
         np.array([f.n_occurrences for f in figures.values()]),
         np.ones(n),
+        np.arange(n),
     )
     assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [reference.best_token(figures)]
 

@@ -62,7 +62,7 @@ class Store:
 
     def matrix(self) -> sparse.csr_matrix:
         """The activations as a sparse matrix `[token, feature]`."""
-        return sparse.csr_matrix((self.activations, self.features, self.indptr), shape=tuple(self.shape))
+        return sparse.csr_matrix((self.activations, self.features, narrow(self.indptr)), shape=tuple(self.shape))
 
     def token_texts(self) -> Int32[np.ndarray, "token"]:
         """The text each token belongs to."""
@@ -196,6 +196,11 @@ class _ArrayFile:
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+
+
+def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> np.ndarray:
+    """Bounds of rows in 32 bits where they fit: scipy would copy all indices to make them as wide as these."""
+    return indptr.astype(np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64)
 
 
 def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:

@@ -292,6 +292,21 @@ def _arrow_table(name: str, columns: Columns) -> pa.Table:
     return pa.Table.from_arrays([_arrow_column(columns[f.name], f.type) for f in schema], schema=schema)
 
 
+def _encoding(name: str) -> dict[str, Any]:
+    """How a table's columns are packed, as arguments for pyarrow.
+
+    Numbers that hardly repeat are written byte by byte of all, which compresses better than a dictionary of them.
+    """
+    split, repeating = {}, []
+    for column, (kind, _) in SCHEMAS[name].items():
+        numbers = pa.types.is_list(kind) and not pa.types.is_string(kind.value_type)
+        if numbers or kind == pa.float32() or column == "position":
+            split[f"{column}.list.element" if numbers else column] = "BYTE_STREAM_SPLIT"
+        else:
+            repeating.append(column)
+    return {"compression": "zstd", "use_dictionary": repeating, "column_encoding": split}
+
+
 class TableWriter:
     """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end."""
 
@@ -315,13 +330,13 @@ class TableWriter:
     def _file(self, name: str) -> pq.ParquetWriter:
         if name not in self._files:
             path = self.folder / f"{name}.parquet"
-            self._files[name] = pq.ParquetWriter(path, arrow_schema(name), compression="zstd")
+            self._files[name] = pq.ParquetWriter(path, arrow_schema(name), **_encoding(name))
         return self._files[name]
 
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
     """Write one table in one piece, in the place of what is there."""
-    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", compression="zstd")
+    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_encoding(name))
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:

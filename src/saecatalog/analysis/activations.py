@@ -7,14 +7,16 @@ features go through the dictionary block by block, so that what they hold in mem
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64, UInt32
 from scipy import sparse
 
+from saecatalog.analysis.scratch import by_column
 from saecatalog.store import Store, band_edge, norm_bands
 
-BLOCK_ENTRIES, BLOCK_FEATURES = 2_000_000, 1024
+BLOCK_ENTRIES, BLOCK_FEATURES = 1_000_000, 1024
 """A block of features ends before it holds more active entries, or more features, than this."""
 
 
@@ -48,7 +50,46 @@ class Block:
     @cached_property
     def strongest(self) -> Int64[np.ndarray, "entry"]:
         """The entries of each feature in turn, strongest first; equal ones in the order of the tokens."""
-        return np.lexsort((-self.values, self.columns))
+        return strongest_first(self.columns, self.values)
+
+
+def order_within(columns: np.ndarray, keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
+    """The order by column, then key, then place: `np.lexsort((keys, columns))`, as one sort of whole numbers.
+
+    Column, key and place of each entry share 64 bits, which is enough for a block. Columns ascend.
+    """
+    if not len(keys):
+        return np.empty(0, np.int64)
+    bits = int(len(keys) - 1).bit_length()
+    assert int(columns[-1]).bit_length() + 32 + bits <= 64
+    packed = columns.astype(np.uint64)
+    for width, part in ((32, keys), (bits, np.arange(len(keys), dtype=np.uint64))):
+        packed <<= np.uint64(width)
+        packed |= part
+    packed.sort()
+    packed &= np.uint64((1 << bits) - 1)
+    return packed.view(np.int64)
+
+
+def strongest_first(columns: np.ndarray, values: Float32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
+    """The order by column, then value, the largest first, then place; no value is below 0."""
+    # The bits of floats that are not negative are in the order of the floats.
+    return order_within(columns, ~np.ascontiguousarray(values, np.float32).view(np.uint32))
+
+
+def first_largest(values: np.ndarray, starts: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "run"]:
+    """Where the largest value of each run stands, the first of equal ones."""
+    if not len(starts):
+        return starts
+    sizes = np.diff(np.append(starts, len(values)))
+    at_peak = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), sizes))
+    run = np.repeat(np.arange(len(starts)), sizes)[at_peak]
+    return at_peak[runs(run)]
+
+
+def ranks_in_runs(starts: Int64[np.ndarray, "run"], length: int) -> Int64[np.ndarray, "entry"]:
+    """How far each entry is from the beginning of its run."""
+    return np.arange(length) - np.repeat(starts, np.diff(np.append(starts, length)))
 
 
 def runs(*keys: np.ndarray) -> Int64[np.ndarray, "run"]:
@@ -69,22 +110,19 @@ class Activations:
     """Median residual norm over all positions of the corpus."""
     norm_limit: float
     """Positions with a larger residual norm are left out."""
+    scratch: Path | None = None
+    """Where scratch arrays are made; None is the system's temporary folder."""
 
     @cached_property
     def by_token(self) -> sparse.csr_matrix:
-        """`[token, feature]`, rows of excluded tokens empty."""
-        store = self.store
-        if self.included.all():
-            return _csr(store.activations, store.features, store.indptr, store.shape)
-        counts = np.diff(store.indptr)
-        keep = np.repeat(self.included, counts)
-        indptr = np.concatenate([[0], np.cumsum(np.where(self.included, counts, 0))])
-        return _csr(store.activations[keep], store.features[keep], indptr, store.shape)
+        """`[token, feature]`, with the excluded tokens."""
+        return self.store.matrix()
 
     @cached_property
     def by_feature(self) -> sparse.csc_matrix:
-        """`[token, feature]` by columns; tokens ascend within a column."""
-        return self.by_token.tocsc()
+        """`[token, feature]` by columns, in scratch arrays; tokens ascend within a column, excluded ones are empty."""
+        keep = None if self.included.all() else self.included
+        return by_column(self.by_token, keep, self.scratch)
 
     def blocks(self) -> Iterator[Block]:
         """The whole dictionary, a few features at a time."""
@@ -127,20 +165,17 @@ class Activations:
         return matrix.indices[start:stop], matrix.data[start:stop]
 
 
-def _csr(values: np.ndarray, features: np.ndarray, indptr: np.ndarray, shape: np.ndarray) -> sparse.csr_matrix:
-    """A matrix over the given arrays; scipy would widen every index to 64 bits for the sake of `indptr`."""
-    if indptr[-1] < np.iinfo(np.int32).max:
-        indptr = indptr.astype(np.int32)
-    return sparse.csr_matrix((values, features, indptr), shape=tuple(shape))
-
-
-def include(store: Store, outlier_multiple: float, median: float | None = None) -> Activations:
+def include(
+    store: Store, outlier_multiple: float, median: float | None = None, scratch: Path | None = None
+) -> Activations:
     """Drop the positions whose residual norm exceeds `outlier_multiple` times the median norm.
 
     The limit is moved up to the next edge of the store's norm bands, so that the bands' sums stay exact. `median`
-    takes another corpus' median (concepts are judged by the corpus they are compared with).
+    takes another corpus' median (concepts are judged by the corpus they are compared with), `scratch` is a folder for
+    what is too large for memory.
     """
     norms = np.asarray(store.norms)
     middle = float(np.median(norms)) if median is None else median
     limit = band_edge(max(middle * outlier_multiple, float(np.finfo(np.float32).tiny)))
-    return Activations(store, norm_bands(norms) < norm_bands(np.array([limit * 1.001]))[0], middle, limit)
+    included = norm_bands(norms) < norm_bands(np.array([limit * 1.001]))[0]
+    return Activations(store, included, middle, limit, scratch)

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from scipy import sparse
 
+from saecatalog.analysis.activations import runs
 from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
 
 HALVES = ("first", "second")
+
+
+Figures = dict[str, np.ndarray]
+"""The columns of a table before they are laid out in rows: each is, or can be broadcast to, `[group, feature]`."""
 
 
 def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
@@ -27,7 +32,7 @@ def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
 
 def category_rows(
     scores: TextScores, groups: TextGroups, second: Bool[np.ndarray, "text"], strong: float, first: int = 0
-) -> pd.DataFrame:
+) -> Figures:
     """Every figure but the q-value of the features that fired on a text; `first` is the number of the first column."""
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]
@@ -40,21 +45,21 @@ def category_rows(
     active_outside = active.sum(0) - active
     rates_inside = _rates("inside", whole.strong, n_inside)
     rates_outside = _rates("outside", whole.strong_outside, n_outside)
-    columns = {
+    return {
         "category": np.array(groups.names, object)[:, None],
         "feature": (fired + first).astype(np.int32),
         "n_inside": n_inside,
         "n_outside": n_outside,
-        "active_inside": active,
-        "active_outside": active_outside,
-        "strong_inside": whole.strong,
-        "strong_outside": whole.strong_outside,
-        "specialist_score": whole.strong - whole.strong_outside,
+        "active_inside": active.astype(np.int32),
+        "active_outside": active_outside.astype(np.int32),
+        "strong_inside": whole.strong.astype(np.int32),
+        "strong_outside": whole.strong_outside.astype(np.int32),
+        "specialist_score": (whole.strong - whole.strong_outside).astype(np.int32),
         "balanced_score": whole.balanced,
         **rates_inside,
         **rates_outside,
-        "max_inside": np.stack([_max(matrix, groups.member == c) for c in range(len(groups.names))]),
-        "mean_inside": groups.sums(matrix, matrix.data.astype(np.float64)) / n_inside,
+        "max_inside": _maxima(matrix, groups),
+        "mean_inside": groups.sums(matrix, matrix.data)[0] / n_inside,
         "lift": _lift(rates_inside["strong_rate_inside"], rates_outside["strong_rate_outside"]),
         "active_lift": _lift(active / n_inside, active_outside / np.maximum(n_outside, 1)),
         "auroc": whole.auroc,
@@ -64,14 +69,19 @@ def category_rows(
         "auroc_first": halves[0].auroc,
         "auroc_second": halves[1].auroc,
     }
-    frame = pd.DataFrame({name: np.broadcast_to(v, active.shape).ravel() for name, v in columns.items()})
-    counts = ["active_inside", "active_outside", "strong_inside", "strong_outside", "specialist_score"]
-    return frame.astype(dict.fromkeys(counts, np.int32))
 
 
-def category_table(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all blocks in the order of category and feature, with q-values over all of them."""
-    frame = pd.concat(parts, ignore_index=True).sort_values(["category", "feature"], ignore_index=True)
+def category_table(parts: list[Figures]) -> pd.DataFrame:
+    """The figures of all blocks in the order of category and feature, with q-values over all of them."""
+    shapes = [part["auroc"].shape for part in parts]
+    frame = pd.DataFrame(
+        {
+            name: np.concatenate(
+                [np.broadcast_to(part[name], shape) for part, shape in zip(parts, shapes, strict=True)], axis=1
+            ).ravel()
+            for name in parts[0]
+        }
+    )
     found = [np.where(frame[f"score_{half}"] > 0, half, "") for half in HALVES]
     both = (found[0] != "") & (found[1] != "")
     return frame.assign(
@@ -122,14 +132,13 @@ class Contrast:
 def _contrast(matrix: sparse.csc_matrix, groups: TextGroups, threshold: float) -> Contrast:
     """Counts, balanced score, AUROC and p: the rank sums of a group are those of its entries and its silent texts."""
     n, sizes = matrix.shape[0], groups.sizes
-    active = groups.sums(matrix, np.ones_like(matrix.data))
-    strong = groups.sums(matrix, matrix.data > threshold)
+    ranks, ties = column_ranks(matrix)
+    active, strong, rank_sums = groups.sums(matrix, None, matrix.data > threshold, ranks.data)
     rates = strong / np.maximum(sizes, 1)
     # Rounded, so that rounding errors of the rates cannot lift a score of exactly 0 above it.
     balanced = np.round(sizes * (2 * rates - rates.sum(0)), 9) + 0.0
-    ranks, ties = column_ranks(matrix)
     zeros = n - np.diff(matrix.indptr)
-    rank_sums = groups.sums(matrix, ranks.data) + (sizes - active) * (zeros + 1) / 2
+    rank_sums += (sizes - active) * (zeros + 1) / 2
     auroc, p = rank_sum_test(rank_sums, sizes, n, ties)
     return Contrast(active, strong, balanced, auroc, p)
 
@@ -150,8 +159,12 @@ def _lift(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return np.where(inside == 0, 0.0, np.where(outside == 0, np.inf, inside / outside))
 
 
-def _max(matrix: sparse.csc_matrix, inside: np.ndarray) -> np.ndarray:
-    """Largest entry of each column among some rows; 0 where there is none."""
-    if not matrix.shape[1]:
-        return np.zeros(0)
-    return np.maximum.reduceat(np.where(inside[matrix.indices], matrix.data, 0), matrix.indptr[:-1])
+def _maxima(matrix: sparse.csc_matrix, groups: TextGroups) -> Float32[np.ndarray, "group feature"]:
+    """Largest entry of each column in each group; 0 where there is none."""
+    largest = np.zeros((len(groups.names), matrix.shape[1]), np.float32)
+    if matrix.nnz:
+        member = groups.member[matrix.indices]
+        column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+        starts = runs(column, member)
+        np.maximum.at(largest, (member[starts], column[starts]), np.maximum.reduceat(matrix.data, starts))
+    return largest

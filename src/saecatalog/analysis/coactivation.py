@@ -3,13 +3,18 @@
 Counts are made block by block, so that no matrix of all pairs is ever in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+
+from saecatalog.analysis.activations import ranks_in_runs, runs
+from saecatalog.analysis.parallel import in_order
+from saecatalog.analysis.scratch import scratch_array
 
 PARTNERS = 10
 """Partners kept per feature and level; a pair is kept when either keeps the other."""
@@ -20,24 +25,51 @@ MIN_SUPPORT = {"token": 5, "text": 3}
 CLUSTER_PHI = 0.5
 """Features belong to one cluster when a chain of pairs with at least this phi on tokens joins them."""
 
-BLOCK = 1024
-"""Features whose counts with all others are in memory at once."""
+BLOCK = 512
+"""Features whose counts with all others are in memory at once, in each thread."""
 
-CHUNK_BYTES = 600_000_000
-"""A dense product takes the rows in chunks of this size."""
+GATHERED = 1_000_000
+"""About as many entries of rows are put side by side at a time: few enough to stay in the processor's cache."""
 
-ROUNDING = 1e-4
-"""More than single precision can be off in a quick phi."""
+DENSE_ROWS = 4095
+"""Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
+
+GATHERING = 400.0
+"""Counting one pair of entries from gathered rows costs about as much as so many pairs in a dense product."""
+
+ROUNDING = 1e-6
+"""More than two quick phis in single precision can be off together, where features are active on half of the rows; in
+proportion to the geometric mean of both features' odds where that is above 1."""
+
+NO_PHI = -2.0
+"""Stands for a phi that does not count."""
+
+ROWS_IN_CACHE = 16
+"""Features whose quick phis with all others are computed at once: few enough to stay in the processor's cache."""
 
 
-def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarray, "d_sae d_in"]) -> pd.DataFrame:
-    """The pairs with the largest phi of each feature, counted on the rows of `active` (`[token or text, feature]`)."""
-    n = active.shape[0]
-    counts = np.bincount(active.indices, minlength=active.shape[1]).astype(np.float64)
-    kept = []
-    for first, both in joint_counts(active):
-        kept.append(_best(*_candidates(first, both, counts, n, MIN_SUPPORT[level]), counts, n))
-    pairs = np.unique(np.concatenate(kept), axis=0) if kept else np.empty((0, 3), np.int64)
+def pair_table(
+    active: sparse.csr_matrix,
+    by_feature: sparse.csc_matrix,
+    keep: Bool[np.ndarray, "row"],
+    level: str,
+    decoder: Float32[np.ndarray, "d_sae d_in"],
+    folder: Path | None = None,
+) -> pd.DataFrame:
+    """The pairs with the largest phi of each feature, counted on the kept rows of `active`.
+
+    A row is a token or a text. `by_feature` is the same matrix by columns, where rows not kept are empty. `folder` is
+    for scratch arrays.
+    """
+    n = int(keep.sum())
+    counts = np.diff(by_feature.indptr).astype(np.float64)
+    joint_counts = choose_counting(active, by_feature, keep, folder)
+
+    def best_of_block(first: int) -> np.ndarray:
+        return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
+
+    kept = list(in_order(best_of_block, range(0, len(counts), BLOCK)))
+    pairs = _distinct(np.concatenate([*kept, np.empty((0, 3), np.int64)]))
     a, b, both = pairs.T
     frame = pd.DataFrame(
         {
@@ -56,6 +88,12 @@ def pair_table(active: sparse.csr_matrix, level: str, decoder: Float32[np.ndarra
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
 
 
+def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "pair 3"]:
+    """The pairs `(a, b, n_both)` without repetitions, by a, then b."""
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order][runs(pairs[order, 0], pairs[order, 1])]
+
+
 def _cosines(decoder: np.ndarray, a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "pair"]:
     """Cosines of pairs of decoder rows, some thousand pairs at a time."""
     norms = np.maximum(np.linalg.norm(decoder, axis=1), 1e-12)
@@ -71,30 +109,89 @@ def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.nd
     return np.where(np.isfinite(value), value, 0.0)
 
 
-def joint_counts(active: sparse.csr_matrix) -> Iterator[tuple[int, Float32[np.ndarray, "feature d_sae"]]]:
-    """Block by block, the rows on which each feature of the block and each feature of the dictionary are active.
+JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
+"""From the first feature of a block to the rows on which each of its features and each of all are active."""
 
-    A sparse product costs the sum of squared row lengths, a dense one n * d_sae per feature; the cheaper is taken
-    (a dense multiply-add is about 200 times cheaper than a sparse one). Counts are exact whole numbers in float32.
+
+def choose_counting(
+    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
+) -> JointCounts:
+    """The cheaper way to count, both exact.
+
+    Gathering rows costs the sum of squared row lengths, dense products the square of the dictionary for every row.
     """
     n, width = active.shape
-    binary = sparse.csr_matrix((np.ones(active.nnz, np.float32), active.indices, active.indptr), shape=active.shape)
-    sparse_cost = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    dense = float(n) * width * width / 200 < sparse_cost
-    chunk = max(1, CHUNK_BYTES // (4 * width)) if dense else max(n, 1)
-    parts = [binary[start : start + chunk] for start in range(0, n, chunk)]
-    # One chunk is made dense once; of several, each is made anew for each block.
-    whole = [parts[0].toarray()] if dense and len(parts) == 1 else parts
-    columns = [part.tocsc() for part in parts]
-    for first in range(0, width, BLOCK):
-        both = np.zeros((min(BLOCK, width - first), width), np.float32)
-        for part, column in zip(whole, columns, strict=True):
-            mine = column[:, first : first + BLOCK]
-            if dense:
-                both += mine.toarray().T @ (part if isinstance(part, np.ndarray) else part.toarray())
-            else:
-                both += (mine.T @ part).toarray()
-        yield first, both
+    gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
+    if float(n) * width * width < GATHERING * gathering:
+        doubled = two_in_one(active, keep, folder)
+        return lambda first: count_dense(doubled, width, first)
+    places = without_values(active)
+    return lambda first: count_gathered(places, by_feature, first)
+
+
+def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same places with one byte each as a value that nobody reads: rows are gathered a quarter faster.
+
+    The bytes are those of the places, so that nothing is made anew.
+    """
+    bytes_of = active.indices.view(np.int8)[: active.nnz]
+    return sparse.csr_matrix((bytes_of, active.indices, active.indptr), shape=active.shape)
+
+
+def count_gathered(
+    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, first: int
+) -> Float32[np.ndarray, "feature d_sae"]:
+    """Counts from the rows on which each feature of the block is active, put side by side and added up."""
+    width = active.shape[1]
+    indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
+    both = np.zeros((len(indptr) - 1, width), np.float32)
+    step = max(1, GATHERED * active.shape[0] // max(active.nnz, 1))
+    ones = np.ones(GATHERED, np.float32)
+    for start in range(int(indptr[0]), int(indptr[-1]), step):
+        stop = min(start + step, int(indptr[-1]))
+        rows = active[by_feature.indices[start:stop]]
+        if rows.nnz > len(ones):
+            ones = np.ones(rows.nnz, np.float32)
+        # The features whose entries these are; the first and the last may have more elsewhere.
+        a, b = np.searchsorted(indptr, start, "right") - 1, np.searchsorted(indptr, stop, "left")
+        bounds = rows.indptr[np.clip(indptr[a : b + 1], start, stop) - start]
+        both[a:b] += sparse.csr_matrix((ones[: rows.nnz], rows.indices, bounds), shape=(b - a, width)).toarray()
+    return both
+
+
+def two_in_one(
+    active: sparse.csr_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
+) -> Float32[np.ndarray, "row half_width"]:
+    """Activity as a dense scratch array: 1 for a feature of the first half, DENSE_ROWS + 1 for its twin."""
+    n, width = active.shape
+    half = (width + 1) // 2
+    doubled = scratch_array(folder, np.float32, n, half)
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        dense = active[rows].toarray() > 0
+        dense &= keep[rows, None]
+        doubled[rows] = dense[:, :half]
+        doubled[rows, : width - half] += (DENSE_ROWS + 1) * dense[:, half:].astype(np.float32)
+    return doubled
+
+
+def count_dense(
+    doubled: Float32[np.ndarray, "row half_width"], width: int, first: int
+) -> Float32[np.ndarray, "feature d_sae"]:
+    """Counts from dense products, some rows at a time; each number of a product holds two counts."""
+    half = doubled.shape[1]
+    me = np.arange(first, min(first + BLOCK, width))
+    both = np.zeros((len(me), width), np.float32)
+    for start in range(0, len(doubled), DENSE_ROWS):
+        rows = doubled[start : start + DENSE_ROWS]
+        mine = rows[:, me % half]
+        twin = (mine > DENSE_ROWS).astype(np.float32)
+        mine = np.where(me < half, mine - (DENSE_ROWS + 1) * twin, twin)
+        product = mine.T @ rows
+        second = np.floor(product / (DENSE_ROWS + 1))
+        both[:, :half] += product - (DENSE_ROWS + 1) * second
+        both[:, half:] += second[:, : width - half]
+    return both
 
 
 Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -106,19 +203,35 @@ def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, suppor
 
     A quick phi in single precision leaves out only those that are surely worse.
     """
-    me = np.arange(first, first + len(both))
     share = counts / max(n, 1)
     with np.errstate(divide="ignore"):
         scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
-    quick = both - counts[me, None].astype(np.float32) * share.astype(np.float32)
-    quick *= scale[me, None]
-    quick *= scale
-    quick[both < support] = 0
-    quick[np.arange(len(both)), me] = 0
-    last = max(0, quick.shape[1] - PARTNERS)
-    threshold = np.partition(quick, last, axis=1)[:, last]
-    row, partner = np.nonzero((quick > 0) & (quick >= threshold[:, None] - ROUNDING))
-    return row + first, partner, both[row, partner].astype(np.float64)
+    odds = np.where(counts < n, counts / np.maximum(n - counts, 1), 0)
+    margin = (ROUNDING * np.maximum(np.sqrt(odds * odds.max(initial=0)), 1)).astype(np.float32)
+    expected, share = counts.astype(np.float32)[:, None], share.astype(np.float32)
+    found = []
+    for start in range(0, len(both), ROWS_IN_CACHE):
+        rows = both[start : start + ROWS_IN_CACHE]
+        me = np.arange(first + start, first + start + len(rows))
+        quick = rows - expected[me] * share
+        quick *= scale[me, None]
+        quick *= scale
+        np.copyto(quick, NO_PHI, where=rows < support)
+        quick[np.arange(len(rows)), me] = NO_PHI
+        least = np.maximum(_at_least(quick) - margin[me], NO_PHI + 0.5)
+        row, partner = np.divmod(np.flatnonzero(quick >= least[:, None]), quick.shape[1])
+        found.append((me[row], partner, rows[row, partner].astype(np.float64)))
+    me, partner, kept = (np.concatenate(column) for column in zip(*found, strict=True))
+    return me, partner, kept
+
+
+def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarray, "feature"]:
+    """A value that PARTNERS of each row reach, or all; nearly the largest such, as few of them share a column of 64."""
+    columns = max(values.shape[1] // 64, min(values.shape[1], 64))
+    depth = values.shape[1] // columns
+    largest = values[:, : depth * columns].reshape(len(values), depth, columns).max(1)
+    last = max(0, columns - PARTNERS)
+    return np.partition(largest, last, axis=1)[:, last]
 
 
 def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:
@@ -130,10 +243,7 @@ def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndar
     positive = value > 0
     me, partner, both, value = me[positive], partner[positive], both[positive], value[positive]
     order = np.lexsort((partner, -value, me))
-    first = np.flatnonzero(np.concatenate([[True], me[order][1:] != me[order][:-1]])[: len(order)])
-    sizes = np.diff(np.concatenate([first, [len(order)]]))
-    place = np.arange(len(order)) - np.repeat(first, sizes)
-    best = order[place < PARTNERS]
+    best = order[ranks_in_runs(runs(me[order]), len(order)) < PARTNERS]
     pair = np.minimum(me[best], partner[best]), np.maximum(me[best], partner[best])
     return np.stack([*pair, both[best]], axis=1).astype(np.int64)
 

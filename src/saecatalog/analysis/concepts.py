@@ -31,9 +31,7 @@ def concept_rows(
     number of the first column. Where no text of the corpus is left, AUROC is 0.5.
     """
     matrix, n_texts = scores.by_feature, groups.sizes
-    active = groups.sums(matrix, np.ones_like(matrix.data))
-    total = groups.sums(matrix, matrix.data.astype(np.float64))
-    is_strong = groups.sums(matrix, matrix.data > strong)
+    active, total, is_strong = groups.sums(matrix, None, matrix.data, matrix.data > strong)
     wins = _wins(scores, groups, active, corpus)
     for row in np.flatnonzero(common.any(1)).tolist():
         wins[row] -= _wins(scores, groups, active, corpus.of_texts(common[row]))[row]
@@ -62,7 +60,8 @@ def concept_rows(
 def _wins(scores: TextScores, groups: TextGroups, active: np.ndarray, corpus: TextScores) -> np.ndarray:
     """Pairs of a group's text and a corpus text that the group's wins, ties counting half: `[group, feature]`."""
     silent = corpus.n_texts - np.diff(corpus.by_feature.indptr)
-    return groups.sums(scores.by_feature, wins_against(scores, corpus)) + (groups.sizes - active) * silent / 2
+    (wins,) = groups.sums(scores.by_feature, wins_against(scores, corpus))
+    return wins + (groups.sizes - active) * silent / 2
 
 
 def wins_against(scores: TextScores, corpus: TextScores) -> np.ndarray:

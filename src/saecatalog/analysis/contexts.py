@@ -6,11 +6,20 @@ bins would fill their lowest one with near-silence).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt64
+from jaxtyping import Int32, Int64, UInt32
+from scipy import sparse
 
-from saecatalog.analysis.activations import Activations, Block, runs
+from saecatalog.analysis.activations import (
+    Activations,
+    Block,
+    order_within,
+    ranks_in_runs,
+    runs,
+    strongest_first,
+)
 from saecatalog.analysis.scores import TextScores, find_peaks
 from saecatalog.store import ranges
 from saecatalog.tables import Columns, Lists, Names
@@ -40,8 +49,8 @@ class Examples:
     """Near-duplicates left out."""
 
 
-def surroundings(activations: Activations) -> UInt64[np.ndarray, "token"]:
-    """A hash of each token with its neighbours in the same text, to tell near-duplicates."""
+def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
+    """A number for each token with its neighbours in the same text, to tell near-duplicates."""
     ids = activations.store.token_ids.astype(np.uint64) + np.uint64(1)
     texts = activations.token_texts
     mixed = np.zeros(len(ids), np.uint64)
@@ -51,14 +60,14 @@ def surroundings(activations: Activations) -> UInt64[np.ndarray, "token"]:
         same &= (np.arange(len(ids)) + shift >= 0) & (np.arange(len(ids)) + shift < len(ids))
         mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + np.where(same, neighbour, np.uint64(0))
         mixed ^= mixed >> np.uint64(29)
-    return mixed
+    return np.unique(mixed, return_inverse=True)[1].astype(np.uint32)
 
 
 def context_rows(
     activations: Activations,
     block: Block,
     top: int,
-    around: UInt64[np.ndarray, "token"],
+    around: UInt32[np.ndarray, "token"],
     text_ids: np.ndarray,
     categories: np.ndarray,
     vocabulary: np.ndarray,
@@ -110,18 +119,16 @@ def _top(
 ) -> tuple[Int64[np.ndarray, "example"], Int64[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
     """Entries, ranks and numbers hidden: each text's peak, strongest first, one per group of near-duplicates."""
     peaks = find_peaks(block, activations.token_texts)
-    strength = np.lexsort((peaks.texts, -block.values[peaks.entries], peaks.columns))
-    columns, entries = peaks.columns[strength], peaks.entries[strength]
+    entries = peaks.entries[strongest_first(peaks.columns, block.values[peaks.entries])]
     alike = around[block.tokens[entries]]
-    grouped = np.lexsort((np.arange(len(entries)), alike, columns))
-    group = runs(columns[grouped], alike[grouped])
-    counts = np.diff(np.append(group, len(grouped)))
-    order = np.argsort(grouped[group])
-    kept, hidden = grouped[group][order], counts[order] - 1
-    first = runs(columns[kept])
-    ranks = np.arange(len(kept)) - np.repeat(first, np.diff(np.append(first, len(kept))))
-    shown = ranks < top
-    return entries[kept[shown]], ranks[shown], hidden[shown]
+    grouped = order_within(peaks.columns, alike)
+    groups = runs(peaks.columns, alike[grouped])
+    hidden = np.zeros(len(entries), np.int64)
+    hidden[grouped[groups]] = np.diff(np.append(groups, len(grouped)))
+    kept = np.flatnonzero(hidden)
+    ranks = ranks_in_runs(runs(peaks.columns[kept]), len(kept))
+    shown = kept[ranks < top]
+    return entries[shown], ranks[ranks < top], hidden[shown] - 1
 
 
 def _spread(
@@ -137,8 +144,11 @@ def _spread(
         shown = used[bounds[column] : bounds[column + 1]]
         seen_texts, seen_alike = set(texts[shown].tolist()), set(alike[shown].tolist())
         members = block.strongest[block.indptr[column] : block.indptr[column + 1]]
-        for band, quarter in enumerate(np.array_split(members, len(BANDS) - 1), 1):
-            picked = _pick(quarter, texts, alike, seen_texts, seen_alike)
+        size, longer = divmod(len(members), len(BANDS) - 1)
+        stop = 0
+        for band in range(1, len(BANDS)):
+            start, stop = stop, stop + size + (band <= longer)
+            picked = _pick(members[start:stop], texts, alike, seen_texts, seen_alike)
             entries += picked
             bands += [band] * len(picked)
             ranks += range(len(picked))
@@ -168,10 +178,10 @@ def text_top_rows(activations: Activations, scores: TextScores, top: int, text_i
     sizes = np.array([len(found) for found in best])
     texts = np.repeat(np.arange(scores.n_texts), sizes)
     features = scores.matrix.indices[entries]
-    spans = np.empty((len(entries), 2), np.int64)
+    spans, places = np.empty((len(entries), 2), np.int64), np.empty(len(entries), np.int64)
     for i, (text, feature) in enumerate(zip(texts.tolist(), features.tolist(), strict=True)):
-        start, stop = by_feature.indptr[feature], by_feature.indptr[feature + 1]
-        spans[i] = start + np.searchsorted(by_feature.indices[start:stop], bounds[text : text + 2])
+        spans[i] = _search(by_feature, feature, bounds[text : text + 2])
+        places[i] = _search(scores.by_feature, feature, text)
     lengths = spans[:, 1] - spans[:, 0]
     shown, offsets = ranges(spans[:, 0], lengths), np.concatenate([[0], np.cumsum(lengths)])
     return {
@@ -179,10 +189,17 @@ def text_top_rows(activations: Activations, scores: TextScores, top: int, text_i
         "rank": ranges(np.zeros(len(sizes), np.int64), sizes),
         "feature": features,
         "score": scores.matrix.data[entries],
-        "position": scores.positions_by_text[entries],
+        "position": scores.positions[places],
         "active_positions": Lists(activations.token_positions[by_feature.indices[shown]], offsets),
         "active_values": Lists(by_feature.data[shown], offsets),
     }
+
+
+def _search(matrix: sparse.csc_matrix, column: int, rows: Any) -> Any:
+    """The first entries of a column that are not before some rows."""
+    start, stop = int(matrix.indptr[column]), int(matrix.indptr[column + 1])
+    # In the rows' own type, or the whole column would be copied into the wider one.
+    return start + np.searchsorted(matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype))
 
 
 def _best_of_text(scores: TextScores, text: int, top: int) -> Int64[np.ndarray, "entry"]:

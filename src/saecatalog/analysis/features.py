@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from saecatalog.analysis.activations import Activations, Block
+from saecatalog.analysis.activations import Activations, Block, first_largest
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
 from saecatalog.tables import Columns, Lists
@@ -68,9 +68,7 @@ def _top_texts(scores: TextScores, text_ids: np.ndarray) -> np.ndarray:
     matrix = scores.by_feature
     top = np.full(scores.d_sae, "", object)
     fired = np.flatnonzero(np.diff(matrix.indptr))
-    for column in fired.tolist():
-        a, b = matrix.indptr[column], matrix.indptr[column + 1]
-        top[column] = text_ids[matrix.indices[a + int(np.argmax(matrix.data[a:b]))]]
+    top[fired] = text_ids[matrix.indices[first_largest(matrix.data, matrix.indptr[fired])]]
     return top
 
 

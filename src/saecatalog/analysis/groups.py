@@ -1,7 +1,6 @@
 """Sums over groups of texts: a sparse `[text, feature]` matrix and each text's group flow in, dense sums flow out."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -31,12 +30,13 @@ class TextGroups:
         """Texts of each group."""
         return np.bincount(self.member, minlength=len(self.names))[:, None]
 
-    @cached_property
-    def _indicator(self) -> sparse.csr_matrix:
-        n = len(self.member)
-        return sparse.csr_matrix((np.ones(n), (self.member, np.arange(n))), shape=(len(self.names), n))
+    def sums(self, matrix: sparse.csc_matrix, *values: np.ndarray | None) -> list[Float64[np.ndarray, "group feature"]]:
+        """The sums over each group of values that stand in the place of the matrix' entries, added in their order.
 
-    def sums(self, matrix: sparse.csc_matrix, values: np.ndarray) -> Float64[np.ndarray, "group feature"]:
-        """The sum of `values`, which stand in the place of the matrix' entries, over each group."""
-        replaced = sparse.csc_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)
-        return (self._indicator @ replaced).toarray()
+        None counts the entries.
+        """
+        shape = (len(self.names), matrix.shape[1])
+        column = np.repeat(np.arange(shape[1]), np.diff(matrix.indptr))
+        cell = self.member[matrix.indices] * shape[1] + column
+        sums = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in values)
+        return [found.reshape(shape).astype(np.float64) for found in sums]

@@ -14,7 +14,7 @@ def sae_health(activations: Activations) -> dict[str, object]:
 
     Figures are rounded to six significant digits, beyond which the order of summation would show.
     """
-    per_token = np.diff(activations.by_token.indptr)[activations.included]
+    per_token = np.diff(activations.store.indptr)[activations.included]
     n_active = np.diff(activations.by_feature.indptr)
     density = n_active[n_active > 0] / max(activations.n_tokens, 1)
     counts, _ = np.histogram(np.log10(density), np.concatenate([[-np.inf], DENSITY_EDGES[1:-1], [np.inf]]))

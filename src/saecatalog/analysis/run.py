@@ -6,7 +6,6 @@ block through every analysis of single features. What compares features with eac
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,10 @@ from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.parallel import in_order
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores, score_texts
+from saecatalog.analysis.statistics import quantile
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.store import Lens, Store
@@ -59,11 +60,11 @@ class Inputs:
 
 
 class Study:
-    """One corpus under analysis: what every block needs, each part computed at first use."""
+    """One corpus under analysis: what every block of features needs."""
 
-    def __init__(self, inputs: Inputs, config: AnalysisConfig):
-        self.inputs, self.config = inputs, config
-        self.activations = include(inputs.store, config.outlier_multiple)
+    def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path):
+        self.inputs, self.config, self.scratch = inputs, config, scratch
+        self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch)
         self.scores = score_texts(self.activations, config.text_score)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
         self.contents = [text.content for text in inputs.texts]
@@ -73,37 +74,25 @@ class Study:
         self.groups = TextGroups.of(self.categories)
         self.second = category.second_half(self.categories)
         self.vocabulary = np.array(inputs.vocabulary, object)
+        self.surroundings = surroundings(self.activations)
+        self.tokens = token_view.token_codes(self.activations)
+        self.bigrams, self.bigram_tokens = token_view.bigram_codes(self.activations)
+        store, median = inputs.concept_store, self.activations.norm_median
+        self.concepts = (
+            Concepts(inputs, include(store, config.outlier_multiple, median, scratch), config) if store else None
+        )
 
-    @cached_property
-    def surroundings(self) -> np.ndarray:
-        return surroundings(self.activations)
 
-    @cached_property
-    def tokens(self) -> token_view.Codes:
-        return token_view.token_codes(self.activations)
+class Concepts:
+    """The concepts' texts, judged by the corpus they are compared with."""
 
-    @cached_property
-    def bigrams(self) -> tuple[token_view.Codes, np.ndarray]:
-        return token_view.bigram_codes(self.activations)
-
-    @cached_property
-    def concept_activations(self) -> Activations | None:
-        store = self.inputs.concept_store
-        return include(store, self.config.outlier_multiple, self.activations.norm_median) if store else None
-
-    @cached_property
-    def concept_scores(self) -> TextScores | None:
-        found = self.concept_activations
-        return score_texts(found, self.config.text_score) if found else None
-
-    @cached_property
-    def concept_groups(self) -> TextGroups:
-        return TextGroups.of([text.category for text in self.inputs.concept_texts])
-
-    @cached_property
-    def texts_in_common(self) -> np.ndarray:
-        texts = self.inputs.concept_texts
-        return concept.texts_in_common([t.category for t in texts], [t.content for t in texts], self.contents)
+    def __init__(self, inputs: Inputs, activations: Activations, config: AnalysisConfig):
+        self.activations = activations
+        self.scores = score_texts(activations, config.text_score)
+        names = [text.category for text in inputs.concept_texts]
+        self.groups = TextGroups.of(names)
+        contents, corpus = ([text.content for text in texts] for texts in (inputs.concept_texts, inputs.texts))
+        self.in_corpus = concept.texts_in_common(names, contents, corpus)
 
 
 def analyse(
@@ -119,7 +108,7 @@ def analyse(
     `pages` says which features get a page: `notable`, `all`, or their numbers; `noted`, those the author has written
     about, always do.
     """
-    study = Study(inputs, config)
+    study = Study(inputs, config, folder)
     with TableWriter(folder) as writer:
         features, words, by_category, by_concept = _analyse_blocks(study, writer, progress)
         rankings = rank_features(features, by_category, by_concept, config.top)
@@ -155,21 +144,14 @@ def _analyse_blocks(
 ) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
     """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
     features, words, by_category, by_concept = [], [], [], []
-    for block in study.activations.blocks():
-        first, stop = block.first, block.first + len(block)
-        scores = study.scores.block(first, stop)
-        rows, tokens = _token_view(study, block, scores)
-        writer.write("tokens", tokens)
-        writer.write("histograms", histogram_rows(block))
-        writer.write("text_scores", _text_score_rows(study, block, scores))
-        writer.write("contexts", _contexts(study, block))
-        features.append(rows)
-        words += telling_words(study.activations, block, rows, tokens, study.contents)
-        by_category.append(category.category_rows(scores, study.groups, study.second, study.strong, first))
-        if study.concept_scores is not None:
-            mine, common = study.concept_scores.block(first, stop), study.texts_in_common
-            by_concept.append(concept.concept_rows(mine, study.concept_groups, scores, common, study.strong, first))
-        progress(len(block))
+    for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
+        for name, columns in found.tables.items():
+            writer.write(name, columns)
+        features.append(found.features)
+        words += found.words
+        by_category.append(found.categories)
+        by_concept += found.concepts
+        progress(len(found.features))
     concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
     return (
         pd.concat(features, ignore_index=True),
@@ -179,11 +161,45 @@ def _analyse_blocks(
     )
 
 
+@dataclass(frozen=True)
+class BlockFindings:
+    """What a block of features has of each table."""
+
+    features: pd.DataFrame
+    words: list[dict[str, float]]
+    categories: category.Figures
+    concepts: list[pd.DataFrame]
+    """One part; none where there are no concepts."""
+    tables: dict[str, Columns]
+    """The tables that need no other block."""
+
+
+def _analyse_block(study: Study, block: Block) -> BlockFindings:
+    first, stop = block.first, block.first + len(block)
+    scores, shared, concepts = study.scores.block(first, stop), study.concepts, []
+    rows, tokens = _token_view(study, block, scores)
+    if shared:
+        mine = shared.scores.block(first, stop)
+        concepts = [concept.concept_rows(mine, shared.groups, scores, shared.in_corpus, study.strong, first)]
+    return BlockFindings(
+        rows,
+        telling_words(study.activations, block, rows, tokens, study.contents),
+        category.category_rows(scores, study.groups, study.second, study.strong, first),
+        concepts,
+        {
+            "tokens": tokens,
+            "histograms": histogram_rows(block),
+            "text_scores": _text_score_rows(study, block, scores),
+            "contexts": _contexts(study, block),
+        },
+    )
+
+
 def _token_view(study: Study, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the features table so far, with the token rules, and those of the tokens table."""
-    single = token_view.count_codes(block, study.tokens)
-    codes, pairs = study.bigrams
-    rules = token_view.rule_rows(block, single, token_view.count_codes(block, codes), pairs, study.vocabulary)
+    single = token_view.count_codes(block.columns, block.tokens, block.values, study.tokens)
+    double = token_view.count_bigrams(block, single, study.bigrams)
+    rules = token_view.rule_rows(block, single, double, study.bigram_tokens, study.vocabulary)
     rows = feature_rows(study.activations, block, scores, study.strong, study.text_ids)
     return rows.join(rules), token_view.token_rows(block, single, study.vocabulary)
 
@@ -204,8 +220,7 @@ def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, st
     """The threshold above which a text score is strong, and a sentence on where it comes from."""
     if given is not None:
         return given, "Set in the catalog's settings."
-    positive = scores.by_feature.data
-    value = float(np.quantile(positive, STRONG_QUANTILE)) if len(positive) else 0.0
+    value = quantile(scores.by_feature.data, STRONG_QUANTILE)
     return float(f"{value:.2g}"), (
         f"The {STRONG_QUANTILE:.0%} quantile of all text scores above 0 of this SAE on this corpus, "
         "rounded to two significant digits."
@@ -236,7 +251,7 @@ def text_rows(study: Study) -> Columns:
 
 def _concept_text_rows(study: Study) -> Columns:
     """The concepts' texts, which are not part of the corpus."""
-    texts, found = study.inputs.concept_texts, study.concept_activations
+    texts, found = study.inputs.concept_texts, study.concepts and study.concepts.activations
     n_tokens = np.diff(found.store.text_offsets) if found else np.empty(0, np.int64)
     return {
         "concept": [t.category for t in texts],
@@ -262,11 +277,12 @@ def _text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
 
 def _pairs(study: Study, lens: Lens) -> pd.DataFrame:
     """The pairs on tokens, then those on texts."""
-    activations, decoder = study.activations, np.asarray(lens.decoder)
-    tokens = activations.by_token
-    if not activations.included.all():
-        tokens = tokens[np.flatnonzero(activations.included)]
-    levels = [pair_table(tokens, "token", decoder), pair_table(study.scores.matrix, "text", decoder)]
+    activations, scores, decoder = study.activations, study.scores, np.asarray(lens.decoder)
+    matrices = {
+        "token": (activations.by_token, activations.by_feature, activations.included),
+        "text": (scores.matrix, scores.by_feature, np.ones(scores.n_texts, bool)),
+    }
+    levels = [pair_table(*matrix, level, decoder, study.scratch) for level, matrix in matrices.items()]
     return pd.concat(levels, ignore_index=True)
 
 

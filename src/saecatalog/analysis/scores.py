@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
-from saecatalog.analysis.activations import Activations, Block, runs
+from saecatalog.analysis.activations import Activations, Block, first_largest, runs
+from saecatalog.analysis.parallel import in_order
+from saecatalog.analysis.scratch import Appended, by_column
+from saecatalog.store import narrow
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class TextScores:
     """`[text, feature]`; texts ascend within a feature."""
     positions: Int32[np.ndarray, "entry"]
     """For each entry, the position in its text with the largest activation (the last one for score `last`)."""
+    scratch: Path | None = None
+    """Where scratch arrays are made; None is the system's temporary folder."""
 
     @property
     def n_texts(self) -> int:
@@ -30,14 +36,7 @@ class TextScores:
     @cached_property
     def matrix(self) -> sparse.csr_matrix:
         """`[text, feature]` by rows; features ascend within a text."""
-        return self.by_feature.tocsr()
-
-    @cached_property
-    def positions_by_text(self) -> Int32[np.ndarray, "entry"]:
-        """`positions` in the order of `matrix`."""
-        matrix = self.by_feature
-        numbered = sparse.csc_matrix((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
-        return self.positions[numbered.tocsr().data]
+        return by_column(self.by_feature.T, folder=self.scratch).T
 
     def block(self, first: int, stop: int) -> "TextScores":
         """The scores of the features from `first` up to `stop`."""
@@ -74,14 +73,7 @@ def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
     """Where each feature is strongest in each text."""
     texts = token_texts[block.tokens]
     starts = runs(block.columns, texts)
-    if not len(starts):
-        none = np.empty(0, np.int64)
-        return Peaks(block.columns, texts, none, none)
-    sizes = np.diff(np.append(starts, len(texts)))
-    largest = np.repeat(np.maximum.reduceat(block.values, starts), sizes)
-    at_peak = np.flatnonzero(block.values == largest)
-    run = np.repeat(np.arange(len(starts)), sizes)[at_peak]
-    return Peaks(block.columns[starts], texts[starts], starts, at_peak[runs(run)])
+    return Peaks(block.columns[starts], texts[starts], starts, first_largest(block.values, starts))
 
 
 def score_texts(activations: Activations, score: str) -> TextScores:
@@ -89,13 +81,17 @@ def score_texts(activations: Activations, score: str) -> TextScores:
 
     `last` reads the text's last token, and is 0 where that position is excluded.
     """
-    parts = [_score_block(activations, block, score) for block in activations.blocks()]
-    values, texts, positions, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    if indptr[-1] < np.iinfo(np.int32).max:
-        indptr = indptr.astype(np.int32)
+    folder = activations.scratch
+    values, texts, positions = (Appended(folder, dtype) for dtype in (np.float32, np.int32, np.int32))
+    counts = []
+    for found in in_order(lambda block: _score_block(activations, block, score), activations.blocks()):
+        for whole, part in zip((values, texts, positions), found[:3], strict=True):
+            whole.append(part)
+        counts.append(found[3])
+    indptr = narrow(np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
     shape = (activations.store.n_texts, activations.d_sae)
-    return TextScores(sparse.csc_matrix((values, texts, indptr), shape=shape), positions)
+    matrix = sparse.csc_matrix((values.close(), texts.close(), indptr), shape=shape)
+    return TextScores(matrix, positions.close(), folder)
 
 
 def _score_block(

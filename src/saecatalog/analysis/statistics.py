@@ -1,8 +1,13 @@
 """Formulas that several analyses share, each for many features at once."""
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 from scipy import sparse, stats
+
+from saecatalog.analysis.activations import order_within, runs
+
+PART = 4_000_000
+"""Numbers that are looked at together."""
 
 Z95 = float(stats.norm.ppf(0.975))
 
@@ -18,23 +23,49 @@ def wilson(k: np.ndarray, n: np.ndarray | int) -> tuple[Float64[np.ndarray, "...
     return low, np.where((k == n) | (n == 0), 1.0, np.minimum(centre + half, 1))
 
 
+def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
+    """`np.quantile` of numbers that are not negative, which may be too many for memory; 0 of none."""
+    if not len(values):
+        return 0.0
+    place = q * (len(values) - 1)
+    below = int(place)
+    low, high = (_at_place(values, at) for at in (below, min(below + 1, len(values) - 1)))
+    return float(np.quantile(np.array([low, high], np.float32), place - below))
+
+
+def _at_place(values: Float32[np.ndarray, "n"], place: int) -> float:
+    """The value at a place of the order, the smallest first: by the upper half of its bits, then by the lower one."""
+    bits = values.view(np.uint32)
+    found = 0
+    for shift in (16, 0):
+        counts = np.zeros(2**16, np.int64)
+        for start in range(0, len(bits), PART):
+            part = bits[start : start + PART] >> shift
+            if not shift:
+                part = part[part >> 16 == found >> 16] & 0xFFFF
+            counts += np.bincount(part, minlength=2**16)
+        ends = np.cumsum(counts)
+        step = int(np.searchsorted(ends, place, side="right"))
+        place -= int(ends[step] - counts[step])
+        found |= step << shift
+    return float(np.array(found, np.uint32).view(np.float32))
+
+
 def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[np.ndarray, "feature"]]:
     """Mid-ranks (from 1) of every column's entries among all rows, zeros included, and the tie term of each column.
 
-    The tie term is the sum of t^3 - t over groups of equal values. Entries must be above 0; the zeros of a column tie
-    below them, at rank (zeros + 1) / 2.
+    The tie term is the sum of t^3 - t over groups of equal values. Entries must be above 0, in single precision; the
+    zeros of a column tie below them, at rank (zeros + 1) / 2.
     """
     n, width = scores.shape
     counts = np.diff(scores.indptr)
     column = np.repeat(np.arange(width), counts)
-    order = np.lexsort((scores.data, column))
-    place = np.arange(len(order)) - np.repeat(scores.indptr[:-1], counts) + np.repeat(n - counts, counts)
-    value = scores.data[order]
-    first = np.concatenate([[True], (value[1:] != value[:-1]) | (column[1:] != column[:-1])])
-    start = np.flatnonzero(first[: len(order)])
-    size = np.diff(np.concatenate([start, [len(order)]]))
+    order = order_within(column, np.asarray(scores.data, np.float32).view(np.uint32))
+    start = runs(column, scores.data[order])
+    size = np.diff(np.append(start, len(order)))
+    below = (n - counts - scores.indptr[:-1])[column[start]] + start
     ranks = np.empty(len(order))
-    ranks[order] = np.repeat(place[start] + (size + 1) / 2, size)
+    ranks[order] = np.repeat(below + (size + 1) / 2, size)
     zeros = (n - counts).astype(np.float64)
     size = size.astype(np.float64)
     ties = zeros**3 - zeros + np.bincount(column[start], size**3 - size, minlength=width)

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
-from saecatalog.analysis.activations import Activations, Block, runs
+from saecatalog.analysis.activations import (
+    Activations,
+    Block,
+    first_largest,
+    order_within,
+    ranks_in_runs,
+    runs,
+    strongest_first,
+)
 
 KEPT = 10
 """Tokens kept per feature."""
@@ -26,7 +34,7 @@ START = "<start>"
 class Codes:
     """One whole number per position of the corpus, and what it stands for."""
 
-    of_token: Int64[np.ndarray, "token"]
+    of_token: Int32[np.ndarray, "token"]
     occurrences: Int64[np.ndarray, "code"]
     """Counted positions with each code."""
 
@@ -35,17 +43,19 @@ class Codes:
 class CodeCounts:
     """Every code that each feature of a block is active on; by feature, then code."""
 
-    columns: Int64[np.ndarray, "pair"]
-    codes: Int64[np.ndarray, "pair"]
+    columns: Int32[np.ndarray, "pair"]
+    codes: Int32[np.ndarray, "pair"]
     n_active: Int64[np.ndarray, "pair"]
     n_occurrences: Int64[np.ndarray, "pair"]
     totals: Float64[np.ndarray, "pair"]
     """Sum of the activations."""
+    entries: Int64[np.ndarray, "entry"]
+    """The entries that were counted, pair after pair."""
 
 
 def token_codes(activations: Activations) -> Codes:
     """The token ids."""
-    ids = np.asarray(activations.store.token_ids, np.int64)
+    ids = np.asarray(activations.store.token_ids)
     return Codes(ids, np.bincount(ids[activations.included], minlength=int(ids.max(initial=0)) + 1))
 
 
@@ -59,25 +69,47 @@ def bigram_codes(activations: Activations) -> tuple[Codes, Int64[np.ndarray, "co
     width = int(ids.max(initial=0)) + 1
     keys, code = np.unique((before + 1) * width + ids, return_inverse=True)
     pairs = np.stack([keys // width - 1, keys % width], axis=1)
-    return Codes(code, np.bincount(code[activations.included], minlength=len(keys))), pairs
+    return Codes(code.astype(np.int32), np.bincount(code[activations.included], minlength=len(keys))), pairs
 
 
-def count_codes(block: Block, codes: Codes) -> CodeCounts:
-    """How often, and how strongly, each feature fires on each code."""
-    width = len(codes.occurrences)
-    key, pair, n_active = np.unique(
-        block.columns * np.int64(width) + codes.of_token[block.tokens], return_inverse=True, return_counts=True
-    )
-    totals = np.bincount(pair, block.values.astype(np.float64), minlength=len(key))
-    return CodeCounts(key // width, key % width, n_active, codes.occurrences[key % width], totals)
+def count_codes(
+    columns: Int32[np.ndarray, "entry"],
+    tokens: Int32[np.ndarray, "entry"],
+    values: Float32[np.ndarray, "entry"],
+    codes: Codes,
+) -> CodeCounts:
+    """How often, and how strongly, each feature fires on each code; entries go by feature, then token."""
+    code = codes.of_token[tokens]
+    entries = order_within(columns, code.view(np.uint32))
+    code = code[entries]
+    starts = runs(columns, code)
+    n_active = np.diff(np.append(starts, len(code)))
+    pair = np.repeat(np.arange(len(starts)), n_active)
+    totals = np.bincount(pair, values[entries].astype(np.float64), minlength=len(starts))
+    code = code[starts]
+    return CodeCounts(columns[starts], code, n_active, codes.occurrences[code], totals, entries)
+
+
+def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCounts:
+    """The same for pairs of tokens, of which those are left out that cannot be a clearly better rule than one token.
+
+    A pair stands at most as often as its second token, and where it is active at least that often.
+    """
+    single = np.zeros(len(block))
+    best = best_rules(block.n_active, tokens)
+    single[best.index] = best["f1"]
+    most = 2 * tokens.n_active / (tokens.n_active + block.n_active[tokens.columns])
+    likely = np.repeat(most - single[tokens.columns] >= CLEARLY, tokens.n_active)
+    entries = np.sort(tokens.entries[likely])
+    return count_codes(block.columns[entries], block.tokens[entries], block.values[entries], bigrams)
 
 
 def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.DataFrame:
     """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
     share = counts.totals / np.bincount(counts.columns, counts.totals, minlength=len(block))[counts.columns]
-    order = np.lexsort((counts.codes, -share, counts.columns))
-    first = runs(counts.columns[order])
-    rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    near = np.flatnonzero(_among_largest(counts.columns, share))
+    order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
+    rank = ranks_in_runs(runs(counts.columns[order]), len(order))
     kept = order[rank < KEPT]
     return pd.DataFrame(
         {
@@ -94,6 +126,15 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.D
     )
 
 
+def _among_largest(columns: np.ndarray, values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
+    """Which values may be among the KEPT largest of their column: those not below the last of them when rounded."""
+    rounded = values.astype(np.float32)
+    order = strongest_first(columns, rounded)
+    starts = runs(columns)
+    last = np.minimum(starts + KEPT, np.append(starts, len(columns))[1:]) - 1
+    return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
+
+
 def best_rules(n_active: np.ndarray, counts: CodeCounts) -> pd.DataFrame:
     """Of each feature that fired, the code with the largest F1: `code`, `precision`, `recall`, `f1`, by feature.
 
@@ -101,8 +142,7 @@ def best_rules(n_active: np.ndarray, counts: CodeCounts) -> pd.DataFrame:
     """
     # The same as 2 * precision * recall / (precision + recall), in one division, so that equal scores are equal.
     f1 = 2 * counts.n_active / (counts.n_occurrences + n_active[counts.columns])
-    order = np.lexsort((counts.codes, -f1, counts.columns))
-    best = order[runs(counts.columns[order])]
+    best = first_largest(f1, runs(counts.columns))
     columns = counts.columns[best]
     return pd.DataFrame(
         {
@@ -120,7 +160,7 @@ def rule_rows(
 ) -> pd.DataFrame:
     """The best rule of one token for each feature, and that of two tokens where it is clearly better."""
     single, double = best_rules(block.n_active, tokens), best_rules(block.n_active, bigrams)
-    double = double[double["f1"] - single["f1"] >= CLEARLY]
+    double = double[double["f1"] - single["f1"].loc[double.index] >= CLEARLY]
     first, second = pairs[double["code"]].T
     words, numbers = np.full((3, len(block)), "", object), np.zeros((4, len(block)))
     words[0, single.index] = vocabulary[single["code"]]

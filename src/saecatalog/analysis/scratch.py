@@ -1,0 +1,87 @@
+"""Arrays too large for memory: they live in files without names, which vanish with the array, or with the process.
+
+Such files are memory-mapped: what was not touched lately need not be in memory. A sparse matrix is turned over here,
+part by part, so that what is held does not grow with it.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import Bool, Int32
+from scipy import sparse
+
+from saecatalog.analysis.parallel import in_order
+from saecatalog.store import narrow, ranges
+
+PART_ENTRIES = 2_000_000
+"""Entries of a matrix that are turned over at once."""
+
+
+def scratch_array(folder: Path | None, dtype: type, *shape: int) -> np.ndarray:
+    """An array of zeros in a file of `folder`, or of the system's temporary folder; raises OSError on a full disk."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        size = max(1, int(np.prod(shape, dtype=np.int64))) * np.dtype(dtype).itemsize
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        return _mapped(file, dtype, shape)
+
+
+def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """A file of at least one byte as an array, which may be empty."""
+    size = int(np.prod(shape, dtype=np.int64))
+    return np.asarray(np.memmap(file, dtype, "r+", shape=max(1, size)))[:size].reshape(shape)
+
+
+class Appended:
+    """An array of unknown length, written piece by piece into a file without a name."""
+
+    def __init__(self, folder: Path | None, dtype: type):
+        self.dtype, self.length = dtype, 0
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, for `close` closes it
+
+    def append(self, values: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+        self.length += len(values)
+
+    def close(self) -> np.ndarray:
+        """What was appended; nothing can be added from here on."""
+        with self._file:
+            if not self.length:
+                return np.empty(0, self.dtype)
+            self._file.flush()
+            return _mapped(self._file, self.dtype, (self.length,))
+
+
+def by_column(
+    matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None = None, folder: Path | None = None
+) -> sparse.csc_matrix:
+    """The same matrix by columns, rows ascending within a column, in scratch arrays; without the rows not kept."""
+    parts = list(_parts(matrix, keep))
+    counts = list(in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts))
+    indptr = np.concatenate([[0], np.cumsum(np.sum(counts, axis=0))])
+    starts = indptr[:-1] + np.cumsum([np.zeros_like(counts[0]), *counts[:-1]], axis=0)
+    indices, data = (scratch_array(folder, dtype, int(indptr[-1])) for dtype in (np.int32, matrix.dtype))
+
+    def turn(number: int) -> None:
+        part, place = matrix[parts[number]].tocsc(), ranges(starts[number], counts[number])
+        indices[place], data[place] = parts[number][part.indices], part.data
+
+    for _ in in_order(turn, range(len(parts))):
+        pass
+    return sparse.csc_matrix((data, indices, narrow(indptr)), shape=matrix.shape)
+
+
+def _parts(matrix: sparse.csr_matrix, keep: np.ndarray | None) -> Iterator[Int32[np.ndarray, "row"]]:
+    """The rows that are kept, some at a time; one part at least."""
+    n = matrix.shape[0]
+    start = 0
+    while start < n or start == 0:
+        full = int(np.searchsorted(matrix.indptr, int(matrix.indptr[start]) + PART_ENTRIES, side="right")) - 1
+        stop = min(max(full, start + 1), n)
+        rows = np.arange(start, stop, dtype=np.int32)
+        yield rows if keep is None else rows[keep[start:stop]]
+        start = max(stop, 1)
