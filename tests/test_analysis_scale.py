@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 from test_analysis import analyse_case, make_case
 
-from saecatalog.analysis import activations, coactivation, parallel, scratch, statistics, token_view
+from saecatalog.analysis import activations, coactivation, scratch, statistics, token_view
 from saecatalog.analysis.activations import Block, first_largest, order_within, runs, strongest_first
-from saecatalog.analysis.parallel import in_order
 from saecatalog.analysis.run import Findings
 from saecatalog.analysis.scratch import Appended, by_column, scratch_array
 from saecatalog.config import AnalysisConfig
 from saecatalog.tables import SCHEMAS, read_table, write_table
+from saecatalog.threads import in_order
 from saecatalog.verify.reference import Case
 
 CATEGORIES, TEXTS, WIDTH = 3, 24, 70
@@ -73,9 +73,9 @@ def test_threads_change_no_byte(case: Case, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 7)
     monkeypatch.setattr(coactivation, "BLOCK", 16)
     found = []
-    for threads in (1, 2, 5):
-        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
-        found.append(files_of(analyse_case(tmp_path / str(threads), case, AnalysisConfig(), concepts_of(case))))
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
+        found.append(files_of(analyse_case(tmp_path / str(count), case, AnalysisConfig(), concepts_of(case))))
     assert found[0] == found[1] == found[2]
 
 

@@ -19,7 +19,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import Piece, sum_bands, write_store
 from saecatalog.subject import Subject
-from saecatalog.threads import in_threads, n_workers
+from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
 
 ENCODED_VALUES = 2**23
@@ -88,9 +88,9 @@ def _run_batches(
     subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
 ) -> Iterator[Piece]:
     """Run batches in threads and give their pieces in order; few wait at any time."""
-    workers = n_workers(subject.device, len(batches))
+    passes = n_passes(subject.device, len(batches))
     free: SimpleQueue[Runner] = SimpleQueue()
-    for own in (subject, *(subject.replica() for _ in range(workers - 1))):
+    for own in (subject, *(subject.replica() for _ in range(passes - 1))):
         free.put(Runner(own, tokens))
 
     def run(batch: list[Window]) -> Piece:
@@ -102,7 +102,7 @@ def _run_batches(
         tick(len(piece.counts))
         return piece
 
-    return in_threads(run, batches, workers)
+    return passes_in_order(run, batches, passes)
 
 
 class Runner:

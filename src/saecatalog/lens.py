@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.store import write_json
 from saecatalog.subject import Subject
-from saecatalog.threads import in_threads, n_workers
+from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.vocabulary import token_strings
 
 CHUNK = 256
@@ -44,7 +44,7 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
         return found
 
     starts = range(0, len(decoder), CHUNK)
-    parts = list(in_threads(work, starts, n_workers(subject.device, len(starts))))
+    parts = list(passes_in_order(work, starts, n_passes(subject.device, len(starts))))
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, values in {**columns, "decoder": decoder}.items():
         array = values.cpu().numpy()

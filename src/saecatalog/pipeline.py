@@ -37,7 +37,7 @@ STAGE_CODE = {
     "subject": ("subject.py", "subject_info.py", "directory.py", "embedded/__init__.py"),
     "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py", "threads.py"),
     "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py", "threads.py"),
-    "analysis": ("analysis/*.py", "tables.py", "store.py"),
+    "analysis": ("analysis/*.py", "tables.py", "store.py", "threads.py"),
 }
 
 

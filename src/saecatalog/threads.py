@@ -1,44 +1,66 @@
 """Work in threads: a function and its inputs flow in, results flow out in the order of the inputs.
 
-Each thread runs torch on its share of the cores: two single-threaded passes outrun one on two threads, because what
-is not a matrix product runs beside the other's.
+Nothing depends on how many threads there are. Torch is imported only where its passes run here.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-MAX_WORKERS = 4
-"""Python's own work between matrix products limits how many threads pay."""
+MAX_THREADS = 4
+"""Each thread holds arrays of its own, and Python's own steps keep more from paying."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def n_workers(device: torch.device, n_items: int) -> int:
-    """One thread per core on a CPU, up to a few and to the number of items; one on any other device."""
-    if device.type != "cpu":
-        return 1
-    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1, MAX_WORKERS, n_items))
+def n_threads() -> int:
+    """One thread per core, up to a few."""
+    return max(1, min(os.cpu_count() or 1, MAX_THREADS))
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """The results of `work` in the order of the items; few wait at any time."""
-    before = torch.get_num_threads()
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int | None = None,
+    prepare: Callable[[], object] = lambda: None,
+) -> Iterator[Result]:
+    """`work` of every item, in the order of the items; few are begun before they are asked for.
+
+    `prepare` is called once in each thread.
+    """
+    threads = threads or n_threads()
     waiting: deque[Future[Result]] = deque()
-    try:
-        with ThreadPoolExecutor(
-            workers, initializer=torch.set_num_threads, initargs=(max(1, before // workers),)
-        ) as pool:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    with ThreadPoolExecutor(threads, initializer=prepare) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def n_passes(device: "torch.device", n_items: int) -> int:
+    """How many passes of torch run side by side: one per core on a CPU, up to a few; one on any other device."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), n_threads(), n_items)) if device.type == "cpu" else 1
+
+
+def passes_in_order(work: Callable[[Item], Result], items: Iterable[Item], passes: int) -> Iterator[Result]:
+    """`in_order`, with torch's threads shared out among the passes.
+
+    Two single-threaded passes outrun one on two threads: what is not a matrix product runs beside the other's.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield from in_order(work, items, passes, lambda: torch.set_num_threads(max(1, before // passes)))
     finally:
         torch.set_num_threads(before)

@@ -13,8 +13,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from saecatalog.analysis.activations import ranks_in_runs, runs
-from saecatalog.analysis.parallel import in_order
 from saecatalog.analysis.scratch import scratch_array
+from saecatalog.threads import in_order
 
 PARTNERS = 10
 """Partners kept per feature and level; a pair is kept when either keeps the other."""

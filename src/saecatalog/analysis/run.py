@@ -21,7 +21,6 @@ from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
-from saecatalog.analysis.parallel import in_order
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
@@ -29,6 +28,7 @@ from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.store import Lens, Store
 from saecatalog.tables import SCHEMAS, Columns, Lists, Names, Tables, TableWriter
+from saecatalog.threads import in_order
 
 STRONG_QUANTILE = 0.9
 """The strong threshold that an SAE's own activations suggest: this quantile of the text scores above 0."""

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from scipy import sparse
 
-from saecatalog.analysis.parallel import in_order
 from saecatalog.store import narrow, ranges
+from saecatalog.threads import in_order
 
 PART_ENTRIES = 2_000_000
 """Entries of a matrix that are turned over at once."""
