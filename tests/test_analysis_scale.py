@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from test_analysis import analyse_case, make_case
 
+from saecatalog import threads
 from saecatalog.analysis import activations, coactivation, scratch, statistics, token_view
 from saecatalog.analysis.activations import Block, first_largest, order_within, runs, strongest_first
 from saecatalog.analysis.run import Findings
