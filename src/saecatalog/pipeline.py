@@ -222,8 +222,8 @@ class Pipeline:
             vocabulary=vocabulary,
         )
         pages = self.config.site.features
-        with new_folder(folder) as temporary, self.progress.bar("analysis", self.info.d_sae, " features") as bar:
-            findings = analyse(inputs, self.config.analysis, pages, temporary, bar.update, self.notes.features)
+        with new_folder(folder) as temporary:
+            findings = analyse(inputs, self.config.analysis, pages, temporary, self.progress, self.notes.features)
             write_json(temporary / "manifest.json", self._manifest(findings))
 
     def _manifest(self, findings: Any) -> dict[str, Any]:

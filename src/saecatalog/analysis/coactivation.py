@@ -55,11 +55,12 @@ def pair_table(
     level: str,
     decoder: Float32[np.ndarray, "d_sae d_in"],
     folder: Path | None = None,
+    tick: Callable[[int], object] = lambda features: None,
 ) -> pd.DataFrame:
     """The pairs with the largest phi of each feature, counted on the kept rows of `active`.
 
     A row is a token or a text. `by_feature` is the same matrix by columns, where rows not kept are empty. `folder` is
-    for scratch arrays.
+    for scratch arrays, `tick` is told of features done.
     """
     n = int(keep.sum())
     counts = np.diff(by_feature.indptr).astype(np.float64)
@@ -68,8 +69,11 @@ def pair_table(
     def best_of_block(first: int) -> np.ndarray:
         return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
 
-    kept = list(in_order(best_of_block, range(0, len(counts), BLOCK)))
-    pairs = _distinct(np.concatenate([*kept, np.empty((0, 3), np.int64)]))
+    kept = [np.empty((0, 3), np.int64)]
+    for best in in_order(best_of_block, range(0, len(counts), BLOCK)):
+        kept.append(best)
+        tick(min(BLOCK, len(counts) - BLOCK * (len(kept) - 2)))
+    pairs = _distinct(np.concatenate(kept))
     a, b, both = pairs.T
     frame = pd.DataFrame(
         {

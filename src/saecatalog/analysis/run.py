@@ -4,12 +4,14 @@ Text scores come first, for the strong threshold hangs on all of them. Then the 
 block through every analysis of single features. What compares features with each other comes last.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from saecatalog.analysis import categories as category
 from saecatalog.analysis import concepts as concept
@@ -26,6 +28,7 @@ from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
+from saecatalog.progress import Progress
 from saecatalog.store import Lens, Store
 from saecatalog.tables import SCHEMAS, Columns, Lists, Names, Tables, TableWriter
 from saecatalog.threads import in_order
@@ -62,10 +65,11 @@ class Inputs:
 class Study:
     """One corpus under analysis: what every block of features needs."""
 
-    def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path):
-        self.inputs, self.config, self.scratch = inputs, config, scratch
+    def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress):
+        self.inputs, self.config, self.scratch, self.progress = inputs, config, scratch, progress
         self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch)
-        self.scores = score_texts(self.activations, config.text_score)
+        with self.bar("text scores") as bar:
+            self.scores = score_texts(self.activations, config.text_score, bar.update)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
         self.contents = [text.content for text in inputs.texts]
         self.text_ids = np.array([text.id for text in inputs.texts], object)
@@ -81,6 +85,10 @@ class Study:
         self.concepts = (
             Concepts(inputs, include(store, config.outlier_multiple, median, scratch), config) if store else None
         )
+
+    def bar(self, what: str) -> "AbstractContextManager[tqdm[None]]":
+        """A bar over the features of the dictionary."""
+        return self.progress.bar(what, self.inputs.store.d_sae, " features")
 
 
 class Concepts:
@@ -100,17 +108,17 @@ def analyse(
     config: AnalysisConfig,
     pages: str | tuple[int, ...],
     folder: Path,
-    progress: Callable[[int], object] = lambda features: None,
+    progress: Progress | None = None,
     noted: Sequence[int] = (),
 ) -> Findings:
-    """Write every table into `folder`; `progress` is told of features done with.
+    """Write every table into `folder`; `progress` shows how far each long part is.
 
     `pages` says which features get a page: `notable`, `all`, or their numbers; `noted`, those the author has written
     about, always do.
     """
-    study = Study(inputs, config, folder)
+    study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
-        features, words, by_category, by_concept = _analyse_blocks(study, writer, progress)
+        features, words, by_category, by_concept = _analyse_blocks(study, writer)
         rankings = rank_features(features, by_category, by_concept, config.top)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study, inputs.lens)
@@ -140,18 +148,19 @@ def analyse(
 
 
 def _analyse_blocks(
-    study: Study, writer: TableWriter, progress: Callable[[int], object]
+    study: Study, writer: TableWriter
 ) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
     """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
     features, words, by_category, by_concept = [], [], [], []
-    for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
-        for name, columns in found.tables.items():
-            writer.write(name, columns)
-        features.append(found.features)
-        words += found.words
-        by_category.append(found.categories)
-        by_concept += found.concepts
-        progress(len(found.features))
+    with study.bar("features") as bar:
+        for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
+            for name, columns in found.tables.items():
+                writer.write(name, columns)
+            features.append(found.features)
+            words += found.words
+            by_category.append(found.categories)
+            by_concept += found.concepts
+            bar.update(len(found.features))
     concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
     return (
         pd.concat(features, ignore_index=True),
@@ -282,7 +291,10 @@ def _pairs(study: Study, lens: Lens) -> pd.DataFrame:
         "token": (activations.by_token, activations.by_feature, activations.included),
         "text": (scores.matrix, scores.by_feature, np.ones(scores.n_texts, bool)),
     }
-    levels = [pair_table(*matrix, level, decoder, study.scratch) for level, matrix in matrices.items()]
+    levels = []
+    for level, matrix in matrices.items():
+        with study.bar(f"pairs, {level}s") as bar:
+            levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update))
     return pd.concat(levels, ignore_index=True)
 
 

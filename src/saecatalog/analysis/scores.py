@@ -1,5 +1,6 @@
 """Text scores: one number per text and feature. Activations flow in, a sparse `[text, feature]` matrix flows out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,10 +77,12 @@ def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
     return Peaks(block.columns[starts], texts[starts], starts, first_largest(block.values, starts))
 
 
-def score_texts(activations: Activations, score: str) -> TextScores:
+def score_texts(
+    activations: Activations, score: str, tick: Callable[[int], object] = lambda features: None
+) -> TextScores:
     """Score every text by `max`, `last` or `mean` over its counted tokens.
 
-    `last` reads the text's last token, and is 0 where that position is excluded.
+    `last` reads the text's last token, and is 0 where that position is excluded. `tick` is told of features done.
     """
     folder = activations.scratch
     values, texts, positions = (Appended(folder, dtype) for dtype in (np.float32, np.int32, np.int32))
@@ -88,6 +91,7 @@ def score_texts(activations: Activations, score: str) -> TextScores:
         for whole, part in zip((values, texts, positions), found[:3], strict=True):
             whole.append(part)
         counts.append(found[3])
+        tick(len(found[3]))
     indptr = narrow(np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
     shape = (activations.store.n_texts, activations.d_sae)
     matrix = sparse.csc_matrix((values.close(), texts.close(), indptr), shape=shape)
