@@ -5,6 +5,7 @@ In: `Tables` and the manifest. Everything here is computed once per build; the v
 
 import re
 from collections.abc import Hashable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,13 +17,17 @@ import pandas as pd
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
 from saecatalog.site import note_html
-from saecatalog.site.groups import Groups, Row, rows
+from saecatalog.site.examples import Examples
+from saecatalog.site.groups import Groups, Records, Row, rows
 from saecatalog.site.note_html import Note
-from saecatalog.tables import Tables
+from saecatalog.tables import FEATURE_TABLES, Tables
 
 Manifest = dict[str, Any]
 REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
+
+EMBED_ALL = 5000
+"""With more pages than this, only notable features have an embed: a third of a page more for each would be too much."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,38 @@ class Catalog:
         self._groups: dict[tuple[str, str], Groups] = {}
         self._notes: dict[tuple[str, str], Note] = {}
 
+    def about(self, features: Iterable[int]) -> "Catalog":
+        """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
+        part = copy(self)
+        part.tables = self.tables.about(features)
+        part._groups = {key: rows for key, rows in self._groups.items() if key[0] not in FEATURE_TABLES}
+        part.__dict__.pop("partners", None)
+        return part
+
     @cached_property
-    def features(self) -> dict[int, Row]:
+    def features(self) -> Records:
         """Every feature's row by its number."""
-        return {row.feature: row for row in rows(self.tables["features"])}
+        return Records(self.tables["features"], "feature")
 
     @cached_property
     def paged(self) -> list[int]:
         """The features with a page, in order."""
-        return sorted(n for n, row in self.features.items() if row.page)
+        frame = self.tables["features"]
+        found: list[int] = sorted(frame.loc[frame["page"] != "", "feature"].tolist())
+        return found
+
+    @cached_property
+    def embedded(self) -> set[int]:
+        """The features with an embed: all that have a page, or the notable ones where there are too many for that."""
+        if len(self.paged) <= EMBED_ALL:
+            return set(self.paged)
+        frame = self.tables["features"]
+        return set(frame.loc[(frame["page"] != "") & (frame["notable"] != ""), "feature"].tolist())
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The examples on the pages of features."""
+        return Examples(self.tables, self.paged)
 
     @cached_property
     def order(self) -> dict[int, int]:
@@ -88,20 +116,15 @@ class Catalog:
         return self._groups[table, key]
 
     @cached_property
-    def texts(self) -> dict[str, Row]:
-        """Every text's row by its id; `token_ends` as a list."""
-        found = {row.text: row for row in rows(self.tables["texts"])}
-        for row in found.values():
-            row.token_ends = row.token_ends.tolist()
-        return found
+    def texts(self) -> Records:
+        """Every text's row by its id."""
+        return Records(self.tables["texts"], "text")
 
     @cached_property
     def text_ids(self) -> dict[str, list[str]]:
         """The ids of each category's texts, in the order of the table."""
-        found: dict[str, list[str]] = {}
-        for row in self.texts.values():
-            found.setdefault(row.category, []).append(row.text)
-        return found
+        frame = self.tables["texts"]
+        return {str(name): part["text"].tolist() for name, part in frame.groupby("category", observed=True)}
 
     @cached_property
     def text_place(self) -> dict[str, int]:
@@ -145,10 +168,15 @@ class Catalog:
         """How a feature is mentioned."""
         ref = self._refs.get(number)
         if ref is None:
-            row = self.features.get(number)
-            ref = FeatureRef(number, row.label if row else "", row.page if row else "", self.neuronpedia(number))
-            self._refs[number] = ref
+            label, page = self._named_pages.get(number, ("", ""))
+            ref = self._refs[number] = FeatureRef(number, label, page, self.neuronpedia(number))
         return ref
+
+    @cached_property
+    def _named_pages(self) -> dict[int, tuple[str, str]]:
+        """The label and the page of every feature."""
+        columns = (self.tables["features"][name].tolist() for name in ("feature", "label", "page"))
+        return {number: (label, page) for number, label, page in zip(*columns, strict=True)}
 
     def neuronpedia(self, number: int) -> str:
         """The feature's address on Neuronpedia; "" where the SAE is not there."""

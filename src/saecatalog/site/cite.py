@@ -26,12 +26,16 @@ class Citation:
     embed: str
 
 
-def feature(manifest: dict[str, Any], row: Row) -> Citation:
-    """The citation of one feature; without a `base_url` the address is the path within the site."""
+def feature(manifest: dict[str, Any], row: Row, embedded: bool) -> Citation:
+    """The citation of one feature, with its embed where it has one.
+
+    Without a `base_url` the address is the path within the site.
+    """
     short = f"Feature {row.feature}"
     name = f"{short} of {sae_name(manifest)}"
     url = address(manifest, row.page)
-    return _citation(manifest, name, short, url, frame(row.feature, address(manifest, embed_page(row.page))))
+    embed = frame(row.feature, address(manifest, embed_page(row.page))) if embedded else ""
+    return _citation(manifest, name, short, url, embed)
 
 
 def embed_page(page: str) -> str:

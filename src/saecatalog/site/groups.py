@@ -4,8 +4,10 @@ In: a DataFrame and the column to group by. Out: lists of rows as plain Python v
 each page would cost a pass over the whole table for each of 25,000 pages.
 """
 
-from collections.abc import Hashable, Iterator
+from array import array
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,10 +30,18 @@ class Groups:
 
     def __getitem__(self, key: Hashable) -> list[Row]:
         """The rows of `key`; an empty list where it has none."""
+        return self._part(key, None)
+
+    def first(self, key: Hashable, most: int) -> list[Row]:
+        """The first rows of `key`, `most` at most."""
+        return self._part(key, most)
+
+    def _part(self, key: Hashable, most: int | None) -> list[Row]:
         place = self._place.get(key)
         if place is None:
             return []
-        part = slice(self._bounds[place], self._bounds[place + 1])
+        start, end = self._bounds[place], self._bounds[place + 1]
+        part = slice(start, end if most is None else min(end, start + most))
         columns = [values[part].tolist() for values in self._columns.values()]
         return [Row(**dict(zip(self._columns, values, strict=True))) for values in zip(*columns, strict=True)]
 
@@ -42,7 +52,47 @@ class Groups:
         return iter(self._place)
 
 
+class Records(Mapping[Any, Row]):
+    """The rows of a table by a column in which no value stands twice; a row is made when it is first asked for.
+
+    A list of whole numbers comes as an `array`: what a long text has for each token stays small.
+    """
+
+    def __init__(self, frame: pd.DataFrame, key: str):
+        self._columns = {name: frame[name].to_numpy() for name in frame.columns}
+        self._place: dict[Any, int] = {value: i for i, value in enumerate(frame[key].tolist())}
+        self._rows: dict[Any, Row] = {}
+
+    def __getitem__(self, key: Any) -> Row:
+        row = self._rows.get(key)
+        if row is None:
+            place = self._place[key]
+            row = self._rows[key] = Row(**{name: _plain(column[place]) for name, column in self._columns.items()})
+        return row
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._place
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
+def blocks(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The keys in their order, `size` at a time."""
+    return (keys[at : at + size] for at in range(0, len(keys), size))
+
+
 def rows(frame: pd.DataFrame) -> list[Row]:
     """All rows of a table in their order."""
     columns = [frame[name].to_numpy().tolist() for name in frame.columns]
     return [Row(**dict(zip(frame.columns, values, strict=True))) for values in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a table as a plain Python value."""
+    if isinstance(value, np.ndarray):
+        return array("i", value.astype(np.int32).tobytes())
+    return value.item() if isinstance(value, np.generic) else value
