@@ -73,6 +73,9 @@ class Catalog:
 
     def about(self, features: Iterable[int]) -> "Catalog":
         """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
+        # What is worked out but once is worked out before the copy is made, so that every part has it.
+        for name in ("features", "paged", "embedded", "order", "texts", "category", "rankings", "places", "_named_pages"):
+            getattr(self, name)
         part = copy(self)
         part.tables = self.tables.about(features)
         part._groups = {key: rows for key, rows in self._groups.items() if key[0] not in FEATURE_TABLES}

@@ -5,16 +5,16 @@ each page would cost a pass over the whole table for each of 25,000 pages.
 """
 
 from array import array
+from collections import namedtuple
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-
-class Row(SimpleNamespace):
-    """One row of a table: its columns as attributes, numbers and strings as plain Python values."""
+Row = Any
+"""One row of a table: a named tuple of its columns, numbers and strings as plain Python values."""
 
 
 class Groups:
@@ -25,25 +25,22 @@ class Groups:
         rank = frame["rank"].to_numpy() if "rank" in frame else np.arange(len(frame))
         order = np.lexsort((rank, codes))
         self._bounds = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
-        self._columns = {name: frame[name].to_numpy()[order] for name in frame.columns}
+        self._columns = [frame[name].to_numpy()[order] for name in frame.columns]
+        self._make = _maker(tuple(frame.columns))
         self._place: dict[Hashable, int] = {name: i for i, name in enumerate(names.tolist())}
 
     def __getitem__(self, key: Hashable) -> list[Row]:
         """The rows of `key`; an empty list where it has none."""
-        return self._part(key, None)
+        return self.first(key, None)
 
-    def first(self, key: Hashable, most: int) -> list[Row]:
+    def first(self, key: Hashable, most: int | None) -> list[Row]:
         """The first rows of `key`, `most` at most."""
-        return self._part(key, most)
-
-    def _part(self, key: Hashable, most: int | None) -> list[Row]:
         place = self._place.get(key)
         if place is None:
             return []
         start, end = self._bounds[place], self._bounds[place + 1]
         part = slice(start, end if most is None else min(end, start + most))
-        columns = [values[part].tolist() for values in self._columns.values()]
-        return [Row(**dict(zip(self._columns, values, strict=True))) for values in zip(*columns, strict=True)]
+        return list(map(self._make, zip(*[values[part].tolist() for values in self._columns], strict=True)))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._place
@@ -59,7 +56,8 @@ class Records(Mapping[Any, Row]):
     """
 
     def __init__(self, frame: pd.DataFrame, key: str):
-        self._columns = {name: frame[name].to_numpy() for name in frame.columns}
+        self._columns = [frame[name].to_numpy() for name in frame.columns]
+        self._make = _maker(tuple(frame.columns))
         self._place: dict[Any, int] = {value: i for i, value in enumerate(frame[key].tolist())}
         self._rows: dict[Any, Row] = {}
 
@@ -67,7 +65,7 @@ class Records(Mapping[Any, Row]):
         row = self._rows.get(key)
         if row is None:
             place = self._place[key]
-            row = self._rows[key] = Row(**{name: _plain(column[place]) for name, column in self._columns.items()})
+            row = self._rows[key] = self._make(_plain(column[place]) for column in self._columns)
         return row
 
     def __contains__(self, key: object) -> bool:
@@ -80,15 +78,21 @@ class Records(Mapping[Any, Row]):
         return len(self._place)
 
 
+def rows(frame: pd.DataFrame) -> list[Row]:
+    """All rows of a table in their order."""
+    columns = [frame[name].to_numpy().tolist() for name in frame.columns]
+    return list(map(_maker(tuple(frame.columns)), zip(*columns, strict=True)))
+
+
 def blocks(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """The keys in their order, `size` at a time."""
     return (keys[at : at + size] for at in range(0, len(keys), size))
 
 
-def rows(frame: pd.DataFrame) -> list[Row]:
-    """All rows of a table in their order."""
-    columns = [frame[name].to_numpy().tolist() for name in frame.columns]
-    return [Row(**dict(zip(frame.columns, values, strict=True))) for values in zip(*columns, strict=True)]
+@cache
+def _maker(columns: tuple[str, ...]) -> Any:
+    """What makes a row of its values, in the order of the columns."""
+    return namedtuple("Row", columns)._make  # type: ignore[misc]
 
 
 def _plain(value: Any) -> Any:

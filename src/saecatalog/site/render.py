@@ -21,8 +21,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from saecatalog.site import (
     cite,
@@ -222,10 +222,12 @@ def environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.template_class = _Template
     env.filters.update(formats.FILTERS)
     env.filters.update(
         show=lambda value, kind: formats.FILTERS[kind](value),
         token=tokens.token,
+        bins=formats.bins,
         basename=lambda path: path.rpartition("/")[2],
     )
     env.globals.update(
@@ -445,6 +447,26 @@ def _text_lists(writer: Writer) -> Iterator[None]:
         words = f"The {ref.texts} texts of {ref.title}."
         writer.page("texts.html", views_text.list_page(ref.name), f"Texts: {ref.title}", words, groups=[], **view)
         yield
+
+
+_NEEDS_ESCAPE = re.compile("[&<>\"']").search
+
+
+class _Template(Template):
+    """A template whose output is escaped without making a `Markup` of each piece: that took a third of a page's time."""
+
+    @classmethod
+    def from_code(cls, environment: Environment, code: Any, globals: Any, uptodate: Any = None) -> Template:
+        template = super().from_code(environment, code, globals, uptodate)
+        template.root_render_func.__globals__["escape"] = _escape
+        return template
+
+
+def _escape(value: object) -> str:
+    """What `markupsafe.escape` makes of a value, for being written out and nothing else."""
+    if type(value) is Markup or (type(value) is str and not _NEEDS_ESCAPE(value)):
+        return value
+    return escape(value)
 
 
 class _Loader(FileSystemLoader):

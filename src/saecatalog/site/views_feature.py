@@ -5,7 +5,7 @@ In: a `Catalog` and a feature's number. Out: plain values for the templates; not
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -37,8 +37,7 @@ class Reason:
     page: str
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
     `cut` says where the text goes on: "l" before the part shown, "r" after it. `place` is where the text's page tells
@@ -55,8 +54,7 @@ class Example:
     similar: int
 
 
-@dataclass(frozen=True)
-class Band:
+class Band(NamedTuple):
     """Examples from one quarter of the active tokens by rank, and the activations they span."""
 
     name: str
@@ -66,8 +64,7 @@ class Band:
     examples: list[Example]
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """How many texts of one category a feature is active and strong on.
 
     `row` has the interval and all else that is known; it is None where the feature fired on no text at all.
