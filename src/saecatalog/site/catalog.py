@@ -16,7 +16,7 @@ import pandas as pd
 
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
-from saecatalog.site import note_html
+from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.groups import Groups, Records, Row, rows
 from saecatalog.site.note_html import Note
@@ -25,10 +25,6 @@ from saecatalog.tables import FEATURE_TABLES, Tables
 Manifest = dict[str, Any]
 REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
-
-EMBED_ALL = 5000
-"""With more pages than this, only notable features have an embed: a third of a page more for each would be too much."""
-
 
 @dataclass(frozen=True)
 class FeatureRef:
@@ -96,11 +92,9 @@ class Catalog:
 
     @cached_property
     def embedded(self) -> set[int]:
-        """The features with an embed: all that have a page, or the notable ones where there are too many for that."""
-        if len(self.paged) <= EMBED_ALL:
-            return set(self.paged)
+        """The features with an embed."""
         frame = self.tables["features"]
-        return set(frame.loc[(frame["page"] != "") & (frame["notable"] != ""), "feature"].tolist())
+        return cite.embedded(self.paged, frame.loc[frame["notable"] != "", "feature"].tolist())
 
     @cached_property
     def examples(self) -> Examples:
@@ -232,7 +226,8 @@ class Catalog:
 
     def _named(self, kind: str) -> list[GroupRef]:
         entries = self.manifest["corpus"][kind].items()
-        return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]
+        one = {"categories": "category", "concepts": "concept"}[kind]
+        return [GroupRef(n, title(n), page_of(one, n), e["texts"], e["tokens"]) for n, e in entries]
 
 
 def without_paths(manifest: Manifest) -> Manifest:
@@ -244,6 +239,12 @@ def without_paths(manifest: Manifest) -> Manifest:
 
 def _last_part(name: str) -> str:
     return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
+
+
+def page_of(kind: str, name: str) -> str:
+    """The page of what a note may be about, from the catalog's root."""
+    folders = {"feature": "features", "category": "categories", "concept": "concepts"}
+    return "index.html" if kind == "index" else f"{folders[kind]}/{slug(name)}.html"
 
 
 def text_page(text: str) -> str:

@@ -92,7 +92,8 @@ def blocks(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 @cache
 def _maker(columns: tuple[str, ...]) -> Any:
     """What makes a row of its values, in the order of the columns."""
-    return namedtuple("Row", columns)._make  # type: ignore[misc]
+    row_class: Any = namedtuple  # its columns are known at run time only, which mypy does not take
+    return row_class("Row", columns)._make
 
 
 def _plain(value: Any) -> Any:

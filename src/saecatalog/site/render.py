@@ -328,14 +328,16 @@ Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
 def _overviews(writer: Writer) -> Iterator[None]:
     catalog, m = writer.catalog, writer.catalog.manifest
     about = f"{m['counts']['notable']:,} features of {cite.sae_name(m)}, with the texts they fire on."
-    writer.page("index.html", "index.html", m["title"], m["description"] or about, **views_table.index(catalog))
-    yield
+    if writer.wants("index.html"):
+        writer.page("index.html", "index.html", m["title"], m["description"] or about, **views_table.index(catalog))
+        yield
     words = "What the catalog was built from, what every figure means, and how to cite it."
     writer.page("about.html", "about.html", "About", words, **views_about.about(catalog))
     yield
     words = "How a feature's card looks in a page of your own, and the code for it."
-    writer.page("embed.html", "embed.html", "Embed a feature", words, **views_feature.embedding(catalog))
-    yield
+    if writer.wants("embed.html"):
+        writer.page("embed.html", "embed.html", "Embed a feature", words, **views_feature.embedding(catalog))
+        yield
 
 
 def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
@@ -464,9 +466,11 @@ class _Template(Template):
 
 def _escape(value: object) -> str:
     """What `markupsafe.escape` makes of a value, for being written out and nothing else."""
-    if type(value) is Markup or (type(value) is str and not _NEEDS_ESCAPE(value)):
+    if type(value) is Markup:
         return value
-    return escape(value)
+    if type(value) is str:
+        return escape(value) if _NEEDS_ESCAPE(value) else value
+    return str(value) if type(value) is int else escape(value)
 
 
 class _Loader(FileSystemLoader):
