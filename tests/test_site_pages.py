@@ -9,7 +9,7 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
-from saecatalog.site import cite, examples, render
+from saecatalog.site import catalog, cite, examples, render
 from saecatalog.site.formats import percent
 from saecatalog.tables import SCHEMAS, TABLES, Tables, write_table
 
@@ -332,13 +332,17 @@ def test_a_text_lists_its_strongest_examples_and_counts_the_rest(
 
 
 def test_large_table_of_features_goes_on_over_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.views_table, "STATIC_ROWS", 3)
+    for module in (render, catalog):
+        monkeypatch.setattr(module, "STATIC_ROWS", 3)
     site = build(tmp_path)
     rows = [
         len(HTMLParser((site / f"features/{name}.html").read_text("utf-8")).css("#table tbody tr"))
         for name in ("index", "page-2", "page-3")
     ]
     assert rows == [3, 3, 2]
+    # A feature's page leads to the row of its own that is there without a script.
+    link = HTMLParser((site / "features/7.html").read_text("utf-8")).css_first(".reasons a").attributes["href"]
+    assert link == "../features/page-3.html?reason=selective#f7"
     assert sum(rows) < FEATURES
 
 

@@ -26,6 +26,10 @@ Manifest = dict[str, Any]
 REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
 
+STATIC_ROWS = 500
+"""Rows of the table of features in one page's HTML; more go on to further pages (with a script, one shows them all)."""
+
+
 @dataclass(frozen=True)
 class FeatureRef:
     """A mention of a feature: `page` is its page from the catalog's root, `outside` the one on Neuronpedia, or ""."""
@@ -105,6 +109,10 @@ class Catalog:
     def order(self) -> dict[int, int]:
         """The place of each feature with a page among the pages."""
         return {number: place for place, number in enumerate(self.paged)}
+
+    def table_page(self, number: int) -> str:
+        """The page of the table of features that has the row of a feature with a page."""
+        return list_page(self.order[number] // STATIC_ROWS)
 
     def by(self, table: str, key: str = "feature") -> Groups:
         """The rows of a table by one of its columns, grouped at first use."""
@@ -239,6 +247,11 @@ def without_paths(manifest: Manifest) -> Manifest:
 
 def _last_part(name: str) -> str:
     return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
+
+
+def list_page(place: int) -> str:
+    """A page of the table of features, the first one being 0."""
+    return f"features/page-{place + 1}.html" if place else "features/index.html"
 
 
 def page_of(kind: str, name: str) -> str:

@@ -36,7 +36,7 @@ from saecatalog.site import (
     views_table,
     views_text,
 )
-from saecatalog.site.catalog import Catalog, Manifest, without_paths
+from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page, without_paths
 from saecatalog.site.charts import Heatmap, script_json
 from saecatalog.site.groups import blocks
 from saecatalog.site.matrices import Names, ScoreRows
@@ -388,22 +388,20 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     if not writer.wants("features/index.html"):
         return
     catalog = writer.catalog
-    step, total = views_table.STATIC_ROWS, len(catalog.paged)
-    pages = max(1, -(-total // step))
+    parts = list(blocks(catalog.paged, STATIC_ROWS)) or [[]]
     shared = {
-        "total": total,
-        "pages": pages,
+        "total": len(catalog.paged),
+        "pages": len(parts),
         "columns": [column for column in views_table.COLUMNS if column.shown],
         "bands": views_table.BANDS,
         "reasons": views_table.all_reasons(catalog),
         "groups": catalog.categories,
         "titles": views_table.titles(catalog),
     }
-    for number in range(1, pages + 1):
-        found = views_table.table_rows(catalog, catalog.paged[(number - 1) * step : number * step])
-        name = "index" if number == 1 else f"page-{number}"
-        words = "All features with a page, to sort and to filter."
-        writer.page("features.html", f"features/{name}.html", "Features", words, found=found, current=number, **shared)
+    words = "All features with a page, to sort and to filter."
+    for place, numbers in enumerate(parts):
+        found = views_table.table_rows(catalog, numbers)
+        writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
     writer.write("features/table-data.js", f"window.saeTable = {script_json(views_table.table_data(catalog))};\n")
 

@@ -167,14 +167,14 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     match kind:
         case "strongest" | "frequent" | "selective":
             words = {"strongest": "among the strongest", "frequent": "among the most frequent"}
-            text, page = words.get(kind, "among the most selective"), f"features/index.html?reason={kind}#f{number}"
+            text, page = words.get(kind, "among the most selective"), f"{catalog.table_page(number)}?reason={kind}#f{number}"
         case "specialist" | "common":
             text = f"specialist for {shown}" if kind == "specialist" else f"common in {shown}"
             page = f"categories/{slug(subject)}.html#{kind}"
         case "concept" | "consistent" | "strong" | "contrast":
             text, page = f"concept: {shown}", f"concepts/{slug(subject)}.html"
         case "noted":
-            text, page = "noted by the author", f"features/index.html?reason=noted#f{number}"
+            text, page = "noted by the author", f"{catalog.table_page(number)}?reason=noted#f{number}"
         case _:
             text, page = name, "features/index.html"
     names = [f"{k}:{subject}" for k in ("consistent", "strong", "contrast")] if kind == "concept" else [name]

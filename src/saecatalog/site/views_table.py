@@ -13,8 +13,6 @@ from saecatalog.site.catalog import REASONS, Catalog, FeatureRef, split_reasons
 from saecatalog.site.groups import Row
 from saecatalog.tables import SCHEMAS
 
-STATIC_ROWS = 500
-"""Rows of the table in one page's HTML; more go on to further pages (with a script, one page shows them all)."""
 LISTED = 10
 
 

@@ -16,6 +16,8 @@ from saecatalog.site.groups import Row
 
 OPEN = 5
 SAMPLES = 3
+MARK_ALL = 2000
+"""With more texts than this, a page without script has its text marked by the strongest feature only, not by each."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,14 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
     rest = [context for context in examples if context.feature not in strongest]
     others = [_firing(catalog, row, context) for context in rest if context.listed]
     neighbours = _neighbours(catalog, row)
+    copies = len(found) if len(catalog.texts) <= MARK_ALL else 1
     return {
         "text": row,
         "category": catalog.category.get(row.category),
         "list_page": list_page(row.category),
         "content": tokens.visible(row.content),
         "pieces": tokens.pieces(row.content, row.token_ends),
-        "found": [(firing, _marked(catalog, row, firing.entry)) for firing in found],
+        "found": [(firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)],
         "open": OPEN,
         "others": sorted(others, key=lambda firing: (-firing.activation, firing.ref.number)),
         "unlisted": len(rest) - len(others),
