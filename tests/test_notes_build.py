@@ -159,6 +159,43 @@ def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
     assert {path.relative_to(site / slug).as_posix() for path in other} == anew | always
 
 
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("text.html", {"texts"}),
+        ("feature_embed.html", {"features"}),
+        ("about.html", {"."}),
+        ("macros.html", {".", "features", "texts", "categories", "concepts", "coactivation"}),
+    ],
+)
+def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_over(
+    copy: tuple[Path, Path],
+    flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    folders: set[str],
+) -> None:
+    """Pages of other templates are the same files; so are scripts and data, which are made from none."""
+    notes, site = copy
+    shutil.copytree(ROOT / "templates", tmp_path / "project/templates")
+    monkeypatch.chdir(tmp_path / "project")
+    before = {path.relative_to(site): path.stat().st_ino for path in site.rglob("*")}
+    template = Path("templates", name)
+    words = template.read_text("utf-8")
+    changed = words.replace("<p", '<p data-edited="1"').replace("<h1", '<h1 data-edited="1"')
+    template.write_text(changed, encoding="utf-8")
+    for out in (site, tmp_path / "full"):
+        assert main(["build", *flags, "--notes", str(notes), "--out", str(out)]) == GOOD
+    assert tree(site) == tree(tmp_path / "full")
+    files = [path for path in catalog(site).rglob("*.*") if path.is_file() and path.name != "about.html"]
+    other = [path for path in files if path.stat().st_ino != before.get(path.relative_to(site))]
+    pages = {path.relative_to(catalog(site)) for path in other if path.suffix == ".html"}
+    assert {path.parent.as_posix() for path in pages} | ({"."} if name == "about.html" else set()) == folders
+    assert any(b"data-edited" in path.read_bytes() for path in other) or name == "about.html"
+    assert not [path for path in other if path.suffix == ".js"]
+
+
 def test_where_there_are_no_hard_links_files_are_copied(
     copy: tuple[Path, Path], flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

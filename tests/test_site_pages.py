@@ -305,6 +305,20 @@ def test_where_pages_are_many_only_notable_features_have_an_embed(
         assert offered == (" ".join(map(str, PAGED[:-2])) if without else None)
 
 
+def test_texts_in_their_thousands_are_marked_by_the_strongest_feature_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    for limit, copies in ((12, lambda listed: listed), (11, lambda listed: 1)):
+        monkeypatch.setattr(render.views_text, "MARK_ALL", limit)
+        out = tmp_path / f"out-{limit}"
+        render.render_catalog(tables, manifest, TEMPLATES, out)
+        page = HTMLParser((out / "texts/t1-0.html").read_text("utf-8"))
+        listed = page.css("#features > .firings > li")
+        assert len(listed) > 1
+        assert len(page.css("#features > .firings > li p.text")) == copies(len(listed))
+
+
 def test_a_text_lists_its_strongest_examples_and_counts_the_rest(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,11 +71,12 @@ def build_site(
 
 def _keys(analysis: Path, notes: Notes, config: SiteConfig) -> Keys:
     """What a site is made of: the analysis, the settings, the templates, the code that renders, and the notes."""
-    templates = sorted(p for p in Path(config.templates).rglob("*") if p.is_file())
+    folder = Path(config.templates)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
     rest = digest(
         analysis.name,
         {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")},
-        [[p.name, p.read_bytes().hex()] for p in templates],
         code_digest("site/**/*", "tables.py", "names.py", "notes.py", "__init__.py"),
     )
-    return Keys(digest(rest, [asdict(note) for note in notes.files], notes.images), rest)
+    return Keys(digest(rest, templates, [asdict(note) for note in notes.files], notes.images), rest, templates)

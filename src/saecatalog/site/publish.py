@@ -20,7 +20,7 @@ from saecatalog.config import NOTES, SiteConfig
 from saecatalog.notes import Notes, check_pages
 from saecatalog.site.catalog import page_of
 from saecatalog.site.check import page_counts
-from saecatalog.site.render import render_catalog, render_root
+from saecatalog.site.render import made_from, render_catalog, render_root
 from saecatalog.site.standing import FILE_LIST, ROOT_LIST, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.store import new_folder, write_json
 from saecatalog.tables import SCHEMAS, Tables, read_table, write_table
@@ -34,8 +34,8 @@ def publish(
 ) -> None:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
-    `keys` identify the build the next time. Where the catalog that stands there differs in its notes at most, only the
-    pages that show these are made; the rest is taken over. Raises CatalogError for a note that links to a feature
+    `keys` identify the build the next time. Where the catalog that stands there differs in notes and templates at most,
+    only the pages made from these are made anew; the rest is taken over. Raises CatalogError for a note that links to a feature
     without a page.
     """
     out = Path(config.out)
@@ -44,10 +44,11 @@ def publish(
     manifest = _complete(json.loads((analysis / "manifest.json").read_text(encoding="utf-8")), config)
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
-    standing = to_carry_over(out, files_below(out), manifest["slug"], keys.rest)
+    standing, edited = to_carry_over(out, files_below(out), manifest["slug"], keys)
     with new_folder(target) as folder:
-        only = _changed(read_table(target / "data", "notes"), notes) if standing else None
-        if only is not None:
+        only = None
+        if standing:
+            only = _noted(read_table(target / "data", "notes"), notes) | made_from(templates, edited, standing)
             _carry_over(target, folder, [f for f in standing if f not in only and not f.startswith(f"{NOTES}/")])
         # The pages are made from the tables that are published, as `verify` makes them again.
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
@@ -57,11 +58,12 @@ def publish(
         manifest["pages"] = page_counts(files)
         write_json(folder / "data" / "manifest.json", manifest)
         files = sorted({*files, "data/manifest.json"})
-        write_json(folder / FILE_LIST, {"key": keys.all, "rest_key": keys.rest, "files": files})
+        made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
+        write_json(folder / FILE_LIST, {**made_of, "files": files})
     _publish_root(out, templates)
 
 
-def _changed(before: pd.DataFrame, notes: Notes) -> set[str]:
+def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
     """The files that are other ones than before, when of all that a catalog is made of only the notes are."""
     columns = ("kind", "name", "markdown")
     old = set(zip(*(before[name] for name in columns), strict=True))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
 from saecatalog.site import (
@@ -91,6 +92,40 @@ class Page:
     card: str
 
 
+TEMPLATES = (
+    (r"features/\d+\.html", "feature.html"),
+    (r"features/\d+\.embed\.html", "feature_embed.html"),
+    (r"features/(index|page-\d+)\.html", "features.html"),
+    (r"texts/(index|all\..*)\.html", "texts.html"),
+    (r"texts/.*\.html", "text.html"),
+    (r"(categories|coactivation|concepts)/index\.html", r"\1.html"),
+    (r"categories/.*\.html", "category.html"),
+    (r"concepts/.*\.html", "concept.html"),
+    (r"([^/]*\.html)", r"\1"),
+)
+"""The template of each page, by the first pattern that its path fits; other files are made from none."""
+
+
+def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> set[str]:
+    """Those of a catalog's files that are made from some templates, or from one that extends or imports these."""
+    env = environment(templates)
+
+    def parts(name: str) -> set[str]:
+        tree = env.parse((templates / name).read_text(encoding="utf-8"))
+        return {name}.union(*(parts(part) for part in find_referenced_templates(tree) if part))
+
+    changed = {name for name in env.list_templates(["html"]) if names and not parts(name).isdisjoint(names)}
+    return {path for path in paths if _template_of(path) in changed}
+
+
+def _template_of(path: str) -> str:
+    """The template of a file of a catalog; "" where it is made from none."""
+    for pattern, name in TEMPLATES:
+        if match := re.fullmatch(pattern, path):
+            return match.expand(name)
+    return ""
+
+
 @dataclass(frozen=True)
 class Job:
     """What a process needs to know to write pages of one catalog."""
@@ -100,6 +135,7 @@ class Job:
     """As JSON."""
     templates: Path
     out: Path
+    only: frozenset[str] | None
 
 
 def render_catalog(
@@ -117,12 +153,12 @@ def render_catalog(
     `workers` is the number of processes that write pages where there are many (default: one a core). Where paths are
     given as `only`, nothing else is written: the rest of the catalog stands there already.
     """
-    job = Job(tables.folder, json.dumps(manifest), templates, out)
+    job = Job(tables.folder, json.dumps(manifest), templates, out, None if only is None else frozenset(only))
     writer = Writer(Catalog(tables, manifest), templates, out, only)
     catalog, names = writer.catalog, Names(writer.catalog)
     many = {
-        "features": [n for n in catalog.paged if writer.wants(catalog.ref(n).page)],
-        "texts": [text for text in catalog.texts if writer.wants(f"texts/{text}.html")],
+        "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
+        "texts": [text for text in catalog.texts if writer.wants(f"texts/{text}.html", f"texts/{text}.js")],
     }
     with _processes(sum(map(len, many.values())), workers) as pool:
         # The processes begin with these while this one goes on with the rest.
@@ -172,7 +208,7 @@ def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
 @cache
 def _open(job: Job) -> "Writer":
     """The writer of a job: a process keeps what it has read for the next part."""
-    return Writer(Catalog(Tables(job.tables), json.loads(job.manifest)), job.templates, job.out)
+    return Writer(Catalog(Tables(job.tables), json.loads(job.manifest)), job.templates, job.out, job.only)
 
 
 def _finish(parts: list[Future[int]]) -> Iterator[int]:
@@ -269,12 +305,14 @@ class Writer:
         self.style = Markup(_embed_style())
         self._folders: set[str] = set()
 
-    def wants(self, path: str) -> bool:
-        """Whether a file is to be written; `path` is relative to the catalog's folder."""
-        return self.only is None or path in self.only
+    def wants(self, *paths: str) -> bool:
+        """Whether any of some files is to be written; paths are relative to the catalog's folder."""
+        return self.only is None or any(path in self.only for path in paths)
 
     def page(self, template: str, path: str, title: str, description: str, **view: Any) -> None:
-        """Write one page."""
+        """Write one page, where it is wanted."""
+        if not self.wants(path):
+            return
         depth = path.count("/")
         section = next((name for name, _ in SECTIONS if depth and name.split("/")[0] == path.split("/")[0]), path)
         manifest = self.catalog.manifest
@@ -385,9 +423,9 @@ def _concepts(writer: Writer) -> Iterator[None]:
 
 
 def _feature_tables(writer: Writer) -> Iterator[None]:
+    catalog = writer.catalog
     if not writer.wants("features/index.html"):
         return
-    catalog = writer.catalog
     parts = list(blocks(catalog.paged, STATIC_ROWS)) or [[]]
     shared = {
         "total": len(catalog.paged),
@@ -403,7 +441,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         found = views_table.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", f"window.saeTable = {script_json(views_table.table_data(catalog))};\n")
+    writer.write("features/table-data.js", lambda: f"window.saeTable = {script_json(views_table.table_data(catalog))};\n")
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
@@ -414,7 +452,7 @@ def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
         ref = catalog.ref(number)
         words = f"Feature {number} of {model}{': ' + ref.label if ref.label else ''}."
         writer.page("feature.html", ref.page, f"Feature {number}", words, **view)
-        if number in catalog.embedded:
+        if number in catalog.embedded and writer.wants(cite.embed_page(ref.page)):
             writer.embed(ref.page, views_feature.embed(view))
         yield
 
@@ -425,8 +463,7 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
         row, shown = catalog.texts[name], examples[name]
         words = tokens.shorten(row.content, 150)
         writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **views_text.text(catalog, row, shown))
-        script = script_json(views_text.script(catalog, row, shown))
-        writer.write(f"texts/{name}.js", f"saeText({script});\n")
+        writer.write(f"texts/{name}.js", lambda: f"saeText({script_json(views_text.script(catalog, row, shown))});\n")
         yield
 
 

@@ -28,10 +28,11 @@ Files = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Keys:
-    """What a build is made of, in hashes: `all` of it, and the `rest` when the notes are left aside."""
+    """What a build is made of, in hashes: `all` of it, each of the templates, and the `rest` without these and notes."""
 
     all: str
     rest: str
+    templates: dict[str, str]
 
 
 def files_below(folder: Path) -> dict[str, int]:
@@ -102,11 +103,16 @@ def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
     return found.get("key") == key and _complete(found, files, slug) and set(listed(out / ROOT_LIST)) <= files.keys()
 
 
-def to_carry_over(out: Path, files: Files, slug: str, key: str) -> list[str]:
-    """The files of the catalog that stands there, if it is complete and differs in its notes at most; else none."""
+def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[str], set[str]]:
+    """The files of the catalog that stands there and the templates that have changed since.
+
+    There are no files where it is not complete, or where more than notes and templates has changed.
+    """
     found = read_list(out / slug / FILE_LIST)
-    same = found.get("rest_key") == key and _complete(found, files, slug)
-    return list(found["files"]) if same else []
+    if found.get("rest_key") != keys.rest or not _complete(found, files, slug):
+        return [], set()
+    changed = set(keys.templates.items()) ^ set(found.get("templates", {}).items())
+    return list(found["files"]), {name for name, _ in changed}
 
 
 def _complete(found: Mapping[str, Any], files: Files, slug: str) -> bool:
