@@ -370,17 +370,24 @@ class Tables(Mapping[str, pd.DataFrame]):
         return part
 
     def rows_of(self, name: str, features: Iterable[int], columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The rows about some features of a table that may be too large to be read whole, or these columns of them."""
+        """The rows about some features of a table that may be too large to be read whole, or these columns of them.
+
+        Equal strings are one object.
+        """
         wanted = sorted(set(features))
         within = [_is_among(pc.field(column), wanted) for column in FEATURE_TABLES.get(name, ("feature",))]
-        path = self.folder / f"{name}.parquet"
-        return pq.read_table(path, columns=columns, filters=reduce(or_, within)).to_pandas()
+        return self._frame(name, columns or list(SCHEMAS[name]), filters=reduce(or_, within))
 
     def columns(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Some columns of a table; equal strings are one object, for a text's id stands there thousands of times."""
-        texts = [column for column in columns if SCHEMAS[name][column][0] == pa.string()]
-        table = pq.read_table(self.folder / f"{name}.parquet", columns=list(columns), read_dictionary=texts)
-        return table.to_pandas()
+        """Some columns of a table; those of strings are categorical, for a text's id stands there thousands of times."""
+        return self._frame(name, columns)
+
+    def _frame(self, name: str, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+        path, texts = self.folder / f"{name}.parquet", [c for c in columns if SCHEMAS[name][c][0] == pa.string()]
+        frame = pq.read_table(path, columns=list(columns), read_dictionary=texts, **options).to_pandas()
+        # Arrow would keep what reading took, ten times of what was asked for.
+        pa.default_memory_pool().release_unused()
+        return frame
 
     def rows_at(self, name: str, chosen: np.ndarray) -> pd.DataFrame:
         """The rows of a table for which `chosen` is true, read a part at a time."""
@@ -391,7 +398,9 @@ class Tables(Mapping[str, pd.DataFrame]):
                 if chosen[at : at + rows].any():
                     parts.append(file.read_row_group(group).filter(pa.array(chosen[at : at + rows])))
                 at += rows
-        return pa.concat_tables(parts).to_pandas()
+        frame = pa.concat_tables(parts).to_pandas()
+        pa.default_memory_pool().release_unused()
+        return frame
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(SCHEMAS)

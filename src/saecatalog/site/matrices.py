@@ -136,7 +136,7 @@ def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tup
     row = {number: i for i, number in enumerate(features)}
     column = {text: i for i, text in enumerate(texts)}
     values = np.zeros((len(features), len(texts)), dtype=np.float32)
-    scores = catalog.tables.rows_of("text_scores", features)
+    scores = catalog.tables.rows_of("text_scores", features, ["feature", "text", "score"])
     where = scores["text"].map(column).to_numpy()
     kept = ~pd.isna(where)
     rows = scores["feature"].map(row).to_numpy()[kept]

@@ -72,7 +72,7 @@ Progress = Callable[[str, int], Bar]
 POOL_FROM = 2000
 """With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
 
-PART = 1024
+PART = 512
 """Pages of one kind that are written from one reading of the tables."""
 
 
