@@ -69,6 +69,9 @@ def highlight(
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
     stop = ends[last - 1] if last else 0
+    if _cuts_clean(content, ends, first) and _cuts_clean(content, ends, last):
+        # No mark crosses the ends of the window, so that those outside, which may be many, need not be worked out.
+        active = [entry for entry in active if first <= entry[0] < last]
     parts: list[str] = []
     for mark in marks(content, ends, active, largest, peak):
         start, end = max(mark.start, at), min(mark.end, stop)
@@ -148,6 +151,14 @@ def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
     while end < len(content) and (_extends(content[end]) or content[end - 1] == "\u200d"):
         end += 1
     return start, end
+
+
+def _cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
+    """Whether no character, with the marks that belong to it, is on both sides of the start of a token."""
+    if place in (0, len(ends)):
+        return True
+    at = ends[place - 1]
+    return 0 < at < ends[place] and not _extends(content[at]) and content[at - 1] != "\u200d"
 
 
 def _extends(char: str) -> bool:
