@@ -194,6 +194,12 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         FEATURE,
         "over the limit of 120 KB",
     ),
+    "no embed": (remove(EMBEDDED), EMBEDDED, "missing, though the feature has a page"),
+    "embed of no page": (
+        lambda s: write(s, f"{CATALOG}/features/8.embed.html", EMBED.replace("7", "8")),
+        f"{CATALOG}/features/8.embed.html",
+        "no feature should have this embed",
+    ),
     "embed over its limit": (add(EMBEDDED, "x" * 31_000), EMBEDDED, "over the limit of 30 KB"),
     "no .nojekyll": (remove(".nojekyll"), ".nojekyll", "missing"),
     "no root index": (remove("index.html"), "index.html", "missing"),

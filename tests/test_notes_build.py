@@ -129,6 +129,96 @@ def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
     assert b"Edited words" in after[f"{slug}/features/{NOTED[1]}.html"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "anew"),
+    [
+        (f"{NOTED[0]}.md", "Still silent.", {f"features/{NOTED[0]}.html", "search-index.js"}),
+        ("categories/prose.md", "Plain *sentences*.", {"categories/prose.html"}),
+        ("categories/code.md", "A note that is new.", {"categories/code.html"}),
+        ("concepts/animals.md", "No cats.", {"concepts/animals.html"}),
+        ("index.md", "", {"index.html"}),
+    ],
+)
+def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
+    copy: tuple[Path, Path], flags: list[str], tmp_path: Path, name: str, words: str, anew: set[str]
+) -> None:
+    """What is taken over is the same file, not one with the same bytes."""
+    notes, site = copy
+    before = {path.relative_to(site): path.stat().st_ino for path in site.rglob("*")}
+    (notes / name).write_text(words, encoding="utf-8") if words else (notes / name).unlink()
+    for out in (site, tmp_path / "full"):
+        assert main(["build", *flags, "--notes", str(notes), "--out", str(out)]) == GOOD
+    assert tree(site) == tree(tmp_path / "full")
+    slug = catalog(site).relative_to(site)
+    other = {
+        path
+        for path in catalog(site).rglob("*")
+        if path.is_file() and path.stat().st_ino != before.get(path.relative_to(site))
+    }
+    always = {"about.html", "data/manifest.json", "data/notes.parquet", "data/files.json", "notes/img/a.png"}
+    assert {path.relative_to(site / slug).as_posix() for path in other} == anew | always
+
+
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("text.html", {"texts"}),
+        ("feature_embed.html", {"features"}),
+        ("about.html", {"."}),
+        ("macros.html", {".", "features", "texts", "categories", "concepts", "coactivation"}),
+    ],
+)
+def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_over(
+    copy: tuple[Path, Path],
+    flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    folders: set[str],
+) -> None:
+    """Pages of other templates are the same files; so are scripts and data, which are made from none."""
+    notes, site = copy
+    shutil.copytree(ROOT / "templates", tmp_path / "project/templates")
+    monkeypatch.chdir(tmp_path / "project")
+    before = {path.relative_to(site): path.stat().st_ino for path in site.rglob("*")}
+    template = Path("templates", name)
+    words = template.read_text("utf-8")
+    changed = words.replace("<p", '<p data-edited="1"').replace("<h1", '<h1 data-edited="1"')
+    template.write_text(changed, encoding="utf-8")
+    for out in (site, tmp_path / "full"):
+        assert main(["build", *flags, "--notes", str(notes), "--out", str(out)]) == GOOD
+    assert tree(site) == tree(tmp_path / "full")
+    files = [path for path in catalog(site).rglob("*.*") if path.is_file() and path.name != "about.html"]
+    other = [path for path in files if path.stat().st_ino != before.get(path.relative_to(site))]
+    pages = {path.relative_to(catalog(site)) for path in other if path.suffix == ".html"}
+    assert {path.parent.as_posix() for path in pages} | ({"."} if name == "about.html" else set()) == folders
+    assert any(b"data-edited" in path.read_bytes() for path in other) or name == "about.html"
+    assert not [path for path in other if path.suffix == ".js"]
+
+
+def test_where_there_are_no_hard_links_files_are_copied(
+    copy: tuple[Path, Path], flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    notes, site = copy
+    (notes / "index.md").write_text("Words.", encoding="utf-8")
+    assert main(["build", *flags, "--notes", str(notes), "--out", str(tmp_path / "full")]) == GOOD
+    monkeypatch.setattr(os, "link", refuse)
+    assert main(["build", *flags, "--notes", str(notes), "--out", str(site)]) == GOOD
+    assert tree(site) == tree(tmp_path / "full")
+
+
+def test_a_catalog_with_a_file_missing_is_built_anew(copy: tuple[Path, Path], flags: list[str]) -> None:
+    notes, site = copy
+    before = tree(site)
+    (catalog(site) / "about.html").unlink()
+    next(iter(sorted(catalog(site).glob("texts/*.html")))).unlink()
+    assert main(["build", *flags, "--notes", str(notes), "--out", str(site)]) == GOOD
+    assert tree(site) == before
+
+
 def test_an_image_that_changed_is_published_again(copy: tuple[Path, Path], flags: list[str]) -> None:
     notes, site = copy
     (notes / "img" / "a.png").write_bytes(b"another picture")

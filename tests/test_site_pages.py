@@ -9,9 +9,9 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
-from saecatalog.site import render
+from saecatalog.site import catalog, cite, examples, render
 from saecatalog.site.formats import percent
-from saecatalog.tables import SCHEMAS, TABLES
+from saecatalog.tables import SCHEMAS, TABLES, Tables, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -249,14 +249,114 @@ def test_pages_do_not_depend_on_the_run(site: Path, tmp_path: Path) -> None:
         assert (site / name).read_bytes() == (again / name).read_bytes(), name
 
 
+def test_pages_are_the_same_however_many_processes_write_them(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "POOL_FROM", 1)
+    monkeypatch.setattr(render, "PART", 3)
+    tables, manifest = write(tmp_path / "tables")
+    counts = render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
+    assert (counts["features"], counts["texts"]) == (len(PAGED), 12)
+    assert contents(tmp_path / "out") == {k: v for k, v in contents(site).items() if not k.startswith("data/")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_stops_a_process_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "POOL_FROM", 1)
+    tables, manifest = write(tmp_path / "tables")
+    (tmp_path / "tables/logits.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
+
+
+def test_only_the_files_asked_for_are_written(site: Path, tmp_path: Path) -> None:
+    """And they are what they are when everything is written."""
+    tables, manifest = write(tmp_path / "tables")
+    some = {"features/2.html", "categories/python-code.html", "concepts/numbers-title-b.html", "texts/t1-0.html"}
+    some |= {"index.html", "search-index.js"}
+    render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", only=some)
+    assert contents(tmp_path / "out") == {path: (site / path).read_bytes() for path in some}
+
+
+def test_where_pages_are_many_only_notable_features_have_an_embed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    plain = PAGED[-2:]
+    features = tables["features"]
+    write_table(
+        tables.folder, "features", features.assign(notable=features["notable"].mask(features.index.isin(plain), ""))
+    )
+    for limit, without in ((len(PAGED), []), (len(PAGED) - 1, plain)):
+        monkeypatch.setattr(cite, "EMBED_ALL", limit)
+        out = tmp_path / f"out-{limit}"
+        render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, out)
+        for number in PAGED:
+            there, page = number not in without, (out / f"features/{number}.html").read_text("utf-8")
+            assert (out / f"features/{number}.embed.html").is_file() == there
+            assert ("iframe" in page) == there
+            assert (f"embed.html?feature={number}" in page) == there
+        offered = (
+            HTMLParser((out / "embed.html").read_text("utf-8")).css_first("#preview").attributes.get("data-embedded")
+        )
+        assert offered == (" ".join(map(str, PAGED[:-2])) if without else None)
+
+
+def test_texts_in_their_thousands_are_marked_by_the_strongest_feature_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    for limit, copies in ((12, lambda listed: listed), (11, lambda listed: 1)):
+        monkeypatch.setattr(render.views_text, "MARK_ALL", limit)
+        out = tmp_path / f"out-{limit}"
+        render.render_catalog(tables, manifest, TEMPLATES, out)
+        page = HTMLParser((out / "texts/t1-0.html").read_text("utf-8"))
+        listed = page.css("#features > .firings > li")
+        assert len(listed) > 1
+        assert len(page.css("#features > .firings > li p.text")) == copies(len(listed))
+
+
+def test_a_text_lists_its_strongest_examples_and_counts_the_rest(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a text does not list, no feature's page leads to; which these are, a plain reading of the tables tells."""
+    tables, manifest = write(tmp_path / "tables")
+    contexts = tables["contexts"]
+    shown = contexts[
+        (contexts["rank"] < contexts["band"].map(lambda b: 8 if b == "top" else 2)) & contexts["feature"].isin(PAGED)
+    ]
+    for most in (1, 2, 100):
+        monkeypatch.setattr(examples, "LISTED", most)
+        out = tmp_path / f"out-{most}"
+        render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, out)
+        for text, rows in shown.groupby("text"):
+            top = set(tables["text_top"].loc[tables["text_top"]["text"] == text, "feature"])
+            others = [row for row in rows.itertuples() if row.feature not in top]
+            listed = sorted(others, key=lambda row: (-row.activation, row.feature))[:most]
+            page = HTMLParser((out / f"texts/{text}.html").read_text("utf-8"))
+            assert [n.attributes["id"] for n in page.css("#others li")] == [f"f{row.feature}" for row in listed]
+            said = page.css_first("#others summary")
+            assert (said.text() if said else "").startswith(f"Also an example of {len(others)} more" if others else "")
+            for row in rows.itertuples():
+                place = f"../texts/{text}.html" + (f"#f{row.feature}" if row in [*listed] or row.feature in top else "")
+                assert f'href="{place}"' in (out / f"features/{row.feature}.html").read_text("utf-8")
+
+
 def test_large_table_of_features_goes_on_over_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.views_table, "STATIC_ROWS", 3)
+    for module in (render, catalog):
+        monkeypatch.setattr(module, "STATIC_ROWS", 3)
     site = build(tmp_path)
     rows = [
         len(HTMLParser((site / f"features/{name}.html").read_text("utf-8")).css("#table tbody tr"))
         for name in ("index", "page-2", "page-3")
     ]
     assert rows == [3, 3, 2]
+    # A feature's page leads to the row of its own that is there without a script.
+    link = HTMLParser((site / "features/7.html").read_text("utf-8")).css_first(".reasons a").attributes["href"]
+    assert link == "../features/page-3.html?reason=selective#f7"
     assert sum(rows) < FEATURES
 
 

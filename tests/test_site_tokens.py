@@ -1,6 +1,7 @@
 """Texts are shown exactly: every character is there once, in order, and nothing in it is read as HTML."""
 
 import itertools
+import random
 
 import pytest
 from hypothesis import given
@@ -103,3 +104,19 @@ def test_shorten_cuts_between_words() -> None:
     assert tokens.shorten("one\ntwo  three four", 13) == "one two…"
     assert tokens.shorten("x" * 50, 10) == "x" * 9 + "…"
     assert tokens.shorten("bell \x07, nul \x00", 100) == "bell ␇, nul ␀"
+
+
+def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On short texts of characters that belong to each other, cut into tokens anywhere, with every kind of window."""
+    chance = random.Random(1)
+    cases = []
+    for _ in range(3000):
+        content = "".join(chance.choice("ab \u0301\u200d👩👧🏽\ufe0f\n<") for _ in range(chance.randint(1, 12)))
+        ends = sorted([*chance.choices(range(len(content) + 1), k=chance.randint(0, 9)), len(content)])
+        active = [(i, chance.random() + 0.1) for i in range(len(ends)) if chance.random() < 0.6]
+        first = chance.randint(0, len(ends))
+        window = (first, chance.randint(first, len(ends)))
+        cases.append((content, ends, active, 1.0, window, chance.randint(-1, len(ends) - 1)))
+    quick = [tokens.highlight(*case) for case in cases]
+    monkeypatch.setattr(tokens, "_cuts_clean", lambda *_: False)
+    assert quick == [tokens.highlight(*case) for case in cases]

@@ -1,13 +1,16 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from saecatalog.config import Config
+from saecatalog.config import Config, SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline, code_digest, digest
 from saecatalog.progress import Progress
+from saecatalog.site.standing import Files, Keys, check_out, files_below, is_current
 
 
 @dataclass(frozen=True)
@@ -19,17 +22,18 @@ class Summary:
     entry: Path
     """The file to open."""
     rebuilt: bool
+    size: int
+    """Of the catalog's files together, in bytes."""
 
     def lines(self, seconds: float) -> list[str]:
         """The closing summary: texts, tokens, features, pages, size, time."""
         counts, pages = self.manifest["counts"], self.manifest["pages"]
-        size = sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file())
         word = "Built" if self.rebuilt else "Unchanged:"
         return [
             f"{word} {self.manifest['title']}",
             f"  {counts['texts']:,} texts, {counts['tokens']:,} tokens; "
             f"{counts['features_fired']:,} of {counts['features']:,} features fired",
-            f"  {sum(pages.values()):,} pages, {pages['features']:,} of them of features; {size / 1e6:.1f} MB; "
+            f"  {sum(pages.values()):,} pages, {pages['features']:,} of them of features; {self.size / 1e6:.1f} MB; "
             f"{seconds:.1f} s",
         ]
 
@@ -39,28 +43,40 @@ def build(config: Config, progress: Progress) -> Summary:
 
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
-    import json
-
-    from saecatalog.site.publish import check_out, is_current, publish
-
-    out, templates = Path(config.site.out), Path(config.site.templates)
+    templates = Path(config.site.templates)
     if not templates.is_dir():
         raise CatalogError("The folder of page templates is missing.", str(templates), "Run from the project's folder.")
-    check_out(out)
+    files = check_out(Path(config.site.out))
     pipeline = Pipeline(config, progress)
-    analysis = pipeline.analysed()
-    slug = pipeline.info.slug
-    template_files = sorted(p for p in templates.rglob("*") if p.is_file())
-    key = digest(
+    return build_site(pipeline.analysed(), pipeline.info.slug, pipeline.notes, config.site, files, progress)
+
+
+def build_site(
+    analysis: Path, slug: str, notes: Notes, config: SiteConfig, files: Files, progress: Progress
+) -> Summary:
+    """Publish an analysis with its notes, where that is out of date; `files` are those of the output folder."""
+    out = Path(config.out)
+    keys = _keys(analysis, notes, config)
+    rebuilt = not is_current(out, files, slug, keys.all)
+    if rebuilt:
+        # A build with nothing to do reads no table and no template engine.
+        from saecatalog.site.publish import publish
+
+        publish(analysis, notes, config, Path(config.templates), keys, progress.open)
+        files = files_below(out)
+    manifest = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
+    size = sum(bytes_ for file, bytes_ in files.items() if file.startswith(f"{slug}/"))
+    return Summary(manifest, out / slug, out / "index.html", rebuilt, size)
+
+
+def _keys(analysis: Path, notes: Notes, config: SiteConfig) -> Keys:
+    """What a site is made of: the analysis, the settings, the templates, the code that renders, and the notes."""
+    folder = Path(config.templates)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
+    rest = digest(
         analysis.name,
-        {name: value for name, value in asdict(config.site).items() if name not in ("out", "templates", "notes")},
-        [asdict(note) for note in pipeline.notes.files],
-        pipeline.notes.images,
-        [[p.name, p.read_bytes().hex()] for p in template_files],
+        {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")},
         code_digest("site/**/*", "tables.py", "names.py", "notes.py", "__init__.py"),
     )
-    rebuilt = not is_current(out, slug, key)
-    if rebuilt:
-        publish(analysis, pipeline.notes, config.site, templates, key, progress.open)
-    manifest = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
-    return Summary(manifest, out / slug, out / "index.html", rebuilt)
+    return Keys(digest(rest, templates, [asdict(note) for note in notes.files], notes.images), rest, templates)

@@ -6,13 +6,15 @@ tooltips and `about.html` all take their wording from here.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
@@ -344,24 +346,76 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     return pq.read_table(folder / f"{name}.parquet").to_pandas()
 
 
-class Tables(Mapping[str, pd.DataFrame]):
-    """The tables of one catalog, each read from its folder at first use: `tables["features"]`."""
+FEATURE_TABLES = {
+    "contexts": ("feature",),
+    "tokens": ("feature",),
+    "histograms": ("feature",),
+    "categories": ("feature",),
+    "coactivation": ("feature_a", "feature_b"),
+    "logits": ("feature",),
+    "logit_histograms": ("feature",),
+    "neighbours": ("feature",),
+}
+"""The tables that grow with the dictionary and are looked up by feature, and the columns that name one."""
 
-    def __init__(self, folder: Path):
+
+class Tables(Mapping[str, pd.DataFrame]):
+    """The tables of one catalog, each read from its folder at first use: `tables["features"]`.
+
+    Where `features` are given, the `FEATURE_TABLES` hold only the rows about these.
+    """
+
+    def __init__(self, folder: Path, features: Iterable[int] | None = None):
         self.folder = folder
+        self._about = None if features is None else sorted(set(features))
         self._read: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in SCHEMAS:
             raise KeyError(name)
         if name not in self._read:
-            self._read[name] = read_table(self.folder, name)
+            about = self._about if name in FEATURE_TABLES else None
+            self._read[name] = read_table(self.folder, name) if about is None else self.rows_of(name, about)
         return self._read[name]
 
-    def rows_of(self, name: str, features: Iterable[int]) -> pd.DataFrame:
-        """The rows of some features of a table that may be too large to be read whole."""
-        path, wanted = self.folder / f"{name}.parquet", sorted(set(features))
-        return pq.read_table(path, filters=[("feature", "in", wanted)]).to_pandas()
+    def about(self, features: Iterable[int]) -> "Tables":
+        """The same tables, but of the `FEATURE_TABLES` only the rows about these features."""
+        part = Tables(self.folder, features)
+        part._read = {name: table for name, table in self._read.items() if name not in FEATURE_TABLES}
+        return part
+
+    def rows_of(self, name: str, features: Iterable[int], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The rows about some features of a table that may be too large to be read whole, or these columns of them.
+
+        Equal strings are one object.
+        """
+        wanted = sorted(set(features))
+        within = [_is_among(pc.field(column), wanted) for column in FEATURE_TABLES.get(name, ("feature",))]
+        return self._frame(name, columns or list(SCHEMAS[name]), filters=reduce(or_, within))
+
+    def columns(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Some columns of a table; those of strings are categorical, for a text's id stands there thousands of times."""
+        return self._frame(name, columns)
+
+    def _frame(self, name: str, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+        path, texts = self.folder / f"{name}.parquet", [c for c in columns if SCHEMAS[name][c][0] == pa.string()]
+        frame = pq.read_table(path, columns=list(columns), read_dictionary=texts, **options).to_pandas()
+        # Arrow would keep what reading took, ten times of what was asked for.
+        pa.default_memory_pool().release_unused()
+        return frame
+
+    def rows_at(self, name: str, chosen: np.ndarray) -> pd.DataFrame:
+        """The rows of a table for which `chosen` is true, read a part at a time."""
+        with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
+            parts, at = [file.schema_arrow.empty_table()], 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if chosen[at : at + rows].any():
+                    parts.append(file.read_row_group(group).filter(pa.array(chosen[at : at + rows])))
+                at += rows
+        frame = pa.concat_tables(parts).to_pandas()
+        pa.default_memory_pool().release_unused()
+        return frame
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(SCHEMAS)
@@ -373,3 +427,12 @@ class Tables(Mapping[str, pd.DataFrame]):
     def features(self) -> pd.DataFrame:
         """The features table indexed by feature number."""
         return self["features"].set_index("feature", drop=False)
+
+
+def _is_among(column: pc.Expression, features: list[int]) -> pc.Expression:
+    """Whether a column holds one of these features, told so that parts of a file without any need not be read."""
+    if not features:
+        return pc.scalar(False)
+    between = (column >= features[0]) & (column <= features[-1])
+    consecutive = features[-1] - features[0] + 1 == len(features)
+    return between if consecutive else between & column.isin(features)

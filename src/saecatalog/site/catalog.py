@@ -5,6 +5,7 @@ In: `Tables` and the manifest. Everything here is computed once per build; the v
 
 import re
 from collections.abc import Hashable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,14 +16,18 @@ import pandas as pd
 
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
-from saecatalog.site import note_html
-from saecatalog.site.groups import Groups, Row, rows
+from saecatalog.site import cite, note_html
+from saecatalog.site.examples import Examples
+from saecatalog.site.groups import Groups, Records, Row, rows
 from saecatalog.site.note_html import Note
-from saecatalog.tables import Tables
+from saecatalog.tables import FEATURE_TABLES, Tables
 
 Manifest = dict[str, Any]
 REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
+
+STATIC_ROWS = 500
+"""Rows of the table of features in one page's HTML; more go on to further pages (with a script, one shows them all)."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +71,48 @@ class Catalog:
         self._groups: dict[tuple[str, str], Groups] = {}
         self._notes: dict[tuple[str, str], Note] = {}
 
+    def about(self, features: Iterable[int]) -> "Catalog":
+        """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
+        # What is worked out but once is worked out before the copy is made, so that every part has it.
+        for name in ("features", "paged", "embedded", "order", "texts", "category", "rankings", "places", "_named_pages"):
+            getattr(self, name)
+        part = copy(self)
+        part.tables = self.tables.about(features)
+        part._groups = {key: rows for key, rows in self._groups.items() if key[0] not in FEATURE_TABLES}
+        part.__dict__.pop("partners", None)
+        return part
+
     @cached_property
-    def features(self) -> dict[int, Row]:
+    def features(self) -> Records:
         """Every feature's row by its number."""
-        return {row.feature: row for row in rows(self.tables["features"])}
+        return Records(self.tables["features"], "feature")
 
     @cached_property
     def paged(self) -> list[int]:
         """The features with a page, in order."""
-        return sorted(n for n, row in self.features.items() if row.page)
+        frame = self.tables["features"]
+        found: list[int] = sorted(frame.loc[frame["page"] != "", "feature"].tolist())
+        return found
+
+    @cached_property
+    def embedded(self) -> set[int]:
+        """The features with an embed."""
+        frame = self.tables["features"]
+        return cite.embedded(self.paged, frame.loc[frame["notable"] != "", "feature"].tolist())
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The examples on the pages of features."""
+        return Examples(self.tables, self.paged)
 
     @cached_property
     def order(self) -> dict[int, int]:
         """The place of each feature with a page among the pages."""
         return {number: place for place, number in enumerate(self.paged)}
+
+    def table_page(self, number: int) -> str:
+        """The page of the table of features that has the row of a feature with a page."""
+        return list_page(self.order[number] // STATIC_ROWS)
 
     def by(self, table: str, key: str = "feature") -> Groups:
         """The rows of a table by one of its columns, grouped at first use."""
@@ -88,20 +121,15 @@ class Catalog:
         return self._groups[table, key]
 
     @cached_property
-    def texts(self) -> dict[str, Row]:
-        """Every text's row by its id; `token_ends` as a list."""
-        found = {row.text: row for row in rows(self.tables["texts"])}
-        for row in found.values():
-            row.token_ends = row.token_ends.tolist()
-        return found
+    def texts(self) -> Records:
+        """Every text's row by its id."""
+        return Records(self.tables["texts"], "text")
 
     @cached_property
     def text_ids(self) -> dict[str, list[str]]:
         """The ids of each category's texts, in the order of the table."""
-        found: dict[str, list[str]] = {}
-        for row in self.texts.values():
-            found.setdefault(row.category, []).append(row.text)
-        return found
+        frame = self.tables["texts"]
+        return {str(name): part["text"].tolist() for name, part in frame.groupby("category", observed=True)}
 
     @cached_property
     def text_place(self) -> dict[str, int]:
@@ -145,10 +173,15 @@ class Catalog:
         """How a feature is mentioned."""
         ref = self._refs.get(number)
         if ref is None:
-            row = self.features.get(number)
-            ref = FeatureRef(number, row.label if row else "", row.page if row else "", self.neuronpedia(number))
-            self._refs[number] = ref
+            label, page = self._named_pages.get(number, ("", ""))
+            ref = self._refs[number] = FeatureRef(number, label, page, self.neuronpedia(number))
         return ref
+
+    @cached_property
+    def _named_pages(self) -> dict[int, tuple[str, str]]:
+        """The label and the page of every feature."""
+        columns = (self.tables["features"][name].tolist() for name in ("feature", "label", "page"))
+        return {number: (label, page) for number, label, page in zip(*columns, strict=True)}
 
     def neuronpedia(self, number: int) -> str:
         """The feature's address on Neuronpedia; "" where the SAE is not there."""
@@ -201,7 +234,8 @@ class Catalog:
 
     def _named(self, kind: str) -> list[GroupRef]:
         entries = self.manifest["corpus"][kind].items()
-        return [GroupRef(n, title(n), f"{kind}/{slug(n)}.html", e["texts"], e["tokens"]) for n, e in entries]
+        one = {"categories": "category", "concepts": "concept"}[kind]
+        return [GroupRef(n, title(n), page_of(one, n), e["texts"], e["tokens"]) for n, e in entries]
 
 
 def without_paths(manifest: Manifest) -> Manifest:
@@ -213,6 +247,17 @@ def without_paths(manifest: Manifest) -> Manifest:
 
 def _last_part(name: str) -> str:
     return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
+
+
+def list_page(place: int) -> str:
+    """A page of the table of features, the first one being 0."""
+    return f"features/page-{place + 1}.html" if place else "features/index.html"
+
+
+def page_of(kind: str, name: str) -> str:
+    """The page of what a note may be about, from the catalog's root."""
+    folders = {"feature": "features", "category": "categories", "concept": "concepts"}
+    return "index.html" if kind == "index" else f"{folders[kind]}/{slug(name)}.html"
 
 
 def text_page(text: str) -> str:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ..errors import CatalogError
 from ..tables import SCHEMAS, arrow_schema
+from .cite import embed_page, embedded
 from .check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 
 KB = 1000
@@ -262,9 +263,15 @@ def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _row_problems(table: Path, catalog: str, files: Files) -> Iterator[str]:
-    """Feature pages without a row that names them, and rows whose page is not there or is another feature's."""
-    columns = pq.read_table(table, columns=["feature", "page"])
-    rows = dict(zip(columns["feature"].to_pylist(), columns["page"].to_pylist(), strict=True))
+    """Feature pages without a row that names them, and rows whose page or embed is not there or is another feature's."""
+    columns = pq.read_table(table, columns=["feature", "page", "notable"])
+    numbers = columns["feature"].to_pylist()
+    rows = dict(zip(numbers, columns["page"].to_pylist(), strict=True))
+    notable = [n for n, why in zip(numbers, columns["notable"].to_pylist(), strict=True) if why]
+    wanted = {f"{catalog}/{embed_page(rows[n])}" for n in embedded((n for n in numbers if rows[n]), notable)}
+    there = {path for path in files if path.startswith(f"{catalog}/features/") and is_embed(path)}
+    yield from (f"{path}: missing, though the feature has a page and should have an embed" for path in wanted - there)
+    yield from (f"{path}: no feature should have this embed" for path in there - wanted)
     pages = {f"{catalog}/{page}" for page in rows.values() if page}
     for feature, page in rows.items():
         if page and page != f"features/{feature}.html":

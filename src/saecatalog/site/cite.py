@@ -5,6 +5,7 @@ In: the manifest and a feature's row. Out: a `Citation` of plain strings, which 
 
 import html
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from saecatalog.site.groups import Row
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {char: "\\" + char for char in "&%$#_{}"}
+
+EMBED_ALL = 5000
+"""With more pages than this, only notable features have an embed: each is a third of a page more."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,22 @@ class Citation:
     embed: str
 
 
-def feature(manifest: dict[str, Any], row: Row) -> Citation:
-    """The citation of one feature; without a `base_url` the address is the path within the site."""
+def feature(manifest: dict[str, Any], row: Row, embedded: bool) -> Citation:
+    """The citation of one feature, with its embed where it has one.
+
+    Without a `base_url` the address is the path within the site.
+    """
     short = f"Feature {row.feature}"
     name = f"{short} of {sae_name(manifest)}"
     url = address(manifest, row.page)
-    return _citation(manifest, name, short, url, frame(row.feature, address(manifest, embed_page(row.page))))
+    embed = frame(row.feature, address(manifest, embed_page(row.page))) if embedded else ""
+    return _citation(manifest, name, short, url, embed)
+
+
+def embedded(paged: Iterable[int], notable: Iterable[int]) -> set[int]:
+    """The features with an embed: all that have a page, or the notable ones of them where that would be too much."""
+    found = set(paged)
+    return found if len(found) <= EMBED_ALL else found & set(notable)
 
 
 def embed_page(page: str) -> str:

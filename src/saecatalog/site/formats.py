@@ -1,7 +1,9 @@
 """Numbers as a reader sees them: plain functions from a number to a short string, used as template filters."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from markupsafe import Markup, escape
 
 MINUS = "\u2212"
 NO_VALUE = "\u2013"
@@ -74,6 +76,11 @@ def _power(value: float, digits: int) -> str:
     """`value` as a number times a power of ten: `3e-14` -> `3 × 10⁻¹⁴`."""
     mantissa, exponent = f"{value:.{max(0, digits - 1)}e}".split("e")
     return f"{mantissa.replace('-', MINUS)}\u202f×\u202f10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def bins(found: Iterable[tuple[str, int]]) -> Markup:
+    """The rows of a histogram's table: a third of a page's cells, for which a loop in a template takes far longer."""
+    return Markup("".join(f"<tr><td>{escape(start)}</td><td>{n:,}</td></tr>" for start, n in found))
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -4,15 +4,17 @@ In: a DataFrame and the column to group by. Out: lists of rows as plain Python v
 each page would cost a pass over the whole table for each of 25,000 pages.
 """
 
-from collections.abc import Hashable, Iterator
-from types import SimpleNamespace
+from array import array
+from collections import namedtuple
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-
-class Row(SimpleNamespace):
-    """One row of a table: its columns as attributes, numbers and strings as plain Python values."""
+Row = Any
+"""One row of a table: a named tuple of its columns, numbers and strings as plain Python values."""
 
 
 class Groups:
@@ -23,17 +25,22 @@ class Groups:
         rank = frame["rank"].to_numpy() if "rank" in frame else np.arange(len(frame))
         order = np.lexsort((rank, codes))
         self._bounds = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
-        self._columns = {name: frame[name].to_numpy()[order] for name in frame.columns}
+        self._columns = [frame[name].to_numpy()[order] for name in frame.columns]
+        self._make = _maker(tuple(frame.columns))
         self._place: dict[Hashable, int] = {name: i for i, name in enumerate(names.tolist())}
 
     def __getitem__(self, key: Hashable) -> list[Row]:
         """The rows of `key`; an empty list where it has none."""
+        return self.first(key, None)
+
+    def first(self, key: Hashable, most: int | None) -> list[Row]:
+        """The first rows of `key`, `most` at most."""
         place = self._place.get(key)
         if place is None:
             return []
-        part = slice(self._bounds[place], self._bounds[place + 1])
-        columns = [values[part].tolist() for values in self._columns.values()]
-        return [Row(**dict(zip(self._columns, values, strict=True))) for values in zip(*columns, strict=True)]
+        start, end = self._bounds[place], self._bounds[place + 1]
+        part = slice(start, end if most is None else min(end, start + most))
+        return list(map(self._make, zip(*[values[part].tolist() for values in self._columns], strict=True)))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._place
@@ -42,7 +49,55 @@ class Groups:
         return iter(self._place)
 
 
+class Records(Mapping[Any, Row]):
+    """The rows of a table by a column in which no value stands twice; a row is made when it is first asked for.
+
+    A list of whole numbers comes as an `array`: what a long text has for each token stays small.
+    """
+
+    def __init__(self, frame: pd.DataFrame, key: str):
+        self._columns = [frame[name].to_numpy() for name in frame.columns]
+        self._make = _maker(tuple(frame.columns))
+        self._place: dict[Any, int] = {value: i for i, value in enumerate(frame[key].tolist())}
+        self._rows: dict[Any, Row] = {}
+
+    def __getitem__(self, key: Any) -> Row:
+        row = self._rows.get(key)
+        if row is None:
+            place = self._place[key]
+            row = self._rows[key] = self._make(_plain(column[place]) for column in self._columns)
+        return row
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._place
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
 def rows(frame: pd.DataFrame) -> list[Row]:
     """All rows of a table in their order."""
     columns = [frame[name].to_numpy().tolist() for name in frame.columns]
-    return [Row(**dict(zip(frame.columns, values, strict=True))) for values in zip(*columns, strict=True)]
+    return list(map(_maker(tuple(frame.columns)), zip(*columns, strict=True)))
+
+
+def blocks(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The keys in their order, `size` at a time."""
+    return (keys[at : at + size] for at in range(0, len(keys), size))
+
+
+@cache
+def _maker(columns: tuple[str, ...]) -> Any:
+    """What makes a row of its values, in the order of the columns."""
+    row_class: Any = namedtuple  # its columns are known at run time only, which mypy does not take
+    return row_class("Row", columns)._make
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a table as a plain Python value."""
+    if isinstance(value, np.ndarray):
+        return array("i", value.astype(np.int32).tobytes())
+    return value.item() if isinstance(value, np.generic) else value

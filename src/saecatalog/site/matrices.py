@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
-
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.tokens import shorten
@@ -89,8 +86,7 @@ def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
     """The Jaccard overlap on tokens of each pair of these features; 0 where there is none, and of each with itself."""
     place = {number: i for i, number in enumerate(features)}
     values = np.zeros((len(features), len(features)))
-    pairs = catalog.tables["coactivation"]
-    pairs = pairs[(pairs["level"] == "token") & pairs["feature_a"].isin(features) & pairs["feature_b"].isin(features)]
+    pairs = _among(catalog, features)
     rows = pairs["feature_a"].map(place).to_numpy(dtype=int)
     columns = pairs["feature_b"].map(place).to_numpy(dtype=int)
     values[rows, columns] = values[columns, rows] = pairs["jaccard"].to_numpy()
@@ -98,10 +94,27 @@ def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
     return result
 
 
+def best_overlaps(catalog: Catalog, features: Sequence[int]) -> dict[int, float]:
+    """For each of these features that overlaps with another one, how much at most."""
+    pairs = _among(catalog, features)
+    both = pd.concat([pairs.set_index(side)["jaccard"] for side in ("feature_a", "feature_b")])
+    return {int(number): float(value) for number, value in both.groupby(level=0).max().items()}
+
+
+def _among(catalog: Catalog, features: Sequence[int]) -> pd.DataFrame:
+    """The pairs of these features on tokens."""
+    pairs = catalog.tables["coactivation"]
+    inside = pairs["feature_a"].isin(features) & pairs["feature_b"].isin(features)
+    return pairs[(pairs["level"] == "token") & inside]
+
+
 def alike(values: Sequence[Sequence[float]]) -> list[int]:
     """An order of the rows of a symmetric matrix that puts rows with large values between them side by side."""
     if len(values) < 3:
         return list(range(len(values)))
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
     distances = 1 - np.asarray(values)
     np.fill_diagonal(distances, 0)
     order: list[int] = leaves_list(linkage(squareform(distances), "average", optimal_ordering=True)).tolist()
@@ -123,7 +136,7 @@ def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tup
     row = {number: i for i, number in enumerate(features)}
     column = {text: i for i, text in enumerate(texts)}
     values = np.zeros((len(features), len(texts)), dtype=np.float32)
-    scores = catalog.tables.rows_of("text_scores", features)
+    scores = catalog.tables.rows_of("text_scores", features, ["feature", "text", "score"])
     where = scores["text"].map(column).to_numpy()
     kept = ~pd.isna(where)
     rows = scores["feature"].map(row).to_numpy()[kept]

@@ -5,109 +5,84 @@ may replace and leaves alone, with an error, what it did not write.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import saecatalog
 from saecatalog.config import NOTES, SiteConfig
-from saecatalog.errors import CatalogError
 from saecatalog.notes import Notes, check_pages
+from saecatalog.site.catalog import page_of
 from saecatalog.site.check import page_counts
-from saecatalog.site.render import render_catalog, render_root
+from saecatalog.site.render import made_from, render_catalog, render_root
+from saecatalog.site.standing import FILE_LIST, ROOT_LIST, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.store import new_folder, write_json
 from saecatalog.tables import SCHEMAS, Tables, read_table, write_table
 
-FILE_LIST = "data/files.json"
-"""In each catalog: the files it consists of, and the key of the build that wrote them."""
-
-ROOT_LIST = ".saecatalog.json"
-"""At the site's root: the files there that belong to no catalog."""
-
-TOLERATED = {".git", ".gitignore", ".gitattributes", ".github", "CNAME", ".DS_Store"}
-"""What people keep in a site's folder for publishing; never touched."""
-
-
-def check_out(out: Path) -> None:
-    """Raise CatalogError where the output folder is a file or holds something this program did not write."""
-    if out.exists() and not out.is_dir():
-        raise CatalogError("The output folder is a file.", str(out), "Give another --out, or move the file away.")
-    foreign = sorted(_foreign(out)) if out.exists() else []
-    if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        raise CatalogError(
-            "The output folder holds something that this program did not write.",
-            f"{out}: {', '.join(foreign[:3])}{more}",
-            "Move it away, or give another --out; nothing was changed.",
-        )
-
-
-def _foreign(out: Path) -> Iterator[str]:
-    """Files below the output folder that neither the root's list nor a catalog's list names."""
-    known = set(_read_list(out / ROOT_LIST)) | {ROOT_LIST}
-    for slug in catalogs(out):
-        known |= {f"{slug}/{file}" for file in _read_list(out / slug / FILE_LIST)}
-        known.add(f"{slug}/{FILE_LIST}")
-    for path in out.rglob("*"):
-        relative = path.relative_to(out)
-        if path.is_file() and relative.parts[0] not in TOLERATED and relative.as_posix() not in known:
-            yield relative.as_posix()
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def catalogs(out: Path) -> list[str]:
-    """The folders of the catalogs in a site, relative to it."""
-    return sorted(path.parent.parent.relative_to(out).as_posix() for path in out.rglob(FILE_LIST))
-
-
-def is_current(out: Path, slug: str, key: str) -> bool:
-    """True where the catalog stands there complete, built with this key."""
-    try:
-        listed = json.loads((out / slug / FILE_LIST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    complete = all((out / slug / file).is_file() for file in listed.get("files", []))
-    return listed.get("key") == key and complete and all((out / f).is_file() for f in _read_list(out / ROOT_LIST))
+MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
+"""What may differ where nothing but the notes does, besides the pages that show them: `about.html` tells the commit."""
 
 
 def publish(
-    analysis: Path, notes: Notes, config: SiteConfig, templates: Path, key: str, progress: Callable[..., Any]
-) -> tuple[Path, dict[str, Any]]:
+    analysis: Path, notes: Notes, config: SiteConfig, templates: Path, keys: Keys, progress: Callable[..., Any]
+) -> None:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
-    Returns the catalog's folder and its manifest. `key` identifies the build for `is_current`. Raises CatalogError for
-    a note that links to a feature without a page.
+    `keys` identify the build the next time. Where the catalog that stands there differs in notes and templates at most,
+    only the pages made from these are made anew; the rest is taken over. Raises CatalogError for a note that links to a feature
+    without a page.
     """
     out = Path(config.out)
-    features = read_table(analysis, "features")
+    features = Tables(analysis).columns("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     manifest = _complete(json.loads((analysis / "manifest.json").read_text(encoding="utf-8")), config)
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
+    standing, edited = to_carry_over(out, files_below(out), manifest["slug"], keys)
     with new_folder(target) as folder:
+        only = None
+        if standing:
+            only = _noted(read_table(target / "data", "notes"), notes) | made_from(templates, edited, standing)
+            _carry_over(target, folder, [f for f in standing if f not in only and not f.startswith(f"{NOTES}/")])
         # The pages are made from the tables that are published, as `verify` makes them again.
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
-        render_catalog(tables, manifest, templates, folder, progress)
+        render_catalog(tables, manifest, templates, folder, progress, only=only)
         _copy_images(notes, folder / NOTES)
-        manifest["pages"] = page_counts(_files(folder))
+        files = list(files_below(folder))
+        manifest["pages"] = page_counts(files)
         write_json(folder / "data" / "manifest.json", manifest)
-        write_json(folder / FILE_LIST, {"key": key, "files": _files(folder)})
+        files = sorted({*files, "data/manifest.json"})
+        made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
+        write_json(folder / FILE_LIST, {**made_of, "files": files})
     _publish_root(out, templates)
-    return target, manifest
 
 
-def _files(folder: Path) -> list[str]:
-    """Every file below a folder, by its relative path."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
+    """The files that are other ones than before, when of all that a catalog is made of only the notes are."""
+    columns = ("kind", "name", "markdown")
+    old = set(zip(*(before[name] for name in columns), strict=True))
+    new = {(note.kind, note.name, note.markdown) for note in notes.files}
+    found = {(kind, name) for kind, name, _ in old ^ new}
+    pages = {page_of(kind, name) for kind, name in found}
+    # A feature's note is found by the search.
+    return {*MADE_ANEW, *pages} | ({"search-index.js"} if "feature" in {kind for kind, _ in found} else set())
+
+
+def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
+    """Put files of one folder into another: as hard links, which takes no time, or as copies where there are none."""
+    for inside in {file.rpartition("/")[0] for file in files}:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    for file in files:
+        try:
+            os.link(f"{target}/{file}", f"{folder}/{file}")
+        except OSError:
+            shutil.copyfile(target / file, folder / file)
 
 
 def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
@@ -141,15 +116,19 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:
-    """The tables of a site as Parquet, and as CSV too on request: those of the analysis, and the notes."""
-    data.mkdir(parents=True)
-    for name in SCHEMAS:
-        shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
+    """The tables of a site as Parquet, and as CSV too on request: those of the analysis, and the notes.
+
+    What stands there already, taken over from the catalog before, is left as it is.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    for name in SCHEMAS.keys() - {"notes"}:
+        if not (data / f"{name}.parquet").exists():
+            shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
-    tables = Tables(data)
     for name in SCHEMAS if csv else ():
-        _flat(tables[name]).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
-    return tables
+        if not (data / f"{name}.csv").exists():
+            _flat(read_table(data, name)).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
+    return Tables(data)
 
 
 def _copy_images(notes: Notes, folder: Path) -> None:
@@ -168,15 +147,16 @@ def _flat(table: Any) -> Any:
 def _publish_root(out: Path, templates: Path) -> None:
     """Renew the page that lists the catalogs, and drop files of an older root that are no longer part of it."""
     manifests = [
-        json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in catalogs(out)
+        json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
+        for slug in catalogs(files_below(out))
     ]
     with tempfile.TemporaryDirectory(prefix=".root-", dir=out) as folder:
         root = Path(folder)
         render_root(manifests, templates, root)
         # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
         (root / ".nojekyll").touch()
-        files = _files(root)
-        for old in set(_read_list(out / ROOT_LIST)) - set(files):
+        files = list(files_below(root))
+        for old in set(listed(out / ROOT_LIST)) - set(files):
             (out / old).unlink(missing_ok=True)
         for file in files:
             (out / file).parent.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
-from saecatalog.site.groups import Row
+from saecatalog.site.groups import Row, blocks
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
+BLOCK = 4096
 EXCERPTS = 2
 BEFORE, AFTER = 40, 30
 """Characters of an excerpt before and after the start of its peak, to the next space; 25,000 features stay near 6 MB."""
@@ -27,7 +28,11 @@ def index(catalog: Catalog) -> str:
 
     A browser reads a few long strings far faster than a hundred thousand short ones.
     """
-    fields = {name: [text_of(catalog, number) for number in catalog.paged] for name, text_of in FIELDS.items()}
+    fields: dict[str, list[str]] = {name: [] for name in FIELDS}
+    for numbers in blocks(catalog.paged, BLOCK):
+        part = catalog.about(numbers)
+        for name, text_of in FIELDS.items():
+            fields[name] += [text_of(part, number) for number in numbers]
     data = {
         "numbers": catalog.paged,
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},

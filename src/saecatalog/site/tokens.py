@@ -69,6 +69,9 @@ def highlight(
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
     stop = ends[last - 1] if last else 0
+    if _cuts_clean(content, ends, first) and _cuts_clean(content, ends, last):
+        # No mark crosses the ends of the window, so that those outside, which may be many, need not be worked out.
+        active = [entry for entry in active if first <= entry[0] < last]
     parts: list[str] = []
     for mark in marks(content, ends, active, largest, peak):
         start, end = max(mark.start, at), min(mark.end, stop)
@@ -95,7 +98,9 @@ def marks(
 
 def cuts(content: str, ends: Sequence[int]) -> list[int]:
     """Every place where a mark may begin or end: cut there, the text gives pieces that any marks can be made of."""
-    edges = {edge for place in range(len(ends)) for edge in _whole_characters(content, *unit(ends, place))}
+    # Tokens with the same end share their characters, so that one of them tells for all.
+    units = itertools.pairwise([0, *sorted(set(ends))])
+    edges = {edge for start, end in units for edge in _whole_characters(content, start, end)}
     return sorted(edges | {0, len(content)})
 
 
@@ -141,11 +146,24 @@ def shorten(text: str, length: int) -> str:
 def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
     """The range widened to the marks before and after it that belong to a character of it, and to one character."""
     end = max(end, min(start + 1, len(content)))
-    while 0 < start < len(content) and _EXTENDS.match(content[start]):
+    while 0 < start < len(content) and _extends(content[start]):
         start -= 1
-    while end < len(content) and (_EXTENDS.match(content[end]) or content[end - 1] == "\u200d"):
+    while end < len(content) and (_extends(content[end]) or content[end - 1] == "\u200d"):
         end += 1
     return start, end
+
+
+def _cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
+    """Whether no character, with the marks that belong to it, is on both sides of the start of a token."""
+    if place in (0, len(ends)):
+        return True
+    at = ends[place - 1]
+    return 0 < at < ends[place] and not _extends(content[at]) and content[at - 1] != "\u200d"
+
+
+def _extends(char: str) -> bool:
+    """Whether a character belongs to the one before it; nearly all stand before the first that may."""
+    return char >= "\u0300" and _EXTENDS.match(char) is not None
 
 
 def _sign_of_match(match: re.Match[str]) -> str:

@@ -3,16 +3,17 @@
 In: a `Catalog` and a feature's number. Out: plain values for the templates; nothing here knows HTML or the disk.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
-from saecatalog.site.catalog import Catalog, FeatureRef, TextRef, split_reasons
+from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
-from saecatalog.site.groups import Groups, Row
+from saecatalog.site.groups import Row
 
 BANDS = {
     "q75-100": "Strongest quarter",
@@ -20,9 +21,7 @@ BANDS = {
     "q25-50": "Third quarter",
     "q0-25": "Weakest quarter",
 }
-EXAMPLES = 8
 PARTNERS = 5
-IN_BAND = 2
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
@@ -38,26 +37,24 @@ class Reason:
     page: str
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
-    `cut` says where the text goes on: "l" before the part shown, "r" after it.
+    `cut` says where the text goes on: "l" before the part shown, "r" after it. `place` is where the text's page tells
+    of the feature, from the catalog's root, or that page alone where it does not.
     """
 
-    feature: int
     anchor: str
     markup: Markup
     cut: str
-    token: Markup
-    position: int
+    token: str
     activation: float
-    text: TextRef
+    place: str
+    category: str
     similar: int
 
 
-@dataclass(frozen=True)
-class Band:
+class Band(NamedTuple):
     """Examples from one quarter of the active tokens by rank, and the activations they span."""
 
     name: str
@@ -67,8 +64,7 @@ class Band:
     examples: list[Example]
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """How many texts of one category a feature is active and strong on.
 
     `row` has the interval and all else that is known; it is None where the feature fired on no text at all.
@@ -82,21 +78,11 @@ class Share:
     row: Row | None
 
 
-@dataclass(frozen=True)
-class Partner:
-    """A feature that fires together with the one shown, counted on tokens."""
-
-    ref: FeatureRef
-    both: int
-    phi: float
-    cosine: float
-
-
-def feature(catalog: Catalog, number: int) -> dict[str, Any]:
-    """Everything the page of one feature shows."""
+def feature(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
+    """Everything the page of one feature shows; `contexts` are the examples on it."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
-    contexts, logits = catalog.by("contexts")[number], catalog.by("logits")[number]
+    bands = _examples(catalog, row, contexts)
     by_category = shares(catalog, number)
     return {
         "f": row,
@@ -105,19 +91,18 @@ def feature(catalog: Catalog, number: int) -> dict[str, Any]:
         "neuronpedia": catalog.neuronpedia(number),
         "previous": previous,
         "next": following,
-        "examples": _examples(catalog, row, contexts, "top", EXAMPLES),
-        "bands": _bands(catalog, row, contexts),
+        "examples": bands.get("top", []),
+        "bands": _bands(bands),
         "histogram": _histogram(catalog, number),
         "shares": by_category,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
-        "fires_on": catalog.by("tokens")[number][:TOKENS],
-        "promoted": [r for r in logits if r.direction == "promoted"][:TOKENS],
-        "suppressed": [r for r in logits if r.direction == "suppressed"][:TOKENS],
+        "fires_on": catalog.by("tokens").first(number, TOKENS),
+        "effects": _effects(catalog, number),
         "logit_spread": _logit_spread(catalog, number),
         "partners": _partners(catalog, number),
-        "neighbours": [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours")[number][:PARTNERS]],
-        "cite": cite.feature(catalog.manifest, row),
+        "neighbours": _neighbours(catalog, number),
+        "cite": cite.feature(catalog.manifest, row, number in catalog.embedded),
     }
 
 
@@ -130,18 +115,17 @@ def embed(view: dict[str, Any]) -> dict[str, Any]:
 def embedding(catalog: Catalog) -> dict[str, Any]:
     """What the page about embeds shows: the card of the feature that the front page introduces, and the code for it."""
     shown = introduction(catalog)
-    if shown is None:
+    if shown is None or shown["ref"].number not in catalog.embedded:
         return {"ref": None}
     ref = shown["ref"]
-    code = cite.feature(catalog.manifest, catalog.features[ref.number]).embed
-    return {"ref": ref, "frame": Markup(cite.frame(ref.number, cite.embed_page(ref.page))), "code": code}
-
-
-def examples_by_text(catalog: Catalog) -> Groups:
-    """The contexts that features' pages show, by text."""
-    frame = catalog.tables["contexts"]
-    most = frame["band"].map({"top": EXAMPLES, **dict.fromkeys(BANDS, IN_BAND)})
-    return Groups(frame[(frame["rank"] < most) & frame["feature"].isin(catalog.paged)], "text")
+    code = cite.feature(catalog.manifest, catalog.features[ref.number], True).embed
+    all_have = len(catalog.embedded) == len(catalog.paged)
+    return {
+        "ref": ref,
+        "frame": Markup(cite.frame(ref.number, cite.embed_page(ref.page))),
+        "code": code,
+        "embedded": None if all_have else " ".join(map(str, sorted(catalog.embedded))),
+    }
 
 
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
@@ -151,13 +135,13 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
     label begins with a word, which reads more easily than a sign.
     """
     frame = catalog.tables["rankings"]
-    words = [number for number in catalog.paged if catalog.features[number].label.partition(" ")[0].isalpha()]
+    words = [number for number in catalog.paged if catalog.ref(number).label.partition(" ")[0].isalpha()]
     for kind in ("contrast:", "specialist:", "strongest"):
         found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words or catalog.paged)]
         if len(found):
             number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
-            row, contexts = catalog.features[number], catalog.by("contexts")[number]
-            return {"ref": catalog.ref(number), "examples": _examples(catalog, row, contexts, "top", INTRODUCED)}
+            shown = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
+            return {"ref": catalog.ref(number), "examples": shown.get("top", [])[:INTRODUCED]}
     return None
 
 
@@ -183,14 +167,14 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     match kind:
         case "strongest" | "frequent" | "selective":
             words = {"strongest": "among the strongest", "frequent": "among the most frequent"}
-            text, page = words.get(kind, "among the most selective"), f"features/index.html?reason={kind}#f{number}"
+            text, page = words.get(kind, "among the most selective"), f"{catalog.table_page(number)}?reason={kind}#f{number}"
         case "specialist" | "common":
             text = f"specialist for {shown}" if kind == "specialist" else f"common in {shown}"
             page = f"categories/{slug(subject)}.html#{kind}"
         case "concept" | "consistent" | "strong" | "contrast":
             text, page = f"concept: {shown}", f"concepts/{slug(subject)}.html"
         case "noted":
-            text, page = "noted by the author", f"features/index.html?reason=noted#f{number}"
+            text, page = "noted by the author", f"{catalog.table_page(number)}?reason=noted#f{number}"
         case _:
             text, page = name, "features/index.html"
     names = [f"{k}:{subject}" for k in ("consistent", "strong", "contrast")] if kind == "concept" else [name]
@@ -205,36 +189,52 @@ def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRe
     return before, catalog.ref(pages[place + 1]) if place + 1 < len(pages) else None
 
 
+def _examples(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, list[Example]]:
+    """The examples by band, strongest first, coloured relative to the feature's maximum."""
+    found: dict[str, list[Example]] = {}
+    for context in contexts:
+        found.setdefault(context.band, []).append(_example(catalog, row, context))
+    return found
+
+
 def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     text = catalog.texts[context.text]
     window = (context.window_start, context.window_end)
     active = list(zip(context.active_positions.tolist(), context.active_values.tolist(), strict=True))
+    page = catalog.text_ref(context.text, context.category).page
     return Example(
-        feature=row.feature,
-        anchor=f"{context.band.partition('-')[0]}-{context.rank + 1}",
-        markup=tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
-        cut=" ".join(["l"] * (window[0] > 0) + ["r"] * (window[1] < len(text.token_ends))),
-        token=tokens.token(context.token),
-        position=context.position,
-        activation=context.activation,
-        text=catalog.text_ref(context.text, context.category),
-        similar=context.similar_hidden,
+        f"{context.band.partition('-')[0]}-{context.rank + 1}",
+        tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
+        " ".join(["l"] * (window[0] > 0) + ["r"] * (window[1] < len(text.token_ends))),
+        context.token,
+        context.activation,
+        f"{page}#f{row.feature}" if context.listed else page,
+        catalog.category[context.category].title,
+        context.similar_hidden,
     )
 
 
-def _examples(catalog: Catalog, row: Row, contexts: list[Row], band: str, most: int) -> list[Example]:
-    """The first contexts of one band, strongest first, coloured relative to the feature's maximum."""
-    return [_example(catalog, row, context) for context in [c for c in contexts if c.band == band][:most]]
-
-
-def _bands(catalog: Catalog, row: Row, contexts: list[Row]) -> list[Band]:
+def _bands(examples: dict[str, list[Example]]) -> list[Band]:
     """The examples by quarter of the active tokens, strongest quarter first; only quarters that have any."""
-    found = [(name, words, _examples(catalog, row, contexts, name, IN_BAND)) for name, words in BANDS.items()]
     return [
         Band(name, words, min(e.activation for e in shown), max(e.activation for e in shown), shown)
-        for name, words, shown in found
-        if shown
+        for name, words in BANDS.items()
+        if (shown := examples.get(name))
     ]
+
+
+def _effects(catalog: Catalog, number: int) -> list[tuple[str, list[tuple[str, float]]]]:
+    """The tokens promoted and suppressed most and by how much; empty where the SAE has no direct effect."""
+    found: dict[str, list[tuple[str, float]]] = {"promoted": [], "suppressed": []}
+    for row in catalog.by("logits")[number]:
+        if row.rank < TOKENS:
+            found[row.direction].append((row.token, row.logit))
+    return [(way.capitalize(), tokens) for way, tokens in found.items()] if any(found.values()) else []
+
+
+def _neighbours(catalog: Catalog, number: int) -> list[tuple[FeatureRef, float]]:
+    """The features whose decoder rows point in similar directions, with the cosine."""
+    return [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours").first(number, PARTNERS)]
 
 
 def _histogram(catalog: Catalog, number: int) -> Histogram | None:
@@ -255,7 +255,7 @@ def _category_chart(found: list[Share]) -> Shares:
     return charts.by_category(active, strong)
 
 
-def _partners(catalog: Catalog, number: int) -> list[Partner]:
-    """The features that fire on the same tokens, by phi."""
-    found = catalog.partners["token"][number][:PARTNERS] if "token" in catalog.partners else []
-    return [Partner(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in found]
+def _partners(catalog: Catalog, number: int) -> list[tuple[FeatureRef, int, float, float]]:
+    """The features that fire on the same tokens, by phi: with how many tokens, phi and the cosine."""
+    found = catalog.partners["token"].first(number, PARTNERS) if "token" in catalog.partners else []
+    return [(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in found]

@@ -3,6 +3,7 @@
 In: a `Catalog`. Out: plain values for the templates and the charts of the heatmaps.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,21 +130,22 @@ def notable_features(catalog: Catalog) -> list[int]:
     """Notable features for the heatmap: the first specialists of each category, then the strongest."""
     share = max(2, NOTABLE // max(1, len(catalog.categories)))
     special = [r.feature for ref in catalog.categories for r in catalog.rankings[f"specialist:{ref.name}"][:share]]
-    rest = sorted(catalog.paged, key=lambda number: -catalog.features[number].max)
-    return [number for number in dict.fromkeys(special + rest) if catalog.features[number].page][:NOTABLE]
+    frame = catalog.tables.features.loc[catalog.paged].sort_values("max", ascending=False, kind="stable")
+    rest = frame["feature"].head(NOTABLE).tolist()
+    return [number for number in dict.fromkeys(special + rest) if catalog.ref(number).page][:NOTABLE]
 
 
 def specialist_counts(catalog: Catalog) -> dict[str, int]:
     """How many specialists each category has, over all features of the SAE."""
-    frame = catalog.tables["categories"]
+    frame = catalog.tables.columns("categories", ["category", "balanced_score"])
     found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
     return {str(name): int(count) for name, count in found.items()}
 
 
-def heatmap_features(catalog: Catalog) -> set[int]:
-    """Every feature that some heatmap of texts shows."""
-    found = {*frequent_features(catalog), *notable_features(catalog)}
-    for ref in catalog.categories:
+def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool) -> set[int]:
+    """Every feature that a heatmap of texts shows on the pages of these categories and, if asked for, on the overview."""
+    found = {*frequent_features(catalog), *notable_features(catalog)} if overview else set()
+    for ref in [*refs, *(catalog.categories if overview else ())]:
         for kind in ("specialist", "common"):
             found |= {row.feature for row in catalog.rankings[f"{kind}:{ref.name}"][:SHOWN]}
     return found

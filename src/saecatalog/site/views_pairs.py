@@ -13,8 +13,8 @@ import pandas as pd
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
 from saecatalog.site.charts import Box, Heatmap, short_row
-from saecatalog.site.groups import Row, rows
-from saecatalog.site.matrices import Names, SharedTexts, alike, overlaps, side_by_side
+from saecatalog.site.groups import Groups, Row, rows
+from saecatalog.site.matrices import Names, SharedTexts, alike, best_overlaps, overlaps, side_by_side
 
 STRONGEST = 40
 IN_HEATMAP = 120
@@ -82,13 +82,11 @@ def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
 
     They stand in an order that puts features which fire together side by side, and clusters in one piece.
     """
-    values = np.asarray(overlaps(catalog, catalog.paged)).reshape(len(catalog.paged), -1)
-    best = values.max(axis=1, initial=0)
-    chosen = [i for i in np.argsort(-best, kind="stable").tolist()[:IN_HEATMAP] if best[i] >= LEAST_OVERLAP]
-    order = [chosen[i] for i in alike(values[np.ix_(chosen, chosen)].tolist())]
-    cluster = cluster_of(catalog)
-    order = side_by_side(order, {i: cluster[n] for i, n in enumerate(catalog.paged) if n in cluster})
-    return [catalog.paged[i] for i in order], values[np.ix_(order, order)].tolist()
+    best = best_overlaps(catalog, catalog.paged)
+    chosen = [n for n in sorted(best, key=lambda n: (-best[n], n))[:IN_HEATMAP] if best[n] >= LEAST_OVERLAP]
+    values = overlaps(catalog, chosen)
+    order = side_by_side([chosen[i] for i in alike(values)], cluster_of(catalog))
+    return order, overlaps(catalog, order)
 
 
 def cluster_of(catalog: Catalog) -> dict[int, int]:
@@ -151,6 +149,7 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
     members: dict[int, list[int]] = {}
     for feature, number in cluster.items():
         members.setdefault(number, []).append(feature)
+    tokens = catalog.about(cluster).by("tokens")
     a, b = on_tokens["feature_a"].map(cluster), on_tokens["feature_b"].map(cluster)
     inner = on_tokens[a == b].groupby(a[a == b])["phi"].agg(["mean", "count"])
     return [
@@ -162,16 +161,15 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
             shown.get(number, 0),
             float(inner["mean"].get(number, np.nan)),
             int(inner["count"].get(number, 0)),
-            _common_tokens(catalog, found),
+            _common_tokens(tokens, found),
         )
         for number, found in sorted(members.items())
     ]
 
 
-def _common_tokens(catalog: Catalog, members: list[int]) -> list[tuple[str, int]]:
+def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
     """The tokens among the first of at least half of the members, the most common first."""
-    tokens = catalog.by("tokens")
-    found = Counter(token for n in members for token in dict.fromkeys(row.token for row in tokens[n][:TOKENS]))
+    found = Counter(token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, TOKENS)))
     return [(token, n) for token, n in found.most_common(TOKENS) if n > 1 and 2 * n >= len(members)]
 
 

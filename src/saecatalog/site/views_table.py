@@ -13,8 +13,6 @@ from saecatalog.site.catalog import REASONS, Catalog, FeatureRef, split_reasons
 from saecatalog.site.groups import Row
 from saecatalog.tables import SCHEMAS
 
-STATIC_ROWS = 500
-"""Rows of the table in one page's HTML; more go on to further pages (with a script, one page shows them all)."""
 LISTED = 10
 
 
@@ -113,7 +111,7 @@ def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]
             "row": row,
             "figures": [rounded(getattr(row, column.name)) for column in COLUMNS if column.shown],
             "kinds": kinds(row),
-            "category": _category(catalog, row),
+            "category": _category(catalog, row.top_text),
         }
         for number in numbers
         for row in [catalog.features[number]]
@@ -136,13 +134,13 @@ def table_data(catalog: Catalog) -> dict[str, Any]:
 
     `values` holds every column of `features` but `page`, packed. `statistics` says how to show the numbers.
     """
-    found = [catalog.features[number] for number in catalog.paged]
+    frame = catalog.tables.features.loc[catalog.paged]
     return {
         "statistics": [[c.name, c.heading, c.format, c.meaning] for c in COLUMNS],
         "shown": [c.name for c in COLUMNS if c.shown],
-        "values": {name: _packed([getattr(row, name) for row in found]) for name in SCHEMAS["features"] if name != "page"},
-        "category": _packed([_category(catalog, row) for row in found]),
-        "reasons": {name: _in_order(split_reasons(name)) for name in sorted({row.notable for row in found})},
+        "values": {name: _packed(frame[name].tolist()) for name in SCHEMAS["features"] if name != "page"},
+        "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
+        "reasons": {name: _in_order(split_reasons(name)) for name in sorted(set(frame["notable"]))},
         "titles": titles(catalog),
     }
 
@@ -160,9 +158,9 @@ def _packed(values: list[Any]) -> str | list[str] | dict[str, Any]:
     return {"names": list(codes), "codes": _packed([codes[value] for value in values])}
 
 
-def _category(catalog: Catalog, row: Row) -> str:
+def _category(catalog: Catalog, top_text: str) -> str:
     """The category of a feature's strongest text; "" where it is silent."""
-    return str(catalog.texts[row.top_text].category) if row.top_text else ""
+    return str(catalog.texts[top_text].category) if top_text else ""
 
 
 def titles(catalog: Catalog) -> dict[str, str]:
@@ -173,8 +171,8 @@ def titles(catalog: Catalog) -> dict[str, str]:
 def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
     """Every kind of reason that some feature with a page has, with the name and title of each of its subjects."""
     found: dict[str, set[str]] = {}
-    for number in catalog.paged:
-        for reason in split_reasons(catalog.features[number].notable):
+    for notable in catalog.tables.features.loc[catalog.paged, "notable"].unique():
+        for reason in split_reasons(notable):
             kind, _, subject = reason.partition(":")
             found.setdefault(kind, set()).update([subject] if subject else [])
     return {kind: [(subject, title(subject)) for subject in sorted(found[kind])] for kind in _in_order(found)}

@@ -16,13 +16,15 @@ from saecatalog.site.groups import Row
 
 OPEN = 5
 SAMPLES = 3
+MARK_ALL = 2000
+"""With more texts than this, a page without script has its text marked by the strongest feature only, not by each."""
 
 
 @dataclass(frozen=True)
 class Firing:
-    """A feature on a text: its activation at its token there, and the text with all tokens it fires on marked.
+    """A feature on a text: its activation at its token there, and how many tokens it fires on.
 
-    `level` is the step of the highlight of that activation, `active` the number of tokens it fires on.
+    `level` is the step of the highlight of that activation; `entry` is the row of `text_top` or of `contexts`.
     """
 
     ref: FeatureRef
@@ -30,7 +32,7 @@ class Firing:
     level: int
     token: Markup
     active: int
-    markup: Markup
+    entry: Row
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,20 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
     top = catalog.by("text_top", "text")[row.text]
     found = [_firing(catalog, row, entry) for entry in top]
     strongest = {entry.feature for entry in top}
-    others = [_firing(catalog, row, context) for context in examples if context.feature not in strongest]
+    rest = [context for context in examples if context.feature not in strongest]
+    others = [_firing(catalog, row, context) for context in rest if context.listed]
     neighbours = _neighbours(catalog, row)
+    copies = len(found) if len(catalog.texts) <= MARK_ALL else 1
     return {
         "text": row,
         "category": catalog.category.get(row.category),
         "list_page": list_page(row.category),
         "content": tokens.visible(row.content),
         "pieces": tokens.pieces(row.content, row.token_ends),
-        "found": found,
+        "found": [(firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)],
         "open": OPEN,
         "others": sorted(others, key=lambda firing: (-firing.activation, firing.ref.number)),
+        "unlisted": len(rest) - len(others),
         "previous": neighbours[0],
         "next": neighbours[1],
     }
@@ -115,14 +120,14 @@ def _firing(catalog: Catalog, row: Row, entry: Row) -> Firing:
     active, largest = _active(entry), catalog.features[entry.feature].max
     activation = dict(active).get(entry.position, 0.0)
     start, end = tokens.unit(row.token_ends, entry.position)
-    return Firing(
-        ref=catalog.ref(entry.feature),
-        activation=activation,
-        level=tokens.level(activation, largest),
-        token=tokens.token(row.content[start:end]),
-        active=len(active),
-        markup=tokens.highlight(row.content, row.token_ends, active, largest, peak=entry.position),
-    )
+    token = tokens.token(row.content[start:end])
+    return Firing(catalog.ref(entry.feature), activation, tokens.level(activation, largest), token, len(active), entry)
+
+
+def _marked(catalog: Catalog, row: Row, entry: Row) -> Markup:
+    """The text with all tokens marked that a feature fires on."""
+    largest = catalog.features[entry.feature].max
+    return tokens.highlight(row.content, row.token_ends, _active(entry), largest, peak=entry.position)
 
 
 def _active(entry: Row) -> list[tuple[int, float]]:

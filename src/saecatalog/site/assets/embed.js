@@ -6,8 +6,10 @@
   const link = document.getElementById("shown");
   const width = document.getElementById("width");
   const first = /\d+/.exec(link.textContent)[0];
-  const wanted = new URLSearchParams(location.search).get("feature");
-  const number = /^\d+$/.test(wanted ?? "") ? wanted : first;
+  const wanted = new URLSearchParams(location.search).get("feature") ?? "";
+  // Where not every feature has a card, the page names those that do.
+  const offered = document.getElementById("preview").dataset.embedded?.split(" ");
+  const number = /^\d+$/.test(wanted) && (offered?.includes(wanted) ?? true) ? wanted : first;
   const pattern = code.textContent;
 
   function write(height) {

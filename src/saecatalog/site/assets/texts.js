@@ -26,9 +26,9 @@
   // An example that shows a part of its text gets a button that shows all of it, and the part again.
   function growable(shown) {
     const item = shown.parentElement;
-    const link = item.querySelector('a[href*="#f"]');
-    const [page, feature] = link.href.split("#f");
-    const source = page.replace(/html$/, "js");
+    const link = item.querySelector('a[href*="/texts/"]');
+    const [feature] = /\d+(?=\.html$)/.exec(location.pathname);
+    const source = link.href.replace(/html(#.*)?$/, "js");
     const part = [...shown.childNodes];
     const cut = shown.className;
     const button = Object.assign(document.createElement("button"), { type: "button" });

@@ -1,0 +1,226 @@
+"""Pages, rebuilds and the check of a catalog in which every feature has a page.
+
+    python benchmarks/render.py ANALYSIS [--work DIR] [--base-url URL]
+    python benchmarks/render.py --cache DIR
+
+ANALYSIS is a folder of tables and manifest as the cache holds them; with --cache, the newest one there. Every step runs
+in a process of its own, so that it pays for what it imports. Prints a table and one line of JSON. Seconds are of the
+clock; `cpu` ones are of all processors together, which other work on the machine changes less.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+STEPS: dict[str, Callable[[Path, str], object]] = {}
+PROCESSES = (1, 2)
+
+
+def step(function: Callable[[Path, str], object]) -> Callable[[Path, str], object]:
+    """A step of the benchmark: it is given the working folder and the address of the site."""
+    STEPS[function.__name__] = function
+    return function
+
+
+@step
+def build(work: Path, base_url: str) -> None:
+    """What `build.py` does once the analysis is there."""
+    from saecatalog.build import build_site
+    from saecatalog.config import SiteConfig
+    from saecatalog.notes import Subjects, read_notes
+    from saecatalog.progress import Progress
+    from saecatalog.site.standing import check_out
+
+    manifest = json.loads((work / "analysis/manifest.json").read_text("utf-8"))
+    corpus = manifest["corpus"]
+    subjects = Subjects(manifest["sae"]["d_sae"], list(corpus["categories"]), list(corpus["concepts"]))
+    config = replace(SiteConfig(), out=str(work / "site"), templates=str(work / "templates"), base_url=base_url)
+    files = check_out(work / "site")
+    notes = read_notes(str(work / "notes"), subjects)
+    build_site(work / "analysis", manifest["slug"], notes, config, files, Progress(quiet=True))
+
+
+@step
+def check(work: Path, base_url: str) -> int:
+    """What `build.py check` does."""
+    from saecatalog.site.check import check_site
+
+    return len(check_site(work / "site"))
+
+
+def pages(work: Path, workers: int) -> None:
+    """The pages of all features and nothing else."""
+    from saecatalog.site.catalog import Catalog
+    from saecatalog.site.render import render_catalog
+    from saecatalog.tables import Tables
+
+    (data,) = (work / "site").glob("*/*/data")
+    manifest = json.loads((data / "manifest.json").read_text("utf-8"))
+    tables = Tables(data)
+    only = {f"features/{n}.html" for n in Catalog(tables, manifest).paged}
+    render_catalog(tables, manifest, work / "templates", work / f"pages-{workers}", workers=workers, only=only)
+
+
+for count in PROCESSES:
+    STEPS[f"pages_{count}"] = lambda work, _, count=count: pages(work, count)  # type: ignore[misc]
+
+
+def run(name: str, work: Path, base_url: str) -> dict[str, Any]:
+    """Run a step in a process of its own: its seconds, its processors' seconds, the memory of all it started."""
+    words = [sys.executable, __file__, "--step", name, "--work", str(work), "--base-url", base_url]
+    before, started = os.times(), time.monotonic()
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    memory = [0.0]
+    watcher = threading.Thread(target=_watch, args=(process, memory))
+    watcher.start()
+    said, _ = process.communicate()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"The step {name} failed.")
+    seconds, after = time.monotonic() - started, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"s": seconds, "cpu_s": cpu, "peak_mb": memory[0], "said": json.loads(said)}
+
+
+def _watch(process: "subprocess.Popen[str]", memory: list[float]) -> None:
+    """Keep the largest sum of the memory of a process and all it started, shared pages counted once."""
+    while process.poll() is None:
+        memory[0] = max(memory[0], sum(map(_memory, _family(process.pid))))
+        time.sleep(0.2)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all it started; a process that has ended has none."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(one for child in children for one in _family(child))]
+
+
+def _memory(pid: int) -> float:
+    """A process' proportional share of memory, in MB."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def prepare(analysis: Path, work: Path) -> None:
+    """The analysis with a page for every feature, templates to edit, and notes of every kind."""
+    from saecatalog.tables import read_table, write_table
+
+    shutil.copytree(analysis, work / "analysis")
+    features = read_table(work / "analysis", "features")
+    write_table(
+        work / "analysis", "features", features.assign(page=[f"features/{n}.html" for n in features["feature"]])
+    )
+    shutil.copytree(ROOT / "templates", work / "templates")
+    corpus = json.loads((analysis / "manifest.json").read_text("utf-8"))["corpus"]
+    for name in note_files(corpus).values():
+        path = work / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("Before.", encoding="utf-8")
+
+
+def note_files(corpus: dict[str, Any]) -> dict[str, str]:
+    """A note of each kind, by its kind."""
+    first = {kind: next(iter(corpus[kind]), None) for kind in ("categories", "concepts")}
+    return {"feature": "100.md", "front page": "index.md"} | {k: f"{k}/{name}.md" for k, name in first.items() if name}
+
+
+def measure(work: Path, base_url: str) -> dict[str, Any]:
+    """Every step, in the order in which a reader of the result asks."""
+    corpus = json.loads((work / "analysis/manifest.json").read_text("utf-8"))["corpus"]
+    found = {"build": run("build", work, base_url), "unchanged": run("build", work, base_url)}
+    for kind, name in note_files(corpus).items():
+        (work / "notes" / name).write_text("After.", encoding="utf-8")
+        found[f"note edit: {kind}"] = run("build", work, base_url)
+    template = work / "templates/feature.html"
+    template.write_text(template.read_text("utf-8").replace("<h1>", '<h1 class="edited">'), encoding="utf-8")
+    found["template edit"] = run("build", work, base_url)
+    found["check"] = run("check", work, base_url)
+    for number in PROCESSES:
+        found[f"feature pages, {number} processes"] = run(f"pages_{number}", work, base_url)
+        shutil.rmtree(work / f"pages-{number}")
+    return found
+
+
+def sizes(site: Path) -> dict[str, tuple[int, int]]:
+    """Files and bytes by kind."""
+    count, total = Counter[str](), Counter[str]()
+    for path in site.rglob("*"):
+        if path.is_file():
+            kind = _kind(path.relative_to(site).as_posix().split("/"))
+            count[kind] += 1
+            total[kind] += path.stat().st_size
+    return {kind: (count[kind], size) for kind, size in total.most_common()}
+
+
+def _kind(parts: list[str]) -> str:
+    """What a file of the site is, from the parts of its path."""
+    folder, name = parts[2] if len(parts) > 3 else "", parts[-1]
+    if name == "search-index.js":
+        return "search"
+    if folder not in ("features", "texts"):
+        return folder if folder in ("data", "charts") else "the rest"
+    if name.endswith(".embed.html"):
+        return "embeds"
+    if name.startswith(("index.", "page-", "all.", "table-data")):
+        return f"lists of {folder}"
+    return f"{folder}' pages" if name.endswith(".html") else f"{folder}' marks"
+
+
+def table(found: dict[str, Any], kinds: dict[str, tuple[int, int]]) -> list[str]:
+    """The results as lines to read."""
+    lines = [f"{'step':30}{'s':>8}{'cpu s':>8}{'peak MB':>9}"]
+    lines += [f"{name:30}{f['s']:8.1f}{f['cpu_s']:8.1f}{f['peak_mb']:9.0f}" for name, f in found.items()]
+    lines += ["", f"{'kind':30}{'files':>8}{'MB':>8}{'bytes each':>12}"]
+    lines += [f"{kind:30}{n:8,}{size / 1e6:8.1f}{size / n:12,.0f}" for kind, (n, size) in kinds.items()]
+    files, size = (sum(column) for column in zip(*kinds.values(), strict=True))
+    return [*lines, f"{'together':30}{files:8,}{size / 1e6:8.1f}"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    arguments.add_argument("analysis", type=Path, nargs="?")
+    arguments.add_argument("--cache", type=Path)
+    arguments.add_argument("--work", type=Path, help="folder to work in, which is left there; default: a temporary one")
+    arguments.add_argument("--base-url", default="")
+    arguments.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    a = arguments.parse_args()
+    if a.step:
+        print(json.dumps(STEPS[a.step](a.work, a.base_url)))
+        return
+    if not a.analysis and not a.cache:
+        arguments.error("give the folder of an analysis, or --cache")
+    analysis = a.analysis or max((a.cache / "analysis").iterdir(), key=lambda path: path.stat().st_mtime)
+    with tempfile.TemporaryDirectory() as folder:
+        work = a.work or Path(folder) / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        prepare(analysis, work)
+        found, kinds = measure(work, a.base_url), sizes(work / "site")
+        n = kinds["features' pages"][0]
+        rates = {count: n / found[f"feature pages, {count} processes"]["s"] for count in PROCESSES}
+        print("\n".join(table(found, kinds)))
+        print("\n".join(f"{rate:,.0f} feature pages a second by {count} processes" for count, rate in rates.items()))
+        print(f"{found['check']['said']} problems found by the check")
+        print(json.dumps({"features": n, "pages_per_s": rates, "steps": found, "sizes": kinds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The examples that pages show: which rows of `contexts` stand on a feature's page, and which of them a text's lists.
+
+In: the tables. Out: rows with the columns of `contexts` and `listed`, whether the text's own page lists the feature;
+a feature's page links there. Only the columns that decide are read whole; the rows themselves are read a part at a time.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from saecatalog.site.groups import Groups
+from saecatalog.tables import Tables
+
+TOP = 8
+"""The strongest contexts that a feature's page shows."""
+IN_BAND = 2
+"""The contexts that it shows of each quarter of the active tokens."""
+LISTED = 15
+"""Features that a text's page lists at most as examples, besides its strongest: it must not grow with the dictionary."""
+
+
+class Examples:
+    """The contexts on the pages of features, to be looked up by feature and by text."""
+
+    def __init__(self, tables: Tables, paged: Iterable[int]):
+        self._tables = tables
+        frame = tables.columns("contexts", ["feature", "text", "band", "rank", "activation"])
+        most = np.where(frame["band"] == "top", TOP, IN_BAND)
+        self._features, self._texts = frame["feature"].to_numpy(), frame["text"].cat
+        self._shown = (frame["rank"].to_numpy() < most) & np.isin(self._features, list(paged))
+        strongest = self._among_strongest()
+        others = np.flatnonzero(self._shown & ~strongest)
+        self._listed = self._shown & strongest
+        self._listed[_first(frame.iloc[others], LISTED, others)] = True
+
+    def of_features(self, features: Iterable[int]) -> Groups:
+        """The examples on the pages of these features, by feature."""
+        return self._rows(np.isin(self._features, list(features)), "feature")
+
+    def of_texts(self, texts: Iterable[str]) -> Groups:
+        """The examples that are parts of these texts, by text."""
+        codes = self._texts.categories.get_indexer(pd.Index(list(texts), dtype=object))
+        return self._rows(np.isin(self._texts.codes.to_numpy(), codes), "text")
+
+    def _rows(self, wanted: np.ndarray, key: str) -> Groups:
+        chosen = self._shown & wanted
+        return Groups(self._tables.rows_at("contexts", chosen).assign(listed=self._listed[chosen]), key)
+
+    def _among_strongest(self) -> np.ndarray:
+        """For each context, whether its feature is one of the strongest of its text, which the text's page has first."""
+        top = self._tables.columns("text_top", ["text", "feature"])
+        texts = self._texts.categories.get_indexer(top["text"].cat.categories)[top["text"].cat.codes]
+        width = len(self._texts.categories)
+        keys = top["feature"].to_numpy().astype(np.int64) * width + texts
+        own = self._features.astype(np.int64) * width + self._texts.codes.to_numpy()
+        return np.isin(own, keys[texts >= 0])
+
+
+def _first(contexts: pd.DataFrame, most: int, places: np.ndarray) -> np.ndarray:
+    """The places of the strongest contexts of each text, `most` at most; ties go to the smaller feature."""
+    text = contexts["text"].cat.codes.to_numpy()
+    order = np.lexsort((contexts["feature"].to_numpy(), -contexts["activation"].to_numpy(), text))
+    sorted_texts = text[order]
+    rank = np.arange(len(order)) - np.searchsorted(sorted_texts, sorted_texts)
+    return places[order[rank < most]]
