@@ -62,7 +62,7 @@ def build_site(
         # A build with nothing to do reads no table and no template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis, notes, config, Path(config.templates), keys, progress.open)
+        publish(analysis, notes, config, keys, files, progress.open)
         files = files_below(out)
     manifest = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(bytes_ for file, bytes_ in files.items() if file.startswith(f"{slug}/"))

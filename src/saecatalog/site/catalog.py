@@ -74,7 +74,7 @@ class Catalog:
     def about(self, features: Iterable[int]) -> "Catalog":
         """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
         # What is worked out but once is worked out before the copy is made, so that every part has it.
-        for name in ("features", "paged", "embedded", "order", "texts", "category", "rankings", "places", "_named_pages"):
+        for name in ("features", "paged", "embedded", "order", "texts", "category", "rankings", "places", "standing", "_named_pages"):
             getattr(self, name)
         part = copy(self)
         part.tables = self.tables.about(features)
@@ -176,6 +176,12 @@ class Catalog:
             label, page = self._named_pages.get(number, ("", ""))
             ref = self._refs[number] = FeatureRef(number, label, page, self.neuronpedia(number))
         return ref
+
+    @cached_property
+    def standing(self) -> dict[int, tuple[str, str]]:
+        """Why every feature is notable, and the text on which it is strongest: quicker to go through than whole rows."""
+        columns = (self.tables["features"][name].tolist() for name in ("feature", "notable", "top_text"))
+        return {number: (notable, text) for number, notable, text in zip(*columns, strict=True)}
 
     @cached_property
     def _named_pages(self) -> dict[int, tuple[str, str]]:

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from saecatalog.notes import Notes, check_pages
 from saecatalog.site.catalog import page_of
 from saecatalog.site.check import page_counts
 from saecatalog.site.render import made_from, render_catalog, render_root
-from saecatalog.site.standing import FILE_LIST, ROOT_LIST, Keys, catalogs, files_below, listed, to_carry_over
+from saecatalog.site.standing import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.store import new_folder, write_json
 from saecatalog.tables import SCHEMAS, Tables, read_table, write_table
 
@@ -30,26 +30,26 @@ MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "abou
 
 
 def publish(
-    analysis: Path, notes: Notes, config: SiteConfig, templates: Path, keys: Keys, progress: Callable[..., Any]
+    analysis: Path, notes: Notes, config: SiteConfig, keys: Keys, standing: Files, progress: Callable[..., Any]
 ) -> None:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
-    `keys` identify the build the next time. Where the catalog that stands there differs in notes and templates at most,
+    `keys` identify the build the next time, `standing` are the files of the output folder. Where the catalog that stands there differs in notes and templates at most,
     only the pages made from these are made anew; the rest is taken over. Raises CatalogError for a note that links to a feature
     without a page.
     """
-    out = Path(config.out)
+    out, templates = Path(config.out), Path(config.templates)
     features = Tables(analysis).columns("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     manifest = _complete(json.loads((analysis / "manifest.json").read_text(encoding="utf-8")), config)
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
-    standing, edited = to_carry_over(out, files_below(out), manifest["slug"], keys)
+    kept, edited = to_carry_over(out, standing, manifest["slug"], keys)
     with new_folder(target) as folder:
         only = None
-        if standing:
-            only = _noted(read_table(target / "data", "notes"), notes) | made_from(templates, edited, standing)
-            _carry_over(target, folder, [f for f in standing if f not in only and not f.startswith(f"{NOTES}/")])
+        if kept:
+            only = _noted(read_table(target / "data", "notes"), notes) | made_from(templates, edited, kept)
+            _carry_over(target, folder, [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")])
         # The pages are made from the tables that are published, as `verify` makes them again.
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
         render_catalog(tables, manifest, templates, folder, progress, only=only)
@@ -60,7 +60,7 @@ def publish(
         files = sorted({*files, "data/manifest.json"})
         made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
         write_json(folder / FILE_LIST, {**made_of, "files": files})
-    _publish_root(out, templates)
+    _publish_root(out, templates, sorted({*catalogs(standing), manifest["slug"]}))
 
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
@@ -144,11 +144,10 @@ def _flat(table: Any) -> Any:
     return table.assign(**{c: [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
-def _publish_root(out: Path, templates: Path) -> None:
-    """Renew the page that lists the catalogs, and drop files of an older root that are no longer part of it."""
+def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
+    """Renew the page that lists the catalogs, whose folders are given, and drop files of an older root that are no longer part of it."""
     manifests = [
-        json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
-        for slug in catalogs(files_below(out))
+        json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in slugs
     ]
     with tempfile.TemporaryDirectory(prefix=".root-", dir=out) as folder:
         root = Path(folder)

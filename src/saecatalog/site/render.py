@@ -108,13 +108,15 @@ TEMPLATES = (
 
 def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> set[str]:
     """Those of a catalog's files that are made from some templates, or from one that extends or imports these."""
+    if not names:
+        return set()
     env = environment(templates)
 
     def parts(name: str) -> set[str]:
         tree = env.parse((templates / name).read_text(encoding="utf-8"))
         return {name}.union(*(parts(part) for part in find_referenced_templates(tree) if part))
 
-    changed = {name for name in env.list_templates(["html"]) if names and not parts(name).isdisjoint(names)}
+    changed = {name for name in env.list_templates(["html"]) if not parts(name).isdisjoint(names)}
     return {path for path in paths if _template_of(path) in changed}
 
 

@@ -51,7 +51,7 @@ def _words(fields: Iterable[list[str]]) -> list[str]:
 
 
 def _label(catalog: Catalog, number: int) -> str:
-    return str(catalog.features[number].label)
+    return catalog.ref(number).label
 
 
 def _tokens(catalog: Catalog, number: int) -> str:
@@ -62,10 +62,10 @@ def _tokens(catalog: Catalog, number: int) -> str:
 
 def _subjects(catalog: Catalog, number: int) -> str:
     """Why it is notable, and the category of its strongest text."""
-    row = catalog.features[number]
-    reasons = [reason.partition(":") for reason in split_reasons(row.notable)]
+    notable, top_text = catalog.standing[number]
+    reasons = [reason.partition(":") for reason in split_reasons(notable)]
     words = [f"{kind}: {title(subject)}" if subject else kind for kind, _, subject in reasons]
-    category = catalog.texts[row.top_text].category if row.top_text else ""
+    category = catalog.texts[top_text].category if top_text else ""
     if category and category not in {subject for _, _, subject in reasons}:
         words.append(f"top text: {catalog.category[category].title}")
     return ", ".join(words)
