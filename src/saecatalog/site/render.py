@@ -72,8 +72,8 @@ Progress = Callable[[str, int], Bar]
 POOL_FROM = 2000
 """With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
 
-PART = 512
-"""Pages of one kind that are written from one reading of the tables."""
+PART = {"features": 2048, "texts": 512}
+"""Pages of one kind that are written from one reading of the tables, which takes as long as a few hundred pages."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def render_catalog(
         writer.write("charts/names.js", lambda: f"window.saeNames = {script_json(names.data())};\n")
         writer.write("search-index.js", lambda: search.index(catalog))
         for kind, keys in many.items():
-            pages = _finish(started[kind]) if pool else _one_by_one(MANY[kind], writer, keys)
+            pages = _finish(started[kind]) if pool else _one_by_one(kind, writer, keys)
             counts[kind] = _count(pages, kind, len(keys), progress)
     return counts
 
@@ -199,7 +199,7 @@ def _processes(pages: int, workers: int | None) -> AbstractContextManager[Execut
 
 def _start(pool: Executor, job: Job, kind: str, keys: Sequence[Any]) -> list[Future[int]]:
     """Hand out the pages of one kind in parts of consecutive ones."""
-    return [pool.submit(_write_part, job, kind, part) for part in blocks(keys, PART)]
+    return [pool.submit(_write_part, job, kind, part) for part in blocks(keys, PART[kind])]
 
 
 def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
@@ -219,9 +219,9 @@ def _finish(parts: list[Future[int]]) -> Iterator[int]:
         yield part.result()
 
 
-def _one_by_one(make: "Make", writer: "Writer", keys: Sequence[Any]) -> Iterator[int]:
+def _one_by_one(kind: str, writer: "Writer", keys: Sequence[Any]) -> Iterator[int]:
     """Write the pages in this process, a part at a time all the same."""
-    return (1 for part in blocks(keys, PART) for _ in make(writer, part))
+    return (1 for part in blocks(keys, PART[kind]) for _ in MANY[kind](writer, part))
 
 
 def _count(pages: Iterable[int], words: str, total: int, progress: Progress | None) -> int:
