@@ -34,9 +34,9 @@ def publish(
 ) -> None:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
-    `keys` identify the build the next time, `standing` are the files of the output folder. Where the catalog that stands there differs in notes and templates at most,
-    only the pages made from these are made anew; the rest is taken over. Raises CatalogError for a note that links to a feature
-    without a page.
+    `keys` identify the build the next time, `standing` are the files of the output folder. Where the catalog that
+    stands there differs in notes and templates at most, only the pages made from these are made anew; the rest is taken
+    over. Raises CatalogError for a note that links to a feature without a page.
     """
     out, templates = Path(config.out), Path(config.templates)
     features = Tables(analysis).columns("features", ["feature", "page"])
@@ -145,10 +145,8 @@ def _flat(table: Any) -> Any:
 
 
 def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
-    """Renew the page that lists the catalogs, whose folders are given, and drop files of an older root that are no longer part of it."""
-    manifests = [
-        json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in slugs
-    ]
+    """Renew the page that lists the catalogs in `slugs`, and drop files of an older root that are no part of it."""
+    manifests = [json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in slugs]
     with tempfile.TemporaryDirectory(prefix=".root-", dir=out) as folder:
         root = Path(folder)
         render_root(manifests, templates, root)
