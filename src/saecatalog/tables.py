@@ -393,6 +393,12 @@ class Tables(Mapping[str, pd.DataFrame]):
         within = [_is_among(pc.field(column), wanted) for column in FEATURE_TABLES.get(name, ("feature",))]
         return self._frame(name, columns or list(SCHEMAS[name]), filters=reduce(or_, within))
 
+    def part(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Some columns of a table; of the `FEATURE_TABLES` only the rows about the features given, if any are."""
+        if self._about is None or name not in FEATURE_TABLES:
+            return self.columns(name, columns)
+        return self.rows_of(name, self._about, columns)
+
     def columns(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns of a table; those of strings are categorical, for a text's id stands there thousands of times."""
         return self._frame(name, columns)

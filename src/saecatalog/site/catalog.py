@@ -68,7 +68,7 @@ class Catalog:
         self.tables, self.manifest = tables, without_paths(manifest)
         self._refs: dict[int, FeatureRef] = {}
         self._text_refs: dict[str, TextRef] = {}
-        self._groups: dict[tuple[str, str], Groups] = {}
+        self._groups: dict[tuple[str, str, tuple[str, ...]], Groups] = {}
         self._notes: dict[tuple[str, str], Note] = {}
 
     def about(self, features: Iterable[int]) -> "Catalog":
@@ -114,11 +114,12 @@ class Catalog:
         """The page of the table of features that has the row of a feature with a page."""
         return list_page(self.order[number] // STATIC_ROWS)
 
-    def by(self, table: str, key: str = "feature") -> Groups:
-        """The rows of a table by one of its columns, grouped at first use."""
-        if (table, key) not in self._groups:
-            self._groups[table, key] = Groups(self.tables[table], key)
-        return self._groups[table, key]
+    def by(self, table: str, key: str = "feature", columns: tuple[str, ...] = ()) -> Groups:
+        """The rows of a table by one of its columns, grouped at first use; of a large table perhaps some columns only."""
+        if (table, key, columns) not in self._groups:
+            frame = self.tables.part(table, columns) if columns else self.tables[table]
+            self._groups[table, key, columns] = Groups(frame, key)
+        return self._groups[table, key, columns]
 
     @cached_property
     def texts(self) -> Records:

@@ -23,11 +23,11 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    if not 1e-3 <= abs(value) < 1e6:
+    size = abs(value)
+    if not 1e-3 <= size < 1e6:
         return _power(value, digits)
-    whole = len(str(int(abs(value))))
-    text = f"{value:,.{max(0, digits - (whole if abs(value) >= 1 else 0))}f}"
-    return text.replace("-", MINUS)
+    text = f"{size:,.{max(0, digits - len(str(int(size)))) if size >= 1 else digits}f}"
+    return text if value > 0 else MINUS + text
 
 
 def decimals(value: float, places: int) -> str:

@@ -25,7 +25,8 @@ class Groups:
         rank = frame["rank"].to_numpy() if "rank" in frame else np.arange(len(frame))
         order = np.lexsort((rank, codes))
         self._bounds = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
-        self._columns = [frame[name].to_numpy()[order] for name in frame.columns]
+        # Plain values at once: taking them from an array for each key in turn would take several times as long.
+        self._columns = [frame[name].to_numpy()[order].tolist() for name in frame.columns]
         self._make = _maker(tuple(frame.columns))
         self._place: dict[Hashable, int] = {name: i for i, name in enumerate(names.tolist())}
 
@@ -40,7 +41,7 @@ class Groups:
             return []
         start, end = self._bounds[place], self._bounds[place + 1]
         part = slice(start, end if most is None else min(end, start + most))
-        return list(map(self._make, zip(*[values[part].tolist() for values in self._columns], strict=True)))
+        return list(map(self._make, zip(*[values[part] for values in self._columns], strict=True)))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._place

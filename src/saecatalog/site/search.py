@@ -19,6 +19,8 @@ WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
 BLOCK = 4096
 EXCERPTS = 2
+PLACES = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
+"""What is read of the contexts: their activations are by far the most."""
 BEFORE, AFTER = 40, 30
 """Characters of an excerpt before and after the start of its peak, to the next space; 25,000 features stay near 6 MB."""
 
@@ -79,7 +81,7 @@ def _note(catalog: Catalog, number: int) -> str:
 
 def _examples(catalog: Catalog, number: int) -> str:
     """What stands around the peaks of its first contexts."""
-    contexts = [row for row in catalog.by("contexts")[number] if row.band == "top"][:EXCERPTS]
+    contexts = [row for row in catalog.by("contexts", columns=PLACES)[number] if row.band == "top"][:EXCERPTS]
     return " … ".join(dict.fromkeys(_excerpt(catalog.texts[row.text], row) for row in contexts))
 
 

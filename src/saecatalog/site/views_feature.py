@@ -64,6 +64,13 @@ class Band(NamedTuple):
     examples: list[Example]
 
 
+SHARES = (
+    "category", "feature", "active_inside", "strong_inside", "balanced_score", "held_out", "auroc", "q_value",
+    *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
+)  # fmt: skip
+"""What is read of a feature's rows by category."""
+
+
 class Share(NamedTuple):
     """How many texts of one category a feature is active and strong on.
 
@@ -152,7 +159,7 @@ def reasons(catalog: Catalog, row: Row) -> list[Reason]:
 
 def shares(catalog: Catalog, number: int) -> list[Share]:
     """For every category, the texts on which the feature is active and strong; zero where the table is silent."""
-    found = {row.category: row for row in catalog.by("categories")[number]}
+    found = {row.category: row for row in catalog.by("categories", columns=SHARES)[number]}
     return [
         Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r)
         if (r := found.get(ref.name))
