@@ -79,11 +79,11 @@ def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
         "features": summary.manifest["counts"]["features"],
         "l0": summary.manifest["health"]["l0_mean"],
         "pages": sum(summary.manifest["pages"].values()),
-        "site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
+        "size_of_site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
         "problems": len(problems),
         "rebuilt_again": again.rebuilt,
         **{f"{name}_seconds": seconds for name, seconds in stages.seconds.items()},
-        **{f"{name}_mb": megabytes for name, megabytes in stages.megabytes.items()},
+        **{f"{name}_peak_mb": megabytes for name, megabytes in stages.megabytes.items()},
     }
     return figures | (_ratios(stages.seconds, bare, n_tokens) if bare else {})
 
