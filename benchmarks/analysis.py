@@ -16,7 +16,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import peak_memory
 
 from saecatalog.analysis import categories, concepts, run
 from saecatalog.config import AnalysisConfig, load_config
@@ -151,34 +151,6 @@ def read_inputs(catalog: Path, cache: Path) -> tuple[run.Inputs, AnalysisConfig]
     return inputs, config.analysis
 
 
-def memory(what: str) -> float:
-    """A line of /proc/self/status in MB: RssAnon is what is in memory without a file behind it, VmRSS everything."""
-    path = Path("/proc/self/status")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith(what)), 0.0)
-
-
-@contextmanager
-def peaks() -> Iterator[dict[str, float]]:
-    """The most memory above what there was at the start, looked at twenty times a second."""
-    start = {what: memory(what) for what in ("RssAnon", "VmRSS")}
-    found: dict[str, float] = dict.fromkeys(start, 0.0)
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.05):
-            for what, least in start.items():
-                found[what] = max(found[what], memory(what) - least)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        thread.join()
-
-
 @contextmanager
 def timed_parts() -> Iterator[dict[str, float]]:
     """Seconds of each part: of the processor for blocks of features, which run in threads, of the clock elsewhere."""
@@ -209,7 +181,7 @@ def _timed(function: Callable, part: str, seconds: dict[str, float]) -> Callable
 def measure(inputs: run.Inputs, config: AnalysisConfig, folder: Path) -> dict[str, Any]:
     """All figures of one run over a store; tables and scratch files go into `folder`."""
     wall, processor = time.perf_counter(), time.process_time()
-    with peaks() as most, timed_parts() as seconds:
+    with peak_memory() as memory, timed_parts() as seconds:
         run.analyse(inputs, config, "notable", folder)
     store = inputs.store
     return {
@@ -219,8 +191,8 @@ def measure(inputs: run.Inputs, config: AnalysisConfig, folder: Path) -> dict[st
         "texts": store.n_texts,
         "wall_s": round(time.perf_counter() - wall, 2),
         "processor_s": round(time.process_time() - processor, 2),
-        "anonymous_mb": round(most["RssAnon"]),
-        "resident_mb": round(most["VmRSS"]),
+        "anonymous_mb": round(memory.anonymous),
+        "resident_mb": round(memory.resident),
         "data_mb": round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 1),
         "parts_s": {part: round(spent, 2) for part, spent in sorted(seconds.items())},
     }

@@ -28,9 +28,10 @@ class Memory:
 
 
 def held() -> tuple[float, float]:
-    """Anonymous and resident memory now, in megabytes (Linux only)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    anonymous, resident = (int(lines[name].split()[0]) * 1024 / 1e6 for name in ("RssAnon", "VmRSS"))
+    """Anonymous and resident memory now, in megabytes; 0 where there is no /proc (it is Linux that has it)."""
+    path = Path("/proc/self/status")
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines()) if path.exists() else {}
+    anonymous, resident = (int(lines.get(name, "0").split()[0]) * 1024 / 1e6 for name in ("RssAnon", "VmRSS"))
     return anonymous, resident
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from browsing import opened
+from playwright.sync_api import Browser, Page, expect
+from sites import address
 from synthetic import PAGED
 from test_site_pages import build
 
@@ -114,3 +116,19 @@ def test_page_about_embeds_ignores_what_is_no_number(page: Page, site: Path) -> 
     assert page.locator("iframe").get_attribute("src") == page.evaluate(
         "document.getElementById('shown').getAttribute('href').replace('.html', '.embed.html')"
     )
+
+
+def test_a_server_that_shows_pages_without_html_at_the_end_is_no_hindrance(browser: Browser, site: Path) -> None:
+    """GitHub Pages answers `features/1` with `features/1.html`."""
+    complaints: list[str] = []
+    html = (site / "features/1.html").read_text(encoding="utf-8")
+    with address(site, "http") as home, opened(browser, complaints, home) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.route("**/features/1", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8"))
+        page.goto(home + "features/1")
+        page.locator("#examples [aria-expanded]").first.click()
+        expect(page.locator("#examples [aria-expanded]").first).to_have_text("Only this part")
+        page.get_by_role("button", name="Copy data row").click()
+        expect(page.locator("#cite > p")).to_contain_text("Copied")
+        assert json.loads(copied(page))["feature"] == 1
+    assert complaints == []

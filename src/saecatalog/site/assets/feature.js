@@ -47,7 +47,7 @@
   }
   async function dataRow() {
     await window.saeLoad(`${root}assets/row.js`);
-    return JSON.stringify(await window.saeRow(root, Number(/(\d+)\.html$/.exec(location.pathname)[1])), null, 1);
+    return JSON.stringify(await window.saeRow(root, Number(/\d+/.exec(document.querySelector("h1").textContent)[0])), null, 1);
   }
   document.querySelector("#cite > p").append(" · ", window.saeCopyButton("Copy data row", "Copy data row as JSON", dataRow));
 })();

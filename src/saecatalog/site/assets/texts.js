@@ -27,7 +27,8 @@
   function growable(shown) {
     const item = shown.parentElement;
     const link = item.querySelector('a[href*="/texts/"]');
-    const [feature] = /\d+(?=\.html$)/.exec(location.pathname);
+    // Not from the page's address: a web server may show the page under one without `.html`.
+    const [feature] = /\d+/.exec(document.querySelector("h1").textContent);
     const source = link.href.replace(/html(#.*)?$/, "js");
     const part = [...shown.childNodes];
     const cut = shown.className;
