@@ -5,8 +5,9 @@
 
 The stages are those of `build.py --features all` on the stand-in of `standin.py`, with an empty cache. The bare loop of
 `harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and its rate gives what it
-would take for all of them. Memory is what the process holds above the loaded model and SAE; worker processes that
-render pages are not in it. `--keep` leaves the cache and the site in a folder.
+would take for all of them; it runs in a process of its own, so that what it leaves behind is not taken for the
+program's. Memory is what the program's process holds above the loaded model and SAE; worker processes that render pages
+are not in it. `--keep` leaves the cache and the site in a folder.
 """
 
 import argparse
@@ -14,9 +15,12 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import standin
 from harvest import bare_loop, best_shape
 from measure import ROOT, held, peak_memory, report
@@ -26,6 +30,7 @@ from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.site.check import check_site
+from saecatalog.subject import load_subject
 from saecatalog.windows import tokenize
 
 
@@ -55,20 +60,35 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     return Config(SubjectConfig(sae=str(made.sae), model=str(made.model)), corpus, site=site, cache=folder / "cache")
 
 
+def bare_rate(config: Config, ids: np.ndarray, shape: tuple[int, int] | None) -> tuple[float, tuple[int, int]]:
+    """Seconds a token of the bare loop, and the shape it was run in: the fastest where none is given."""
+    subject = load_subject(config.subject, config.cache)
+    shape = shape or best_shape(subject, ids)
+    return bare_loop(subject, ids, *shape), shape
+
+
+def apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of some work that was done in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
 def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
     """Every stage once, the bare loop on a share of the tokens before and after (not at all for 0 tokens)."""
     progress = Progress()
     pipeline = Pipeline(config, progress)
-    subject = pipeline.subject
+    ids = tokenize(pipeline.texts, pipeline.subject.tokenizer).ids[:bare_tokens]
+    bare, shape = [], None
+    if bare_tokens:
+        rate, shape = apart(bare_rate, config, ids, shape)
+        bare.append(rate)
     stages = Stages()
-    ids = tokenize(pipeline.texts, subject.tokenizer).ids[:bare_tokens]
-    shape = best_shape(subject, ids) if bare_tokens else (0, 0)
-    bare = [bare_loop(subject, ids, *shape)] if bare_tokens else []
     stages.run("harvest", lambda: pipeline.corpus)
     stages.run("concepts", lambda: pipeline.concept_corpus)
     stages.run("weights", lambda: pipeline.lens_folder)
     stages.run("analysis", pipeline.analysed)
-    bare += [bare_loop(subject, ids, *shape)] if bare_tokens else []
+    if bare_tokens:
+        bare.append(apart(bare_rate, config, ids, shape)[0])
     summary = stages.run("site", lambda: build(config, progress))
     problems = stages.run("check", lambda: check_site(Path(config.site.out)))
     again = stages.run("unchanged", lambda: build(config, progress))

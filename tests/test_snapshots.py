@@ -12,7 +12,7 @@ import pytest
 from jinja2.meta import find_referenced_templates
 from test_site_pages import TEMPLATES, build
 
-from saecatalog.site import render, views_about
+from saecatalog.site import render, templates, views_about
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -54,7 +54,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rendered_templates() -> set[str]:
     """The templates that make a page, which are those that no other one extends or imports."""
     sources = {path.name: path.read_text("utf-8") for path in TEMPLATES.glob("*.html")}
-    parse = render.environment(TEMPLATES).parse
+    parse = templates.environment(TEMPLATES).parse
     parts = {part for source in sources.values() for part in find_referenced_templates(parse(source))}
     return set(sources) - parts
 

@@ -26,6 +26,9 @@ Manifest = dict[str, Any]
 REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
 """The kinds of reason a feature may be notable for, in the order they are shown."""
 
+PAIR_FIGURES = ("n_both", "phi", "decoder_cosine")
+"""What a feature's page tells of another one that fires on the same tokens."""
+
 STATIC_ROWS = 500
 """Rows of the table of features in one page's HTML; more go on to further pages (with a script, one shows them all)."""
 
@@ -165,10 +168,14 @@ class Catalog:
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
 
     @cached_property
-    def partners(self) -> dict[str, Groups]:
-        """For each level, every pair seen from both sides: rows with `feature`, `other` and the pair's figures."""
-        frame = self.tables["coactivation"]
-        return {str(level): _both_sides(part) for level, part in frame.groupby("level", observed=True)}
+    def partners(self) -> Groups:
+        """The features that fire on the same tokens as each one, the largest phi first: `other` and `PAIR_FIGURES`."""
+        pairs = self.tables.part("coactivation", ("level", "feature_a", "feature_b", *PAIR_FIGURES))
+        pairs = pairs[pairs["level"] == "token"]
+        a, b = pairs["feature_a"].to_numpy(), pairs["feature_b"].to_numpy()
+        figures = {name: np.tile(pairs[name].to_numpy(), 2) for name in PAIR_FIGURES}
+        both = pd.DataFrame({"feature": np.concatenate([a, b]), "other": np.concatenate([b, a]), **figures})
+        return Groups(both.sort_values(["phi", "other"], ascending=[False, True]), "feature")
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""
@@ -287,11 +294,3 @@ def split_reasons(notable: str) -> list[str]:
             found.append(part.strip())
     return found
 
-
-def _both_sides(pairs: pd.DataFrame) -> Groups:
-    """Pairs doubled so that each can be looked up from either feature, the largest phi first."""
-    there = pairs.rename(columns={"feature_a": "feature", "feature_b": "other", "n_a": "n_own", "n_b": "n_other"})
-    back = pairs.rename(columns={"feature_b": "feature", "feature_a": "other", "n_b": "n_own", "n_a": "n_other"})
-    both = pd.concat([there, back[there.columns]], ignore_index=True)
-    order = np.lexsort((both["other"].to_numpy(), -both["phi"].to_numpy()))
-    return Groups(both.iloc[order].reset_index(drop=True), "feature")

@@ -57,7 +57,8 @@ class Records(Mapping[Any, Row]):
     """
 
     def __init__(self, frame: pd.DataFrame, key: str):
-        self._columns = [frame[name].to_numpy() for name in frame.columns]
+        self._columns = [frame[name].to_numpy().tolist() for name in frame.columns]
+        self._lists = [i for i, column in enumerate(self._columns) if column and isinstance(column[0], np.ndarray)]
         self._make = _maker(tuple(frame.columns))
         self._place: dict[Any, int] = {value: i for i, value in enumerate(frame[key].tolist())}
         self._rows: dict[Any, Row] = {}
@@ -66,7 +67,10 @@ class Records(Mapping[Any, Row]):
         row = self._rows.get(key)
         if row is None:
             place = self._place[key]
-            row = self._rows[key] = self._make(_plain(column[place]) for column in self._columns)
+            cells = [column[place] for column in self._columns]
+            for i in self._lists:
+                cells[i] = array("i", cells[i].astype(np.int32).tobytes())
+            row = self._rows[key] = self._make(cells)
         return row
 
     def __contains__(self, key: object) -> bool:
@@ -96,9 +100,3 @@ def _maker(columns: tuple[str, ...]) -> Any:
     row_class: Any = namedtuple  # its columns are known at run time only, which mypy does not take
     return row_class("Row", columns)._make
 
-
-def _plain(value: Any) -> Any:
-    """A cell of a table as a plain Python value."""
-    if isinstance(value, np.ndarray):
-        return array("i", value.astype(np.int32).tobytes())
-    return value.item() if isinstance(value, np.generic) else value

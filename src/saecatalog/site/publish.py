@@ -18,10 +18,11 @@ import pandas as pd
 import saecatalog
 from saecatalog.config import NOTES, SiteConfig
 from saecatalog.notes import Notes, check_pages
-from saecatalog.site.catalog import page_of
+from saecatalog.site.catalog import page_of, without_paths
 from saecatalog.site.check import page_counts
-from saecatalog.site.render import made_from, render_catalog, render_root
+from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.standing import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
+from saecatalog.site.templates import made_from
 from saecatalog.store import new_folder, write_json
 from saecatalog.tables import SCHEMAS, Tables, read_table, write_table
 
@@ -87,8 +88,8 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
 
 def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
     """The analysis' manifest with what the site adds: title, address, program."""
-    sae = manifest["sae"]
-    default = f"{manifest['model']['name']} · {sae['hook']} · {sae['d_sae']:,} features"
+    model, sae = without_paths(manifest)["model"], manifest["sae"]
+    default = f"{model['name']} · {sae['hook']} · {sae['d_sae']:,} features"
     return {
         **manifest,
         "title": config.title or default,

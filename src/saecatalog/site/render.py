@@ -21,13 +21,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from jinja2.meta import find_referenced_templates
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from saecatalog.site import (
     cite,
-    formats,
     search,
     tokens,
     views_about,
@@ -41,23 +38,11 @@ from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page, w
 from saecatalog.site.charts import Heatmap, script_json
 from saecatalog.site.groups import blocks
 from saecatalog.site.matrices import Names, ScoreRows
+from saecatalog.site.templates import SECTIONS, environment
 from saecatalog.tables import Tables
 
 ASSETS = Path(__file__).parent / "assets"
 CARD = "assets/card.png"
-# No page connects to anything; without `connect-src 'self'` Lighthouse cannot ask for robots.txt and marks pages down.
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
-)
-SECTIONS = (
-    ("features/index.html", "Features"),
-    ("categories/index.html", "Categories"),
-    ("coactivation/index.html", "Co-activation"),
-    ("concepts/index.html", "Concepts"),
-    ("texts/index.html", "Texts"),
-    ("about.html", "About"),
-)
 
 
 class Bar(Protocol):
@@ -90,42 +75,6 @@ class Page:
     root: str
     address: str
     card: str
-
-
-TEMPLATES = (
-    (r"features/\d+\.html", "feature.html"),
-    (r"features/\d+\.embed\.html", "feature_embed.html"),
-    (r"features/(index|page-\d+)\.html", "features.html"),
-    (r"texts/(index|all\..*)\.html", "texts.html"),
-    (r"texts/.*\.html", "text.html"),
-    (r"(categories|coactivation|concepts)/index\.html", r"\1.html"),
-    (r"categories/.*\.html", "category.html"),
-    (r"concepts/.*\.html", "concept.html"),
-    (r"([^/]*\.html)", r"\1"),
-)
-"""The template of each page, by the first pattern that its path fits; other files are made from none."""
-
-
-def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> set[str]:
-    """Those of a catalog's files that are made from some templates, or from one that extends or imports these."""
-    if not names:
-        return set()
-    env = environment(templates)
-
-    def parts(name: str) -> set[str]:
-        tree = env.parse((templates / name).read_text(encoding="utf-8"))
-        return {name}.union(*(parts(part) for part in find_referenced_templates(tree) if part))
-
-    changed = {name for name in env.list_templates(["html"]) if not parts(name).isdisjoint(names)}
-    return {path for path in paths if _template_of(path) in changed}
-
-
-def _template_of(path: str) -> str:
-    """The template of a file of a catalog; "" where it is made from none."""
-    for pattern, name in TEMPLATES:
-        if match := re.fullmatch(pattern, path):
-            return match.expand(name)
-    return ""
 
 
 @dataclass(frozen=True)
@@ -248,30 +197,6 @@ def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
     values = {"catalogs": [without_paths(manifest) for manifest in catalogs], "page": page, "program": f"{program['name']} {program['version']}".strip()}
     html = environment(templates).get_template("catalogs.html").render(values)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
-
-
-def environment(templates: Path) -> Environment:
-    """The Jinja environment: everything is escaped, an unknown name is an error."""
-    env = Environment(
-        loader=_Loader(templates),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.template_class = _Template
-    env.filters.update(formats.FILTERS)
-    env.filters.update(
-        show=lambda value, kind: formats.FILTERS[kind](value),
-        token=tokens.token,
-        bins=formats.bins,
-        basename=lambda path: path.rpartition("/")[2],
-    )
-    env.globals.update(
-        csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval
-    )
-    return env
 
 
 def own_assets() -> list[Path]:
@@ -486,39 +411,6 @@ def _text_lists(writer: Writer) -> Iterator[None]:
         words = f"The {ref.texts} texts of {ref.title}."
         writer.page("texts.html", views_text.list_page(ref.name), f"Texts: {ref.title}", words, groups=[], **view)
         yield
-
-
-_NEEDS_ESCAPE = re.compile("[&<>\"']").search
-
-
-class _Template(Template):
-    """A template whose output is escaped without making a `Markup` of each piece: that took a third of a page's time."""
-
-    @classmethod
-    def from_code(cls, environment: Environment, code: Any, globals: Any, uptodate: Any = None) -> Template:
-        template = super().from_code(environment, code, globals, uptodate)
-        template.root_render_func.__globals__["escape"] = _escape
-        return template
-
-
-def _escape(value: object) -> str:
-    """What `markupsafe.escape` makes of a value, for being written out and nothing else."""
-    if type(value) is Markup:
-        return value
-    if type(value) is str:
-        return escape(value) if _NEEDS_ESCAPE(value) else value
-    return str(value) if type(value) is int else escape(value)
-
-
-class _Loader(FileSystemLoader):
-    """Templates without what helps those who write them and is a sixth of every page.
-
-    That is their indentation, and the end tags of cells, rows and list items, which HTML lets be left out.
-    """
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        source, path, fresh = super().get_source(environment, template)
-        return re.sub(r"^[ \t]+|</(?:t[dhr]|li)>", "", source, flags=re.MULTILINE), path, fresh
 
 
 def _styles(*names: str) -> str:

@@ -7,6 +7,7 @@ the plotting area begins at 0,0, which keeps a picture well below one kilobyte.
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from markupsafe import Markup, escape
@@ -125,6 +126,7 @@ def _decades(counts: Sequence[int]) -> int:
     return max(1, math.ceil(math.log10(max([*counts, 1]))))
 
 
+@lru_cache(1 << 16)
 def _log_share(count: float, top: int) -> float:
     """How high a count stands on a logarithmic axis up to 10**top; a count of 1 is still seen, 0 is not."""
     return (math.log10(count) + 0.15) / (top + 0.15) if count else 0.0

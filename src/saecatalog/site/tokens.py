@@ -11,7 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -40,7 +40,8 @@ class Mark(NamedTuple):
 
 def level(value: float, largest: float) -> int:
     """The step of the highlight (1 to LEVELS) of an activation, where `largest` has the last step."""
-    return max(1, min(LEVELS, -int(-LEVELS * value // largest))) if largest > 0 else 1
+    step = -int(-LEVELS * value // largest) if largest > 0 else 1
+    return step if 0 < step <= LEVELS else max(1, min(LEVELS, step))
 
 
 def visible(text: str) -> Markup:
@@ -48,6 +49,7 @@ def visible(text: str) -> Markup:
     return Markup(_SPECIAL.sub(_sign_of_match, text))
 
 
+@lru_cache(1 << 16)
 def token(text: str) -> Markup:
     """One token on its own, where its spaces matter too."""
     return Markup(_SPECIAL_OR_SPACE.sub(_sign_of_match, text))
@@ -112,7 +114,10 @@ def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]
     """
     found: list[tuple[int, int, float]] = []
     for position, value in active:
-        start, end = _whole_characters(content, *unit(ends, position))
+        start, end = unit(ends, position)
+        # Of ASCII nothing belongs to the character before it: no need to look at the neighbours one by one.
+        if start == end or not content[start : end + 1].isascii():
+            start, end = _whole_characters(content, start, end)
         if found and start < found[-1][1]:
             before = found.pop()
             start, end, value = before[0], max(end, before[1]), max(value, before[2])
@@ -122,9 +127,11 @@ def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]
 
 def unit(ends: Sequence[int], position: int) -> tuple[int, int]:
     """Start and end of the characters that hold token `position`; tokens with the same end share a character."""
-    end = ends[position]
-    first = bisect_left(ends, end)
-    return (ends[first - 1] if first else 0), end
+    start, end = ends[position - 1] if position else 0, ends[position]
+    if start == end:
+        first = bisect_left(ends, end)
+        start = ends[first - 1] if first else 0
+    return start, end
 
 
 def pieces(content: str, ends: Sequence[int]) -> list[Markup]:

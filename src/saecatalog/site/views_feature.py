@@ -68,7 +68,10 @@ SHARES = (
     "category", "feature", "active_inside", "strong_inside", "balanced_score", "held_out", "auroc", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
-"""What is read of a feature's rows by category."""
+FIRING = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
+EFFECTS = ("feature", "direction", "rank", "token", "logit")
+NEIGHBOURS = ("feature", "rank", "neighbour", "cosine")
+"""What is read of a feature's rows by category, of its tokens, of its effects on the logits, and of its neighbours."""
 
 
 class Share(NamedTuple):
@@ -104,7 +107,7 @@ def feature(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str,
         "shares": by_category,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
-        "fires_on": catalog.by("tokens").first(number, TOKENS),
+        "fires_on": catalog.by("tokens", columns=FIRING).first(number, TOKENS),
         "effects": _effects(catalog, number),
         "logit_spread": _logit_spread(catalog, number),
         "partners": _partners(catalog, number),
@@ -233,7 +236,7 @@ def _bands(examples: dict[str, list[Example]]) -> list[Band]:
 def _effects(catalog: Catalog, number: int) -> list[tuple[str, list[tuple[str, float]]]]:
     """The tokens promoted and suppressed most and by how much; empty where the SAE has no direct effect."""
     found: dict[str, list[tuple[str, float]]] = {"promoted": [], "suppressed": []}
-    for row in catalog.by("logits")[number]:
+    for row in catalog.by("logits", columns=EFFECTS)[number]:
         if row.rank < TOKENS:
             found[row.direction].append((row.token, row.logit))
     return [(way.capitalize(), tokens) for way, tokens in found.items()] if any(found.values()) else []
@@ -241,7 +244,7 @@ def _effects(catalog: Catalog, number: int) -> list[tuple[str, list[tuple[str, f
 
 def _neighbours(catalog: Catalog, number: int) -> list[tuple[FeatureRef, float]]:
     """The features whose decoder rows point in similar directions, with the cosine."""
-    return [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours").first(number, PARTNERS)]
+    return [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours", columns=NEIGHBOURS).first(number, PARTNERS)]
 
 
 def _histogram(catalog: Catalog, number: int) -> Histogram | None:
@@ -264,5 +267,6 @@ def _category_chart(found: list[Share]) -> Shares:
 
 def _partners(catalog: Catalog, number: int) -> list[tuple[FeatureRef, int, float, float]]:
     """The features that fire on the same tokens, by phi: with how many tokens, phi and the cosine."""
-    found = catalog.partners["token"].first(number, PARTNERS) if "token" in catalog.partners else []
-    return [(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in found]
+    return [
+        (catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in catalog.partners.first(number, PARTNERS)
+    ]
