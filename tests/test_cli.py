@@ -87,6 +87,11 @@ def test_built_site_has_every_kind_of_page(site: Path) -> None:
     assert manifest["pages"]["texts"] == manifest["corpus"]["texts"] == len(list((folder / "texts").glob("*-*.html")))
 
 
+def test_no_page_tells_where_files_lie_on_the_machine(site: Path, workshop: Path) -> None:
+    pages = [page for kind in ("html", "js") for page in site.rglob(f"*.{kind}")]
+    assert [str(page) for page in pages if str(workshop) in page.read_text(encoding="utf-8")] == []
+
+
 def test_second_build_changes_nothing(site: Path, flags: list[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
     assert main(["build", *flags, "--out", str(site)]) == GOOD
