@@ -33,7 +33,7 @@ class Point:
     """One catalog: what is varied."""
 
     tokens: int = 16_384
-    features: int = 12_288
+    features: int = 6_144
     l0: float = 64
     mean_length: int = 170
     """Mean tokens of a text."""
@@ -41,7 +41,7 @@ class Point:
 
 VARIED: dict[str, tuple[Any, ...]] = {
     "tokens": (8_192, 16_384, 32_768, 65_536),
-    "features": (6_144, 12_288, 24_576),
+    "features": (3_072, 6_144, 12_288, 24_576),
     "l0": (16, 64, 256),
     "mean_length": (42, 170, 680),
 }
