@@ -32,7 +32,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
     "tokens": ("Tokens a feature fires on", "The ten tokens that carry most of each feature's activation."),
     "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
-    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0, in row groups of neighbouring features, by text, then feature."),
+    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; in blocks of neighbouring features, each by text, then feature."),
     "text_top": ("Strongest features of a text", "The ten features with the largest score on each text."),
     "texts": ("Texts", "The corpus as it was read."),
     "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
