@@ -94,12 +94,13 @@ def _in_short(marks: list[tokens.Mark], piece: dict[int, int]) -> Iterator[str]:
     Then `p` where it is the peak, and the number of pieces where that is not 1. There are millions of marks.
     """
     at = 0
-    for mark in marks:
-        start, end = piece[mark.start], piece[mark.end]
-        peak = "p" if mark.peak else ""
-        rest = [peak, end - start] if end - start != 1 else [peak] if peak else []
-        yield ",".join(map(str, [start - at, mark.level, mark.value, *rest]))
-        at = end
+    for start, end, level, value, is_peak in marks:
+        skipped, count = piece[start] - at, piece[end] - piece[start]
+        at = piece[end]
+        more = ",p" if is_peak else ""
+        if count != 1:
+            more = f"{more or ','},{count}"
+        yield f"{skipped},{level},{value}{more}"
 
 
 def overview(catalog: Catalog) -> dict[str, Any]:
