@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -13,13 +14,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 from test_analysis import analyse_case, make_case
 
-from saecatalog import threads
+from saecatalog import tables, threads
 from saecatalog.analysis import activations, coactivation, scratch, statistics, token_view
 from saecatalog.analysis.activations import Block, first_largest, order_within, runs, strongest_first
 from saecatalog.analysis.run import Findings
 from saecatalog.analysis.scratch import Appended, by_column, scratch_array
 from saecatalog.config import AnalysisConfig
-from saecatalog.tables import SCHEMAS, read_table, write_table
+from saecatalog.tables import SCHEMAS, TableWriter, read_table, write_table
 from saecatalog.threads import in_order
 from saecatalog.verify.reference import Case
 
@@ -64,10 +65,16 @@ def test_sizes_of_parts_change_no_figure(
     monkeypatch.setattr(coactivation, "GATHERED", size)
     monkeypatch.setattr(coactivation, "DENSE_ROWS", size)
     monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
+    monkeypatch.setattr(tables, "GROUP_ROWS", size)
     found = analyse_case(tmp_path / "parts", case, AnalysisConfig(), concepts_of(case)).tables
     assert len(wanted["coactivation"]) > 100
     for name in SCHEMAS:
-        pd.testing.assert_frame_equal(found[name], wanted[name], obj=name)
+        pd.testing.assert_frame_equal(by_feature(name, found[name]), by_feature(name, wanted[name]), obj=name)
+
+
+def by_feature(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table in an order that hangs on no block: the text scores come block by block."""
+    return table.sort_values(["feature", "text"], ignore_index=True) if name == "text_scores" else table
 
 
 def test_threads_change_no_byte(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +103,7 @@ def test_an_error_leaves_no_scratch_files(case: Case, tmp_path: Path, monkeypatc
         seen.append({path.suffix for path in (tmp_path / "tables").iterdir()})
         raise OSError("no space left")
 
+    monkeypatch.setattr(tables, "GROUP_ROWS", 1)
     monkeypatch.setattr(coactivation, "count_dense", broken)
     monkeypatch.setattr(coactivation, "count_gathered", broken)
     with pytest.raises(OSError, match="no space left"):
@@ -256,5 +264,49 @@ def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (table["score"].dtype, table["position"].dtype) == (np.float32, np.int32)
         np.testing.assert_array_equal(table["position"], columns["position"])
         assert table["text"].tolist() == columns["text"]
-    column = pq.ParquetFile(tmp_path / "text_scores.parquet").metadata.row_group(0).column(3)
-    assert "BYTE_STREAM_SPLIT" in column.encodings
+
+
+def test_numbers_take_no_more_room_than_their_bytes_apart(tmp_path: Path) -> None:
+    """Of each column the first bytes of all, then the second: compressed here by hand."""
+    n, chance = 60_000, np.random.default_rng(5)
+    scores, positions = chance.lognormal(1, 0.5, n).astype(np.float32), chance.integers(0, 300, n).astype(np.int32)
+    columns = {"text": ["t"] * n, "category": ["c"] * n, "feature": np.zeros(n), "score": scores, "position": positions}
+    write_table(tmp_path, "text_scores", columns)
+    group = pq.ParquetFile(tmp_path / "text_scores.parquet").metadata.row_group(0)
+    for column, values in ((3, scores), (4, positions)):
+        apart = np.ascontiguousarray(values.view(np.uint8).reshape(n, 4).T).tobytes()
+        assert group.column(column).total_compressed_size < 1.01 * len(pa.Codec("zstd", 5).compress(apart))
+
+
+def test_pieces_of_a_table_share_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order they came, also where other tables come between, and never cut."""
+    monkeypatch.setattr(tables, "GROUP_ROWS", 100)
+    sizes = [30, 0, 69, 1, 250, 99, 40]
+    starts = np.cumsum([0, *sizes])
+    with TableWriter(tmp_path) as writer:
+        for start, size in zip(starts, sizes, strict=False):
+            writer.write("clusters", {"cluster": np.full(size, 3), "feature": np.arange(start, start + size)})
+            writer.write("neighbours", {"feature": [1], "rank": [0], "neighbour": [size], "cosine": [0.5]})
+    file = pq.ParquetFile(tmp_path / "clusters.parquet")
+    assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == [100, 250, 139]
+    assert file.read()["feature"].to_pylist() == list(range(sum(sizes)))
+    assert read_table(tmp_path, "neighbours")["neighbour"].tolist() == sizes
+
+
+def test_text_scores_come_text_by_text_in_blocks_of_features(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that texts take little room, and a reader of few features skips the row groups of others."""
+    monkeypatch.setattr(activations, "BLOCK_FEATURES", 9)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 1)
+    folder = analyse_case(tmp_path, case, AnalysisConfig()).tables.folder
+    file = pq.ParquetFile(folder / "text_scores.parquet")
+    assert file.num_row_groups == -(-WIDTH // 9)
+    for group in range(file.num_row_groups):
+        rows = file.read_row_group(group).to_pandas()
+        assert set(rows["feature"]) <= set(range(group * 9, group * 9 + 9))
+        assert list(zip(rows["text"], rows["feature"], strict=True)) == sorted(
+            zip(rows["text"], rows["feature"], strict=True)
+        )
+        told = file.metadata.row_group(group).column(2).statistics
+        assert (told.min, told.max) == (rows["feature"].min(), rows["feature"].max())

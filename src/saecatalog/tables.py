@@ -32,7 +32,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
     "tokens": ("Tokens a feature fires on", "The ten tokens that carry most of each feature's activation."),
     "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
-    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; by feature, then text."),
+    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; in blocks of neighbouring features, each by text, then feature."),
     "text_top": ("Strongest features of a text", "The ten features with the largest score on each text."),
     "texts": ("Texts", "The corpus as it was read."),
     "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
@@ -274,6 +274,10 @@ Columns = Mapping[str, Any] | pd.DataFrame
 """A table or a part of one: each column an array, a list, a Series, `Lists` or `Names`, all of one length."""
 
 
+GROUP_ROWS = 1 << 15
+"""Rows of a row group, at least, of a table that is written in pieces; its last one may have fewer."""
+
+
 def arrow_schema(name: str) -> pa.Schema:
     """The Arrow schema of a table; each field carries its meaning as metadata."""
     return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
@@ -294,51 +298,73 @@ def _arrow_table(name: str, columns: Columns) -> pa.Table:
     return pa.Table.from_arrays([_arrow_column(columns[f.name], f.type) for f in schema], schema=schema)
 
 
-def _encoding(name: str) -> dict[str, Any]:
+def _packing(name: str) -> dict[str, Any]:
     """How a table's columns are packed, as arguments for pyarrow.
 
-    Numbers that hardly repeat are written byte by byte of all, which compresses better than a dictionary of them.
+    Strings go into a dictionary. Of numbers, first bytes are written together, then second bytes, and so on, which
+    compresses better than a dictionary; but float64 columns are rates of counts, where the same number comes again and
+    is found best as it is. The 20,000 rows that pyarrow gives a page are too few for either.
     """
-    split, repeating = {}, []
+    strings, split = [], {}
     for column, (kind, _) in SCHEMAS[name].items():
-        numbers = pa.types.is_list(kind) and not pa.types.is_string(kind.value_type)
-        if numbers or kind == pa.float32() or column == "position":
-            split[f"{column}.list.element" if numbers else column] = "BYTE_STREAM_SPLIT"
-        else:
-            repeating.append(column)
-    return {"compression": "zstd", "use_dictionary": repeating, "column_encoding": split}
+        listed = pa.types.is_list(kind)
+        held = kind.value_type if listed else kind
+        path = f"{column}.list.element" if listed else column
+        if pa.types.is_string(held):
+            strings.append(path)
+        elif held != pa.float64():
+            split[path] = "BYTE_STREAM_SPLIT"
+    return {
+        "compression": "zstd",
+        "compression_level": 5,
+        "max_rows_per_page": 1 << 20,
+        "use_dictionary": strings,
+        "column_encoding": split,
+    }
 
 
 class TableWriter:
-    """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end."""
+    """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end.
+
+    Small pieces wait until they are `GROUP_ROWS` together, for each row group repeats its strings in a dictionary.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._files: dict[str, pq.ParquetWriter] = {}
+        self._waiting: dict[str, list[pa.Table]] = {}
 
     def __enter__(self) -> "TableWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
         for name in SCHEMAS:
+            self._flush(name)
             self._file(name).close()
 
     def write(self, name: str, columns: Columns) -> None:
         """Add rows to `<folder>/<name>.parquet`; raises KeyError where a column of its schema is missing."""
-        table, file = _arrow_table(name, columns), self._file(name)
-        if len(table):
-            file.write_table(table)
+        waiting = self._waiting.setdefault(name, [])
+        waiting.append(_arrow_table(name, columns))
+        if sum(map(len, waiting)) >= GROUP_ROWS:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        """Write the pieces that wait as one row group."""
+        pieces = self._waiting.pop(name, [])
+        if any(map(len, pieces)):
+            self._file(name).write_table(pa.concat_tables(pieces))
 
     def _file(self, name: str) -> pq.ParquetWriter:
         if name not in self._files:
             path = self.folder / f"{name}.parquet"
-            self._files[name] = pq.ParquetWriter(path, arrow_schema(name), **_encoding(name))
+            self._files[name] = pq.ParquetWriter(path, arrow_schema(name), **_packing(name))
         return self._files[name]
 
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
     """Write one table in one piece, in the place of what is there."""
-    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_encoding(name))
+    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_packing(name))
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:

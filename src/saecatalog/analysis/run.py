@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from tqdm import tqdm
 
 from saecatalog.analysis import categories as category
@@ -273,14 +274,17 @@ def _concept_text_rows(study: Study) -> Columns:
 
 
 def _text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
-    """The text scores above 0 of a block's features, by feature and text."""
+    """The text scores above 0 of a block's features, by text and feature: text after text takes the least room."""
     matrix = scores.by_feature
+    entries = np.arange(matrix.nnz, dtype=np.int32)
+    by_text = sparse.csc_matrix((entries, matrix.indices, matrix.indptr), shape=matrix.shape).tocsr()
+    texts = np.repeat(np.arange(scores.n_texts), np.diff(by_text.indptr))
     return {
-        "text": Names(study.text_ids, matrix.indices),
-        "category": Names(study.groups.names, study.groups.member[matrix.indices]),
-        "feature": np.repeat(block.features, np.diff(matrix.indptr)),
-        "score": matrix.data,
-        "position": scores.positions,
+        "text": Names(study.text_ids, texts),
+        "category": Names(study.groups.names, study.groups.member[texts]),
+        "feature": block.first + by_text.indices,
+        "score": matrix.data[by_text.data],
+        "position": scores.positions[by_text.data],
     }
 
 

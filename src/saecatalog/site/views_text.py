@@ -4,6 +4,7 @@ In: a `Catalog`. Out: plain values for the templates, and what `assets/texts.js`
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,23 +73,34 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
 def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
     """What is needed to mark the text by any feature of its page, made so that the browser has nothing to work out.
 
-    `pieces` are HTML, which joined give the text. `marks` has for each feature its marks in order: the first piece,
-    the number of pieces, the step of the highlight and the activation. `peaks` has for each feature whose page shows
-    this text the place of the mark it is shown for.
+    `pieces` are HTML, which joined give the text. `marks` has for each feature its marks in order, as `_in_short`
+    writes them; the peak is the one that the feature's page shows this text for.
     """
     places = tokens.cuts(row.content, row.token_ends)
     piece = {place: i for i, place in enumerate(places)}
     shown_for = {context.feature: context.position for context in examples}
-    marks: dict[str, list[tuple[int, int, int, str]]] = {}
-    peaks: dict[str, int] = {}
+    marks: dict[str, str] = {}
     for entry in [*catalog.by("text_top", "text")[row.text], *examples]:
         largest, peak = catalog.features[entry.feature].max, shown_for.get(entry.feature, -1)
         found = tokens.marks(row.content, row.token_ends, _active(entry), largest, peak)
-        key = str(entry.feature)
-        marks[key] = [(piece[m.start], piece[m.end] - piece[m.start], m.level, m.value) for m in found]
-        peaks |= {key: i for i, mark in enumerate(found) if mark.peak}
+        marks[str(entry.feature)] = " ".join(_in_short(found, piece))
     pieces = [tokens.visible(row.content[a:b]) for a, b in itertools.pairwise(places)]
-    return {"pieces": pieces, "marks": marks, "peaks": peaks}
+    return {"pieces": pieces, "marks": marks}
+
+
+def _in_short(marks: list[tokens.Mark], piece: dict[int, int]) -> Iterator[str]:
+    """Each mark as the pieces skipped since the last one, the step of the highlight and the activation, by commas.
+
+    Then `p` where it is the peak, and the number of pieces where that is not 1. There are millions of marks.
+    """
+    at = 0
+    for start, end, level, value, is_peak in marks:
+        skipped, count = piece[start] - at, piece[end] - piece[start]
+        at = piece[end]
+        more = ",p" if is_peak else ""
+        if count != 1:
+            more = f"{more or ','},{count}"
+        yield f"{skipped},{level},{value}{more}"
 
 
 def overview(catalog: Catalog) -> dict[str, Any]:

@@ -11,16 +11,28 @@
     return template.content;
   }
 
-  // The same HTML as the build writes for a text marked by a feature.
-  function markup({ pieces, marks, peaks }, feature) {
+  // The marks of a feature, each written as the pieces skipped, the level, the value, then p for the peak and the number
+  // of pieces where there is more to say.
+  function marksOf(text, feature) {
     let at = 0;
-    const parts = marks[feature].map(([start, count, level, value], i) => {
-      const before = pieces.slice(at, start).join("");
-      at = start + count;
-      const peak = peaks[feature] === i ? " p" : "";
-      return `${before}<b class="a${level}${peak}" title="${value}">${pieces.slice(start, at).join("")}</b>`;
+    return text.marks[feature].split(" ").map((mark) => {
+      const [skipped, level, value, peak, count = 1] = mark.split(",");
+      const start = at + Number(skipped);
+      at = start + Number(count);
+      return { start, end: at, level, value, peak };
     });
-    return parts.join("") + pieces.slice(at).join("");
+  }
+
+  // The same HTML as the build writes for a text marked by a feature.
+  function markup(text, feature) {
+    let at = 0;
+    const html = (start, end) => text.pieces.slice(start, end).join("");
+    const parts = marksOf(text, feature).map(({ start, end, level, value, peak }) => {
+      const before = html(at, start);
+      at = end;
+      return `${before}<b class="a${level}${peak ? " p" : ""}" title="${value}">${html(start, end)}</b>`;
+    });
+    return parts.join("") + html(at);
   }
 
   // An example that shows a part of its text gets a button that shows all of it, and the part again.
@@ -59,11 +71,11 @@
 
   class Reader {
     constructor(text) {
-      this.marks = text.marks;
       this.whole = document.querySelector(".whole");
       this.reading = document.querySelector(".reading");
       this.list = document.getElementById("features");
       this.rows = new Map([...this.list.querySelectorAll(".firings > li")].map((row) => [row.id.slice(1), row]));
+      this.marks = new Map([...this.rows.keys()].map((feature) => [feature, marksOf(text, feature)]));
       this.whole.replaceChildren(parse(text.pieces.map((piece) => `<b>${piece}</b>`).join("")));
       this.cells = [...this.whole.children];
       this.makeButtons();
@@ -83,8 +95,8 @@
         for (const name of ["class", "title", "tabindex"]) cell.removeAttribute(name);
       }
       let peak = null;
-      for (const [start, count, level, value] of this.marks[feature]) {
-        for (const cell of this.cells.slice(start, start + count)) Object.assign(cell, { className: `a${level}`, title: value });
+      for (const { start, end, level, value } of this.marks.get(feature)) {
+        for (const cell of this.cells.slice(start, end)) Object.assign(cell, { className: `a${level}`, title: value });
         if (!peak || Number(value) > Number(peak.title)) peak = this.cells[start];
       }
       peak.tabIndex = 0;
@@ -111,8 +123,8 @@
 
     // Features and their activations on one piece, the strongest first.
     firingAt(piece) {
-      const covers = ([start, count]) => start <= piece && piece < start + count;
-      const values = [...this.rows.keys()].map((feature) => [feature, this.marks[feature].find(covers)?.[3]]);
+      const covers = ({ start, end }) => start <= piece && piece < end;
+      const values = [...this.marks].map(([feature, marks]) => [feature, marks.find(covers)?.value]);
       return values.filter(([, value]) => value).sort((a, b) => b[1] - a[1]);
     }
 
