@@ -392,8 +392,9 @@ def test_results_fit_a_phone_and_lead_to_groups(page: Page, site: Path) -> None:
 def test_excerpts_are_around_the_peaks_and_within_what_the_page_shows(tmp_path: Path) -> None:
     tables, manifest = write(tmp_path / "tables")
     catalog = Catalog(tables, manifest)
+    source = search.Source.of(catalog)
     for number in PAGED:
-        excerpts = search.FIELDS["examples"](catalog, number)
+        excerpts = search.FIELDS["examples"](source, number)
         peaks = [row for row in catalog.by("contexts")[number] if row.band == "top"][: search.EXCERPTS]
         assert bool(excerpts) == bool(peaks)
         for peak, excerpt in zip(peaks, excerpts.split(" … "), strict=bool(peaks)):
@@ -401,4 +402,4 @@ def test_excerpts_are_around_the_peaks_and_within_what_the_page_shows(tmp_path: 
             ends = [0, *text.token_ends]
             assert excerpt in text.content[ends[peak.window_start] : ends[peak.window_end]]
             assert "<0x" in peak.token or peak.token.strip() in excerpt
-        assert "<0x" not in search.FIELDS["tokens"](catalog, number)
+        assert "<0x" not in search.FIELDS["tokens"](source, number)

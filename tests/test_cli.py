@@ -98,6 +98,15 @@ def test_second_build_changes_nothing(site: Path, flags: list[str]) -> None:
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
 
 
+@pytest.mark.parametrize("page", ["index.html", "*/*/features/index.html"])
+def test_a_page_that_was_edited_by_hand_is_made_anew(site: Path, flags: list[str], tmp_path: Path, page: str) -> None:
+    copy = shutil.copytree(site, tmp_path / "site")
+    (edited,) = copy.glob(page)
+    edited.write_text(edited.read_text(encoding="utf-8") + "<!-- by hand -->", encoding="utf-8")
+    assert main(["build", *flags, "--out", str(copy)]) == GOOD
+    assert tree(copy) == tree(site)
+
+
 def test_rebuild_from_nothing_gives_the_same_bytes(site: Path, flags: list[str], tmp_path: Path) -> None:
     other = [*flags, "--cache", str(tmp_path / "cache"), "--batch-tokens", "50"]
     assert main(["build", *other, "--out", str(tmp_path / "again")]) == GOOD

@@ -242,14 +242,19 @@ def new_folder(target: Path) -> Iterator[Path]:
     """A folder to fill that takes the place of `target` when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    before = temporary.with_name(f"{temporary.name}-before")
     try:
         yield temporary
         temporary.chmod(0o755)
+        # Of many files the old ones take seconds to remove: they are moved out of the way first.
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(before)
         temporary.rename(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if before.exists() and not target.exists():
+            before.rename(target)
+        for folder in (temporary, before):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, value: object) -> None:

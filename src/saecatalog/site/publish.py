@@ -55,12 +55,10 @@ def publish(
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
         render_catalog(tables, manifest, templates, folder, progress, only=only)
         _copy_images(notes, folder / NOTES)
-        files = list(files_below(folder))
-        manifest["pages"] = page_counts(files)
+        manifest["pages"] = page_counts(files_below(folder))
         write_json(folder / "data" / "manifest.json", manifest)
-        files = sorted({*files, "data/manifest.json"})
         made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
-        write_json(folder / FILE_LIST, {**made_of, "files": files})
+        write_json(folder / FILE_LIST, {**made_of, "files": files_below(folder)})
     _publish_root(out, templates, sorted({*catalogs(standing), manifest["slug"]}))
 
 
@@ -153,8 +151,8 @@ def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
         render_root(manifests, templates, root)
         # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
         (root / ".nojekyll").touch()
-        files = list(files_below(root))
-        for old in set(listed(out / ROOT_LIST)) - set(files):
+        files = files_below(root)
+        for old in listed(out / ROOT_LIST).keys() - files.keys():
             (out / old).unlink(missing_ok=True)
         for file in files:
             (out / file).parent.mkdir(parents=True, exist_ok=True)

@@ -9,20 +9,38 @@ such as `def (`, an emoji, and scripts that are written without spaces.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
-from saecatalog.site.groups import Row, blocks
+from saecatalog.site.groups import Groups, Row
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
-BLOCK = 4096
 EXCERPTS = 2
+FIRING = ("feature", "rank", "token")
 PLACES = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
-"""What is read of the contexts: their activations are by far the most."""
+"""What is read of the tokens and of the contexts: the latter's activations are by far the most."""
 BEFORE, AFTER = 40, 30
 """Characters of an excerpt before and after the start of its peak, to the next space; 25,000 features stay near 6 MB."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A catalog with what is searched of each feature's tokens and contexts: of large tables no more than that."""
+
+    catalog: Catalog
+    tokens: Groups
+    contexts: Groups
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> "Source":
+        """Read it from the catalog's tables."""
+        tokens = catalog.tables.columns("tokens", FIRING)
+        contexts = catalog.tables.columns("contexts", PLACES)
+        shown = (contexts["band"] == "top") & (contexts["rank"] < EXCERPTS)
+        return cls(catalog, Groups(tokens[tokens["rank"] < TOKENS], "feature"), Groups(contexts[shown], "feature"))
 
 
 def index(catalog: Catalog) -> str:
@@ -30,11 +48,8 @@ def index(catalog: Catalog) -> str:
 
     A browser reads a few long strings far faster than a hundred thousand short ones.
     """
-    fields: dict[str, list[str]] = {name: [] for name in FIELDS}
-    for numbers in blocks(catalog.paged, BLOCK):
-        part = catalog.about(numbers)
-        for name, text_of in FIELDS.items():
-            fields[name] += [text_of(part, number) for number in numbers]
+    source = Source.of(catalog)
+    fields = {name: [text_of(source, number) for number in catalog.paged] for name, text_of in FIELDS.items()}
     data = {
         "numbers": catalog.paged,
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
@@ -52,18 +67,19 @@ def _words(fields: Iterable[list[str]]) -> list[str]:
     return [word for word, count in counts.most_common() if count > 1]
 
 
-def _label(catalog: Catalog, number: int) -> str:
-    return catalog.ref(number).label
+def _label(source: Source, number: int) -> str:
+    return source.catalog.ref(number).label
 
 
-def _tokens(catalog: Catalog, number: int) -> str:
+def _tokens(source: Source, number: int) -> str:
     """The tokens it fires on; parts of a character, such as `<0xE2>`, are nothing that anyone types."""
-    found = (row.token.strip() for row in catalog.by("tokens")[number][:TOKENS])
+    found = (row.token.strip() for row in source.tokens[number])
     return " ".join(dict.fromkeys(token for token in found if token and "<0x" not in token))
 
 
-def _subjects(catalog: Catalog, number: int) -> str:
+def _subjects(source: Source, number: int) -> str:
     """Why it is notable, and the category of its strongest text."""
+    catalog = source.catalog
     notable, top_text = catalog.standing[number]
     reasons = [reason.partition(":") for reason in split_reasons(notable)]
     words = [f"{kind}: {title(subject)}" if subject else kind for kind, _, subject in reasons]
@@ -73,16 +89,16 @@ def _subjects(catalog: Catalog, number: int) -> str:
     return ", ".join(words)
 
 
-def _note(catalog: Catalog, number: int) -> str:
+def _note(source: Source, number: int) -> str:
     """What its author says of it."""
-    note = catalog.note("feature", str(number))
+    note = source.catalog.note("feature", str(number))
     return note.text if note else ""
 
 
-def _examples(catalog: Catalog, number: int) -> str:
+def _examples(source: Source, number: int) -> str:
     """What stands around the peaks of its first contexts."""
-    contexts = [row for row in catalog.by("contexts", columns=PLACES)[number] if row.band == "top"][:EXCERPTS]
-    return " … ".join(dict.fromkeys(_excerpt(catalog.texts[row.text], row) for row in contexts))
+    texts = source.catalog.texts
+    return " … ".join(dict.fromkeys(_excerpt(texts[row.text], row) for row in source.contexts[number]))
 
 
 def _excerpt(text: Row, context: Row) -> str:
@@ -94,7 +110,7 @@ def _excerpt(text: Row, context: Row) -> str:
     return content[start : stop if stop >= 0 else last].strip()
 
 
-FIELDS: dict[str, Callable[[Catalog, int], str]] = {
+FIELDS: dict[str, Callable[[Source, int], str]] = {
     "label": _label,
     "tokens": _tokens,
     "subjects": _subjects,

@@ -14,10 +14,10 @@ from typing import Any
 from saecatalog.errors import CatalogError
 
 FILE_LIST = "data/files.json"
-"""In each catalog: the files it consists of, and the keys of the build that wrote them."""
+"""In each catalog: the files it consists of with their sizes, and the keys of the build that wrote them."""
 
 ROOT_LIST = ".saecatalog.json"
-"""At the site's root: the files there that belong to no catalog."""
+"""At the site's root: the files there that belong to no catalog, with their sizes."""
 
 TOLERATED = {".git", ".gitignore", ".gitattributes", ".github", "CNAME", ".DS_Store"}
 """What people keep in a site's folder for publishing; never touched."""
@@ -78,18 +78,22 @@ def _foreign(out: Path, files: Files) -> Iterator[str]:
     return (file for file in files if file not in known and file.partition("/")[0] not in TOLERATED)
 
 
-def listed(path: Path) -> list[str]:
+def listed(path: Path) -> Files:
     """The files that a list names; none where it cannot be read."""
-    return list(read_list(path).get("files", []))
+    files: Files = read_list(path).get("files", {})
+    return files
 
 
 def read_list(path: Path) -> dict[str, Any]:
-    """A list as it was written; empty where it cannot be read."""
+    """A list as it was written, `files` with their sizes; empty where it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("files"), list) else {}
+    files = found.get("files") if isinstance(found, dict) else None
+    # Lists without sizes were written before 0.1.0: what they name is this program's, and is made anew.
+    known = dict.fromkeys(files) if isinstance(files, list) else files
+    return {**found, "files": known} if isinstance(known, dict) else {}
 
 
 def catalogs(files: Files) -> list[str]:
@@ -98,22 +102,24 @@ def catalogs(files: Files) -> list[str]:
 
 
 def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
-    """True where the catalog stands there complete, built with this key; `files` are those of the output folder."""
+    """True where the catalog stands there as it was built with this key; `files` are those of the output folder."""
     found = read_list(out / slug / FILE_LIST)
-    return found.get("key") == key and _complete(found, files, slug) and set(listed(out / ROOT_LIST)) <= files.keys()
+    return found.get("key") == key and _as_built(found, files, slug) and listed(out / ROOT_LIST).items() <= files.items()
 
 
 def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[str], set[str]]:
     """The files of the catalog that stands there and the templates that have changed since.
 
-    There are no files where it is not complete, or where more than notes and templates has changed.
+    There are no files where one of them is missing or has another size, or where more than notes and templates has
+    changed.
     """
     found = read_list(out / slug / FILE_LIST)
-    if found.get("rest_key") != keys.rest or not _complete(found, files, slug):
+    if found.get("rest_key") != keys.rest or not _as_built(found, files, slug):
         return [], set()
     changed = set(keys.templates.items()) ^ set(found.get("templates", {}).items())
     return list(found["files"]), {name for name, _ in changed}
 
 
-def _complete(found: Mapping[str, Any], files: Files, slug: str) -> bool:
-    return all(f"{slug}/{file}" in files for file in found.get("files", []))
+def _as_built(found: Mapping[str, Any], files: Files, slug: str) -> bool:
+    """Whether every file of a catalog's list is there and has its size: who edited a page by hand sees it made anew."""
+    return all(files.get(f"{slug}/{file}") == size for file, size in found.get("files", {}).items())
