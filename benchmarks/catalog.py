@@ -73,8 +73,11 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(work, *arguments).result()
 
 
-def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
-    """Every stage once, the bare loop on a share of the tokens before and after (not at all for 0 tokens)."""
+def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[str, Any]:
+    """Every stage once, the bare loop on a share of the tokens before and after (not at all for 0 tokens).
+
+    Where nothing is to be measured `afterwards`, the finished site is neither checked nor built again.
+    """
     progress = Progress()
     pipeline = Pipeline(config, progress)
     ids = tokenize(pipeline.texts, pipeline.subject.tokenizer).ids[:bare_tokens]
@@ -90,8 +93,10 @@ def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
     if bare_tokens:
         bare.append(apart(bare_rate, config, ids, shape)[0])
     summary = stages.run("site", lambda: build(config, progress))
-    problems = stages.run("check", lambda: check_site(Path(config.site.out)))
-    again = stages.run("unchanged", lambda: build(config, progress))
+    found: dict[str, Any] = {}
+    if afterwards:
+        found["problems"] = len(stages.run("check", lambda: check_site(Path(config.site.out))))
+        found["rebuilt_again"] = stages.run("unchanged", lambda: build(config, progress)).rebuilt
     n_tokens = summary.manifest["corpus"]["tokens"]
     figures = {
         "tokens": n_tokens,
@@ -100,8 +105,7 @@ def measure(config: Config, bare_tokens: int) -> dict[str, Any]:
         "l0": summary.manifest["health"]["l0_mean"],
         "pages": sum(summary.manifest["pages"].values()),
         "size_of_site_mb": sum(p.stat().st_size for p in Path(config.site.out).rglob("*") if p.is_file()) / 1e6,
-        "problems": len(problems),
-        "rebuilt_again": again.rebuilt,
+        **found,
         **{f"{name}_seconds": seconds for name, seconds in stages.seconds.items()},
         **{f"{name}_peak_mb": megabytes for name, megabytes in stages.megabytes.items()},
     }

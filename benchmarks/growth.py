@@ -40,7 +40,7 @@ class Point:
 
 
 VARIED: dict[str, tuple[Any, ...]] = {
-    "tokens": (8_192, 16_384, 32_768, 65_536),
+    "tokens": (4_096, 8_192, 16_384, 32_768),
     "features": (3_072, 6_144, 12_288, 24_576),
     "l0": (16, 64, 256),
     "mean_length": (42, 170, 680),
@@ -60,7 +60,7 @@ def cost(point: Point, arguments: argparse.Namespace) -> dict[str, Any]:
         shape = argparse.Namespace(
             d_sae=point.features, l0=point.l0, tokens=point.tokens, mean_length=point.mean_length, **vars(arguments)
         )
-        return measure(configure(shape, Path(name)), 0)
+        return measure(configure(shape, Path(name)), 0, afterwards=False)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
