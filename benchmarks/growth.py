@@ -76,7 +76,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             line = go.Scatter(x=x, y=y, name=stage, line_color=colour, mode="lines+markers", showlegend=column == 1)
             figure.add_trace(line, 1, column)
     figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log", title_text="seconds", col=1)
+    figure.update_yaxes(type="log")
+    figure.update_yaxes(title_text="seconds", col=1)
     figure.update_layout(template="simple_white", width=1100, height=380, legend_orientation="h", legend_y=-0.2)
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS).new_page()
