@@ -365,3 +365,20 @@ def test_lone_surrogate_in_a_title_does_not_stop_the_build(tmp_path: Path) -> No
     manifest["description"] = "broken \ud800 text"
     render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out")
     assert "broken ? text" in (tmp_path / "out/index.html").read_text("utf-8")
+
+
+def test_partners_on_a_page_are_the_pairs_of_the_table_seen_from_that_feature(site: Path) -> None:
+    pairs = pd.read_parquet(site / "data/coactivation.parquet").query("level == 'token'")
+    shown = 0
+    for number in PAGED:
+        own = [
+            (-r.phi, r.feature_b if r.feature_a == number else r.feature_a, r.n_both)
+            for r in pairs.itertuples()
+            if number in (r.feature_a, r.feature_b)
+        ]
+        page = HTMLParser((site / f"features/{number}.html").read_text("utf-8"))
+        cells = [[cell.text().strip() for cell in row.css("td")] for row in page.css("#partners tbody tr")]
+        expected = [(str(other), f"{both:,}", f"{-phi:.2f}") for phi, other, both in sorted(own)[:5]]
+        assert [(first.split()[0], both, phi.replace("\u2212", "-")) for first, both, phi, _ in cells] == expected
+        shown += len(cells)
+    assert shown
