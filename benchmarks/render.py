@@ -41,7 +41,7 @@ def build(work: Path, base_url: str) -> None:
     from saecatalog.config import SiteConfig
     from saecatalog.notes import Subjects, read_notes
     from saecatalog.progress import Progress
-    from saecatalog.site.standing import check_out
+    from saecatalog.site.output import check_out
 
     manifest = json.loads((work / "analysis/manifest.json").read_text("utf-8"))
     corpus = manifest["corpus"]

@@ -21,10 +21,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from saecatalog.config import CorpusConfig
 from saecatalog.corpus import Text, read_corpus
+from saecatalog.schemas import SCHEMAS
 from saecatalog.site import search
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.render import Writer, _feature_tables, copy_assets, own_assets
-from saecatalog.tables import SCHEMAS, Tables, TableWriter
+from saecatalog.site.render import _feature_tables
+from saecatalog.site.writer import Writer, copy_assets, own_assets
+from saecatalog.tables import Tables, TableWriter
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saecatalog.tables import SCHEMAS, Tables, TableWriter
+from saecatalog.schemas import SCHEMAS
+from saecatalog.tables import Tables, TableWriter
 
 SCRIPT = "<script>alert(1)</script>"
 CATEGORIES = [SCRIPT, 'Python & "code"', "mixed, مرحبا"]

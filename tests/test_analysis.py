@@ -25,19 +25,19 @@ from saecatalog.analysis.categories import category_rows, category_table, second
 from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
 from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND
-from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import explained_variance
 from saecatalog.analysis.rankings import rank_features
 from saecatalog.analysis.run import Findings, Inputs, analyse
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.analysis.token_view import CodeCounts, best_rules
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.harvest import harvest
 from saecatalog.lens import make_lens
+from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.store import Lens, read_lens, read_store
-from saecatalog.tables import SCHEMAS, arrow_schema
 from saecatalog.verify import reference
 from saecatalog.verify.reference import Case
 from saecatalog.windows import tokenize

@@ -15,12 +15,13 @@ from scipy import sparse
 from test_analysis import analyse_case, make_case
 
 from saecatalog import tables, threads
-from saecatalog.analysis import activations, coactivation, scratch, statistics, token_view
+from saecatalog.analysis import activations, coactivation, disk_arrays, statistics, token_view
 from saecatalog.analysis.activations import Block, first_largest, order_within, runs, strongest_first
+from saecatalog.analysis.disk_arrays import Appended, by_column, scratch_array
 from saecatalog.analysis.run import Findings
-from saecatalog.analysis.scratch import Appended, by_column, scratch_array
 from saecatalog.config import AnalysisConfig
-from saecatalog.tables import SCHEMAS, TableWriter, read_table, write_table
+from saecatalog.schemas import SCHEMAS
+from saecatalog.tables import TableWriter, read_table, write_table
 from saecatalog.threads import in_order
 from saecatalog.verify.reference import Case
 
@@ -59,7 +60,7 @@ def test_sizes_of_parts_change_no_figure(
     wanted = analyse_case(tmp_path / "whole", case, AnalysisConfig(), concepts_of(case)).tables
     monkeypatch.setattr(activations, "BLOCK_ENTRIES", size)
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 9)
-    monkeypatch.setattr(scratch, "PART_ENTRIES", size)
+    monkeypatch.setattr(disk_arrays, "PART_ENTRIES", size)
     monkeypatch.setattr(statistics, "PART", size)
     monkeypatch.setattr(coactivation, "BLOCK", 16)
     monkeypatch.setattr(coactivation, "GATHERED", size)
@@ -141,7 +142,7 @@ def test_a_matrix_by_columns(n: int, width: int, seed: int, part: int) -> None:
     dense = (chance.integers(1, 9, (n, width)) * (chance.random((n, width)) < 0.4)).astype(np.float32)
     keep = chance.random(n) < 0.7 if seed % 2 else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "PART_ENTRIES", part)
+        patch.setattr(disk_arrays, "PART_ENTRIES", part)
         found = by_column(sparse.csr_matrix(dense), keep)
     if keep is not None:
         dense = dense * keep[:, None]

@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cite, "EMBED_ALL", 1)
         patch.setattr(examples, "LISTED", 1)
-        patch.setattr(render.views_text, "MARK_ALL", 1)
+        patch.setattr(render.texts, "MARK_ALL", 1)
         render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, folder / "site")
     return folder / "site"
 

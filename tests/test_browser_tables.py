@@ -14,10 +14,11 @@ from playwright.sync_api import Browser, Locator, Page
 from synthetic import CATEGORIES, CONCEPT, PAGED, write
 from test_site_pages import TEMPLATES, build
 
+from saecatalog.schemas import SCHEMAS
 from saecatalog.site import formats, render, search
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.views_table import COLUMNS
-from saecatalog.tables import SCHEMAS, TableWriter
+from saecatalog.site.pages.features import COLUMNS
+from saecatalog.tables import TableWriter
 
 MANY = 330
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from saecatalog.errors import CatalogError
+from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site import check
 from saecatalog.site.check import check_site, summary
-from saecatalog.tables import SCHEMAS, arrow_schema
 
 CATALOG = "tiny/3-res"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"

@@ -18,8 +18,8 @@ from test_cli import GOOD, ROOT, catalog, refused, tree
 
 from saecatalog.cli import main
 from saecatalog.progress import Progress
+from saecatalog.schemas import arrow_schema
 from saecatalog.site.check import check_site
-from saecatalog.tables import arrow_schema
 from saecatalog.verify.check_catalog import check_notable
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.pages import check_pages

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from saecatalog.site import charts, svg
 from saecatalog.site.formats import number, percent, percent_interval, probability, signed
-from saecatalog.site.matrices import side_by_side
+from saecatalog.site.heatmap_data import side_by_side
 
 HOSTILE = "<a href='javascript:alert(1)'>x</a>"
 SCORES = [[0.0, 1.5, 0.0], [2.25, 0.0, 4.0]]

@@ -9,9 +9,10 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
+from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import catalog, cite, examples, render
 from saecatalog.site.formats import percent
-from saecatalog.tables import SCHEMAS, TABLES, Tables, write_table
+from saecatalog.tables import Tables, read_table, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -310,7 +311,7 @@ def test_texts_in_their_thousands_are_marked_by_the_strongest_feature_only(
 ) -> None:
     tables, manifest = write(tmp_path / "tables")
     for limit, copies in ((12, lambda listed: listed), (11, lambda listed: 1)):
-        monkeypatch.setattr(render.views_text, "MARK_ALL", limit)
+        monkeypatch.setattr(render.texts, "MARK_ALL", limit)
         out = tmp_path / f"out-{limit}"
         render.render_catalog(tables, manifest, TEMPLATES, out)
         page = HTMLParser((out / "texts/t1-0.html").read_text("utf-8"))
@@ -368,7 +369,7 @@ def test_lone_surrogate_in_a_title_does_not_stop_the_build(tmp_path: Path) -> No
 
 
 def test_partners_on_a_page_are_the_pairs_of_the_table_seen_from_that_feature(site: Path) -> None:
-    pairs = pd.read_parquet(site / "data/coactivation.parquet").query("level == 'token'")
+    pairs = read_table(site.parents[2] / "tables", "coactivation").query("level == 'token'")
     shown = 0
     for number in PAGED:
         own = [

@@ -12,7 +12,8 @@ import pytest
 from jinja2.meta import find_referenced_templates
 from test_site_pages import TEMPLATES, build
 
-from saecatalog.site import render, templates, views_about
+from saecatalog.site import templates
+from saecatalog.site.pages import about
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -40,14 +41,14 @@ PAGES = {
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic catalog, with the definitions of one table: those of all would make the page a long one."""
-    about = views_about.about
+    view_of_about = about.view
 
     def brief(*given: Any) -> dict[str, Any]:
-        view = about(*given)
+        view = view_of_about(*given)
         return view | {"definitions": view["definitions"][:1]}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render.views_about, "about", brief)
+        patch.setattr(about, "view", brief)
         return build(tmp_path_factory.mktemp("snapshots"))
 
 

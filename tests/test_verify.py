@@ -23,13 +23,13 @@ from conftest import CONSTANT, CONTEXT, D_SAE, SILENT, SaeKind
 import saecatalog.verify
 from saecatalog.cli import main
 from saecatalog.progress import Progress
-from saecatalog.tables import SCHEMAS, arrow_schema
+from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.verify import reference
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
-from saecatalog.verify.runs import Places, Runner, load_runner
+from saecatalog.verify.runner import Places, Runner, load_runner
 
 ROOT = Path(__file__).parent.parent
 GOOD, FOUND, MISTAKE = 0, 1, 2

@@ -10,7 +10,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline, code_digest, digest
 from saecatalog.progress import Progress
-from saecatalog.site.standing import Files, Keys, check_out, files_below, is_current
+from saecatalog.site.output import Files, Keys, check_out, files_below, is_current
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,6 @@ def _keys(analysis: Path, notes: Notes, config: SiteConfig) -> Keys:
     rest = digest(
         analysis.name,
         {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")},
-        code_digest("site/**/*", "tables.py", "names.py", "notes.py", "__init__.py"),
+        code_digest("site/**/*", "tables.py", "schemas.py", "names.py", "notes.py", "__init__.py"),
     )
     return Keys(digest(rest, templates, [asdict(note) for note in notes.files], notes.images), rest, templates)

@@ -288,7 +288,7 @@ def run_check(a: argparse.Namespace) -> int:
 def run_verify(a: argparse.Namespace) -> int:
     """Recompute a sample of a site's figures, slowly and independently, and tell every disagreement."""
     from saecatalog.verify.run import verify_site
-    from saecatalog.verify.runs import Places
+    from saecatalog.verify.runner import Places
 
     places = Places(a.cache.expanduser() if a.cache else Config().cache, a.model, a.sae)
     found = 0

@@ -16,9 +16,10 @@ from saecatalog.config import Config
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
 from saecatalog.directory import find_sae
 from saecatalog.errors import CatalogError
+from saecatalog.folders import keep_newest, new_folder, write_json
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
-from saecatalog.store import keep_newest, new_folder, read_lens, read_store, write_json
+from saecatalog.store import read_lens, read_store
 from saecatalog.subject_info import SubjectInfo
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ STAGE_CODE = {
     "subject": ("subject.py", "subject_info.py", "directory.py", "embedded/__init__.py"),
     "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py", "threads.py"),
     "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py", "threads.py"),
-    "analysis": ("analysis/*.py", "tables.py", "store.py", "threads.py"),
+    "analysis": ("analysis/*.py", "tables.py", "schemas.py", "store.py", "threads.py"),
 }
 
 

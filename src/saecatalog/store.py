@@ -4,11 +4,7 @@ Sparse activations in token order (compressed rows, one row per token), and per 
 dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
-import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -235,34 +231,3 @@ class Lens:
 def read_lens(folder: Path) -> Lens:
     """Open a lens; its arrays are memory maps."""
     return Lens(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Lens)})
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of `target` when the block ends well, and vanishes when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    before = temporary.with_name(f"{temporary.name}-before")
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        # Of many files the old ones take seconds to remove: they are moved out of the way first.
-        if target.exists():
-            target.rename(before)
-        temporary.rename(target)
-    finally:
-        if before.exists() and not target.exists():
-            before.rename(target)
-        for folder in (temporary, before):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def keep_newest(folder: Path, limit: int) -> None:
-    """Remove all but the `limit` entries of a cache folder that were touched last."""
-    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
-    for old in entries[: max(0, len(entries) - limit)]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt32
 from scipy import sparse
 
-from saecatalog.analysis.scratch import by_column
+from saecatalog.analysis.disk_arrays import by_column
 from saecatalog.store import Store, band_edge, norm_bands
 
 BLOCK_ENTRIES, BLOCK_FEATURES = 1_000_000, 1024

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import sparse
 
 from saecatalog.analysis.activations import runs
-from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.analysis.text_groups import TextGroups
 
 HALVES = ("first", "second")
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from saecatalog.analysis.activations import ranks_in_runs, runs
-from saecatalog.analysis.scratch import scratch_array
+from saecatalog.analysis.disk_arrays import scratch_array
 from saecatalog.threads import in_order
 
 PARTNERS = 10

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
+from saecatalog.analysis.text_groups import TextGroups
 
 
 def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> Bool[np.ndarray, "concept text"]:

@@ -21,17 +21,18 @@ from saecatalog.analysis.activations import BLOCK_FEATURES, Activations, Block, 
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.contexts import context_rows, surroundings, text_top_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
-from saecatalog.analysis.groups import TextGroups
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
+from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.progress import Progress
+from saecatalog.schemas import SCHEMAS
 from saecatalog.store import Lens, Store
-from saecatalog.tables import SCHEMAS, Columns, Lists, Names, Tables, TableWriter
+from saecatalog.tables import Columns, Lists, Names, Tables, TableWriter
 from saecatalog.threads import in_order
 
 STRONG_QUANTILE = 0.9

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
 from saecatalog.analysis.activations import Activations, Block, first_largest, runs
-from saecatalog.analysis.scratch import Appended, by_column
+from saecatalog.analysis.disk_arrays import Appended, by_column
 from saecatalog.store import narrow
 from saecatalog.threads import in_order
 

@@ -16,14 +16,26 @@ import pandas as pd
 
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
+from saecatalog.schemas import FEATURE_TABLES
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
-from saecatalog.site.groups import Groups, Records, Row, rows
 from saecatalog.site.note_html import Note
-from saecatalog.tables import FEATURE_TABLES, Tables
+from saecatalog.site.records import Groups, Records, Row, rows
+from saecatalog.tables import Tables
 
 Manifest = dict[str, Any]
-REASONS = ("strongest", "frequent", "selective", "specialist", "common", "concept", "consistent", "strong", "contrast", "noted")
+REASONS = (
+    "strongest",
+    "frequent",
+    "selective",
+    "specialist",
+    "common",
+    "concept",
+    "consistent",
+    "strong",
+    "contrast",
+    "noted",
+)
 """The kinds of reason a feature may be notable for, in the order they are shown."""
 
 PAIR_FIGURES = ("n_both", "phi", "decoder_cosine")
@@ -77,7 +89,18 @@ class Catalog:
     def about(self, features: Iterable[int]) -> "Catalog":
         """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
         # What is worked out but once is worked out before the copy is made, so that every part has it.
-        for name in ("features", "paged", "embedded", "order", "texts", "category", "rankings", "places", "standing", "_named_pages"):
+        for name in (
+            "features",
+            "paged",
+            "embedded",
+            "order",
+            "texts",
+            "category",
+            "rankings",
+            "places",
+            "standing",
+            "_named_pages",
+        ):
             getattr(self, name)
         part = copy(self)
         part.tables = self.tables.about(features)
@@ -118,7 +141,7 @@ class Catalog:
         return list_page(self.order[number] // STATIC_ROWS)
 
     def by(self, table: str, key: str = "feature", columns: tuple[str, ...] = ()) -> Groups:
-        """The rows of a table by one of its columns, grouped at first use; of a large table perhaps some columns only."""
+        """The rows of a table by one of its columns, grouped at first use; perhaps some columns only."""
         if (table, key, columns) not in self._groups:
             frame = self.tables.part(table, columns) if columns else self.tables[table]
             self._groups[table, key, columns] = Groups(frame, key)
@@ -187,7 +210,7 @@ class Catalog:
 
     @cached_property
     def standing(self) -> dict[int, tuple[str, str]]:
-        """Why every feature is notable, and the text on which it is strongest: quicker to go through than whole rows."""
+        """Why each feature is notable, and its strongest text: quicker to go through than whole rows."""
         columns = (self.tables["features"][name].tolist() for name in ("feature", "notable", "top_text"))
         return {number: (notable, text) for number, notable, text in zip(*columns, strict=True)}
 
@@ -255,7 +278,9 @@ class Catalog:
 def without_paths(manifest: Manifest) -> Manifest:
     """The manifest as pages show it: what came from a folder goes by the folder's own name, not by where it lies."""
     named = {"model": ("name", "source"), "sae": ("name", "release")}
-    shown = {part: {**manifest[part], **{k: _last_part(manifest[part][k]) for k in keys}} for part, keys in named.items()}
+    shown = {
+        part: {**manifest[part], **{k: _last_part(manifest[part][k]) for k in keys}} for part, keys in named.items()
+    }
     return {**manifest, **shown}
 
 
@@ -293,4 +318,3 @@ def split_reasons(notable: str) -> list[str]:
         else:
             found.append(part.strip())
     return found
-

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CatalogError
-from ..tables import SCHEMAS, arrow_schema
-from .cite import embed_page, embedded
-from .check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
+from saecatalog.errors import CatalogError
+from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
+from saecatalog.site.cite import embed_page, embedded
 
 KB = 1000
 FEATURE_PAGE_MEAN = 20 * KB
@@ -251,19 +251,12 @@ def _table_problems(path: Path, name: str) -> Iterator[str]:
     for field in arrow_schema(name):
         if field.name not in schema.names:
             yield f"no column {field.name}"
-        elif not _same_type(schema.field(field.name).type, field.type):
+        elif not same_type(schema.field(field.name).type, field.type):
             yield f"column {field.name} is {schema.field(field.name).type}, not {field.type}"
 
 
-def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Equal types, whatever the inner field of a list is called."""
-    if pa.types.is_list(found) and pa.types.is_list(wanted):
-        return bool(found.value_type == wanted.value_type)
-    return bool(found == wanted)
-
-
 def _row_problems(table: Path, catalog: str, files: Files) -> Iterator[str]:
-    """Feature pages without a row that names them, and rows whose page or embed is not there or is another feature's."""
+    """Feature pages that no row names, and rows whose page or embed is missing or belongs to another feature."""
     columns = pq.read_table(table, columns=["feature", "page", "notable"])
     numbers = columns["feature"].to_pylist()
     rows = dict(zip(numbers, columns["page"].to_pylist(), strict=True))

@@ -1,7 +1,8 @@
 """The examples that pages show: which rows of `contexts` stand on a feature's page, and which of them a text's lists.
 
-In: the tables. Out: rows with the columns of `contexts` and `listed`, whether the text's own page lists the feature;
-a feature's page links there. Only the columns that decide are read whole; the rows themselves are read a part at a time.
+In: the tables. Out: rows with the columns of `contexts`, and `listed`: whether the text's own page lists the feature,
+so that the feature's page can link there. Only the columns that decide are read whole; the rows are read a part at a
+time.
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from saecatalog.site.groups import Groups
+from saecatalog.site.records import Groups
 from saecatalog.tables import Tables
 
 TOP = 8
@@ -17,7 +18,7 @@ TOP = 8
 IN_BAND = 2
 """The contexts that it shows of each quarter of the active tokens."""
 LISTED = 15
-"""Features that a text's page lists at most as examples, besides its strongest: it must not grow with the dictionary."""
+"""Most features a text's page lists as examples, besides its strongest: the page must not grow with the dictionary."""
 
 
 class Examples:
@@ -48,7 +49,7 @@ class Examples:
         return Groups(self._tables.rows_at("contexts", chosen).assign(listed=self._listed[chosen]), key)
 
     def _among_strongest(self) -> np.ndarray:
-        """For each context, whether its feature is one of the strongest of its text, which the text's page has first."""
+        """For each context, whether its feature is among the strongest of its text."""
         top = self._tables.columns("text_top", ["text", "feature"])
         texts = self._texts.categories.get_indexer(top["text"].cat.categories)[top["text"].cat.codes]
         width = len(self._texts.categories)

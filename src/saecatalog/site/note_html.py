@@ -14,7 +14,34 @@ from selectolax.lexbor import LexborHTMLParser
 
 from saecatalog.notes import address, to_html
 
-TAGS = {*"a blockquote br code em h3 h4 h5 h6 hr img li ol p pre section strong table tbody td th thead tr ul".split()}
+TAGS = {
+    *[
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "em",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
+}
 ATTRIBUTES = {
     "a": {"href", "title", "rel"},
     "img": {"src", "alt", "title"},
@@ -28,7 +55,7 @@ TOP = 3
 """The level of a note's highest heading, below that of its section."""
 
 Locate = Callable[[str, bool], str]
-"""From an address as the author wrote it, and whether it is an image's, to one on the page; "" where it leads nowhere."""
+"""From an address in a note, and whether it is an image's, to one on the page; "" where it leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +99,7 @@ def _allowed(tag: str, name: str, value: str) -> str | None:
 
 
 def _shift_headings(root: Element) -> None:
-    """Number the levels of headings that a note uses from `TOP`, without gaps, so that the page's outline stays right."""
+    """Renumber a note's heading levels from `TOP`, without gaps, so that the page's outline stays right."""
     headings = [node for node in root.iter() if node.tag in HEADINGS]
     used = sorted({node.tag for node in headings})
     for node in headings:

@@ -9,40 +9,24 @@ page holds depends on the tables alone, so that the files are the same however t
 
 import json
 import os
-import re
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from markupsafe import Markup
-
-from saecatalog.site import (
-    cite,
-    search,
-    tokens,
-    views_about,
-    views_feature,
-    views_group,
-    views_pairs,
-    views_table,
-    views_text,
-)
-from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page, without_paths
-from saecatalog.site.charts import Heatmap, script_json
-from saecatalog.site.groups import blocks
-from saecatalog.site.matrices import Names, ScoreRows
-from saecatalog.site.templates import SECTIONS, environment
+from saecatalog.site import cite, search, tokens
+from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page
+from saecatalog.site.charts import script_json
+from saecatalog.site.heatmap_data import Names, ScoreRows
+from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
+from saecatalog.site.records import blocks
+from saecatalog.site.templates import environment
+from saecatalog.site.writer import CARD, Page, Writer, copy_assets, own_assets, plotly_bundle
 from saecatalog.tables import Tables
-
-ASSETS = Path(__file__).parent / "assets"
-CARD = "assets/card.png"
 
 
 class Bar(Protocol):
@@ -59,22 +43,6 @@ POOL_FROM = 2000
 
 PART = {"features": 2048, "texts": 512}
 """Pages of one kind that are written from one reading of the tables, which takes as long as a few hundred pages."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Where a page lies and how it is named; `root` leads back to the catalog's folder.
-
-    `address` is the page's own and `card` that of the picture which links to it show; both are "" if unknown.
-    """
-
-    title: str
-    description: str
-    path: str
-    section: str
-    root: str
-    address: str
-    card: str
 
 
 @dataclass(frozen=True)
@@ -125,7 +93,7 @@ def render_catalog(
     return counts
 
 
-def _few(writer: "Writer", names: Names) -> list[tuple[str, Iterator[None]]]:
+def _few(writer: Writer, names: Names) -> list[tuple[str, Iterator[None]]]:
     """The kinds of pages of which there are few."""
     return [
         ("overviews", _overviews(writer)),
@@ -157,7 +125,7 @@ def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
 
 
 @cache
-def _open(job: Job) -> "Writer":
+def _open(job: Job) -> Writer:
     """The writer of a job: a process keeps what it has read for the next part."""
     return Writer(Catalog(Tables(job.tables), json.loads(job.manifest)), job.templates, job.out, job.only)
 
@@ -168,7 +136,7 @@ def _finish(parts: list[Future[int]]) -> Iterator[int]:
         yield part.result()
 
 
-def _one_by_one(kind: str, writer: "Writer", keys: Sequence[Any]) -> Iterator[int]:
+def _one_by_one(kind: str, writer: Writer, keys: Sequence[Any]) -> Iterator[int]:
     """Write the pages in this process, a part at a time all the same."""
     return (1 for part in blocks(keys, PART[kind]) for _ in MANY[kind](writer, part))
 
@@ -193,97 +161,8 @@ def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
     base = catalogs[0]["base_url"] if catalogs else ""
     words = "Catalogs of the features of sparse autoencoders."
     page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
-    program = catalogs[0]["program"] if catalogs else {"name": "SAE Catalog", "version": ""}
-    values = {"catalogs": [without_paths(manifest) for manifest in catalogs], "page": page, "program": f"{program['name']} {program['version']}".strip()}
-    html = environment(templates).get_template("catalogs.html").render(values)
+    html = environment(templates).get_template("catalogs.html").render(front.site_front(catalogs), page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
-
-
-def own_assets() -> list[Path]:
-    """This package's scripts and pictures, which every catalog has a copy of."""
-    return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
-
-
-def plotly_bundle() -> Path:
-    """Plotly's script as the installed `plotly` package carries it, so that figures and script are one version."""
-    # Importing it for the place alone would take a second.
-    found = find_spec("plotly")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "package_data" / "plotly.min.js"
-
-
-def copy_assets(folder: Path, names: Iterable[str | Path]) -> None:
-    """Copy files into `folder` and write the style sheet; a name stands for a file among this package's assets."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copyfile(ASSETS / name, folder / Path(name).name)
-    (folder / "style.css").write_text(_styles("tokens.css", "style.css"), encoding="utf-8", newline="\n")
-
-
-class Writer:
-    """Renders templates with what every page shares and writes the results below `out`."""
-
-    def __init__(self, catalog: Catalog, templates: Path, out: Path, only: Collection[str] | None = None):
-        self.catalog, self.out, self.only = catalog, out, only
-        self.env = environment(templates)
-        manifest = catalog.manifest
-        self.env.globals.update(m=manifest, categories=catalog.category, up="../" * len(manifest["slug"].split("/")))
-        self.style = Markup(_embed_style())
-        self._folders: set[str] = set()
-
-    def wants(self, *paths: str) -> bool:
-        """Whether any of some files is to be written; paths are relative to the catalog's folder."""
-        return self.only is None or any(path in self.only for path in paths)
-
-    def page(self, template: str, path: str, title: str, description: str, **view: Any) -> None:
-        """Write one page, where it is wanted."""
-        if not self.wants(path):
-            return
-        depth = path.count("/")
-        section = next((name for name, _ in SECTIONS if depth and name.split("/")[0] == path.split("/")[0]), path)
-        manifest = self.catalog.manifest
-        page = Page(
-            title if title == manifest["title"] else f"{title} · {manifest['title']}",
-            description,
-            path,
-            section,
-            "../" * depth,
-            cite.address(manifest, path) if manifest["base_url"] else "",
-            cite.address(manifest, CARD) if manifest["base_url"] else "",
-        )
-        self.write(path, self.env.get_template(template).render(view, page=page))
-
-    def embed(self, path: str, view: dict[str, Any]) -> None:
-        """Write the embed of a feature, given the path of its page."""
-        manifest, name = self.catalog.manifest, f"Feature {view['f'].feature}"
-        page = {"title": name, "full": cite.address(manifest, path) if manifest["base_url"] else ""}
-        html = self.env.get_template("feature_embed.html").render(view, page=page, style=self.style)
-        self.write(cite.embed_page(path), html)
-
-    def chart(self, chart: Heatmap | None) -> None:
-        """Write the script that carries a heatmap's numbers."""
-        if chart is not None:
-            call = f"saeFigure({script_json(chart.source)},{script_json(chart.data)});\n"
-            self.write(f"charts/{chart.source}.js", call)
-
-    def write(self, path: str, text: str | Callable[[], str]) -> None:
-        """Write a file below `out` where it is wanted, from its text or from what makes the text.
-
-        Lone surrogates, which UTF-8 cannot carry, become the replacement character.
-        """
-        if not self.wants(path):
-            return
-        folder, _, _ = path.rpartition("/")
-        if folder not in self._folders:
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
-            self._folders.add(folder)
-        # Three calls to the system and no more: tens of thousands of files are written.
-        handle = os.open(f"{self.out}/{path}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            os.write(handle, (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
-        finally:
-            os.close(handle)
 
 
 Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
@@ -292,23 +171,23 @@ Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
 
 def _overviews(writer: Writer) -> Iterator[None]:
     catalog, m = writer.catalog, writer.catalog.manifest
-    about = f"{m['counts']['notable']:,} features of {cite.sae_name(m)}, with the texts they fire on."
+    words = f"{m['counts']['notable']:,} features of {cite.sae_name(m)}, with the texts they fire on."
     if writer.wants("index.html"):
-        writer.page("index.html", "index.html", m["title"], m["description"] or about, **views_table.index(catalog))
+        writer.page("index.html", "index.html", m["title"], m["description"] or words, **front.catalog_front(catalog))
         yield
     words = "What the catalog was built from, what every figure means, and how to cite it."
-    writer.page("about.html", "about.html", "About", words, **views_about.about(catalog))
+    writer.page("about.html", "about.html", "About", words, **about.view(catalog))
     yield
     words = "How a feature's card looks in a page of your own, and the code for it."
     if writer.wants("embed.html"):
-        writer.page("embed.html", "embed.html", "Embed a feature", words, **views_feature.embedding(catalog))
+        writer.page("embed.html", "embed.html", "Embed a feature", words, **feature.embedding(catalog))
         yield
 
 
 def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
     if not writer.wants("coactivation/index.html"):
         return
-    view = views_pairs.coactivation(writer.catalog, names)
+    view = coactivation.view(writer.catalog, names)
     writer.chart(view["heatmap"])
     writer.page("coactivation.html", "coactivation/index.html", "Co-activation", "Features that fire together.", **view)
     yield
@@ -319,20 +198,20 @@ def _categories(writer: Writer, names: Names) -> Iterator[None]:
     overview = writer.wants("categories/index.html")
     if not refs and not overview:
         return
-    features = views_group.heatmap_features(catalog, refs, overview)
-    catalog, scores = catalog.about(features), ScoreRows(catalog, features)
+    shown = groups.heatmap_features(catalog, refs, overview)
+    catalog, scores = catalog.about(shown), ScoreRows(catalog, shown)
     if overview:
-        view = views_group.categories(catalog, scores, names)
+        view = groups.categories(catalog, scores, names)
         writer.chart(view["frequent"])
         writer.chart(view["notable"])
         words = "Which features tell the categories of texts apart, with the evidence."
         writer.page("categories.html", "categories/index.html", "Categories", words, **view)
         yield
     for ref in refs:
-        view = views_group.category(catalog, ref, scores, names)
+        view = groups.category(catalog, ref, scores, names)
         writer.chart(view["heatmap"])
         words = f"The features special to and common in the {ref.texts} texts of {ref.title}."
-        view["list_page"] = views_text.list_page(ref.name)
+        view["list_page"] = texts.list_page(ref.name)
         writer.page("category.html", ref.page, ref.title, words, **view)
         yield
 
@@ -341,11 +220,11 @@ def _concepts(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
     words = "Which features respond to a shared idea."
     if writer.wants("concepts/index.html"):
-        writer.page("concepts.html", "concepts/index.html", "Concepts", words, **views_group.concepts(catalog))
+        writer.page("concepts.html", "concepts/index.html", "Concepts", words, **groups.concepts(catalog))
         yield
     for ref in [ref for ref in catalog.concepts if writer.wants(ref.page)]:
         words = f"The features that answer to {ref.title}, by consistency, strength and contrast."
-        writer.page("concept.html", ref.page, ref.title, words, **views_group.concept(catalog, ref))
+        writer.page("concept.html", ref.page, ref.title, words, **groups.concept(catalog, ref))
         yield
 
 
@@ -357,30 +236,30 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     shared = {
         "total": len(catalog.paged),
         "pages": len(parts),
-        "columns": [column for column in views_table.COLUMNS if column.shown],
-        "bands": views_table.BANDS,
-        "reasons": views_table.all_reasons(catalog),
+        "columns": [column for column in features.COLUMNS if column.shown],
+        "bands": features.BANDS,
+        "reasons": features.all_reasons(catalog),
         "groups": catalog.categories,
-        "titles": views_table.titles(catalog),
+        "titles": features.titles(catalog),
     }
     words = "All features with a page, to sort and to filter."
     for place, numbers in enumerate(parts):
-        found = views_table.table_rows(catalog, numbers)
+        found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", lambda: f"window.saeTable = {script_json(views_table.table_data(catalog))};\n")
+    writer.write("features/table-data.js", lambda: f"window.saeTable = {script_json(features.table_data(catalog))};\n")
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
     catalog, examples = writer.catalog.about(numbers), writer.catalog.examples.of_features(numbers)
     model = catalog.manifest["model"]["name"]
     for number in numbers:
-        view = views_feature.feature(catalog, number, examples[number])
+        view = feature.view(catalog, number, examples[number])
         ref = catalog.ref(number)
         words = f"Feature {number} of {model}{': ' + ref.label if ref.label else ''}."
         writer.page("feature.html", ref.page, f"Feature {number}", words, **view)
         if number in catalog.embedded and writer.wants(cite.embed_page(ref.page)):
-            writer.embed(ref.page, views_feature.embed(view))
+            writer.embed(ref.page, feature.embed(view))
         yield
 
 
@@ -389,8 +268,9 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
     for name in names:
         row, shown = catalog.texts[name], examples[name]
         words = tokens.shorten(row.content, 150)
-        writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **views_text.text(catalog, row, shown))
-        writer.write(f"texts/{name}.js", lambda: f"saeText({script_json(views_text.script(catalog, row, shown))});\n")
+        writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **texts.text(catalog, row, shown))
+        if writer.wants(script := f"texts/{name}.js"):
+            writer.write(script, f"saeText({script_json(texts.script(catalog, row, shown))});\n")
         yield
 
 
@@ -403,25 +283,11 @@ def _text_lists(writer: Writer) -> Iterator[None]:
         return
     catalog = writer.catalog
     words = "The texts the model was shown, by category."
-    view = views_text.overview(catalog)
+    view = texts.overview(catalog)
     writer.page("texts.html", "texts/index.html", "Texts", words, category=None, texts=[], **view)
     yield
     for ref in catalog.categories:
-        view = views_text.texts_list(catalog, ref)
+        view = texts.texts_list(catalog, ref)
         words = f"The {ref.texts} texts of {ref.title}."
-        writer.page("texts.html", views_text.list_page(ref.name), f"Texts: {ref.title}", words, groups=[], **view)
+        writer.page("texts.html", texts.list_page(ref.name), f"Texts: {ref.title}", words, groups=[], **view)
         yield
-
-
-def _styles(*names: str) -> str:
-    """Style sheets joined into one, without comments and indentation."""
-    text = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
-    return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)).strip() + "\n"
-
-
-def _embed_style() -> str:
-    """The style sheet inside each embed: the shared one without what an embed has no use for."""
-    text = _styles("tokens.css", "embed.css")
-    text = re.sub(r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text)
-    used = set(re.findall(r"var\((--[\w-]+)\)", text))
-    return re.sub(r"(--[\w-]+):[^;]*;\s*", lambda found: found.group() if found.group(1) in used else "", text)

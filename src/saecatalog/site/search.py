@@ -1,9 +1,9 @@
 """The search index: one classic script file that a page loads when its search box is first used.
 
-In: a `Catalog`. Out: JavaScript that hands `assets/search.js` what can be found: for each feature with a page its number
-and the texts of `FIELDS`, and the categories and concepts. Pages opened from a folder may not fetch, so the data comes
-as a script. It holds plain text and no prepared index: one pass over it is quick, and finds a part of a word, a sign
-such as `def (`, an emoji, and scripts that are written without spaces.
+In: a `Catalog`. Out: JavaScript that hands `assets/search.js` what can be found: the categories and concepts, and for
+each feature with a page its number and the texts of `FIELDS`. Pages opened from a folder may not fetch, so the data
+comes as a script. It holds plain text and no prepared index: one pass over it is quick, and finds a part of a word, a
+sign such as `def (`, an emoji, and scripts that are written without spaces.
 """
 
 import re
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
-from saecatalog.site.groups import Groups, Row
+from saecatalog.site.records import Groups, Row
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
@@ -23,7 +23,7 @@ FIRING = ("feature", "rank", "token")
 PLACES = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
 """What is read of the tokens and of the contexts: the latter's activations are by far the most."""
 BEFORE, AFTER = 40, 30
-"""Characters of an excerpt before and after the start of its peak, to the next space; 25,000 features stay near 6 MB."""
+"""Characters of an excerpt before and after its peak, to the next space: 25,000 features stay near 6 MB."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Source:
 
 
 def index(catalog: Catalog) -> str:
-    """The script: one call with the features' numbers, each field's texts joined by line breaks, and what else is found.
+    """The script: one call with the features' numbers, each field's texts joined by line breaks, and all else.
 
     A browser reads a few long strings far faster than a hundred thousand short ones.
     """
@@ -54,7 +54,9 @@ def index(catalog: Catalog) -> str:
         "numbers": catalog.paged,
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
         "words": " ".join(_words(fields.values())),
-        "groups": [[ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]],
+        "groups": [
+            [ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]
+        ],
         "outside": catalog.neuronpedia(0)[:-1],
         "size": catalog.manifest["sae"]["d_sae"],
     }

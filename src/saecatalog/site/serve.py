@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ..errors import CatalogError
+from saecatalog.errors import CatalogError
 
 ADDRESS = "127.0.0.1"
 

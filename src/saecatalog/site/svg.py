@@ -21,7 +21,7 @@ _BARS, _PLOT, _MARGINS = 220, 72, (16, 14, 28, 32)
 _STEPS = (0.05, 0.3, 0.45, 0.6, 0.85)
 """Where the five colours of a matrix begin, as shares of the value that has the strongest."""
 _CELL, _ROW, _NAME = (12, 24), 12, 24
-"""Least and greatest width of a matrix's column, the height of its rows, and the characters a column's name may have."""
+"""A matrix's least and greatest column width, its row height, and the most characters of a column's name."""
 _RULE = 200
 """Length of the bar of the largest share."""
 

@@ -92,7 +92,7 @@ _NEEDS_ESCAPE = re.compile("[&<>\"']").search
 
 
 class _Template(Template):
-    """A template whose output is escaped without making a `Markup` of each piece: that took a third of a page's time."""
+    """A template whose output is escaped without a `Markup` for each piece, which took a third of a page's time."""
 
     @classmethod
     def from_code(cls, environment: Environment, code: Any, globals: Any, uptodate: Any = None) -> Template:

@@ -18,7 +18,7 @@ from saecatalog.verify import reference
 from saecatalog.verify.published import Published
 from saecatalog.verify.recompute import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.report import Report
-from saecatalog.verify.runs import Runner
+from saecatalog.verify.runner import Runner
 
 
 @dataclass

@@ -13,9 +13,10 @@ from jinja2 import TemplateError
 
 import saecatalog
 from saecatalog.progress import Progress
+from saecatalog.schemas import SCHEMAS
 from saecatalog.site.publish import program_commit
 from saecatalog.site.render import render_catalog
-from saecatalog.tables import SCHEMAS, Tables
+from saecatalog.tables import Tables
 from saecatalog.verify.published import Published, rows_of
 from saecatalog.verify.report import Report
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
-from saecatalog.tables import SCHEMAS, arrow_schema
+from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.verify.report import Report
 
 MANIFEST = "data/manifest.json"
@@ -153,18 +153,11 @@ def _schema_problems(table: pa.Table, name: str) -> list[str]:
     for wanted in arrow_schema(name):
         if wanted.name not in table.schema.names:
             problems.append(f"{name}.parquet has no column {wanted.name}")
-        elif not _same_type(table.schema.field(wanted.name).type, wanted.type):
+        elif not same_type(table.schema.field(wanted.name).type, wanted.type):
             problems.append(f"column {wanted.name} is {table.schema.field(wanted.name).type}, not {wanted.type}")
         elif table[wanted.name].null_count and not pa.types.is_floating(wanted.type):
             problems.append(f"column {wanted.name} has empty cells")
     return problems
-
-
-def _same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Equal types, whatever the inner field of a list is called."""
-    if pa.types.is_list(found) and pa.types.is_list(wanted):
-        return bool(found.value_type == wanted.value_type)
-    return bool(found == wanted)
 
 
 def choose_features(published: Published, n: int) -> list[int]:

@@ -17,7 +17,7 @@ import torch
 from scipy import sparse
 
 from saecatalog.verify import reference
-from saecatalog.verify.runs import Runner
+from saecatalog.verify.runner import Runner
 
 
 @dataclass(frozen=True)

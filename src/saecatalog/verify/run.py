@@ -24,8 +24,8 @@ from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
 from saecatalog.verify.recompute import TOLERANCES
 from saecatalog.verify.report import Disagreement, Report
-from saecatalog.verify.runs import Places, load_runner
-from saecatalog.verify.runs import check_weights as check_hashes
+from saecatalog.verify.runner import Places, load_runner
+from saecatalog.verify.runner import check_weights as check_hashes
 
 Check = tuple[Callable[[Evidence], None], tuple[str, ...]]
 CHECKS: tuple[Check, ...] = (

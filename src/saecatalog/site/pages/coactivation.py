@@ -12,9 +12,9 @@ import pandas as pd
 
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
-from saecatalog.site.charts import Box, Heatmap, short_row
-from saecatalog.site.groups import Groups, Row, rows
-from saecatalog.site.matrices import Names, SharedTexts, alike, best_overlaps, overlaps, side_by_side
+from saecatalog.site.charts import Box, short_row
+from saecatalog.site.heatmap_data import Names, SharedTexts, alike, best_overlaps, overlaps, side_by_side
+from saecatalog.site.records import Groups, Row, rows
 
 STRONGEST = 40
 IN_HEATMAP = 120
@@ -59,7 +59,7 @@ class Cluster:
     tokens: list[tuple[str, int]]
 
 
-def coactivation(catalog: Catalog, names: Names) -> dict[str, Any]:
+def view(catalog: Catalog, names: Names) -> dict[str, Any]:
     """The heatmap of the notable features, the strongest pairs and the clusters."""
     on_tokens = catalog.tables["coactivation"]
     on_tokens = on_tokens[on_tokens["level"] == "token"]

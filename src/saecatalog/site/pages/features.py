@@ -1,4 +1,4 @@
-"""The view models of the front page and of the table of all features with a page.
+"""The view model of the table of all features with a page.
 
 In: a `Catalog`. Out: plain values for the templates, and the table's data for its script.
 """
@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from saecatalog.names import title
-from saecatalog.site import charts, views_feature
-from saecatalog.site.catalog import REASONS, Catalog, FeatureRef, split_reasons
-from saecatalog.site.groups import Row
-from saecatalog.tables import SCHEMAS
-
-LISTED = 10
+from saecatalog.schemas import SCHEMAS
+from saecatalog.site.catalog import REASONS, Catalog, split_reasons
+from saecatalog.site.records import Row
 
 
 @dataclass(frozen=True)
 class Column:
-    """One statistic of the table: its column in `features`, its heading, its format, and whether it is shown at first."""
+    """One statistic of the table: its column in `features`, its heading and format, and if it is shown at first."""
 
     name: str
     heading: str
@@ -69,38 +66,6 @@ BANDS = (
     ("-0.0001", "below 0.01 %"),
 )
 """Densities to filter by: from, included, and to, left out; and the words for them."""
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A feature's place in a ranking with its row and the figure the ranking goes by."""
-
-    place: int
-    ref: FeatureRef
-    row: Row
-    value: float
-
-
-def index(catalog: Catalog) -> dict[str, Any]:
-    """The front page: the three rankings, the health of the SAE on this corpus, and the ways in."""
-    health = catalog.manifest["health"]
-    return {
-        "note": catalog.note("index", ""),
-        "introduction": views_feature.introduction(catalog),
-        "strongest": ranked(catalog, "strongest", LISTED),
-        "frequent": ranked(catalog, "frequent", LISTED),
-        "selective": ranked(catalog, "selective", LISTED),
-        "density": charts.densities(health["density_edges"], health["density_counts"]),
-        "health": health,
-        "categories": catalog.categories,
-        "concepts": catalog.concepts,
-    }
-
-
-def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
-    """The first `most` features of a ranking."""
-    found = catalog.rankings[ranking][:most]
-    return [Ranked(r.rank + 1, catalog.ref(r.feature), catalog.features[r.feature], r.value) for r in found]
 
 
 def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from saecatalog.names import title
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.tokens import shorten

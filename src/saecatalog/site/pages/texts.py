@@ -13,7 +13,7 @@ from markupsafe import Markup
 from saecatalog.names import slug
 from saecatalog.site import tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef
-from saecatalog.site.groups import Row
+from saecatalog.site.records import Row
 
 OPEN = 5
 SAMPLES = 3
@@ -61,7 +61,9 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
         "list_page": list_page(row.category),
         "content": tokens.visible(row.content),
         "pieces": tokens.pieces(row.content, row.token_ends),
-        "found": [(firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)],
+        "found": [
+            (firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)
+        ],
         "open": OPEN,
         "others": sorted(others, key=lambda firing: (-firing.activation, firing.ref.number)),
         "unlisted": len(rest) - len(others),

@@ -11,8 +11,8 @@ from saecatalog.names import slug
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, pick
 from saecatalog.site.charts import Heatmap
-from saecatalog.site.groups import Row, rows
-from saecatalog.site.matrices import Names, ScoreRows
+from saecatalog.site.heatmap_data import Names, ScoreRows
+from saecatalog.site.records import Row, rows
 from saecatalog.site.tokens import shorten
 
 SHOWN = 20
@@ -143,7 +143,7 @@ def specialist_counts(catalog: Catalog) -> dict[str, int]:
 
 
 def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool) -> set[int]:
-    """Every feature that a heatmap of texts shows on the pages of these categories and, if asked for, on the overview."""
+    """Every feature in a heatmap on the pages of these categories and, if asked for, on the overview."""
     found = {*frequent_features(catalog), *notable_features(catalog)} if overview else set()
     for ref in [*refs, *(catalog.categories if overview else ())]:
         for kind in ("specialist", "common"):

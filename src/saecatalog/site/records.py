@@ -99,4 +99,3 @@ def _maker(columns: tuple[str, ...]) -> Any:
     """What makes a row of its values, in the order of the columns."""
     row_class: Any = namedtuple  # its columns are known at run time only, which mypy does not take
     return row_class("Row", columns)._make
-

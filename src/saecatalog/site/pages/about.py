@@ -6,9 +6,9 @@ In: a `Catalog` and the wording of `tables.SCHEMAS`. Out: plain values for the t
 from dataclasses import dataclass
 from typing import Any
 
+from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import cite
 from saecatalog.site.catalog import Catalog, Manifest
-from saecatalog.tables import SCHEMAS, TABLES
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Definition:
     meaning: str
 
 
-def about(catalog: Catalog) -> dict[str, Any]:
+def view(catalog: Catalog) -> dict[str, Any]:
     """Everything the about page shows."""
     manifest = catalog.manifest
     return {

@@ -1,4 +1,4 @@
-"""The view models of a feature's page, its embed and the table of all features.
+"""The view models of a feature's page, of its embed, and of the page about embeds.
 
 In: a `Catalog` and a feature's number. Out: plain values for the templates; nothing here knows HTML or the disk.
 """
@@ -13,7 +13,7 @@ from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
-from saecatalog.site.groups import Row
+from saecatalog.site.records import Row
 
 BANDS = {
     "q75-100": "Strongest quarter",
@@ -88,7 +88,7 @@ class Share(NamedTuple):
     row: Row | None
 
 
-def feature(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
+def view(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
     """Everything the page of one feature shows; `contexts` are the examples on it."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
@@ -177,7 +177,10 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     match kind:
         case "strongest" | "frequent" | "selective":
             words = {"strongest": "among the strongest", "frequent": "among the most frequent"}
-            text, page = words.get(kind, "among the most selective"), f"{catalog.table_page(number)}?reason={kind}#f{number}"
+            text, page = (
+                words.get(kind, "among the most selective"),
+                f"{catalog.table_page(number)}?reason={kind}#f{number}",
+            )
         case "specialist" | "common":
             text = f"specialist for {shown}" if kind == "specialist" else f"common in {shown}"
             page = f"categories/{slug(subject)}.html#{kind}"
@@ -244,7 +247,10 @@ def _effects(catalog: Catalog, number: int) -> list[tuple[str, list[tuple[str, f
 
 def _neighbours(catalog: Catalog, number: int) -> list[tuple[FeatureRef, float]]:
     """The features whose decoder rows point in similar directions, with the cosine."""
-    return [(catalog.ref(r.neighbour), r.cosine) for r in catalog.by("neighbours", columns=NEIGHBOURS).first(number, PARTNERS)]
+    return [
+        (catalog.ref(r.neighbour), r.cosine)
+        for r in catalog.by("neighbours", columns=NEIGHBOURS).first(number, PARTNERS)
+    ]
 
 
 def _histogram(catalog: Catalog, number: int) -> Histogram | None:
@@ -267,6 +273,4 @@ def _category_chart(found: list[Share]) -> Shares:
 
 def _partners(catalog: Catalog, number: int) -> list[tuple[FeatureRef, int, float, float]]:
     """The features that fire on the same tokens, by phi: with how many tokens, phi and the cosine."""
-    return [
-        (catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in catalog.partners.first(number, PARTNERS)
-    ]
+    return [(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in catalog.partners.first(number, PARTNERS)]

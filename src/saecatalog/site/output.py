@@ -28,7 +28,7 @@ Files = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Keys:
-    """What a build is made of, in hashes: `all` of it, each of the templates, and the `rest` without these and notes."""
+    """Hashes of what a build is made of: `all` of it, each template, and the `rest` without templates and notes."""
 
     all: str
     rest: str
@@ -104,7 +104,9 @@ def catalogs(files: Files) -> list[str]:
 def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
     """True where the catalog stands there as it was built with this key; `files` are those of the output folder."""
     found = read_list(out / slug / FILE_LIST)
-    return found.get("key") == key and _as_built(found, files, slug) and listed(out / ROOT_LIST).items() <= files.items()
+    return (
+        found.get("key") == key and _as_built(found, files, slug) and listed(out / ROOT_LIST).items() <= files.items()
+    )
 
 
 def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[str], set[str]]:

@@ -1,0 +1,266 @@
+"""What the tables of a catalog are: every column, its Arrow type and its meaning in words.
+
+The files, the tooltips and `about.html` all take their wording from here.
+"""
+
+import pyarrow as pa
+
+_TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
+_CATEGORY = (pa.string(), "Category of the text.")
+_FEATURE = (pa.int32(), "Index of the feature in the SAE's dictionary.")
+_RANK = (pa.int32(), "Place in the ranking, 0 first; ties are broken by the smaller index.")
+_TOKEN = (pa.string(), "The token as text; a token that holds only part of a character is written in bytes, as <0xE2>.")
+_ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the whole text where the feature is active.")
+_ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those positions.")
+
+Schema = dict[str, tuple[pa.DataType, str]]
+
+TABLES: dict[str, tuple[str, str]] = {
+    "features": ("Features", "One row per feature of the dictionary, silent ones included."),
+    "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
+    "tokens": ("Tokens a feature fires on", "The ten tokens that carry most of each feature's activation."),
+    "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
+    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; in blocks of neighbouring features, each by text, then feature."),
+    "text_top": ("Strongest features of a text", "The ten features with the largest score on each text."),
+    "texts": ("Texts", "The corpus as it was read."),
+    "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
+    "held_out": ("Held-out check of specialists", "Whether specialists found on one half of the texts are specialists on the other half: one row per category."),
+    "coactivation": ("Features that fire together", "Each feature's ten partners with the largest phi, counted on tokens (at least 5 with both) and on texts (at least 3); none with a phi of 0 or less."),
+    "clusters": ("Clusters", "Groups of features joined by chains of pairs with a phi of at least 0.5 on tokens."),
+    "concepts": ("Features for concepts", "What a list of texts that share a concept has in common: one row per concept and feature that fired on it."),
+    "concept_texts": ("Texts of the concepts", "The lists of texts as they were read; they are not part of the corpus."),
+    "logits": ("Promoted and suppressed tokens", "The ten tokens whose logit each feature raises most and the ten it lowers most, directly: later layers are skipped."),
+    "logit_histograms": ("Spread of direct effects", "How the direct effects of each feature are spread over the vocabulary; empty where the SAE does not write to the residual stream."),
+    "neighbours": ("Decoder neighbours", "The ten features whose decoder rows point in the most similar directions."),
+    "rankings": ("Rankings", "Every list on the pages, in order. Strongest go by max, frequent by n_texts_active, selective by n_texts_strong (fewest first, then max), specialists by balanced_score (then AUROC), common ones (active in more than half of the category's texts) by how much larger their active rate is inside, concepts' lists by consistency (then mean_all), by mean_all, and by AUROC among features active on more than half of the texts (then mean_all); ties that remain go to the smaller index."),
+    "notes": ("Notes", "The author's own words, one row per note as it was written; empty where there are none. They are no result of the analysis."),
+}  # fmt: skip
+"""The title of each table and what it holds."""
+
+SCHEMAS: dict[str, Schema] = {
+    "features": {
+        "feature": _FEATURE,
+        "n_tokens": (pa.int64(), "Tokens counted: real tokens of the corpus, without BOS, padding and excluded positions."),
+        "n_active": (pa.int64(), "Tokens on which the feature is active (activation > 0)."),
+        "density": (pa.float64(), "n_active / n_tokens."),
+        "density_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the density."),
+        "density_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the density."),
+        "silent_below": (pa.float64(), "Where silent: 3 / n_tokens, the rule of three's 95 % upper bound of the density; empty where it fired."),
+        "max": (pa.float32(), "Largest activation; 0 where the feature is silent."),
+        "mean_active": (pa.float32(), "Mean activation over active tokens; 0 where silent."),
+        "std_active": (pa.float32(), "Standard deviation (population) over active tokens; 0 where silent."),
+        "q25": (pa.float32(), "25 % quantile of the active values; 0 where silent."),
+        "q50": (pa.float32(), "Median of the active values; 0 where silent."),
+        "q75": (pa.float32(), "75 % quantile of the active values; 0 where silent."),
+        "q90": (pa.float32(), "90 % quantile of the active values; 0 where silent."),
+        "q99": (pa.float32(), "99 % quantile of the active values; 0 where silent."),
+        "n_texts": (pa.int32(), "Texts in the corpus."),
+        "n_texts_active": (pa.int32(), "Texts with a text score above 0."),
+        "n_texts_strong": (pa.int32(), "Texts with a text score above the strong threshold."),
+        "top_text": (pa.string(), "Id of the text with the largest score; empty where silent."),
+        "token_rule": (pa.string(), "The single token that predicts activity best (largest F1), as text; empty where silent."),
+        "token_precision": (pa.float32(), "P(active | that token): of its occurrences, the share on which the feature is active."),
+        "token_recall": (pa.float32(), "P(that token | active): of the active tokens, the share that are this token."),
+        "bigram_first": (pa.string(), "Of the two tokens in a row that predict activity on the second best (largest F1), the first, or '<start>' for the start of the text; empty unless this rule's F1 exceeds the single token's by at least 0.1."),
+        "bigram_second": (pa.string(), "The second of the two tokens; empty where bigram_first is."),
+        "bigram_precision": (pa.float32(), "P(active on the second | the two tokens in a row); 0 where there is no such rule."),
+        "bigram_recall": (pa.float32(), "Of the active tokens, the share that are the second of these two in a row; 0 where there is no such rule."),
+        "start_share": (pa.float32(), "Share of the feature's total activation that falls on the first token of a text; 0 where silent."),
+        "logit_std": (pa.float32(), "Standard deviation (population) over the vocabulary of the direct effects on the logits (see logits); 0 where the SAE does not write to the residual stream."),
+        "logit_skew": (pa.float32(), "Skewness of those effects: above 0 when a few tokens are promoted far more than any is suppressed."),
+        "logit_kurtosis": (pa.float32(), "Excess kurtosis of those effects: 0 for a bell curve, large when a few tokens stand out."),
+        "label": (pa.string(), "Label made from the data alone: the most telling tokens, and the category where it is a specialist."),
+        "notable": (pa.string(), "Why the feature is notable, reasons separated by commas; empty where it is not."),
+        "page": (pa.string(), "Relative URL of its page; empty where it has none."),
+    },
+    "contexts": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "0 is the strongest; counted within the band."),
+        "text": _TEXT,
+        "category": _CATEGORY,
+        "position": (pa.int32(), "Index of the token in its text, BOS not counted."),
+        "token": _TOKEN,
+        "activation": (pa.float32(), "Activation of the feature at that token."),
+        "band": (pa.string(), "'top', or the band of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50', 'q0-25', four parts of equal size (the stronger ones larger by one where four does not divide)."),
+        "similar_hidden": (pa.int32(), "Near-duplicates left out: texts whose peak has the same nine tokens around it."),
+        "window_start": (pa.int32(), "First token of the part of the text shown: up to 20 tokens before the peak."),
+        "window_end": (pa.int32(), "One past the last token of the part of the text shown: up to 10 tokens after the peak."),
+        "active_positions": _ACTIVE_POSITIONS,
+        "active_values": _ACTIVE_VALUES,
+    },
+    "tokens": {
+        "feature": _FEATURE,
+        "rank": _RANK,
+        "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
+        "token": _TOKEN,
+        "n_active": (pa.int64(), "Occurrences of the token on which the feature is active."),
+        "n_occurrences": (pa.int64(), "Occurrences of the token in the corpus."),
+        "p_active": (pa.float64(), "P(active | token) = n_active / n_occurrences."),
+        "mean_active": (pa.float32(), "Mean activation over those active occurrences."),
+        "share": (pa.float64(), "Share of the feature's total activation that falls on this token."),
+    },
+    "histograms": {
+        "feature": _FEATURE,
+        "edges": (pa.list_(pa.float32()), "Edges of the bins of the active values, from 0 to the maximum."),
+        "counts": (pa.list_(pa.int64()), "Active tokens in each bin; the last bin holds its upper edge."),
+    },
+    "text_scores": {
+        "text": _TEXT,
+        "category": _CATEGORY,
+        "feature": _FEATURE,
+        "score": (pa.float32(), "Text score of the feature (max, last or mean over the counted tokens: see the manifest); only scores above 0."),
+        "position": (pa.int32(), "Token with the largest activation (the last token where the score is 'last')."),
+    },
+    "text_top": {
+        "text": _TEXT,
+        "rank": _RANK,
+        "feature": _FEATURE,
+        "score": (pa.float32(), "Text score of the feature."),
+        "position": (pa.int32(), "Token with the largest activation in the text (the last token where the score is 'last')."),
+        "active_positions": _ACTIVE_POSITIONS,
+        "active_values": _ACTIVE_VALUES,
+    },
+    "texts": {
+        "text": _TEXT,
+        "category": _CATEGORY,
+        "source": (pa.string(), "File and record the text was read from."),
+        "half": (pa.string(), "'first' or 'second': the half of the held-out split; a category's texts take turns in the order of their ids, which are hashes of their content."),
+        "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
+        "n_excluded": (pa.int32(), "Tokens of the text left out of every statistic as massive activations."),
+        "content": (pa.string(), "The text itself."),
+        "token_ends": (pa.list_(pa.int32()), "For each token, the end of its characters in the content."),
+    },
+    "categories": {
+        "category": _CATEGORY,
+        "feature": _FEATURE,
+        "n_inside": (pa.int32(), "Texts in the category."),
+        "n_outside": (pa.int32(), "Texts outside the category."),
+        "active_inside": (pa.int32(), "Texts in the category with a score above 0."),
+        "active_outside": (pa.int32(), "Texts outside with a score above 0."),
+        "strong_inside": (pa.int32(), "Texts in the category with a score above the strong threshold."),
+        "strong_outside": (pa.int32(), "Texts outside with a score above the strong threshold."),
+        "specialist_score": (pa.int32(), "strong_inside - strong_outside."),
+        "balanced_score": (pa.float64(), "specialist_score as it would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories), rounded to nine decimals. Above 0 the feature is a specialist: with categories of equal size, more than half of its strong texts would be here."),
+        "strong_rate_inside": (pa.float64(), "strong_inside / n_inside."),
+        "strong_inside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_inside."),
+        "strong_inside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_inside."),
+        "strong_rate_outside": (pa.float64(), "strong_outside / n_outside; 0 where there is no text outside."),
+        "strong_outside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_outside; 0 where there is no text outside."),
+        "strong_outside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_outside; 1 where there is no text outside."),
+        "max_inside": (pa.float32(), "Largest score in the category."),
+        "mean_inside": (pa.float32(), "Mean score over all texts of the category, silent ones included."),
+        "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite where it is strong inside only, 0 where it is not strong inside."),
+        "active_lift": (pa.float32(), "Active rate inside over active rate outside; infinite where it is active inside only, 0 where it is not active inside."),
+        "auroc": (pa.float64(), "Chance that a text of the category scores higher than one outside, ties counting half."),
+        "p_value": (pa.float64(), "Two-sided Mann-Whitney p, normal approximation with ties."),
+        "q_value": (pa.float64(), "Benjamini-Hochberg over all pairs of feature and category."),
+        "score_first": (pa.float64(), "balanced_score counted on the first half of the texts alone (see texts.half)."),
+        "score_second": (pa.float64(), "balanced_score counted on the second half alone."),
+        "auroc_first": (pa.float64(), "auroc on the first half alone; 0.5 where it has no text inside or none outside."),
+        "auroc_second": (pa.float64(), "auroc on the second half alone; 0.5 where it has no text inside or none outside."),
+        "held_out": (pa.string(), "The halves on which the feature is a specialist when only they are looked at: 'both', 'first', 'second', or empty for neither."),
+    },
+    "held_out": {
+        "category": _CATEGORY,
+        "texts_first": (pa.int32(), "Texts of the category in the first half."),
+        "texts_second": (pa.int32(), "Texts of the category in the second half."),
+        "found_first": (pa.int32(), "Features that are specialists on the first half alone."),
+        "found_second": (pa.int32(), "Features that are specialists on the second half alone."),
+        "found_both": (pa.int32(), "Features that are specialists on each half alone."),
+        "expected_both": (pa.float64(), "found_both if the halves had nothing to do with each other: found_first * found_second / features that fired on a text."),
+        "auroc_held_out": (pa.float64(), "Mean AUROC of the specialists found on one half, measured on the other half, both ways together; empty where none was found."),
+    },
+    "coactivation": {
+        "feature_a": (pa.int32(), "The smaller index of the pair."),
+        "feature_b": (pa.int32(), "The larger index of the pair."),
+        "level": (pa.string(), "'token' or 'text': what the pair was counted on."),
+        "n_a": (pa.int64(), "Tokens or texts on which feature_a is active."),
+        "n_b": (pa.int64(), "Tokens or texts on which feature_b is active."),
+        "n_both": (pa.int64(), "Tokens or texts on which both are active."),
+        "jaccard": (pa.float32(), "n_both / (n_a + n_b - n_both)."),
+        "lift": (pa.float32(), "How many times more often than if the two were independent: n_both * n / (n_a * n_b)."),
+        "phi": (pa.float32(), "Correlation of the two yes/no variables."),
+        "decoder_cosine": (pa.float32(), "Cosine of the two decoder rows."),
+    },
+    "clusters": {
+        "cluster": (pa.int32(), "Number of the cluster, largest first."),
+        "feature": _FEATURE,
+    },
+    "concepts": {
+        "concept": (pa.string(), "Name of the concept."),
+        "feature": _FEATURE,
+        "n_texts": (pa.int32(), "Texts of the concept."),
+        "n_active": (pa.int32(), "Texts of the concept with a score above 0."),
+        "n_strong": (pa.int32(), "Texts of the concept with a score above the strong threshold."),
+        "consistency": (pa.float64(), "n_strong / n_texts."),
+        "consistency_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the consistency."),
+        "consistency_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the consistency."),
+        "mean_all": (pa.float32(), "Mean score over all texts of the concept, silent ones counting 0."),
+        "mean_active": (pa.float32(), "Mean score over the texts on which the feature fired."),
+        "auroc": (pa.float64(), "Chance that a text of the concept scores higher than a text of the rest of the corpus (texts with the same content as one of the concept's are left out), ties counting half."),
+    },
+    "concept_texts": {
+        "concept": (pa.string(), "Name of the concept."),
+        "text": (pa.string(), "Id of the text."),
+        "source": (pa.string(), "File and record the text was read from."),
+        "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
+        "n_excluded": (pa.int32(), "Tokens of the text left out as massive activations, by the corpus' limit."),
+        "content": (pa.string(), "The text itself."),
+    },
+    "logits": {
+        "feature": _FEATURE,
+        "direction": (pa.string(), "'promoted' or 'suppressed'."),
+        "rank": _RANK,
+        "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
+        "token": _TOKEN,
+        "logit": (pa.float32(), "Direct effect of one unit of activation on the token's logit, before the final norm's division by its input's scale, less the mean over the vocabulary."),
+    },
+    "logit_histograms": {
+        "feature": _FEATURE,
+        "edges": (pa.list_(pa.float32()), "Edges of 40 equal bins of the direct effects on the logits, from the most suppressed token to the most promoted one."),
+        "counts": (pa.list_(pa.int64()), "Tokens of the vocabulary in each bin; the last bin holds its upper edge."),
+    },
+    "neighbours": {
+        "feature": _FEATURE,
+        "rank": _RANK,
+        "neighbour": (pa.int32(), "A feature whose decoder row points in a similar direction."),
+        "cosine": (pa.float32(), "Cosine of the two decoder rows."),
+    },
+    "rankings": {
+        "ranking": (pa.string(), "'strongest', 'frequent', 'selective', 'specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
+        "rank": _RANK,
+        "feature": _FEATURE,
+        "value": (pa.float64(), "The figure the ranking goes by."),
+    },
+    "notes": {
+        "kind": (pa.string(), "What the note is about: 'feature', 'category', 'concept', or 'index' for the front page."),
+        "name": (pa.string(), "The feature's index, or the name of the category or concept; empty for the front page."),
+        "markdown": (pa.string(), "The note in Markdown. A link to 12.md leads to feature 12, one to categories/poetry.md to that category."),
+        "images": (pa.list_(pa.string()), "The images it shows: files of the folder notes/."),
+        "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
+    },
+}  # fmt: skip
+
+FEATURE_TABLES = {
+    "contexts": ("feature",),
+    "tokens": ("feature",),
+    "histograms": ("feature",),
+    "categories": ("feature",),
+    "coactivation": ("feature_a", "feature_b"),
+    "logits": ("feature",),
+    "logit_histograms": ("feature",),
+    "neighbours": ("feature",),
+}
+"""The tables that grow with the dictionary and are looked up by feature, and the columns that name one."""
+
+
+def arrow_schema(name: str) -> pa.Schema:
+    """The Arrow schema of a table; each field carries its meaning as metadata."""
+    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
+
+
+def same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Equal types, whatever the inner field of a list is called."""
+    if pa.types.is_list(found) and pa.types.is_list(wanted):
+        return bool(found.value_type == wanted.value_type)
+    return bool(found == wanted)

@@ -1,0 +1,55 @@
+"""The view models of the two front pages: a catalog's own, and the site's, which lists its catalogs.
+
+In: a `Catalog`, or the manifests of all catalogs. Out: plain values for the templates.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from saecatalog.site import charts
+from saecatalog.site.catalog import Catalog, FeatureRef, Manifest, without_paths
+from saecatalog.site.pages import feature
+from saecatalog.site.records import Row
+
+LISTED = 10
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A feature's place in a ranking with its row and the figure the ranking goes by."""
+
+    place: int
+    ref: FeatureRef
+    row: Row
+    value: float
+
+
+def catalog_front(catalog: Catalog) -> dict[str, Any]:
+    """The front page: the three rankings, the health of the SAE on this corpus, and the ways in."""
+    health = catalog.manifest["health"]
+    return {
+        "note": catalog.note("index", ""),
+        "introduction": feature.introduction(catalog),
+        "strongest": ranked(catalog, "strongest", LISTED),
+        "frequent": ranked(catalog, "frequent", LISTED),
+        "selective": ranked(catalog, "selective", LISTED),
+        "density": charts.densities(health["density_edges"], health["density_counts"]),
+        "health": health,
+        "categories": catalog.categories,
+        "concepts": catalog.concepts,
+    }
+
+
+def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
+    """The first `most` features of a ranking."""
+    found = catalog.rankings[ranking][:most]
+    return [Ranked(r.rank + 1, catalog.ref(r.feature), catalog.features[r.feature], r.value) for r in found]
+
+
+def site_front(manifests: list[Manifest]) -> dict[str, Any]:
+    """The page that lists the catalogs of a site, and the program that made it."""
+    program = manifests[0]["program"] if manifests else {"name": "SAE Catalog", "version": ""}
+    return {
+        "catalogs": [without_paths(manifest) for manifest in manifests],
+        "program": f"{program['name']} {program['version']}".strip(),
+    }
