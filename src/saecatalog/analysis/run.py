@@ -14,9 +14,9 @@ import pandas as pd
 from scipy import sparse
 from tqdm import tqdm
 
+from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis import concepts as concept
-from saecatalog.analysis import token_view
 from saecatalog.analysis.activations import BLOCK_FEATURES, Activations, Block, include
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.contexts import context_rows, surroundings, text_top_rows
@@ -29,6 +29,7 @@ from saecatalog.analysis.statistics import quantile
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
+from saecatalog.folders import write_json
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.store import Lens, Store
@@ -50,6 +51,8 @@ class Findings:
     health: dict[str, object]
     strong: float
     strong_rule: str
+    counts: dict[str, int]
+    """Tokens counted, features that fired, and notable features."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def analyse(
     progress: Progress | None = None,
     noted: Sequence[int] = (),
 ) -> Findings:
-    """Write every table into `folder`; `progress` shows how far each long part is.
+    """Write every table and the findings into `folder`; `progress` shows how far each long part is.
 
     `pages` says which features get a page: `notable`, `all`, or their numbers; `noted`, those the author has written
     about, always do.
@@ -146,7 +149,14 @@ def analyse(
         for name, columns in tables.items():
             writer.write(name, columns)
         logit_rows(inputs.lens, study.vocabulary, writer)
-    return Findings(Tables(folder), sae_health(study.activations), study.strong, study.strong_rule)
+    counts = {
+        "tokens": study.activations.n_tokens,
+        "features_fired": int((features["n_active"] > 0).sum()),
+        "notable": len(notable),
+    }
+    findings = Findings(Tables(folder), sae_health(study.activations), study.strong, study.strong_rule, counts)
+    write_json(folder / FINDINGS, {name: value for name, value in vars(findings).items() if name != "tables"})
+    return findings
 
 
 def _analyse_blocks(
