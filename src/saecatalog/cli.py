@@ -51,9 +51,15 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _calm_libraries(quiet: bool) -> None:
-    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`."""
+    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`.
+
+    The libraries read these variables when they are imported, which is later.
+    """
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # The default of every tqdm bar; our own bars and those of downloads say themselves whether they are shown.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
@@ -254,6 +260,8 @@ def run_list(a: argparse.Namespace) -> int:
     from saecatalog.directory import list_saes
 
     found = list_saes(a.word)
+    if not found:
+        return _nothing_listed(a.word)
     rows = [
         ("SAE", "model", "hook or path", "width", "Neuronpedia"),
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
@@ -265,8 +273,22 @@ def run_list(a: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    print(f"{len(found)} SAEs", file=sys.stderr)
-    return 0 if found else 1
+    print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
+    return 0
+
+
+def _nothing_listed(word: str) -> int:
+    """Say that no SAE matches, with the nearest names and how many SAEs each of them lists."""
+    from saecatalog.directory import similar_names
+
+    print(f"No SAE matches '{word}'.", file=sys.stderr)
+    near = similar_names(word)
+    if near:
+        width = max(map(len, near))
+        print("Nearest names:", file=sys.stderr)
+        for name, count in near.items():
+            print(f"  {name:<{width}}  {count:,} SAE{'s' * (count != 1)}", file=sys.stderr)
+    return 1
 
 
 def run_check(a: argparse.Namespace) -> int:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int32, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.folders import write_json
+from saecatalog.progress import Bar
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject
@@ -76,7 +76,7 @@ def harvest_texts(
     batch_tokens: int | None,
     folder: Path,
     shards: Path,
-    progress: Callable[[int], "AbstractContextManager[tqdm[None]]"],
+    progress: Callable[[int], AbstractContextManager[Bar]],
 ) -> None:
     """Harvest texts, up to `limit` tokens of all categories in turn, into the empty `folder`.
 

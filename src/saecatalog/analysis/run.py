@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tqdm import tqdm
 
 from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
@@ -30,7 +29,7 @@ from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.folders import write_json
-from saecatalog.progress import Progress
+from saecatalog.progress import Bar, Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.store import Lens, Store
 from saecatalog.tables import Columns, Lists, Names, Tables, TableWriter
@@ -91,7 +90,7 @@ class Study:
             Concepts(inputs, include(store, config.outlier_multiple, median, scratch), config) if store else None
         )
 
-    def bar(self, what: str) -> "AbstractContextManager[tqdm[None]]":
+    def bar(self, what: str) -> AbstractContextManager[Bar]:
         """A bar over the features of the dictionary."""
         return self.progress.bar(what, self.inputs.store.d_sae, " features")
 
