@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import reference
 from conftest import CONSTANT, CONTEXT, SHAPES, SILENT, TWIN_A, TWIN_B, SaeKind
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,8 +39,9 @@ from saecatalog.harvest import harvest
 from saecatalog.lens import make_lens
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.store import Lens, read_lens, read_store
-from saecatalog.verify import reference
-from saecatalog.verify.reference import Case
+from saecatalog.verify import figures
+from saecatalog.verify.figures import Case
+from saecatalog.verify.model import token_ends
 from saecatalog.windows import tokenize
 
 LENS_ENTRIES = 6
@@ -178,16 +180,16 @@ def test_features_table(study: Study) -> None:
     assert table["feature"].tolist() == list(range(study.case.d_sae))
     n_tokens = sum(sum(kept) for kept in study.keep)
     for row in table.itertuples():
-        values = [v for _, _, v in reference.active_values(study.case, row.feature)]
+        values = [v for _, _, v in figures.active_values(study.case, row.feature)]
         assert row.n_tokens == n_tokens
         assert row.n_active == len(values)
         assert row.density == len(values) / n_tokens
-        close([row.density_low, row.density_high], reference.wilson(len(values), n_tokens), atol=1e-12)
+        close([row.density_low, row.density_high], figures.wilson(len(values), n_tokens), atol=1e-12)
         mean = math.fsum(values) / len(values) if values else 0.0
         spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) if values else 0.0
         assert row.max == max(values, default=0.0)
         close([row.mean_active, row.std_active], [mean, spread], rtol=1e-5, atol=1e-6)
-        wanted = [reference.quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
+        wanted = [figures.quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
         close([row.q25, row.q50, row.q75, row.q90, row.q99], wanted, rtol=1e-5)
 
 
@@ -221,7 +223,7 @@ def test_histograms(study: Study) -> None:
     table = study.table("histograms")
     assert table["feature"].tolist() == study.fired
     for row in table.itertuples():
-        values = [v for _, _, v in reference.active_values(study.case, row.feature)]
+        values = [v for _, _, v in figures.active_values(study.case, row.feature)]
         bins = len(row.counts)
         counts = [0] * bins
         for value in values:
@@ -235,29 +237,29 @@ def test_tokens_table(study: Study) -> None:
     table = study.table("tokens")
     assert sorted(set(table["feature"])) == study.fired
     for feature, rows in table.groupby("feature"):
-        figures = reference.token_figures(study.case, study.keep, feature)
-        total = sum(f.total for f in figures.values())
-        wanted = reference.ranked(list(figures), lambda i, f=figures: (-round(f[i].total, 9), i), 10)
+        by_token = figures.token_figures(study.case, study.keep, feature)
+        total = sum(f.total for f in by_token.values())
+        wanted = figures.ranked(list(by_token), lambda i, f=by_token: (-round(f[i].total, 9), i), 10)
         assert rows["token_id"].tolist() == wanted
         assert rows["rank"].tolist() == list(range(len(wanted)))
-        assert rows["n_active"].tolist() == [figures[i].n_active for i in wanted]
-        assert rows["n_occurrences"].tolist() == [figures[i].n_occurrences for i in wanted]
-        assert rows["p_active"].tolist() == [figures[i].n_active / figures[i].n_occurrences for i in wanted]
-        close(rows["mean_active"], [figures[i].total / figures[i].n_active for i in wanted])
-        close(rows["share"], [figures[i].total / total for i in wanted])
+        assert rows["n_active"].tolist() == [by_token[i].n_active for i in wanted]
+        assert rows["n_occurrences"].tolist() == [by_token[i].n_occurrences for i in wanted]
+        assert rows["p_active"].tolist() == [by_token[i].n_active / by_token[i].n_occurrences for i in wanted]
+        close(rows["mean_active"], [by_token[i].total / by_token[i].n_active for i in wanted])
+        close(rows["share"], [by_token[i].total / total for i in wanted])
 
 
 def test_best_single_token_rule(study: Study, models: Callable) -> None:
     for row in study.table("features").itertuples():
-        figures = reference.token_figures(study.case, study.keep, row.feature)
-        if not figures:
+        by_token = figures.token_figures(study.case, study.keep, row.feature)
+        if not by_token:
             assert (row.token_rule, row.token_precision, row.token_recall) == ("", 0, 0)
             continue
-        best = reference.best_token(figures)
-        n_active = sum(f.n_active for f in figures.values())
+        best = figures.best_token(by_token)
+        n_active = sum(f.n_active for f in by_token.values())
         assert row.token_rule == reference.token_text(models(study.shape), best)
-        close(row.token_precision, figures[best].n_active / figures[best].n_occurrences)
-        close(row.token_recall, figures[best].n_active / n_active)
+        close(row.token_precision, by_token[best].n_active / by_token[best].n_occurrences)
+        close(row.token_recall, by_token[best].n_active / n_active)
 
 
 # Contexts
@@ -310,7 +312,7 @@ def test_no_text_is_shown_twice_for_a_feature(study: Study) -> None:
     assert not table.duplicated(["feature", "text"]).any()
     where = {name: t for t, name in enumerate(study.case.text_ids)}
     for _, rows in table.groupby("feature"):
-        around = [reference.surroundings(study.case, where[r.text], r.position) for r in rows.itertuples()]
+        around = [figures.surroundings(study.case, where[r.text], r.position) for r in rows.itertuples()]
         assert len(set(around)) == len(around)
 
 
@@ -340,7 +342,7 @@ def test_texts_table(study: Study, models: Callable) -> None:
         assert row.n_tokens == len(study.case.tokens[t])
         assert row.n_excluded == sum(not k for k in study.keep[t])
         pieces = [reference.token_bytes(models(study.shape), i) for i in study.case.tokens[t]]
-        assert list(row.token_ends) == reference.token_ends(pieces, text.content)
+        assert list(row.token_ends) == token_ends(pieces, text.content)
 
 
 def test_text_scores_table(study: Study) -> None:
@@ -363,7 +365,7 @@ def test_text_top_table(study: Study) -> None:
     for t, name in enumerate(study.case.text_ids):
         rows = table[table["text"] == name]
         active = [f for f in range(study.case.d_sae) if matrix[t, f] > 0]
-        wanted = reference.ranked(active, lambda f, s=matrix[t]: (-s[f], f), 10)
+        wanted = figures.ranked(active, lambda f, s=matrix[t]: (-s[f], f), 10)
         assert rows["feature"].tolist() == wanted
         assert rows["rank"].tolist() == list(range(len(wanted)))
         close(rows["score"], matrix[t, wanted])
@@ -389,7 +391,7 @@ def test_strong_threshold(study: Study) -> None:
     if study.config.strong is not None:
         assert study.findings.strong == study.config.strong
         return
-    value = reference.quantile(sorted(score for score, _ in study.scores.values()), 0.9)
+    value = figures.quantile(sorted(score for score, _ in study.scores.values()), 0.9)
     assert study.findings.strong == float(f"{value:.2g}")
 
 
@@ -409,7 +411,7 @@ def test_categories_table(study: Study) -> None:
         assert (row.strong_inside, row.strong_outside) == (count(inside, strong), count(outside, strong))
         assert row.specialist_score == count(inside, strong) - count(outside, strong)
         close([row.max_inside, row.mean_inside], [max(inside), math.fsum(inside) / len(inside)])
-        close(row.auroc, reference.auroc(inside, outside), atol=1e-12)
+        close(row.auroc, figures.auroc(inside, outside), atol=1e-12)
         close(row.lift, lift(inside, outside, strong))
         close(row.active_lift, lift(inside, outside, 0))
 
@@ -438,7 +440,7 @@ def test_p_and_q_values(study: Study) -> None:
         test = stats.mannwhitneyu(inside, outside, alternative="two-sided", method="asymptotic")
         close(row.p_value, test.pvalue, atol=1e-12)
         close(row.auroc, test.statistic / (len(inside) * len(outside)), atol=1e-12)
-    close(table["q_value"], reference.benjamini_hochberg(table["p_value"].tolist()), atol=1e-12)
+    close(table["q_value"], figures.benjamini_hochberg(table["p_value"].tolist()), atol=1e-12)
 
 
 # Concepts
@@ -463,7 +465,7 @@ def test_concepts_table(study: Study) -> None:
         assert row.consistency == n_strong / len(scores)
         close(row.mean_all, math.fsum(scores) / len(scores))
         close(row.mean_active, math.fsum(active) / len(active))
-        close(row.auroc, reference.auroc(scores, matrix[:, row.feature].tolist()), atol=1e-12)
+        close(row.auroc, figures.auroc(scores, matrix[:, row.feature].tolist()), atol=1e-12)
     assert (table["mean_all"] < table["mean_active"] * 0.99).any()
 
 
@@ -678,7 +680,7 @@ def test_rankings_of_features(study: Study) -> None:
 
 
 def assert_ranking(study: Study, name: str, rows: list[Any], key: Callable, value: Callable) -> None:
-    wanted = reference.ranked(rows, key, study.config.top)
+    wanted = figures.ranked(rows, key, study.config.top)
     rankings = study.table("rankings")
     found = rankings[rankings["ranking"] == name]
     assert found["feature"].tolist() == [r.feature for r in wanted]
@@ -771,7 +773,7 @@ def test_health(study: Study, models: Callable, saes: Callable, texts: list[Text
     assert health["excluded_positions"] == sum(not k for kept in study.keep for k in kept)
     median = reference.median_norm(study.raw)
     close(health["norm_median"], median, rtol=6e-6)
-    close(health["norm_limit"], reference.norm_limit(median, study.config.outlier_multiple), rtol=6e-6)
+    close(health["norm_limit"], figures.norm_limit(median, study.config.outlier_multiple), rtol=6e-6)
     density = [math.log10(active[:, f].mean()) for f in study.fired]
     edges = health["density_edges"]
     wanted = [sum(a <= d < b for d in density) for a, b in itertools.pairwise(edges)]
@@ -1117,8 +1119,8 @@ def test_equal_rates_make_no_specialist(tmp_path: Path) -> None:
     table = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["categories"].set_index("category")
     assert table.loc["a", "balanced_score"] == 0
     close(table.loc["b", "balanced_score"], 6 * (1 / 6 - 1 / 3 - 1 / 6))
-    close(table.loc["a", ["strong_inside_low", "strong_inside_high"]], reference.wilson(1, 3))
-    close(table.loc["a", ["strong_outside_low", "strong_outside_high"]], reference.wilson(2, 12))
+    close(table.loc["a", ["strong_inside_low", "strong_inside_high"]], figures.wilson(1, 3))
+    close(table.loc["a", ["strong_outside_low", "strong_outside_high"]], figures.wilson(2, 12))
 
 
 def test_a_large_category_does_not_win_by_its_size(tmp_path: Path) -> None:
@@ -1199,7 +1201,7 @@ def test_a_concept_is_compared_with_the_rest_of_the_corpus(tmp_path: Path) -> No
     table = run_analyses(inputs, AnalysisConfig(), tmp_path / "tables").tables["concepts"]
     # Of k's 5 and 2 against 1 and 3, of other's 4 against 5, 1 and 3.
     close(table["auroc"], [3 / 4, 2 / 3])
-    close(table.loc[0, ["consistency_low", "consistency_high"]], reference.wilson(table.loc[0, "n_strong"], 2))
+    close(table.loc[0, ["consistency_low", "consistency_high"]], figures.wilson(table.loc[0, "n_strong"], 2))
 
 
 def test_labels_tell_what_is_special(tmp_path: Path) -> None:
@@ -1288,7 +1290,7 @@ def test_best_token_ties_go_by_the_smaller_id(tmp_path: Path) -> None:
     tokens = [3] * 3 + [4] * 11 + [5] * 20
     active = [[1.0]] + [[0.0]] * 2 + [[1.0]] * 2 + [[0.0]] * 9 + [[1.0]] * 2 + [[0.0]] * 18
     case = make_case([active], None, [tokens])
-    assert reference.best_token(reference.token_figures(case, [[True] * 34], 0)) == 3
+    assert figures.best_token(figures.token_figures(case, [[True] * 34], 0)) == 3
     found = analyse_case(tmp_path, case, AnalysisConfig())
     assert found.tables["features"]["token_rule"].tolist() == ["w3"]
 
@@ -1305,17 +1307,17 @@ def test_common_ties_go_by_activity_then_index(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30)), min_size=1, max_size=8))
 def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
     """Ties are exact: two rules of equal F1 must not be told apart by rounding."""
-    figures = {i: reference.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
-    n = len(figures)
+    by_token = {i: figures.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
+    n = len(by_token)
     found = CodeCounts(
         np.zeros(n, np.int64),
         np.arange(n),
-        np.array([f.n_active for f in figures.values()]),
-        np.array([f.n_occurrences for f in figures.values()]),
+        np.array([f.n_active for f in by_token.values()]),
+        np.array([f.n_occurrences for f in by_token.values()]),
         np.ones(n),
         np.arange(n),
     )
-    assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [reference.best_token(figures)]
+    assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [figures.best_token(by_token)]
 
 
 @given(st.data())
@@ -1346,7 +1348,7 @@ def test_common_features_on_random_counts(data: st.DataObject) -> None:
 def test_wilson_against_scipy(n: int, share: float) -> None:
     k = round(n * share)
     low, high = wilson(np.array([k]), n)
-    interval = stats.binomtest(k, n).proportion_ci(0.95, method="wilson") if n < 10**5 else reference.wilson(k, n)
+    interval = stats.binomtest(k, n).proportion_ci(0.95, method="wilson") if n < 10**5 else figures.wilson(k, n)
     close([low[0], high[0]], list(interval), rtol=1e-6, atol=1e-9)
     assert 0 <= low[0] <= k / n <= high[0] <= 1
 
@@ -1377,7 +1379,7 @@ def test_ranks_and_tests_against_scipy(columns: list[list[float]], seed: int) ->
     for column, scores in enumerate(dense.T):
         for group, member in enumerate((inside, ~inside)):
             mine, rest = scores[member].tolist(), scores[~member].tolist()
-            close(auroc[group, column], reference.auroc(mine, rest), atol=1e-12)
+            close(auroc[group, column], figures.auroc(mine, rest), atol=1e-12)
             if not mine or not rest or len(set(mine + rest)) == 1:
                 assert p[group, column] == 1
                 continue
@@ -1395,7 +1397,7 @@ def test_category_table_on_random_scores(columns: list[list[float]], seed: int, 
     assert list(zip(table["category"], table["feature"], strict=True)) == wanted
     for row in table.itertuples():
         inside, outside = split(dense[:, row.feature], names, row.category)
-        close(row.auroc, reference.auroc(inside, outside), atol=1e-12)
+        close(row.auroc, figures.auroc(inside, outside), atol=1e-12)
         assert (row.strong_inside, row.strong_outside) == (count(inside, strong), count(outside, strong))
         close([row.max_inside, row.mean_inside], [max(inside), sum(inside) / len(inside)])
 
@@ -1423,7 +1425,7 @@ def test_concept_table_on_random_scores(a: list[float], b: list[float], c: list[
     table = concept_rows(text_scores_of(concept), TextGroups.of(names), text_scores_of(corpus), common, 0.75)
     for row in table.itertuples():
         scores, _ = split(concept[:, row.feature], names, row.concept)
-        close(row.auroc, reference.auroc(scores, corpus[:, row.feature].tolist()), atol=1e-12)
+        close(row.auroc, figures.auroc(scores, corpus[:, row.feature].tolist()), atol=1e-12)
         close(row.mean_all, sum(scores) / len(scores))
         close(row.mean_active, sum(scores) / sum(s > 0 for s in scores))
     fired = {(n, f) for n in set(names) for f in range(2) if any(split(concept[:, f], names, n)[0])}
@@ -1434,7 +1436,7 @@ def test_concept_table_on_random_scores(a: list[float], b: list[float], c: list[
 def test_benjamini_hochberg(p: list[float]) -> None:
     found = benjamini_hochberg(np.array([p]))
     assert found.shape == (1, len(p))
-    close(found[0], reference.benjamini_hochberg(p), atol=1e-300)
+    close(found[0], figures.benjamini_hochberg(p), atol=1e-300)
 
 
 def test_benjamini_hochberg_of_nothing() -> None:

@@ -23,7 +23,7 @@ from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS
 from saecatalog.tables import TableWriter, read_table, write_table
 from saecatalog.threads import in_order
-from saecatalog.verify.reference import Case
+from saecatalog.verify.figures import Case
 
 CATEGORIES, TEXTS, WIDTH = 3, 24, 70
 
