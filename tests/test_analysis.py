@@ -28,9 +28,10 @@ from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND
 from saecatalog.analysis.health import explained_variance
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.analysis.run import Findings, Inputs, analyse
+from saecatalog.analysis.run import Findings, analyse
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.analysis.study import Inputs
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.analysis.token_view import CodeCounts, best_rules
 from saecatalog.config import AnalysisConfig
