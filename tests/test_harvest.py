@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
 import reference
@@ -114,7 +115,7 @@ def test_every_token_equals_the_reference(
 ) -> None:
     shape, kind = case
     folder = run(subjects(*case), texts, tmp_path / "store")
-    found = reference.case_of(folder, [t.id for t in texts], [t.category for t in texts])
+    found = cases.case_of(folder, [t.id for t in texts], [t.category for t in texts])
     bos = reference.bos_of(models(shape)) if kind.prepend_bos else None
     fired = 0
     for t, text in enumerate(texts):
