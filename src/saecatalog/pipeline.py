@@ -149,7 +149,8 @@ class Pipeline:
             )
 
     def _analyse(self, folder: Path) -> None:
-        from saecatalog.analysis.run import Inputs, analyse
+        from saecatalog.analysis.run import analyse
+        from saecatalog.analysis.study import Inputs
 
         corpus, concepts = self.corpus, self.concept_corpus
         vocabulary = json.loads((self.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
