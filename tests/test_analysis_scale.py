@@ -21,7 +21,7 @@ from saecatalog.analysis.disk_arrays import Appended, by_column, scratch_array
 from saecatalog.analysis.run import Findings
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS
-from saecatalog.tables import TableWriter, read_table, write_table
+from saecatalog.tables import Tables, TableWriter, write_table
 from saecatalog.threads import in_order
 from saecatalog.verify.reference import Case
 
@@ -260,7 +260,7 @@ def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
         "position": chance.integers(-(2**31), 2**31, 5000).astype(np.int32),
     }
     write_table(tmp_path, "text_scores", columns)
-    for table in (pd.read_parquet(tmp_path / "text_scores.parquet"), read_table(tmp_path, "text_scores")):
+    for table in (pd.read_parquet(tmp_path / "text_scores.parquet"), Tables(tmp_path)["text_scores"]):
         assert table["score"].to_numpy().tobytes() == scores.tobytes()
         assert (table["score"].dtype, table["position"].dtype) == (np.float32, np.int32)
         np.testing.assert_array_equal(table["position"], columns["position"])
@@ -291,7 +291,7 @@ def test_pieces_of_a_table_share_row_groups(tmp_path: Path, monkeypatch: pytest.
     file = pq.ParquetFile(tmp_path / "clusters.parquet")
     assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == [100, 250, 139]
     assert file.read()["feature"].to_pylist() == list(range(sum(sizes)))
-    assert read_table(tmp_path, "neighbours")["neighbour"].tolist() == sizes
+    assert Tables(tmp_path)["neighbours"]["neighbour"].tolist() == sizes
 
 
 def test_text_scores_come_text_by_text_in_blocks_of_features(

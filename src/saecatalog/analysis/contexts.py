@@ -22,7 +22,7 @@ from saecatalog.analysis.activations import (
 )
 from saecatalog.analysis.scores import TextScores, find_peaks
 from saecatalog.store import ranges
-from saecatalog.tables import Columns, Lists, Names
+from saecatalog.tables import Coded, Columns, Lists
 
 BEFORE, AFTER = 20, 10
 """Tokens shown before and after the peak."""
@@ -92,7 +92,7 @@ def context_rows(
         "position": activations.token_positions[tokens],
         "token": vocabulary[activations.store.token_ids[tokens]],
         "activation": block.values[found.entries],
-        "band": Names(BANDS, found.bands),
+        "band": Coded(BANDS, found.bands),
         "similar_hidden": found.hidden,
         "window_start": first - offsets[texts],
         "window_end": last - offsets[texts],

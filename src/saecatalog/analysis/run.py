@@ -32,7 +32,7 @@ from saecatalog.corpus import Text
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.store import Lens, Store
-from saecatalog.tables import Columns, Lists, Names, Tables, TableWriter
+from saecatalog.tables import Coded, Columns, Lists, Tables, TableWriter
 from saecatalog.threads import in_order
 
 STRONG_QUANTILE = 0.9
@@ -252,7 +252,7 @@ def text_rows(study: Study) -> Columns:
         "text": study.text_ids,
         "category": study.category_of,
         "source": [t.source for t in texts],
-        "half": Names(category.HALVES, study.second.astype(np.int32)),
+        "half": Coded(category.HALVES, study.second.astype(np.int32)),
         "n_tokens": n_tokens,
         "n_excluded": n_tokens - study.activations.tokens_per_text,
         "content": study.contents,
@@ -281,8 +281,8 @@ def _text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
     by_text = sparse.csc_matrix((entries, matrix.indices, matrix.indptr), shape=matrix.shape).tocsr()
     texts = np.repeat(np.arange(scores.n_texts), np.diff(by_text.indptr))
     return {
-        "text": Names(study.text_ids, texts),
-        "category": Names(study.groups.names, study.groups.member[texts]),
+        "text": Coded(study.text_ids, texts),
+        "category": Coded(study.groups.names, study.groups.member[texts]),
         "feature": block.first + by_text.indices,
         "score": matrix.data[by_text.data],
         "position": scores.positions[by_text.data],
@@ -320,7 +320,7 @@ def logit_rows(lens: Lens, vocabulary: np.ndarray, writer: TableWriter) -> None:
         n, _, k = ids.shape
         columns = {
             "feature": np.repeat(np.arange(start, start + n), 2 * k),
-            "direction": Names(list(sides), np.tile(np.repeat([0, 1], k), n)),
+            "direction": Coded(list(sides), np.tile(np.repeat([0, 1], k), n)),
             "rank": np.tile(np.arange(k), 2 * n),
             "token_id": ids.ravel(),
             "token": vocabulary[ids.ravel()],

@@ -13,7 +13,7 @@ import pandas as pd
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
 from saecatalog.site.charts import Box, short_row
-from saecatalog.site.heatmap_data import Names, SharedTexts, alike, best_overlaps, overlaps, side_by_side
+from saecatalog.site.heatmap_data import HeatmapNames, SharedTexts, alike, best_overlaps, overlaps, side_by_side
 from saecatalog.site.records import Groups, Row, rows
 
 STRONGEST = 40
@@ -59,7 +59,7 @@ class Cluster:
     tokens: list[tuple[str, int]]
 
 
-def view(catalog: Catalog, names: Names) -> dict[str, Any]:
+def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
     """The heatmap of the notable features, the strongest pairs and the clusters."""
     on_tokens = catalog.tables["coactivation"]
     on_tokens = on_tokens[on_tokens["level"] == "token"]
@@ -104,7 +104,7 @@ def outlines(catalog: Catalog, features: list[int]) -> list[Box]:
     return [(number, found[0], found[-1] + 1) for number, found in places.items() if len(found) > 1]
 
 
-def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: Names) -> list[list[Any]]:
+def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: HeatmapNames) -> list[list[Any]]:
     """Each pair of the heatmap once: the places of the two, its `FIGURES`, and the texts where both fire."""
     names.add(features)
     place = {number: i for i, number in enumerate(features)}
@@ -149,7 +149,7 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
     members: dict[int, list[int]] = {}
     for feature, number in cluster.items():
         members.setdefault(number, []).append(feature)
-    tokens = catalog.about(cluster).by("tokens")
+    tokens = Groups(catalog.tables.read("tokens", features=cluster), "feature")
     a, b = on_tokens["feature_a"].map(cluster), on_tokens["feature_b"].map(cluster)
     inner = on_tokens[a == b].groupby(a[a == b])["phi"].agg(["mean", "count"])
     return [
