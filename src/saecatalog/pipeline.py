@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saecatalog.config import Config
+from saecatalog.constants import LENS_ENTRIES
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
 from saecatalog.directory import find_sae
 from saecatalog.errors import CatalogError
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from saecatalog.subject import Subject
 
 PACKAGE = Path(__file__).parent
-LENS_ENTRIES = 10
-"""Promoted tokens, suppressed tokens and neighbours kept per feature."""
-
 CACHED_STAGES = 12
 """Outputs of each stage kept in the cache; older ones are removed."""
 
@@ -37,8 +35,8 @@ LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "
 STAGE_CODE = {
     "subject": ("subject.py", "subject_info.py", "directory.py", "embedded/__init__.py"),
     "harvest": ("harvest.py", "shards.py", "store.py", "windows.py", "subject.py", "threads.py"),
-    "lens": ("lens.py", "store.py", "vocabulary.py", "subject.py", "threads.py"),
-    "analysis": ("analysis/*.py", "tables.py", "schemas.py", "store.py", "threads.py"),
+    "lens": ("lens.py", "constants.py", "store.py", "vocabulary.py", "subject.py", "threads.py"),
+    "analysis": ("analysis/*.py", "tables.py", "schemas.py", "constants.py", "names.py", "store.py", "threads.py"),
 }
 
 

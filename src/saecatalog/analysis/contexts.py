@@ -21,14 +21,9 @@ from saecatalog.analysis.activations import (
     strongest_first,
 )
 from saecatalog.analysis.scores import TextScores, find_peaks
+from saecatalog.constants import AFTER, BEFORE, NEAR
 from saecatalog.store import ranges
 from saecatalog.tables import Coded, Columns, Lists
-
-BEFORE, AFTER = 20, 10
-"""Tokens shown before and after the peak."""
-
-NEAR = 4
-"""Two contexts are near-duplicates when the peak and this many tokens on each side are the same."""
 
 BANDS = ("top", "q75-100", "q50-75", "q25-50", "q0-25")
 """The strongest of each text, and the quarters of the active tokens by rank."""

@@ -28,6 +28,7 @@ from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
+from saecatalog.constants import TEXT_TOP
 from saecatalog.corpus import Text
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
@@ -37,9 +38,6 @@ from saecatalog.threads import in_order
 
 STRONG_QUANTILE = 0.9
 """The strong threshold that an SAE's own activations suggest: this quantile of the text scores above 0."""
-
-TEXT_TOP = 10
-"""Features kept of each text."""
 
 
 @dataclass(frozen=True)
