@@ -13,11 +13,15 @@ import numpy as np
 import orjson
 from markupsafe import Markup
 
+from saecatalog.constants import PARTNERS
+from saecatalog.names import in_words
 from saecatalog.site import svg
 from saecatalog.site.formats import number, percent, signed
 
 Box = tuple[int, int, int]
 """A cluster in a heatmap of pairs: its number, its first row and the row after its last."""
+COLOUR_QUANTILE = 0.98
+"""Where the colours of a heatmap end, among its values above 0."""
 _TOPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Where the bars of shares may end."""
 
@@ -133,7 +137,13 @@ def together(
     """
     top = _upper(values)
     label = f"Heatmap of the Jaccard overlap of {len(features)} features on tokens"
-    data = {"features": list(features), "pairs": list(pairs), "boxes": list(boxes), "top": top}
+    data = {
+        "features": list(features),
+        "pairs": list(pairs),
+        "boxes": list(boxes),
+        "top": top,
+        "kept": in_words(PARTNERS),
+    }
     picture = svg.matrix(values, top, label, boxes)
     return Heatmap("together", label, "Jaccard overlap on tokens", top, picture, source, data)
 
@@ -144,10 +154,10 @@ def short_row(values: Sequence[float]) -> list[float | int]:
 
 
 def _upper(values: Sequence[Sequence[float]]) -> float:
-    """Where a heatmap's colours end: the 98 % quantile of what is not 0, so that a few peaks do not pale the rest."""
+    """Where a heatmap's colours end: a quantile of what is not 0, so that a few peaks do not pale the rest."""
     found = np.asarray(values, dtype=float)
     found = found[found > 0]
-    return _short(float(np.quantile(found, 0.98)), 2) if found.size else 1
+    return _short(float(np.quantile(found, COLOUR_QUANTILE)), 2) if found.size else 1
 
 
 def _short(value: float, digits: int = 4) -> float | int:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saecatalog.constants import CLUSTER_PHI
+from saecatalog.names import in_words
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
 from saecatalog.site.charts import Box, short_row
@@ -17,13 +19,15 @@ from saecatalog.site.heatmap_data import HeatmapNames, SharedTexts, alike, best_
 from saecatalog.site.records import Groups, Row, rows
 
 STRONGEST = 40
-IN_HEATMAP = 120
-LEAST_OVERLAP = 0.02
-IN_CLUSTER = 24
-IN_CELL = 3
-IN_ROW = 2
-# Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table.
-TOKENS = 3
+"""Pairs in the table."""
+IN_HEATMAP, LEAST_OVERLAP = 120, 0.02
+"""Features in the heatmap at most, and the least overlap that brings a feature into it."""
+IN_CLUSTER, OPEN_CLUSTERS = 24, 12
+"""Members of a cluster that are named, and clusters that are shown before the reader opens the rest."""
+COMMON_TOKENS = 3
+"""First tokens of each member among which a cluster's common tokens are looked for, and most that are shown."""
+IN_CELL, IN_ROW = 3, 2
+"""Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table."""
 FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
 
@@ -73,6 +77,9 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
         "shown": len(features),
         "notable": len(catalog.paged),
         "pairs": pairs(catalog, best, shared),
+        "cluster_phi": CLUSTER_PHI,
+        "common_tokens": in_words(COMMON_TOKENS),
+        "open_clusters": OPEN_CLUSTERS,
         "clusters": clusters(catalog, on_tokens, {number: end - start for number, start, end in boxes}),
     }
 
@@ -169,8 +176,10 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
 
 def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
     """The tokens among the first of at least half of the members, the most common first."""
-    found = Counter(token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, TOKENS)))
-    return [(token, n) for token, n in found.most_common(TOKENS) if n > 1 and 2 * n >= len(members)]
+    found = Counter(
+        token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, COMMON_TOKENS))
+    )
+    return [(token, n) for token, n in found.most_common(COMMON_TOKENS) if n > 1 and 2 * n >= len(members)]
 
 
 def _spot(catalog: Catalog, text: str, pair: Row) -> TextRef:

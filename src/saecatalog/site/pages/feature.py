@@ -26,7 +26,9 @@ PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
-# How much of each table a page shows: a page stays near 20 kB on average, and the data files have the rest.
+START_SHARE_SHOWN = 0.1
+# How much of each table a page shows, and from where on the share of the activation on first tokens: a page stays near
+# 20 kB on average, and the data files have the rest.
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
     by_category = shares(catalog, by_feature, number)
     return {
         "f": row,
+        "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
         "reasons": reasons(catalog, row),
         "neuronpedia": catalog.neuronpedia(number),
