@@ -270,9 +270,7 @@ def _logit_spread(by_feature: FeatureRows, number: int) -> Markup | None:
 
 
 def _category_chart(found: list[Share]) -> Shares:
-    active = [s.active / s.texts if s.texts else 0.0 for s in found]
-    strong = [s.strong / s.texts if s.texts else 0.0 for s in found]
-    return charts.by_category(active, strong)
+    return charts.by_category([s.texts for s in found], [s.active for s in found], [s.strong for s in found])
 
 
 def _partners(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[tuple[FeatureRef, int, float, float]]:
