@@ -23,6 +23,11 @@ def test_every_part_has_the_types_and_values_of_the_whole(tables: Tables, name: 
     some = np.arange(len(whole)) % 3 == 1
     pd.testing.assert_frame_equal(tables.read(name, where=some), whole[some].reset_index(drop=True))
     assert tables.read(name, where=np.zeros(len(whole), bool)).dtypes.equals(whole.dtypes)
+    backwards = list(reversed(SCHEMAS[name]))
+    pd.testing.assert_frame_equal(tables.read(name, backwards), whole[backwards])
+    pd.testing.assert_frame_equal(
+        tables.read(name, backwards, where=some), whole.loc[some, backwards].reset_index(drop=True)
+    )
     for column in whole:
         pd.testing.assert_frame_equal(tables.read(name, [column]), whole[[column]])
 

@@ -151,14 +151,12 @@ class Tables(Mapping[str, pd.DataFrame]):
         A row is about a feature that stands in one of the table's columns in `FEATURE_TABLES`, or in `feature` where
         the table is not among them. `where` has one value for each row of the file; row groups without a true one are
         not read. A column has the same type in every part: numbers as in the schema, lists as arrays, and strings as
-        objects, equal ones being the same object. Raises KeyError where there is no such table.
+        objects, equal ones being the same object. Raises KeyError where there is no such table or column.
         """
-        if name not in SCHEMAS:
-            raise KeyError(name)
-        path = self.folder / f"{name}.parquet"
-        columns = list(SCHEMAS[name] if columns is None else columns)
+        schema, path = SCHEMAS[name], self.folder / f"{name}.parquet"
+        columns = list(schema if columns is None else columns)
         # A text's id stands in a file thousands of times: read as a code, it becomes one object.
-        coded = [column for column in columns if SCHEMAS[name][column][0] == pa.string()]
+        coded = [column for column in columns if schema[column][0] == pa.string()]
         rows = None if features is None else _about(name, sorted(set(features)))
         if where is None:
             found = pq.read_table(path, columns=columns, read_dictionary=coded, filters=rows)
@@ -195,7 +193,9 @@ def _rows_where(path: Path, columns: list[str], coded: list[str], where: np.ndar
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if where[at : at + rows].any():
-                parts.append(file.read_row_group(group, columns).filter(pa.array(where[at : at + rows])))
+                # Columns come in the order of the file, not in the order asked for.
+                read = file.read_row_group(group, columns).select(columns)
+                parts.append(read.filter(pa.array(where[at : at + rows])))
             at += rows
     return pa.concat_tables(parts)
 
