@@ -122,10 +122,10 @@ def _memory(pid: int) -> float:
 
 def prepare(data: Path, work: Path) -> None:
     """The analysis with a page for every feature, templates to edit, and notes of every kind."""
-    from saecatalog.tables import read_table, write_table
+    from saecatalog.tables import Tables, write_table
 
     shutil.copytree(data, work / "analysis")
-    features = read_table(work / "analysis", "features")
+    features = Tables(work / "analysis")["features"]
     write_table(
         work / "analysis", "features", features.assign(page=[f"features/{n}.html" for n in features["feature"]])
     )

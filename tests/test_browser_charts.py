@@ -71,6 +71,8 @@ def test_histogram_is_that_of_the_data(page: Page, opened: Any, tables: Tables) 
     assert {round(x, 2): n for x, n in drawn.items() if n} == {round(x, 2): n for x, n in expected.items()}
     shown = [int(text.replace(",", "")) for text in page.locator("#histogram td:nth-child(2)").all_text_contents()]
     assert shown == trace["y"]
+    titles = [page.locator(f"#histogram .drawn .{axis}title").text_content() for axis in "xy"]
+    assert titles == ["Activation (SAE units)", "Tokens (log)"]
 
 
 def test_density_histogram_is_that_of_the_manifest(opened: Any, tmp_path: Path) -> None:

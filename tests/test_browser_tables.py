@@ -396,7 +396,7 @@ def test_excerpts_are_around_the_peaks_and_within_what_the_page_shows(tmp_path: 
     source = search.Source.of(catalog)
     for number in PAGED:
         excerpts = search.FIELDS["examples"](source, number)
-        peaks = [row for row in catalog.by("contexts")[number] if row.band == "top"][: search.EXCERPTS]
+        peaks = [row for row in catalog.by("contexts", "feature")[number] if row.band == "top"][: search.EXCERPTS]
         assert bool(excerpts) == bool(peaks)
         for peak, excerpt in zip(peaks, excerpts.split(" … "), strict=bool(peaks)):
             text = catalog.texts[peak.text]

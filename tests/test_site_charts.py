@@ -67,12 +67,13 @@ def test_histogram_draws_each_bin_by_its_count() -> None:
 def test_histogram_table_has_every_bin_from_the_first_that_holds_a_token() -> None:
     chart = charts.activations([0.0, 1.5, 3.0, 4.5, 6.0], [0, 5, 0, 1200])
     assert chart.bins == [("1.50", 5), ("3.00", 0), ("4.50", 1200)]
-    assert chart.ends == "1.5 6"
+    assert (chart.ends, chart.counts) == ("1.5 6", "5 0 1200")
 
 
 def test_bars_of_shares_are_as_long_as_the_shares() -> None:
-    chart = charts.by_category([0.15, 0.0, 0.05], [0.1, 0.0, 0.001])
+    chart = charts.by_category([1000, 10, 1000], [150, 0, 50], [100, 0, 1])
     assert chart.top == 0.2
+    assert (chart.texts, chart.active, chart.strong) == ("1000 10 1000", "150 0 50", "100 0 1")
     active, strong = [
         {int(y) // 2: int(x) / 200 * chart.top for y, x in re.findall(r"M0 (\d+)h(\d+)", path)}
         for path in re.findall(r'd="([^"]*)"', str(chart.picture))

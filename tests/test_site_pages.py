@@ -12,7 +12,7 @@ from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import catalog, cite, examples, render
 from saecatalog.site.formats import percent
-from saecatalog.tables import Tables, read_table, write_table
+from saecatalog.tables import Tables, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -369,7 +369,7 @@ def test_lone_surrogate_in_a_title_does_not_stop_the_build(tmp_path: Path) -> No
 
 
 def test_partners_on_a_page_are_the_pairs_of_the_table_seen_from_that_feature(site: Path) -> None:
-    pairs = read_table(site.parents[2] / "tables", "coactivation").query("level == 'token'")
+    pairs = Tables(site.parents[2] / "tables")["coactivation"].query("level == 'token'")
     shown = 0
     for number in PAGED:
         own = [

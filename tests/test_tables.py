@@ -1,4 +1,4 @@
-"""Data files: what is written comes back, and how it is packed."""
+"""Tables: what is written comes back, the same whichever part is read, and how it is packed."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from synthetic import write
 
 from saecatalog import tables
-from saecatalog.tables import TableWriter, read_table, write_table
+from saecatalog.schemas import FEATURE_TABLES, SCHEMAS
+from saecatalog.tables import Tables, TableWriter, write_table
 
 
 def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -25,7 +27,7 @@ def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
         "position": chance.integers(-(2**31), 2**31, 5000).astype(np.int32),
     }
     write_table(tmp_path, "text_scores", columns)
-    for table in (pd.read_parquet(tmp_path / "text_scores.parquet"), read_table(tmp_path, "text_scores")):
+    for table in (pd.read_parquet(tmp_path / "text_scores.parquet"), Tables(tmp_path)["text_scores"]):
         assert table["score"].to_numpy().tobytes() == scores.tobytes()
         assert (table["score"].dtype, table["position"].dtype) == (np.float32, np.int32)
         np.testing.assert_array_equal(table["position"], columns["position"])
@@ -56,4 +58,50 @@ def test_pieces_of_a_table_share_row_groups(tmp_path: Path, monkeypatch: pytest.
     file = pq.ParquetFile(tmp_path / "clusters.parquet")
     assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == [100, 250, 139]
     assert file.read()["feature"].to_pylist() == list(range(sum(sizes)))
-    assert read_table(tmp_path, "neighbours")["neighbour"].tolist() == sizes
+    assert Tables(tmp_path)["neighbours"]["neighbour"].tolist() == sizes
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return write(tmp_path_factory.mktemp("tables"))[0]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_part_has_the_types_and_values_of_the_whole(catalog: Tables, name: str) -> None:
+    whole = catalog[name]
+    assert list(whole) == list(SCHEMAS[name])
+    some = np.arange(len(whole)) % 3 == 1
+    pd.testing.assert_frame_equal(catalog.read(name, where=some), whole[some].reset_index(drop=True))
+    assert catalog.read(name, where=np.zeros(len(whole), bool)).dtypes.equals(whole.dtypes)
+    backwards = list(reversed(SCHEMAS[name]))
+    pd.testing.assert_frame_equal(catalog.read(name, backwards), whole[backwards])
+    pd.testing.assert_frame_equal(
+        catalog.read(name, backwards, where=some), whole.loc[some, backwards].reset_index(drop=True)
+    )
+    for column in whole:
+        pd.testing.assert_frame_equal(catalog.read(name, [column]), whole[[column]])
+
+
+@pytest.mark.parametrize("name", [*FEATURE_TABLES, "features", "text_scores"])
+def test_rows_about_features_have_the_types_of_the_whole(catalog: Tables, name: str) -> None:
+    whole, features = catalog[name], [1, 2, 5]
+    about = whole[list(FEATURE_TABLES.get(name, ("feature",)))].isin(features).any(axis=1)
+    pd.testing.assert_frame_equal(catalog.read(name, features=features), whole[about].reset_index(drop=True))
+    some = np.arange(len(whole)) % 2 == 0
+    expected = whole[about & some].reset_index(drop=True)
+    pd.testing.assert_frame_equal(catalog.read(name, features=features, where=some), expected)
+    nothing = catalog.read(name, features=[])
+    assert nothing.empty
+    assert nothing.dtypes.equals(whole.dtypes)
+
+
+def test_equal_strings_are_one_object_across_row_groups(tmp_path: Path, catalog: Tables) -> None:
+    many = pd.concat([catalog["text_scores"]] * 2000, ignore_index=True)
+    write_table(tmp_path, "text_scores", many)
+    for frame in (Tables(tmp_path)["text_scores"], Tables(tmp_path).read("text_scores", ["text"], features=[1])):
+        assert len({id(text) for text in frame["text"]}) == frame["text"].nunique() < len(frame)
+
+
+def test_unknown_table_is_an_error(catalog: Tables) -> None:
+    with pytest.raises(KeyError):
+        catalog["nothing"]

@@ -30,7 +30,7 @@ from saecatalog.verify.model import Sae
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
-from saecatalog.verify.runner import Places, Runner, load_runner
+from saecatalog.verify.runner import Runner, SubjectSources, load_runner
 
 ROOT = Path(__file__).parent.parent
 GOOD, FOUND, MISTAKE = 0, 1, 2
@@ -68,7 +68,7 @@ def site(sites: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def runner(site: Path, workshop: Path) -> Runner:
     """The model and the SAE of that catalog, loaded once."""
-    return load_runner(Published(site).manifest, Places(workshop / "verify-cache"))
+    return load_runner(Published(site).manifest, SubjectSources(workshop / "verify-cache"))
 
 
 @pytest.fixture

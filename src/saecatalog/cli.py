@@ -371,11 +371,11 @@ def run_check(a: argparse.Namespace) -> int:
 def run_verify(a: argparse.Namespace) -> int:
     """Recompute a sample of a site's figures independently and report every mismatch."""
     from saecatalog.verify.run import verify_site
-    from saecatalog.verify.runner import Places
+    from saecatalog.verify.runner import SubjectSources
 
-    places = Places(a.cache.expanduser() if a.cache else Config().cache, a.model, a.sae)
+    sources = SubjectSources(a.cache.expanduser() if a.cache else Config().cache, a.model, a.sae)
     found = 0
-    for outcome in verify_site(a.site, places, a.sample, Progress(a.quiet)):
+    for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
         for line in outcome.lines():
             print(line)
         found += len(outcome.disagreements)

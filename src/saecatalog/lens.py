@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from saecatalog.constants import LENS_BINS
 from saecatalog.folders import write_json
 from saecatalog.subject import Subject
 from saecatalog.threads import n_passes, passes_in_order
@@ -21,9 +22,6 @@ from saecatalog.vocabulary import token_strings
 
 CHUNK = 256
 """Features whose logits are held in memory at once."""
-
-BINS = 40
-"""Bins of the histogram of a feature's effects on the logits."""
 
 
 @torch.inference_mode()
@@ -90,9 +88,9 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     skew = (square * logits).mean(-1) / variance**1.5
     kurtosis = square.square_().mean(-1) / variance**2 - 3
     low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
-    place = ((logits - low) * (BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(BINS - 1)
-    counts = [torch.from_numpy(np.bincount(row, minlength=BINS)) for row in place.cpu().numpy()]
-    steps = torch.linspace(0, 1, BINS + 1, device=logits.device)
+    place = ((logits - low) * (LENS_BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(LENS_BINS - 1)
+    counts = [torch.from_numpy(np.bincount(row, minlength=LENS_BINS)) for row in place.cpu().numpy()]
+    steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
     return {
         "logit_moments": torch.stack([variance.sqrt(), skew, kurtosis], -1),
         "logit_edges": low + (high - low) * steps,

@@ -20,3 +20,9 @@ def title(name: str) -> str:
     known = {"sql": "SQL", "url": "URL", "urls": "URLs", "html": "HTML", "json": "JSON", "python": "Python"}
     words = " ".join(known.get(word, word) for word in words.split())
     return words[:1].upper() + words[1:]
+
+
+def in_words(n: int) -> str:
+    """A whole number from 0 on as prose has it: a word up to ten, digits above."""
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[n] if n < len(words) else f"{n:,}"

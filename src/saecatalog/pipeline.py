@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from saecatalog.analysis import FINDINGS
 from saecatalog.config import Config
+from saecatalog.constants import LENS_ENTRIES
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
 from saecatalog.directory import find_sae
 from saecatalog.errors import CatalogError
@@ -25,9 +26,6 @@ from saecatalog.subject_info import SubjectInfo
 
 if TYPE_CHECKING:
     from saecatalog.subject import Subject
-
-LENS_ENTRIES = 10
-"""Promoted tokens, suppressed tokens and neighbours kept per feature."""
 
 CACHED_STAGES = 12
 """Outputs of each stage kept in the cache; older ones are removed."""

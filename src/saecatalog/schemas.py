@@ -5,6 +5,22 @@ The files, the tooltips and `about.html` all take their wording from here.
 
 import pyarrow as pa
 
+from saecatalog.constants import (
+    AFTER,
+    BEFORE,
+    BIGRAM_GAIN,
+    CLUSTER_PHI,
+    LENS_BINS,
+    LENS_ENTRIES,
+    MIN_SUPPORT,
+    NEAR,
+    PARTNERS,
+    SCORE_DECIMALS,
+    TEXT_TOP,
+    TOKENS_KEPT,
+)
+from saecatalog.names import in_words
+
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
 _CATEGORY = (pa.string(), "Category of the text.")
 _FEATURE = (pa.int32(), "Index of the feature in the SAE's dictionary.")
@@ -18,20 +34,20 @@ Schema = dict[str, tuple[pa.DataType, str]]
 TABLES: dict[str, tuple[str, str]] = {
     "features": ("Features", "One row per feature of the dictionary, silent ones included."),
     "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
-    "tokens": ("Tokens a feature fires on", "The ten tokens that carry most of each feature's activation."),
+    "tokens": ("Tokens a feature fires on", f"The {in_words(TOKENS_KEPT)} tokens that carry most of each feature's activation."),
     "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
     "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; in blocks of neighbouring features, each by text, then feature."),
-    "text_top": ("Strongest features of a text", "The ten features with the largest score on each text."),
+    "text_top": ("Strongest features of a text", f"The {in_words(TEXT_TOP)} features with the largest score on each text."),
     "texts": ("Texts", "The corpus as it was read."),
     "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
     "held_out": ("Held-out check of specialists", "Whether specialists found on one half of the texts are specialists on the other half: one row per category."),
-    "coactivation": ("Features that fire together", "Each feature's ten partners with the largest phi, counted on tokens (at least 5 with both) and on texts (at least 3); none with a phi of 0 or less."),
-    "clusters": ("Clusters", "Groups of features joined by chains of pairs with a phi of at least 0.5 on tokens."),
+    "coactivation": ("Features that fire together", f"Each feature's {in_words(PARTNERS)} partners with the largest phi, counted on tokens (at least {MIN_SUPPORT['token']} with both) and on texts (at least {MIN_SUPPORT['text']}); none with a phi of 0 or less."),
+    "clusters": ("Clusters", f"Groups of features joined by chains of pairs with a phi of at least {CLUSTER_PHI} on tokens."),
     "concepts": ("Features for concepts", "What a list of texts that share a concept has in common: one row per concept and feature that fired on it."),
     "concept_texts": ("Texts of the concepts", "The lists of texts as they were read; they are not part of the corpus."),
-    "logits": ("Promoted and suppressed tokens", "The ten tokens whose logit each feature raises most and the ten it lowers most, directly: later layers are skipped."),
+    "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logit each feature raises most and the {in_words(LENS_ENTRIES)} it lowers most, directly: later layers are skipped."),
     "logit_histograms": ("Spread of direct effects", "How the direct effects of each feature are spread over the vocabulary; empty where the SAE does not write to the residual stream."),
-    "neighbours": ("Decoder neighbours", "The ten features whose decoder rows point in the most similar directions."),
+    "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every list on the pages, in order. Strongest go by max, frequent by n_texts_active, selective by n_texts_strong (fewest first, then max), specialists by balanced_score (then AUROC), common ones (active in more than half of the category's texts) by how much larger their active rate is inside, concepts' lists by consistency (then mean_all), by mean_all, and by AUROC among features active on more than half of the texts (then mean_all); ties that remain go to the smaller index."),
     "notes": ("Notes", "The author's own words, one row per note as it was written; empty where there are none. They are no result of the analysis."),
 }  # fmt: skip
@@ -61,7 +77,7 @@ SCHEMAS: dict[str, Schema] = {
         "token_rule": (pa.string(), "The single token that predicts activity best (largest F1), as text; empty where silent."),
         "token_precision": (pa.float32(), "P(active | that token): of its occurrences, the share on which the feature is active."),
         "token_recall": (pa.float32(), "P(that token | active): of the active tokens, the share that are this token."),
-        "bigram_first": (pa.string(), "Of the two tokens in a row that predict activity on the second best (largest F1), the first, or '<start>' for the start of the text; empty unless this rule's F1 exceeds the single token's by at least 0.1."),
+        "bigram_first": (pa.string(), f"Of the two tokens in a row that predict activity on the second best (largest F1), the first, or '<start>' for the start of the text; empty unless this rule's F1 exceeds the single token's by at least {BIGRAM_GAIN}."),
         "bigram_second": (pa.string(), "The second of the two tokens; empty where bigram_first is."),
         "bigram_precision": (pa.float32(), "P(active on the second | the two tokens in a row); 0 where there is no such rule."),
         "bigram_recall": (pa.float32(), "Of the active tokens, the share that are the second of these two in a row; 0 where there is no such rule."),
@@ -82,9 +98,9 @@ SCHEMAS: dict[str, Schema] = {
         "token": _TOKEN,
         "activation": (pa.float32(), "Activation of the feature at that token."),
         "band": (pa.string(), "'top', or the band of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50', 'q0-25', four parts of equal size (the stronger ones larger by one where four does not divide)."),
-        "similar_hidden": (pa.int32(), "Near-duplicates left out: texts whose peak has the same nine tokens around it."),
-        "window_start": (pa.int32(), "First token of the part of the text shown: up to 20 tokens before the peak."),
-        "window_end": (pa.int32(), "One past the last token of the part of the text shown: up to 10 tokens after the peak."),
+        "similar_hidden": (pa.int32(), f"Near-duplicates left out: texts whose peak has the same {in_words(2 * NEAR + 1)} tokens around it."),
+        "window_start": (pa.int32(), f"First token of the part of the text shown: up to {BEFORE} tokens before the peak."),
+        "window_end": (pa.int32(), f"One past the last token of the part of the text shown: up to {AFTER} tokens after the peak."),
         "active_positions": _ACTIVE_POSITIONS,
         "active_values": _ACTIVE_VALUES,
     },
@@ -140,7 +156,7 @@ SCHEMAS: dict[str, Schema] = {
         "strong_inside": (pa.int32(), "Texts in the category with a score above the strong threshold."),
         "strong_outside": (pa.int32(), "Texts outside with a score above the strong threshold."),
         "specialist_score": (pa.int32(), "strong_inside - strong_outside."),
-        "balanced_score": (pa.float64(), "specialist_score as it would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories), rounded to nine decimals. Above 0 the feature is a specialist: with categories of equal size, more than half of its strong texts would be here."),
+        "balanced_score": (pa.float64(), f"specialist_score as it would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories), rounded to {in_words(SCORE_DECIMALS)} decimals. Above 0 the feature is a specialist: with categories of equal size, more than half of its strong texts would be here."),
         "strong_rate_inside": (pa.float64(), "strong_inside / n_inside."),
         "strong_inside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_inside."),
         "strong_inside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_inside."),
@@ -217,7 +233,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "logit_histograms": {
         "feature": _FEATURE,
-        "edges": (pa.list_(pa.float32()), "Edges of 40 equal bins of the direct effects on the logits, from the most suppressed token to the most promoted one."),
+        "edges": (pa.list_(pa.float32()), f"Edges of {LENS_BINS} equal bins of the direct effects on the logits, from the most suppressed token to the most promoted one."),
         "counts": (pa.list_(pa.int64()), "Tokens of the vocabulary in each bin; the last bin holds its upper edge."),
     },
     "neighbours": {

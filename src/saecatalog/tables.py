@@ -3,7 +3,7 @@
 What the tables and their columns are is said in `schemas.py`; here they are written and read.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
@@ -28,7 +28,7 @@ class Lists:
 
 
 @dataclass(frozen=True)
-class Names:
+class Coded:
     """A column of few different strings: row `i` holds `names[codes[i]]`."""
 
     names: Sequence[str] | np.ndarray
@@ -36,7 +36,7 @@ class Names:
 
 
 Columns = Mapping[str, Any] | pd.DataFrame
-"""A table or a part of one: each column an array, a list, a Series, `Lists` or `Names`, all of one length."""
+"""A table or a part of one: each column an array, a list, a Series, `Lists` or `Coded`, all of one length."""
 
 
 GROUP_ROWS = 1 << 15
@@ -46,7 +46,7 @@ GROUP_ROWS = 1 << 15
 def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, Lists):
         return pa.ListArray.from_arrays(pa.array(values.offsets, pa.int32()), pa.array(values.values, kind.value_type))
-    if isinstance(values, Names):
+    if isinstance(values, Coded):
         codes = pa.array(values.codes, pa.int32())
         return pa.DictionaryArray.from_arrays(codes, pa.array(values.names, pa.string())).cast(kind)
     # An empty column has lost its type in pandas.
@@ -127,76 +127,48 @@ def write_table(folder: Path, name: str, columns: Columns) -> None:
     pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_packing(name))
 
 
-def read_table(folder: Path, name: str) -> pd.DataFrame:
-    """Read a table back; list columns come as numpy arrays."""
-    return pq.read_table(folder / f"{name}.parquet").to_pandas()
-
-
 class Tables(Mapping[str, pd.DataFrame]):
-    """The tables of one catalog, each read from its folder at first use: `tables["features"]`.
+    """The tables of one catalog, in the folder given: `tables["features"]` is `read("features")`, kept once read."""
 
-    Where `features` are given, the `FEATURE_TABLES` hold only the rows about these.
-    """
-
-    def __init__(self, folder: Path, features: Iterable[int] | None = None):
+    def __init__(self, folder: Path):
         self.folder = folder
-        self._about = None if features is None else sorted(set(features))
         self._read: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        if name not in SCHEMAS:
-            raise KeyError(name)
         if name not in self._read:
-            about = self._about if name in FEATURE_TABLES else None
-            self._read[name] = read_table(self.folder, name) if about is None else self.rows_of(name, about)
+            self._read[name] = self.read(name)
         return self._read[name]
 
-    def about(self, features: Iterable[int]) -> "Tables":
-        """The same tables, but of the `FEATURE_TABLES` only the rows about these features."""
-        part = Tables(self.folder, features)
-        part._read = {name: table for name, table in self._read.items() if name not in FEATURE_TABLES}
-        return part
+    def read(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        features: Iterable[int] | None = None,
+        where: np.ndarray | None = None,
+    ) -> pd.DataFrame:
+        """A table, or a part of it: some columns, the rows about some features, the rows where `where` is true.
 
-    def rows_of(self, name: str, features: Iterable[int], columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The rows about some features of a table that may be too large to be read whole, or these columns of them.
-
-        Equal strings are one object.
+        A row is about a feature that stands in one of the table's columns in `FEATURE_TABLES`, or in `feature` where
+        the table is not among them. `where` has one value for each row of the file; row groups without a true one are
+        not read. A column has the same type in every part: numbers as in the schema, lists as arrays, and strings as
+        objects, equal ones being the same object. Raises KeyError where there is no such table or column.
         """
-        wanted = sorted(set(features))
-        within = [_is_among(pc.field(column), wanted) for column in FEATURE_TABLES.get(name, ("feature",))]
-        return self._frame(name, columns or list(SCHEMAS[name]), filters=reduce(or_, within))
-
-    def part(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Some columns of a table; of the `FEATURE_TABLES` only the rows about the features given, if any are."""
-        if self._about is None or name not in FEATURE_TABLES:
-            return self.columns(name, columns)
-        return self.rows_of(name, self._about, columns)
-
-    def columns(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Some columns of a table; those of strings are categorical: a text's id is there thousands of times."""
-        return self._frame(name, columns)
-
-    def _frame(self, name: str, columns: Sequence[str], **options: Any) -> pd.DataFrame:
-        path, texts = self.folder / f"{name}.parquet", [c for c in columns if SCHEMAS[name][c][0] == pa.string()]
-        frame = pq.read_table(path, columns=list(columns), read_dictionary=texts, **options).to_pandas()
+        schema, path = SCHEMAS[name], self.folder / f"{name}.parquet"
+        columns = list(schema if columns is None else columns)
+        # A text's id stands in a file thousands of times: read as a code, it becomes one object.
+        coded = [column for column in columns if schema[column][0] == pa.string()]
+        rows = None if features is None else _about(name, sorted(set(features)))
+        if where is None:
+            found = pq.read_table(path, columns=columns, read_dictionary=coded, filters=rows)
+        else:
+            found = _rows_where(path, columns, coded, where)
+            found = found if rows is None else found.filter(rows)
+        frame = in_pandas(found)
         # Arrow would keep what reading took, ten times of what was asked for.
         pa.default_memory_pool().release_unused()
         return frame
 
-    def rows_at(self, name: str, chosen: np.ndarray) -> pd.DataFrame:
-        """The rows of a table for which `chosen` is true, read a part at a time."""
-        with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
-            parts, at = [file.schema_arrow.empty_table()], 0
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                if chosen[at : at + rows].any():
-                    parts.append(file.read_row_group(group).filter(pa.array(chosen[at : at + rows])))
-                at += rows
-        frame = pa.concat_tables(parts).to_pandas()
-        pa.default_memory_pool().release_unused()
-        return frame
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(SCHEMAS)
 
     def __len__(self) -> int:
@@ -206,6 +178,31 @@ class Tables(Mapping[str, pd.DataFrame]):
     def features(self) -> pd.DataFrame:
         """The features table indexed by feature number."""
         return self["features"].set_index("feature", drop=False)
+
+
+def in_pandas(table: pa.Table) -> pd.DataFrame:
+    """A table as a frame: numbers as they are, lists as arrays, strings as objects of which equal ones are the same."""
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
+    return table.to_pandas(categories=texts).astype(dict.fromkeys(texts, object))
+
+
+def _rows_where(path: Path, columns: list[str], coded: list[str], where: np.ndarray) -> pa.Table:
+    """The rows for which `where` is true, read a row group at a time."""
+    with pq.ParquetFile(path, read_dictionary=coded) as file:
+        parts, at = [file.schema_arrow.empty_table().select(columns)], 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if where[at : at + rows].any():
+                # Columns come in the order of the file, not in the order asked for.
+                read = file.read_row_group(group, columns).select(columns)
+                parts.append(read.filter(pa.array(where[at : at + rows])))
+            at += rows
+    return pa.concat_tables(parts)
+
+
+def _about(name: str, features: list[int]) -> pc.Expression:
+    """Whether a row of a table is about one of these features."""
+    return reduce(or_, (_is_among(pc.field(c), features) for c in FEATURE_TABLES.get(name, ("feature",))))
 
 
 def _is_among(column: pc.Expression, features: list[int]) -> pc.Expression:

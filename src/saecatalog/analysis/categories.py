@@ -16,6 +16,7 @@ from saecatalog.analysis.activations import runs
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
 from saecatalog.analysis.text_groups import TextGroups
+from saecatalog.constants import SCORE_DECIMALS
 
 HALVES = ("first", "second")
 
@@ -136,7 +137,7 @@ def _contrast(matrix: sparse.csc_matrix, groups: TextGroups, threshold: float) -
     active, strong, rank_sums = groups.sums(matrix, None, matrix.data > threshold, ranks.data)
     rates = strong / np.maximum(sizes, 1)
     # Rounded, so that rounding errors of the rates cannot lift a score of exactly 0 above it.
-    balanced = np.round(sizes * (2 * rates - rates.sum(0)), 9) + 0.0
+    balanced = np.round(sizes * (2 * rates - rates.sum(0)), SCORE_DECIMALS) + 0.0
     zeros = n - np.diff(matrix.indptr)
     rank_sums += (sizes - active) * (zeros + 1) / 2
     auroc, p = rank_sum_test(rank_sums, sizes, n, ties)

@@ -14,16 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from saecatalog.analysis.activations import ranks_in_runs, runs
 from saecatalog.analysis.disk_arrays import scratch_array
+from saecatalog.constants import CLUSTER_PHI, MIN_SUPPORT, PARTNERS
 from saecatalog.threads import in_order
-
-PARTNERS = 10
-"""Partners kept per feature and level; a pair is kept when either keeps the other."""
-
-MIN_SUPPORT = {"token": 5, "text": 3}
-"""Tokens or texts on which both must be active."""
-
-CLUSTER_PHI = 0.5
-"""Features belong to one cluster when a chain of pairs with at least this phi on tokens joins them."""
 
 BLOCK = 512
 """Features whose counts with all others are in memory at once, in each thread."""

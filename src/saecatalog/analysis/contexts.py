@@ -19,14 +19,9 @@ from saecatalog.analysis.activations import (
     strongest_first,
 )
 from saecatalog.analysis.scores import find_peaks
+from saecatalog.constants import AFTER, BEFORE, NEAR
 from saecatalog.store import ranges
-from saecatalog.tables import Columns, Lists, Names
-
-BEFORE, AFTER = 20, 10
-"""Tokens shown before and after the peak."""
-
-NEAR = 4
-"""Two contexts are near-duplicates when the peak and this many tokens on each side are the same."""
+from saecatalog.tables import Coded, Columns, Lists
 
 BANDS = ("top", "q75-100", "q50-75", "q25-50", "q0-25")
 """The strongest of each text, and the quarters of the active tokens by rank."""
@@ -90,7 +85,7 @@ def context_rows(
         "position": activations.token_positions[tokens],
         "token": vocabulary[activations.store.token_ids[tokens]],
         "activation": block.values[found.entries],
-        "band": Names(BANDS, found.bands),
+        "band": Coded(BANDS, found.bands),
         "similar_hidden": found.hidden,
         "window_start": first - offsets[texts],
         "window_end": last - offsets[texts],

@@ -8,11 +8,9 @@ from saecatalog.analysis.activations import Block
 from saecatalog.analysis.categories import HALVES
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Study
+from saecatalog.constants import TEXT_TOP
 from saecatalog.store import ranges
-from saecatalog.tables import Columns, Lists, Names
-
-TEXT_TOP = 10
-"""Features kept of each text."""
+from saecatalog.tables import Coded, Columns, Lists
 
 
 def text_rows(study: Study) -> Columns:
@@ -23,7 +21,7 @@ def text_rows(study: Study) -> Columns:
         "text": study.text_ids,
         "category": study.category_of,
         "source": [t.source for t in texts],
-        "half": Names(HALVES, study.second.astype(np.int32)),
+        "half": Coded(HALVES, study.second.astype(np.int32)),
         "n_tokens": n_tokens,
         "n_excluded": n_tokens - study.activations.tokens_per_text,
         "content": study.contents,
@@ -53,8 +51,8 @@ def text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
     by_text = sparse.csc_matrix((entries, matrix.indices, matrix.indptr), shape=matrix.shape).tocsr()
     texts = np.repeat(np.arange(scores.n_texts), np.diff(by_text.indptr))
     return {
-        "text": Names(study.text_ids, texts),
-        "category": Names(study.groups.names, study.groups.member[texts]),
+        "text": Coded(study.text_ids, texts),
+        "category": Coded(study.groups.names, study.groups.member[texts]),
         "feature": block.first + by_text.indices,
         "score": matrix.data[by_text.data],
         "position": scores.positions[by_text.data],

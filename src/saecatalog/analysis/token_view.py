@@ -19,12 +19,7 @@ from saecatalog.analysis.activations import (
     runs,
     strongest_first,
 )
-
-KEPT = 10
-"""Tokens kept per feature."""
-
-CLEARLY = 0.1
-"""A rule of two tokens is given where its F1 exceeds that of the best single token by at least this."""
+from saecatalog.constants import BIGRAM_GAIN, TOKENS_KEPT
 
 START = "<start>"
 """Stands in a rule for the start of the text."""
@@ -99,7 +94,7 @@ def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCount
     best = best_rules(block.n_active, tokens)
     single[best.index] = best["f1"]
     most = 2 * tokens.n_active / (tokens.n_active + block.n_active[tokens.columns])
-    likely = np.repeat(most - single[tokens.columns] >= CLEARLY, tokens.n_active)
+    likely = np.repeat(most - single[tokens.columns] >= BIGRAM_GAIN, tokens.n_active)
     entries = np.sort(tokens.entries[likely])
     return count_codes(block.columns[entries], block.tokens[entries], block.values[entries], bigrams)
 
@@ -110,11 +105,11 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.D
     near = np.flatnonzero(_among_largest(counts.columns, share))
     order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
     rank = ranks_in_runs(runs(counts.columns[order]), len(order))
-    kept = order[rank < KEPT]
+    kept = order[rank < TOKENS_KEPT]
     return pd.DataFrame(
         {
             "feature": block.features[counts.columns[kept]],
-            "rank": rank[rank < KEPT],
+            "rank": rank[rank < TOKENS_KEPT],
             "token_id": counts.codes[kept],
             "token": vocabulary[counts.codes[kept]],
             "n_active": counts.n_active[kept],
@@ -127,11 +122,11 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.D
 
 
 def _among_largest(columns: np.ndarray, values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
-    """Which values may be among the KEPT largest of their column: those not below the last of them when rounded."""
+    """Which values may be among the TOKENS_KEPT largest of their column: those not below the last when rounded."""
     rounded = values.astype(np.float32)
     order = strongest_first(columns, rounded)
     starts = runs(columns)
-    last = np.minimum(starts + KEPT, np.append(starts, len(columns))[1:]) - 1
+    last = np.minimum(starts + TOKENS_KEPT, np.append(starts, len(columns))[1:]) - 1
     return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
 
 
@@ -160,7 +155,7 @@ def rule_rows(
 ) -> pd.DataFrame:
     """The best rule of one token for each feature, and that of two tokens where it is clearly better."""
     single, double = best_rules(block.n_active, tokens), best_rules(block.n_active, bigrams)
-    double = double[double["f1"] - single["f1"].loc[double.index] >= CLEARLY]
+    double = double[double["f1"] - single["f1"].loc[double.index] >= BIGRAM_GAIN]
     first, second = pairs[double["code"]].T
     words, numbers = np.full((3, len(block)), "", object), np.zeros((4, len(block)))
     words[0, single.index] = vocabulary[single["code"]]

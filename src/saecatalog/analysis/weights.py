@@ -7,7 +7,7 @@ from jaxtyping import Float32, Shaped
 
 from saecatalog.analysis.activations import BLOCK_FEATURES
 from saecatalog.store import Lens
-from saecatalog.tables import Columns, Lists, Names
+from saecatalog.tables import Coded, Columns, Lists
 
 
 def logit_rows(lens: Lens, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> Iterator[Columns]:
@@ -24,7 +24,7 @@ def logit_rows(lens: Lens, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> Iterato
         n, _, k = ids.shape
         yield {
             "feature": np.repeat(np.arange(start, start + n), 2 * k),
-            "direction": Names(list(sides), np.tile(np.repeat([0, 1], k), n)),
+            "direction": Coded(list(sides), np.tile(np.repeat([0, 1], k), n)),
             "rank": np.tile(np.arange(k), 2 * n),
             "token_id": ids.ravel(),
             "token": vocabulary[ids.ravel()],

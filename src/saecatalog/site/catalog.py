@@ -4,18 +4,13 @@ In: `Tables` and the manifest. Everything here is computed once per build; the v
 """
 
 from collections.abc import Hashable, Iterable
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-import numpy as np
-import pandas as pd
-
 from saecatalog.manifest import Manifest, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
-from saecatalog.schemas import FEATURE_TABLES
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.note_html import Note
@@ -35,9 +30,6 @@ REASONS = (
     "noted",
 )
 """The kinds of reason a feature may be notable for, in the order they are shown."""
-
-PAIR_FIGURES = ("n_both", "phi", "decoder_cosine")
-"""What a feature's page tells of another one that fires on the same tokens."""
 
 STATIC_ROWS = 500
 """Rows of the table of features in one page's HTML; more go on to further pages (with a script, one shows them all)."""
@@ -81,30 +73,8 @@ class Catalog:
         self.tables, self.manifest = tables, without_paths(manifest)
         self._refs: dict[int, FeatureRef] = {}
         self._text_refs: dict[str, TextRef] = {}
-        self._groups: dict[tuple[str, str, tuple[str, ...]], Groups] = {}
+        self._groups: dict[tuple[str, str], Groups] = {}
         self._notes: dict[tuple[str, str], Note] = {}
-
-    def about(self, features: Iterable[int]) -> "Catalog":
-        """The same catalog to look closely at some features: of large tables it reads only the rows about these."""
-        # What is worked out but once is worked out before the copy is made, so that every part has it.
-        for name in (
-            "features",
-            "paged",
-            "embedded",
-            "order",
-            "texts",
-            "category",
-            "rankings",
-            "places",
-            "standing",
-            "_named_pages",
-        ):
-            getattr(self, name)
-        part = copy(self)
-        part.tables = self.tables.about(features)
-        part._groups = {key: rows for key, rows in self._groups.items() if key[0] not in FEATURE_TABLES}
-        part.__dict__.pop("partners", None)
-        return part
 
     @cached_property
     def features(self) -> Records:
@@ -138,12 +108,11 @@ class Catalog:
         """The page of the table of features that has the row of a feature with a page."""
         return list_page(self.order[number] // STATIC_ROWS)
 
-    def by(self, table: str, key: str = "feature", columns: tuple[str, ...] = ()) -> Groups:
-        """The rows of a table by one of its columns, grouped at first use; perhaps some columns only."""
-        if (table, key, columns) not in self._groups:
-            frame = self.tables.part(table, columns) if columns else self.tables[table]
-            self._groups[table, key, columns] = Groups(frame, key)
-        return self._groups[table, key, columns]
+    def by(self, table: str, key: str) -> Groups:
+        """The rows of a table by one of its columns, grouped at first use."""
+        if (table, key) not in self._groups:
+            self._groups[table, key] = Groups(self.tables[table], key)
+        return self._groups[table, key]
 
     @cached_property
     def texts(self) -> Records:
@@ -154,7 +123,7 @@ class Catalog:
     def text_ids(self) -> dict[str, list[str]]:
         """The ids of each category's texts, in the order of the table."""
         frame = self.tables["texts"]
-        return {str(name): part["text"].tolist() for name, part in frame.groupby("category", observed=True)}
+        return {str(name): part["text"].tolist() for name, part in frame.groupby("category")}
 
     @cached_property
     def text_place(self) -> dict[str, int]:
@@ -187,16 +156,6 @@ class Catalog:
         frame = self.tables["rankings"]
         columns = (frame[name].to_numpy().tolist() for name in ("ranking", "feature", "rank"))
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
-
-    @cached_property
-    def partners(self) -> Groups:
-        """The features that fire on the same tokens as each one, the largest phi first: `other` and `PAIR_FIGURES`."""
-        pairs = self.tables.part("coactivation", ("level", "feature_a", "feature_b", *PAIR_FIGURES))
-        pairs = pairs[pairs["level"] == "token"]
-        a, b = pairs["feature_a"].to_numpy(), pairs["feature_b"].to_numpy()
-        figures = {name: np.tile(pairs[name].to_numpy(), 2) for name in PAIR_FIGURES}
-        both = pd.DataFrame({"feature": np.concatenate([a, b]), "other": np.concatenate([b, a]), **figures})
-        return Groups(both.sort_values(["phi", "other"], ascending=[False, True]), "feature")
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""

@@ -1,7 +1,7 @@
 """The charts: each function takes numbers and gives a still picture with what `assets/charts.js` needs to draw it.
 
-A small chart's numbers stand in the page once, in the table behind it, and the script reads them there; a heatmap's
-lie in a script file of their own. Nothing here is about looks: fonts and colours come from the page's style sheet, so
+A small chart's numbers stand in the page, as attributes for the script and in a table for readers; a heatmap's lie in a
+script file of their own. Nothing here is about looks: fonts and colours come from the page's style sheet, so
 that a chart follows the light and the dark theme.
 """
 
@@ -13,11 +13,15 @@ import numpy as np
 import orjson
 from markupsafe import Markup
 
+from saecatalog.constants import PARTNERS
+from saecatalog.names import in_words
 from saecatalog.site import svg
 from saecatalog.site.formats import number, percent, signed
 
 Box = tuple[int, int, int]
 """A cluster in a heatmap of pairs: its number, its first row and the row after its last."""
+COLOUR_QUANTILE = 0.98
+"""Where the colours of a heatmap end, among its values above 0."""
 _TOPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Where the bars of shares may end."""
 
@@ -26,22 +30,35 @@ _TOPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 class Histogram:
     """Counts over equal bins: `bins` pairs the start of each, as it is shown, with its count.
 
-    `ends` are the two ends of these bins as numbers; they are powers of ten where `log`.
+    `titles` are those of the axes, `heads` those of the table. `ends` are the two ends of the bins as numbers; they are
+    powers of ten where `log`.
     """
 
     picture: Markup
+    titles: tuple[str, str]
     heads: tuple[str, str]
     bins: list[tuple[str, int]]
     ends: str
     log: bool = False
 
+    @property
+    def counts(self) -> str:
+        """The count of each bin, as the script reads it."""
+        return " ".join([str(count) for _, count in self.bins])
+
 
 @dataclass(frozen=True)
 class Shares:
-    """Bars that stand beside the table of their numbers; they end at the share `top`."""
+    """Bars that stand beside the table of their numbers; they end at the share `top`.
+
+    The counts are those of each category, as the script reads them.
+    """
 
     picture: Markup
     top: float
+    texts: str
+    active: str
+    strong: str
 
 
 @dataclass(frozen=True)
@@ -72,10 +89,13 @@ def activations(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
     The table of numbers begins at the first bin that holds a token.
     """
     ticks = (number(edges[0], 2), number((edges[0] + edges[-1]) / 2, 2), number(edges[-1], 3))
-    picture = svg.histogram(counts, "Histogram of activations", ("Activation (SAE units)", "Tokens (log)"), ticks)
+    titles = ("Activation (SAE units)", "Tokens (log)")
+    picture = svg.histogram(counts, "Histogram of activations", titles, ticks)
     first = next((i for i, count in enumerate(counts) if count), 0)
     bins = list(zip((number(edge) for edge in edges[first:-1]), counts[first:], strict=True))
-    return Histogram(picture, ("Activation from", "Tokens"), bins, f"{_short(edges[first])} {_short(edges[-1])}")
+    return Histogram(
+        picture, titles, ("Activation from", "Tokens"), bins, f"{_short(edges[first])} {_short(edges[-1])}"
+    )
 
 
 def logits(edges: Sequence[float], counts: Sequence[int]) -> Markup:
@@ -88,15 +108,21 @@ def densities(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
     """How often the features of the SAE are active: features by their density; `edges` are powers of ten."""
     label = "Histogram of the density of all features that fired, both axes logarithmic"
     ticks = [f"{100 * 10**edge:g} %" for edge in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])]
-    picture = svg.histogram(counts, label, ("Density (share of tokens, log)", "Features (log)"), ticks)
+    titles = ("Density (share of tokens, log)", "Features (log)")
+    picture = svg.histogram(counts, label, titles, ticks)
     bins = list(zip((percent(10**edge) for edge in edges[:-1]), counts, strict=True))
-    return Histogram(picture, ("Density from", "Features"), bins, f"{_short(edges[0])} {_short(edges[-1])}", log=True)
+    ends = f"{_short(edges[0])} {_short(edges[-1])}"
+    return Histogram(picture, titles, ("Density from", "Features"), bins, ends, log=True)
 
 
-def by_category(active: Sequence[float], strong: Sequence[float]) -> Shares:
-    """In what share of each category's texts a feature is active, and strong."""
-    top = next(top for top in _TOPS if top >= max([*active, *strong, 0.0]))
-    return Shares(svg.shares(active, strong, top), top)
+def by_category(texts: Sequence[int], active: Sequence[int], strong: Sequence[int]) -> Shares:
+    """On how many of each category's texts a feature is active, and strong."""
+    active_share, strong_share = (
+        [n / size if size else 0.0 for n, size in zip(counts, texts, strict=True)] for counts in (active, strong)
+    )
+    top = next(top for top in _TOPS if top >= max([*active_share, *strong_share, 0.0]))
+    picture = svg.shares(active_share, strong_share, top)
+    return Shares(picture, top, *(" ".join(map(str, counts)) for counts in (texts, active, strong)))
 
 
 def scores(
@@ -133,7 +159,13 @@ def together(
     """
     top = _upper(values)
     label = f"Heatmap of the Jaccard overlap of {len(features)} features on tokens"
-    data = {"features": list(features), "pairs": list(pairs), "boxes": list(boxes), "top": top}
+    data = {
+        "features": list(features),
+        "pairs": list(pairs),
+        "boxes": list(boxes),
+        "top": top,
+        "kept": in_words(PARTNERS),
+    }
     picture = svg.matrix(values, top, label, boxes)
     return Heatmap("together", label, "Jaccard overlap on tokens", top, picture, source, data)
 
@@ -144,10 +176,10 @@ def short_row(values: Sequence[float]) -> list[float | int]:
 
 
 def _upper(values: Sequence[Sequence[float]]) -> float:
-    """Where a heatmap's colours end: the 98 % quantile of what is not 0, so that a few peaks do not pale the rest."""
+    """Where a heatmap's colours end: a quantile of what is not 0, so that a few peaks do not pale the rest."""
     found = np.asarray(values, dtype=float)
     found = found[found > 0]
-    return _short(float(np.quantile(found, 0.98)), 2) if found.size else 1
+    return _short(float(np.quantile(found, COLOUR_QUANTILE)), 2) if found.size else 1
 
 
 def _short(value: float, digits: int = 4) -> float | int:

@@ -26,14 +26,16 @@ class Examples:
 
     def __init__(self, tables: Tables, paged: Iterable[int]):
         self._tables = tables
-        frame = tables.columns("contexts", ["feature", "text", "band", "rank", "activation"])
+        frame = tables.read("contexts", ["feature", "text", "band", "rank", "activation"])
         most = np.where(frame["band"] == "top", TOP, IN_BAND)
-        self._features, self._texts = frame["feature"].to_numpy(), frame["text"].cat
+        self._features = frame["feature"].to_numpy()
+        # Which of `_texts` each context is a part of.
+        self._text, self._texts = pd.factorize(frame["text"])
         self._shown = (frame["rank"].to_numpy() < most) & np.isin(self._features, list(paged))
         strongest = self._among_strongest()
         others = np.flatnonzero(self._shown & ~strongest)
         self._listed = self._shown & strongest
-        self._listed[_first(frame.iloc[others], LISTED, others)] = True
+        self._listed[others[_first(self._text[others], frame.iloc[others], LISTED)]] = True
 
     def of_features(self, features: Iterable[int]) -> Groups:
         """The examples on the pages of these features, by feature."""
@@ -41,27 +43,28 @@ class Examples:
 
     def of_texts(self, texts: Iterable[str]) -> Groups:
         """The examples that are parts of these texts, by text."""
-        codes = self._texts.categories.get_indexer(pd.Index(list(texts), dtype=object))
-        return self._rows(np.isin(self._texts.codes.to_numpy(), codes), "text")
+        return self._rows(np.isin(self._text, self._places(texts)), "text")
+
+    def _places(self, texts: Iterable[str]) -> np.ndarray:
+        """The place of each of these texts in `_texts`; -1 where no context is a part of it."""
+        return self._texts.get_indexer(pd.Index(list(texts), dtype=object))
 
     def _rows(self, wanted: np.ndarray, key: str) -> Groups:
         chosen = self._shown & wanted
-        return Groups(self._tables.rows_at("contexts", chosen).assign(listed=self._listed[chosen]), key)
+        return Groups(self._tables.read("contexts", where=chosen).assign(listed=self._listed[chosen]), key)
 
     def _among_strongest(self) -> np.ndarray:
         """For each context, whether its feature is among the strongest of its text."""
-        top = self._tables.columns("text_top", ["text", "feature"])
-        texts = self._texts.categories.get_indexer(top["text"].cat.categories)[top["text"].cat.codes]
-        width = len(self._texts.categories)
+        top = self._tables.read("text_top", ["text", "feature"])
+        texts, width = self._places(top["text"]), len(self._texts)
         keys = top["feature"].to_numpy().astype(np.int64) * width + texts
-        own = self._features.astype(np.int64) * width + self._texts.codes.to_numpy()
+        own = self._features.astype(np.int64) * width + self._text
         return np.isin(own, keys[texts >= 0])
 
 
-def _first(contexts: pd.DataFrame, most: int, places: np.ndarray) -> np.ndarray:
+def _first(texts: np.ndarray, contexts: pd.DataFrame, most: int) -> np.ndarray:
     """The places of the strongest contexts of each text, `most` at most; ties go to the smaller feature."""
-    text = contexts["text"].cat.codes.to_numpy()
-    order = np.lexsort((contexts["feature"].to_numpy(), -contexts["activation"].to_numpy(), text))
-    sorted_texts = text[order]
+    order = np.lexsort((contexts["feature"].to_numpy(), -contexts["activation"].to_numpy(), texts))
+    sorted_texts = texts[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_texts, sorted_texts)
-    return places[order[rank < most]]
+    return order[rank < most]

@@ -54,7 +54,7 @@ class SharedTexts:
         return [self.texts[i] for i in found[np.argsort(-weaker[found], kind="stable")][:most]]
 
 
-class Names:
+class HeatmapNames:
     """How the features and texts of all heatmaps are named: collected while they are made, written to one script."""
 
     def __init__(self, catalog: Catalog):
@@ -137,7 +137,7 @@ def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tup
     row = {number: i for i, number in enumerate(features)}
     column = {text: i for i, text in enumerate(texts)}
     values = np.zeros((len(features), len(texts)), dtype=np.float32)
-    scores = catalog.tables.rows_of("text_scores", features, ["feature", "text", "score"])
+    scores = catalog.tables.read("text_scores", ["feature", "text", "score"], features)
     where = scores["text"].map(column).to_numpy()
     kept = ~pd.isna(where)
     rows = scores["feature"].map(row).to_numpy()[kept]
@@ -150,7 +150,7 @@ def _chosen_texts(frame: pd.DataFrame, categories: Sequence[str]) -> tuple[list[
     share = min(1.0, MOST_TEXTS / max(1, len(frame)))
     texts: list[str] = []
     groups: list[str] = []
-    by_category = {str(name): part["text"].tolist() for name, part in frame.groupby("category", observed=True)}
+    by_category = {str(name): part["text"].tolist() for name, part in frame.groupby("category")}
     for name in categories:
         found = by_category.get(name, [])
         kept = max(1, round(len(found) * share)) if found else 0

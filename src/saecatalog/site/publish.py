@@ -24,7 +24,7 @@ from saecatalog.site.check import page_counts
 from saecatalog.site.output import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
-from saecatalog.tables import Tables, read_table, write_table
+from saecatalog.tables import Tables, write_table
 
 MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
 """What may differ where nothing but the notes does, besides the pages that show them: `about.html` tells the commit."""
@@ -46,7 +46,7 @@ def publish(
     over. Raises CatalogError for a note that links to a feature without a page.
     """
     out, templates = Path(config.out), Path(config.templates)
-    features = Tables(analysis).columns("features", ["feature", "page"])
+    features = Tables(analysis).read("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def publish(
     with new_folder(target) as folder:
         only = None
         if kept:
-            only = _noted(read_table(target / "data", "notes"), notes) | made_from(templates, edited, kept)
+            only = _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
             _carry_over(target, folder, [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")])
         # The pages are made from the tables that are published, as `verify` makes them again.
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
@@ -99,10 +99,11 @@ def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables
         if not (data / f"{name}.parquet").exists():
             shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
-    for name in SCHEMAS if csv else ():
+    tables = Tables(data)
+    for name in tables if csv else ():
         if not (data / f"{name}.csv").exists():
-            _flat(read_table(data, name)).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
-    return Tables(data)
+            _flat(tables.read(name)).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
+    return tables
 
 
 def _copy_images(notes: Notes, folder: Path) -> None:
@@ -112,10 +113,10 @@ def _copy_images(notes: Notes, folder: Path) -> None:
         shutil.copyfile(notes.folder / image, folder / image)
 
 
-def _flat(table: Any) -> Any:
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
     """List columns as numbers separated by spaces, for CSV has no lists."""
     lists = [c for c in table if len(table) and hasattr(table[c].iloc[0], "tolist") and table[c].dtype == object]
-    return table.assign(**{c: [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
+    return table.assign(**{str(c): [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
 def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:

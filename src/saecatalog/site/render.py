@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page
 from saecatalog.site.charts import script_json
-from saecatalog.site.heatmap_data import Names, ScoreRows
+from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.heatmap_data import HeatmapNames, ScoreRows
 from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
@@ -74,7 +75,7 @@ def render_catalog(
     """
     job = Job(tables.folder, json.dumps(manifest), templates, out, None if only is None else frozenset(only))
     writer = Writer(Catalog(tables, manifest), templates, out, only)
-    catalog, names = writer.catalog, Names(writer.catalog)
+    catalog, names = writer.catalog, HeatmapNames(writer.catalog)
     many = {
         "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
         "texts": [text for text in catalog.texts if writer.wants(f"texts/{text}.html", f"texts/{text}.js")],
@@ -84,7 +85,7 @@ def render_catalog(
         started = {kind: _start(pool, job, kind, keys) for kind, keys in many.items() if pool}
         if only is None:
             copy_assets(out / "assets", [*own_assets(), plotly_bundle()])
-        counts = {words: sum(1 for _ in pages) for words, pages in _few(writer, names)}
+        counts = {words: sum(1 for _ in pages) for words, pages in _other_pages(writer, names)}
         writer.write("charts/names.js", lambda: f"window.saeNames = {script_json(names.data())};\n")
         writer.write("search-index.js", lambda: search.index(catalog))
         for kind, keys in many.items():
@@ -93,8 +94,8 @@ def render_catalog(
     return counts
 
 
-def _few(writer: Writer, names: Names) -> list[tuple[str, Iterator[None]]]:
-    """The kinds of pages of which there are few."""
+def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterator[None]]]:
+    """Every kind of page but those of features and of texts, which are too many for one process: `BY_KEY` has these."""
     return [
         ("overviews", _overviews(writer)),
         ("categories", _categories(writer, names)),
@@ -121,7 +122,7 @@ def _start(pool: Executor, job: Job, kind: str, keys: Sequence[Any]) -> list[Fut
 
 def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
     """Write some pages, in a process of its own; returns how many."""
-    return sum(1 for _ in MANY[kind](_open(job), keys))
+    return sum(1 for _ in BY_KEY[kind](_open(job), keys))
 
 
 @cache
@@ -138,7 +139,7 @@ def _finish(parts: list[Future[int]]) -> Iterator[int]:
 
 def _one_by_one(kind: str, writer: Writer, keys: Sequence[Any]) -> Iterator[int]:
     """Write the pages in this process, a part at a time all the same."""
-    return (1 for part in blocks(keys, PART[kind]) for _ in MANY[kind](writer, part))
+    return (1 for part in blocks(keys, PART[kind]) for _ in BY_KEY[kind](writer, part))
 
 
 def _count(pages: Iterable[int], words: str, total: int, progress: Progress | None) -> int:
@@ -184,7 +185,7 @@ def _overviews(writer: Writer) -> Iterator[None]:
         yield
 
 
-def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
+def _coactivation(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     if not writer.wants("coactivation/index.html"):
         return
     view = coactivation.view(writer.catalog, names)
@@ -193,22 +194,22 @@ def _coactivation(writer: Writer, names: Names) -> Iterator[None]:
     yield
 
 
-def _categories(writer: Writer, names: Names) -> Iterator[None]:
+def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     catalog, refs = writer.catalog, [ref for ref in writer.catalog.categories if writer.wants(ref.page)]
     overview = writer.wants("categories/index.html")
     if not refs and not overview:
         return
     shown = groups.heatmap_features(catalog, refs, overview)
-    catalog, scores = catalog.about(shown), ScoreRows(catalog, shown)
+    by_feature, scores = FeatureRows(catalog.tables, shown), ScoreRows(catalog, shown)
     if overview:
-        view = groups.categories(catalog, scores, names)
+        view = groups.categories(catalog, by_feature, scores, names)
         writer.chart(view["frequent"])
         writer.chart(view["notable"])
         words = "Which features tell the categories of texts apart, with the evidence."
         writer.page("categories.html", "categories/index.html", "Categories", words, **view)
         yield
     for ref in refs:
-        view = groups.category(catalog, ref, scores, names)
+        view = groups.category(catalog, ref, by_feature, scores, names)
         writer.chart(view["heatmap"])
         words = f"The features special to and common in the {ref.texts} texts of {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
@@ -251,10 +252,11 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
-    catalog, examples = writer.catalog.about(numbers), writer.catalog.examples.of_features(numbers)
+    catalog = writer.catalog
+    by_feature, examples = FeatureRows(catalog.tables, numbers), catalog.examples.of_features(numbers)
     model = catalog.manifest["model"]["name"]
     for number in numbers:
-        view = feature.view(catalog, number, examples[number])
+        view = feature.view(catalog, by_feature, number, examples[number])
         ref = catalog.ref(number)
         words = f"Feature {number} of {model}{': ' + ref.label if ref.label else ''}."
         writer.page("feature.html", ref.page, f"Feature {number}", words, **view)
@@ -274,7 +276,7 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
         yield
 
 
-MANY: dict[str, Make] = {"features": _features, "texts": _texts}
+BY_KEY: dict[str, Make] = {"features": _features, "texts": _texts}
 """The kinds of pages of which there may be many: each writes those of the keys it is given."""
 
 

@@ -19,8 +19,8 @@ from saecatalog.site.records import Groups, Row
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
 EXCERPTS = 2
-FIRING = ("feature", "rank", "token")
-PLACES = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
+TOKEN_COLUMNS = ("feature", "rank", "token")
+CONTEXT_COLUMNS = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
 """What is read of the tokens and of the contexts: the latter's activations are by far the most."""
 BEFORE, AFTER = 40, 30
 """Characters of an excerpt before and after its peak, to the next space: 25,000 features stay near 6 MB."""
@@ -37,8 +37,8 @@ class Source:
     @classmethod
     def of(cls, catalog: Catalog) -> "Source":
         """Read it from the catalog's tables."""
-        tokens = catalog.tables.columns("tokens", FIRING)
-        contexts = catalog.tables.columns("contexts", PLACES)
+        tokens = catalog.tables.read("tokens", TOKEN_COLUMNS)
+        contexts = catalog.tables.read("contexts", CONTEXT_COLUMNS)
         shown = (contexts["band"] == "top") & (contexts["rank"] < EXCERPTS)
         return cls(catalog, Groups(tokens[tokens["rank"] < TOKENS], "feature"), Groups(contexts[shown], "feature"))
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
-from saecatalog.site import formats, tokens
+from saecatalog.site import charts, formats, tokens
 
 # No page connects to anything; without `connect-src 'self'` Lighthouse cannot ask for robots.txt and marks pages down.
 CSP = (
@@ -61,7 +61,11 @@ def environment(templates: Path) -> Environment:
         basename=lambda path: path.rpartition("/")[2],
     )
     env.globals.update(
-        csp=Markup(CSP), sections=SECTIONS, percent_interval=formats.percent_interval, interval=formats.interval
+        csp=Markup(CSP),
+        sections=SECTIONS,
+        percent_interval=formats.percent_interval,
+        interval=formats.interval,
+        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g} %",
     )
     return env
 

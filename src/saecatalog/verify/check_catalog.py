@@ -10,7 +10,7 @@ import numpy as np
 from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
-from saecatalog.verify.report import EXACT, SINGLE, Place
+from saecatalog.verify.report import EXACT, SINGLE, Checker
 
 SIX_DIGITS = 1e-5
 """Health figures are rounded to six significant digits."""
@@ -154,7 +154,7 @@ def _tokens(groups: list[str], lengths: list[int]) -> Counter[str]:
 
 
 def _check_sizes(
-    at: Place, what: str, stated: dict[str, dict[str, int]], texts: Counter[str], tokens: Counter[str]
+    at: Checker, what: str, stated: dict[str, dict[str, int]], texts: Counter[str], tokens: Counter[str]
 ) -> None:
     """Texts and tokens of every category or concept."""
     at.lists(what, sorted(stated), sorted(texts))
@@ -163,7 +163,7 @@ def _check_sizes(
         at.same(f"{what}.{name}.tokens", stated[name]["tokens"], tokens[name])
 
 
-def _check_subject(e: Evidence, at: Place) -> None:
+def _check_subject(e: Evidence, at: Checker) -> None:
     """Shapes of the model and of the SAE."""
     sae, model, config = e.manifest["sae"], e.manifest["model"], e.runner.model.config
     d_in, d_sae = e.runner.sae.w["W_enc"].shape
@@ -189,7 +189,7 @@ def check_health(e: Evidence) -> None:
     _check_threshold(e, at)
 
 
-def _check_norms(e: Evidence, at: Place) -> None:
+def _check_norms(e: Evidence, at: Checker) -> None:
     """The median of all norms, and the limit that follows from it; near a step of the limit, either one."""
     health, multiple = e.manifest["health"], float(e.settings["outlier_multiple"])
     median = float(np.median(e.seen.norms)) if len(e.seen.norms) else 0.0
@@ -211,7 +211,7 @@ def _explained(e: Evidence) -> float:
     return 1 - float(e.seen.squared_errors[e.seen.counted].sum()) / spread if spread else 0.0
 
 
-def _check_density_histogram(e: Evidence, at: Place) -> None:
+def _check_density_histogram(e: Evidence, at: Checker) -> None:
     """Features by the logarithm of their density."""
     health = e.manifest["health"]
     counts, n = health.get("density_counts", []), int(e.seen.counted.sum())
@@ -224,7 +224,7 @@ def _check_density_histogram(e: Evidence, at: Place) -> None:
     at.same("health.density_counts", sum(counts), len(fired))
 
 
-def _check_threshold(e: Evidence, at: Place) -> None:
+def _check_threshold(e: Evidence, at: Checker) -> None:
     """The strong threshold is the one that was asked for, or the one the rule gives."""
     asked = e.settings["strong"]
     wanted = figures.strong_threshold(e.scores.values.tolist()) if asked is None else float(asked)

@@ -9,7 +9,7 @@ import numpy as np
 from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
-from saecatalog.verify.report import EXACT, Place
+from saecatalog.verify.report import EXACT, Checker
 
 TOKENS_OF_A_FEATURE = 10
 """The table's own words: the ten tokens that carry most of each feature's activation."""
@@ -45,7 +45,7 @@ def _maxima(e: Evidence, surely: bool) -> list[tuple[float, float]]:
     return list(zip(largest.tolist(), slack.tolist(), strict=True))
 
 
-def _check_density(at: Place, row: Row) -> None:
+def _check_density(at: Checker, row: Row) -> None:
     """The share of tokens and what is known of it, from the published counts."""
     n = max(1, row.n_tokens)
     low, high = figures.wilson(row.n_active, n)
@@ -55,7 +55,7 @@ def _check_density(at: Place, row: Row) -> None:
     at.close("silent_below", row.silent_below, math.nan if row.n_active else 3 / n, EXACT)
 
 
-def _check_texts(e: Evidence, at: Place, row: Row) -> None:
+def _check_texts(e: Evidence, at: Checker, row: Row) -> None:
     """Counts of texts and the strongest one, from the published scores."""
     scores = e.scores.of(row.feature)
     at.same("n_texts", row.n_texts, len(scores))
@@ -109,7 +109,7 @@ def _bigram(row: Row) -> list[str | float]:
     return [row.bigram_first, row.bigram_second, row.bigram_precision, row.bigram_recall]
 
 
-def _check_bigram(e: Evidence, at: Place, row: Row, place: int, single: float) -> None:
+def _check_bigram(e: Evidence, at: Checker, row: Row, place: int, single: float) -> None:
     """The rule of two tokens; of several that are equally good, any."""
     by_pair = figures.pair_figures(e.case, e.keep, place)
     n_active = sum(f.n_active for f in by_pair.values())
@@ -155,7 +155,7 @@ def check_tokens(e: Evidence) -> None:
 
 
 def check_best(
-    at: Place, column: str, shown: Mapping[int, float], values: Mapping[int, float], k: int, slack: float
+    at: Checker, column: str, shown: Mapping[int, float], values: Mapping[int, float], k: int, slack: float
 ) -> None:
     """That the entries shown are the k largest, in order; ties go by the smaller number.
 
@@ -190,7 +190,7 @@ def check_histograms(e: Evidence) -> None:
             check_bins(at, row.counts, values, edges, slack + e.tolerance.relative * largest)
 
 
-def check_bins(at: Place, counts: Sequence[int], values: list[float], edges: list[float], slack: float) -> None:
+def check_bins(at: Checker, counts: Sequence[int], values: list[float], edges: list[float], slack: float) -> None:
     """The counts of a histogram, each as exactly as its edges are."""
     at.same("counts", int(sum(counts)), len(values))
     at.same("counts", len(counts), len(edges) - 1)
@@ -242,7 +242,7 @@ def _around(e: Evidence, row: Row) -> Tokens:
     return () if t is None else figures.surroundings(e.case, t, row.position)
 
 
-def _check_peak(e: Evidence, at: Place, row: Row, peaks: Peaks) -> None:
+def _check_peak(e: Evidence, at: Checker, row: Row, peaks: Peaks) -> None:
     largest, positions = peaks.get(e.place.get(row.text, -1), (0.0, []))
     at.holds(row.position in positions, "position", f"published {row.position}, recomputed {positions or 'silent'}")
     at.close("activation", row.activation, largest, e.tolerance.relative, e.slack[row.feature])

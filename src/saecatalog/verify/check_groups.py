@@ -12,7 +12,7 @@ from saecatalog.verify.check_features import sampled
 from saecatalog.verify.check_texts import score_bounds
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
-from saecatalog.verify.report import EXACT, Place
+from saecatalog.verify.report import EXACT, Checker
 
 HALVES = ("first", "second")
 NINE_DECIMALS = 1e-9
@@ -45,7 +45,7 @@ def _above(scores: list[float], threshold: float) -> int:
     return sum(score > threshold for score in scores)
 
 
-def _check_counts(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+def _check_counts(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
     """Texts inside and outside: all, active and strong ones."""
     inside, outside = _split(e, scores, row.category)
     strong_in, strong_out = _above(inside, e.strong), _above(outside, e.strong)
@@ -60,7 +60,7 @@ def _check_counts(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
     _check_rates(at, row, "outside", strong_out, len(outside))
 
 
-def _check_rates(at: Place, row: Row, side: str, strong: int, n: int) -> None:
+def _check_rates(at: Checker, row: Row, side: str, strong: int, n: int) -> None:
     """The strong rate of one side and its interval; nothing is known of a side without texts."""
     low, high = figures.wilson(strong, n) if n else (0.0, 1.0)
     at.close(f"strong_rate_{side}", getattr(row, f"strong_rate_{side}"), strong / n if n else 0, EXACT)
@@ -68,7 +68,7 @@ def _check_rates(at: Place, row: Row, side: str, strong: int, n: int) -> None:
     at.close(f"strong_{side}_high", getattr(row, f"strong_{side}_high"), high, EXACT, 1e-12)
 
 
-def _check_strength(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+def _check_strength(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
     """Largest and mean score, lifts, and the score that category sizes do not sway."""
     inside, outside = _split(e, scores, row.category)
     at.close("max_inside", row.max_inside, max(inside))
@@ -89,7 +89,7 @@ def _balanced(e: Evidence, scores: np.ndarray, category: str, half: str = "") ->
     return figures.balanced_score(strong, sizes, category)
 
 
-def _check_tests(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+def _check_tests(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
     """AUROC by counting pairs, and the p-value of the rank sum test."""
     inside, outside = _split(e, scores, row.category)
     at.close("auroc", row.auroc, figures.auroc(inside, outside), EXACT)
@@ -99,7 +99,7 @@ def _check_tests(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
     at.close("p_value", row.p_value, p, 1e-6, 1e-300)
 
 
-def _check_halves(e: Evidence, at: Place, row: Row, scores: np.ndarray) -> None:
+def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
     """The same on each half of the texts alone."""
     special = []
     for half in HALVES:
@@ -174,7 +174,7 @@ def _concept_scores(e: Evidence) -> list[dict[int, Bounds]]:
     return found
 
 
-def _check_concept(e: Evidence, at: Place, row: Row, scores: list[Bounds]) -> None:
+def _check_concept(e: Evidence, at: Checker, row: Row, scores: list[Bounds]) -> None:
     """Counts and means over the texts of a concept."""
     n, slack = len(scores), max(s for _, _, s in scores)
     allowed = [e.tolerance.relative * high + s for _, high, s in scores]
@@ -193,7 +193,7 @@ def _check_concept(e: Evidence, at: Place, row: Row, scores: list[Bounds]) -> No
     at.within("mean_active", row.mean_active, least / n_active, most / n_active, e.tolerance.relative, slack)
 
 
-def _check_contrast(e: Evidence, at: Place, row: Row, mine: list[Bounds], scores: np.ndarray) -> None:
+def _check_contrast(e: Evidence, at: Checker, row: Row, mine: list[Bounds], scores: np.ndarray) -> None:
     """AUROC against the rest of the corpus, where two scores that rounding may swap count either way."""
     table = e.published["concept_texts"]
     contents = set(table.loc[table["concept"] == row.concept, "content"])

@@ -8,7 +8,7 @@ from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.model import cosines
 from saecatalog.verify.published import Row, rows_of
-from saecatalog.verify.report import SINGLE, Place
+from saecatalog.verify.report import SINGLE, Checker
 
 PARTNERS = 10
 SUPPORT = {"token": 5, "text": 3}
@@ -76,7 +76,7 @@ def _text_matrix(e: Evidence) -> Any:
     return sparse.csr_matrix((np.ones(len(rows), np.int64), (rows, columns)), shape=shape)
 
 
-def _check_pair(e: Evidence, at: Place, row: Row, counts: Counts) -> None:
+def _check_pair(e: Evidence, at: Checker, row: Row, counts: Counts) -> None:
     """One pair: counts from the run, measures from the published counts."""
     at.within("n_a", row.n_a, *counts.alone(row.feature_a))
     at.within("n_b", row.n_b, *counts.alone(row.feature_b))

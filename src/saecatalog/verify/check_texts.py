@@ -12,7 +12,7 @@ from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
 from saecatalog.verify.recompute import Block
-from saecatalog.verify.report import Disagreement, Place, show
+from saecatalog.verify.report import Checker, Disagreement, show
 
 TOP_OF_A_TEXT = 10
 """The table's own words: the ten features with the largest score on each text."""
@@ -34,7 +34,7 @@ def check_texts(e: Evidence) -> None:
     at.holds(len(set(e.text_ids)) == len(rows), "texts", "two texts have the same id")
 
 
-def _check_id(at: Place, text: str, category: str, content: str) -> None:
+def _check_id(at: Checker, text: str, category: str, content: str) -> None:
     """A text's id names its category and the hash of its content."""
     wanted = f"{slug(category)}-{figures.content_digest(content)}"
     good = text == wanted or text.rpartition("-")[0] == wanted
@@ -155,14 +155,14 @@ def check_text_top(e: Evidence) -> None:
             check_cells(e, at, block, row)
 
 
-def _check_top(at: Place, rows: list[Row], wanted: list[Row]) -> None:
+def _check_top(at: Checker, rows: list[Row], wanted: list[Row]) -> None:
     """Which features are the strongest of a text, in order."""
     at.lists("feature", [r.feature for r in rows], [r.feature for r in wanted])
     at.lists("score", [r.score for r in rows], [r.score for r in wanted])
     at.lists("rank", [r.rank for r in rows], list(range(len(rows))))
 
 
-def check_cells(e: Evidence, at: Place, block: Block, row: Any) -> None:
+def check_cells(e: Evidence, at: Checker, block: Block, row: Any) -> None:
     """Where a feature is active in a text, and how strongly."""
     column = column_of(block, row.feature)
     positions = [int(p) for p in row.active_positions]
@@ -210,7 +210,7 @@ def check_context_cells(e: Evidence) -> None:
                 check_cells(e, at, block, row)
 
 
-def _check_activation(e: Evidence, at: Place, block: Block, row: Any) -> None:
+def _check_activation(e: Evidence, at: Checker, block: Block, row: Any) -> None:
     column = column_of(block, row.feature)
     value = 0.0 if column is None else float(block.values[row.position, column])
     slack = 0.0 if column is None else float(block.slack[column])

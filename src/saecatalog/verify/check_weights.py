@@ -7,7 +7,7 @@ from saecatalog.verify.check_features import check_best, check_bins, sampled
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.model import cosines, direct_effects
 from saecatalog.verify.published import Row
-from saecatalog.verify.report import Place
+from saecatalog.verify.report import Checker
 
 BINS = 40
 """The table's own words: 40 equal bins."""
@@ -51,7 +51,7 @@ def _slack(effects: np.ndarray) -> float:
     return 1e-5 * float(np.abs(effects).max(initial=0))
 
 
-def _check_shape(at: Place, row: Row, effects: np.ndarray) -> None:
+def _check_shape(at: Checker, row: Row, effects: np.ndarray) -> None:
     spread, skew, kurtosis = figures.shape_of(effects.tolist())
     at.close("logit_std", row.logit_std, spread, 1e-4)
     at.close("logit_skew", row.logit_skew, skew, 1e-3, 1e-4)
@@ -72,7 +72,7 @@ def _check_logits(e: Evidence, feature: int, direction: str, sign: int, rows: li
             at.close("logit", row.logit, sign * values[row.token_id], 1e-4, _slack(effects))
 
 
-def _check_histogram(at: Place, rows: list[Row], effects: np.ndarray) -> None:
+def _check_histogram(at: Checker, rows: list[Row], effects: np.ndarray) -> None:
     """40 equal bins from the most suppressed token to the most promoted one."""
     at.holds(len(rows) == 1, "feature", f"{len(rows)} histograms")
     for row in rows[:1]:

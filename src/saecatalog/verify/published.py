@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.tables import in_pandas
 from saecatalog.verify.report import Report
 
 MANIFEST = "data/manifest.json"
@@ -80,7 +81,7 @@ class Published(Mapping[str, pd.DataFrame]):
             elif problems := _schema_problems(table, name):
                 self.problems[name] = problems
             else:
-                self._tables[name] = self._known(name, _frame(table.select(list(SCHEMAS[name]))))
+                self._tables[name] = self._known(name, in_pandas(table.select(list(SCHEMAS[name]))))
 
     def _known(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """The table without rows of features that the dictionary does not have."""
@@ -134,17 +135,6 @@ def _read(path: Path) -> pa.Table | str:
         return "the file is missing"
     except (pa.ArrowException, OSError) as error:
         return f"the file cannot be read ({str(error).splitlines()[0]})"
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """A table in pandas, equal strings being one Python object: text ids stand there millions of times."""
-    frame = table.to_pandas()
-    for field in table.schema:
-        if pa.types.is_string(field.type):
-            encoded = table[field.name].combine_chunks().dictionary_encode()
-            names = np.array([*encoded.dictionary.to_pylist(), ""], object)
-            frame[field.name] = pd.Series(names[encoded.indices.to_numpy()], dtype=object)
-    return frame
 
 
 def _schema_problems(table: pa.Table, name: str) -> list[str]:

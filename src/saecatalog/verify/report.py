@@ -46,9 +46,9 @@ class Report:
     checked: int = 0
     found: list[Disagreement] = field(default_factory=list)
 
-    def at(self, table: str, where: str = "") -> "Place":
-        """A place in a table to compare figures at."""
-        return Place(self, f"{table}.parquet" if "." not in table else table, where)
+    def at(self, table: str, where: str = "") -> "Checker":
+        """What compares figures at one place of a table."""
+        return Checker(self, f"{table}.parquet" if "." not in table else table, where)
 
     def every(self, good: np.ndarray, tell: Callable[[int], Disagreement]) -> None:
         """Many figures at once; `tell` makes the disagreement of one that is not good."""
@@ -57,8 +57,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place of a report."""
+class Checker:
+    """Compares the figures of one place, such as a feature or a text, and reports what differs."""
 
     report: Report
     table: str

@@ -24,7 +24,7 @@ from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
 from saecatalog.verify.recompute import TOLERANCES
 from saecatalog.verify.report import Disagreement, Report
-from saecatalog.verify.runner import Places, load_runner
+from saecatalog.verify.runner import SubjectSources, load_runner
 from saecatalog.verify.runner import check_weights as check_hashes
 
 Check = tuple[Callable[[Evidence], None], tuple[str, ...]]
@@ -96,7 +96,7 @@ class Outcome:
         )
 
 
-def verify_site(site: Path, places: Places, n_features: int, progress: Progress) -> Iterator[Outcome]:
+def verify_site(site: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Iterator[Outcome]:
     """Verify every catalog of a site, or the one whose folder is given.
 
     Raises CatalogError where there is nothing to verify, or where a model or an SAE cannot be loaded.
@@ -104,18 +104,18 @@ def verify_site(site: Path, places: Places, n_features: int, progress: Progress)
     if n_features < 1:
         raise CatalogError("The sample holds no feature.", f"--sample {n_features}", "Give a whole number from 1.")
     for folder in find_catalogs(site):
-        yield verify_catalog(folder, places, n_features, progress)
+        yield verify_catalog(folder, sources, n_features, progress)
 
 
-def verify_catalog(folder: Path, places: Places, n_features: int, progress: Progress) -> Outcome:
+def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Outcome:
     """Verify one catalog."""
     published, report = Published(folder), Report()
     _check_settings(published)
     published.report_problems(report)
     with progress.bar("load model", 2) as bar:
-        check_hashes(published.manifest, places, report)
+        check_hashes(published.manifest, sources, report)
         bar.update()
-        runner = load_runner(published.manifest, places)
+        runner = load_runner(published.manifest, sources)
         bar.update()
     evidence = gather(published, runner, choose_features(published, n_features), report, progress)
     run_checks(evidence, progress)

@@ -35,8 +35,8 @@ ELSEWHERE = "Say where it is with --model, --sae or --cache; a manifest may name
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the model and the SAE are found on this machine."""
+class SubjectSources:
+    """Where verification finds the model and the SAE on this machine."""
 
     cache: Path
     """Holds the embedded model."""
@@ -96,10 +96,10 @@ class Runner:
         return [*ends[:-1], len(content)]
 
 
-def load_runner(manifest: Manifest, places: Places) -> Runner:
+def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
     """Load what the manifest names; raises CatalogError where either cannot be loaded or has no reference here."""
-    sae, metadata = _load_sae(find_sae(places.subject(manifest).sae))
-    name = _model_name(manifest, places)
+    sae, metadata = _load_sae(find_sae(sources.subject(manifest).sae))
+    name = _model_name(manifest, sources)
     model, tokenizer = _load_model(name, str(manifest["settings"]["dtype"]))
     runner = Runner(
         model=model,
@@ -150,11 +150,11 @@ def _load_sae(source: SaeSource) -> tuple[Sae, Any]:
     return Sae({**sae.cfg.to_dict(), "architecture": sae.cfg.architecture()}, weights), sae.cfg.metadata
 
 
-def _model_name(manifest: Manifest, places: Places) -> str:
+def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
     """What `transformers` calls the model: a folder, or a name on the Hub."""
-    name = places.subject(manifest).model or ""
+    name = sources.subject(manifest).model or ""
     if name in embedded.MODEL_ALIASES:
-        return str(embedded.model_folder(places.cache))
+        return str(embedded.model_folder(sources.cache))
     if Path(name).is_dir():
         return name
     from transformer_lens.supported_models import MODEL_ALIASES
@@ -175,14 +175,14 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def check_weights(manifest: Manifest, places: Places, report: Report) -> None:
+def check_weights(manifest: Manifest, sources: SubjectSources, report: Report) -> None:
     """Whether the model and the SAE found here are those of the manifest, by their hashes.
 
     The hashes are of the modules as the program loads them, so it is the program that loads them here.
     """
     from saecatalog.subject import load_subject
 
-    info = load_subject(places.subject(manifest), places.cache).info
+    info = load_subject(sources.subject(manifest), sources.cache).info
     at = report.at("manifest.json")
     at.same("model.weights_sha256", manifest["model"]["weights_sha256"], info.model_sha256)
     at.same("sae.weights_sha256", manifest["sae"]["weights_sha256"], info.sae_sha256)

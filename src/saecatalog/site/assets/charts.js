@@ -1,5 +1,6 @@
 // Draws each chart with Plotly when it comes into view; the still picture stands until then, and without script.
-// Small charts are drawn from the table behind them, heatmaps by heatmaps.js, which is loaded first where it is needed.
+// Small charts are drawn from the attributes of their figure, heatmaps by heatmaps.js, which is loaded first where it is
+// needed.
 // Fonts and colours come from the style sheet, so charts follow the theme.
 (() => {
   const root = document.body.dataset.root ?? "";
@@ -8,27 +9,29 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   // Plotly reads tags in every text it shows.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const cells = (element) => [...element.querySelectorAll("tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent));
+  const numbers = (words) => words.split(" ").map(Number);
+  // The names of the rows of the table behind a chart.
+  const names = (element) => [...element.querySelectorAll("tbody tr")].map((row) => row.cells[0].textContent);
   const made = (tag, words, className = "") => Object.assign(document.createElement(tag), { textContent: words, className });
 
-  // Counts over equal bins, on a log axis; titles are those of the still picture.
+  // Counts over equal bins, on a log axis.
   function histogram(element) {
-    const rows = cells(element);
-    const [low, high] = element.dataset.ends.split(" ").map(Number);
+    const { x, y, counted, ends, counts } = element.dataset;
+    const [low, high] = numbers(ends);
+    const heights = numbers(counts);
+    const starts = names(element);
     const log = "log" in element.dataset;
-    const step = (high - low) / rows.length;
-    const [counted, measured] = ["svg > text", "svg > text:last-child"].map((place) => element.querySelector(place).textContent);
-    const things = element.querySelector("th:last-child").textContent.toLowerCase();
+    const step = (high - low) / heights.length;
     const trace = {
       type: "bar",
       x0: low + step / 2,
       dx: step,
-      y: rows.map((row) => Number(row[1].replaceAll(",", ""))),
-      customdata: rows.map((row, i) => (i + 1 < rows.length ? `${row[0]} to ${rows[i + 1][0]}` : `${row[0]} and more`)),
-      hovertemplate: `%{customdata}: %{y:,} ${things}<extra></extra>`,
+      y: heights,
+      customdata: starts.map((start, i) => (i + 1 < starts.length ? `${start} to ${starts[i + 1]}` : `${start} and more`)),
+      hovertemplate: `%{customdata}: %{y:,} ${counted}<extra></extra>`,
       marker: { color: css("--accent") },
     };
-    const xaxis = { title: { text: measured }, fixedrange: true, range: [log ? low : 0, high] };
+    const xaxis = { title: { text: x }, fixedrange: true, range: [log ? low : 0, high] };
     if (log) {
       // A percent at each power of ten, or at every other one.
       const step = element.clientWidth < 500 ? 2 : 1;
@@ -37,25 +40,29 @@
       xaxis.ticktext = xaxis.tickvals.map((power) => `${(100 * 10 ** power).toPrecision(1) * 1} %`);
     }
     // A count of 1 is still seen.
-    const range = [-0.15, Math.max(1, Math.ceil(Math.log10(Math.max(...trace.y))))];
-    const yaxis = { type: "log", title: { text: counted }, dtick: 1, separatethousands: true, fixedrange: true, range };
+    const range = [-0.15, Math.max(1, Math.ceil(Math.log10(Math.max(...heights))))];
+    const yaxis = { type: "log", title: { text: y }, dtick: 1, separatethousands: true, fixedrange: true, range };
     return { data: [trace], layout: { xaxis, yaxis, bargap: 0.05, height: 280 } };
   }
 
-  // Two bars for each row of a table of "n/all".
+  // Two bars for each category: on how many of its texts the feature is active, and strong.
   function shares(element) {
-    const rows = cells(element);
-    const bars = ["Active", "Strong"].map((name, i) => ({
-      type: "bar",
-      orientation: "h",
-      name,
-      x: rows.map((row) => { const [some, all] = row[i + 1].split("/").map(Number); return all ? some / all : 0; }),
-      customdata: rows.map((row) => `${plain(row[0])}: ${row[i + 1]} texts`),
-      hovertemplate: "%{customdata}, %{x:.1%}",
-      width: i ? 0.4 : 0.8,
-      opacity: i ? 1 : 0.55,
-      marker: { color: css("--accent") },
-    }));
+    const rows = names(element);
+    const texts = numbers(element.dataset.texts);
+    const bars = ["Active", "Strong"].map((name, i) => {
+      const counts = numbers(element.dataset[name.toLowerCase()]);
+      return {
+        type: "bar",
+        orientation: "h",
+        name,
+        x: counts.map((count, row) => (texts[row] ? count / texts[row] : 0)),
+        customdata: counts.map((count, row) => `${plain(rows[row])}: ${count}/${texts[row]} texts`),
+        hovertemplate: "%{customdata}, %{x:.1%}",
+        width: i ? 0.4 : 0.8,
+        opacity: i ? 1 : 0.55,
+        marker: { color: css("--accent") },
+      };
+    });
     const layout = {
       barmode: "overlay",
       height: 110 + 22 * rows.length,
@@ -64,7 +71,7 @@
         autorange: "reversed",
         fixedrange: true,
         tickvals: rows.map((_, i) => i),
-        ticktext: rows.map(([name]) => plain(name.length > 28 ? `${name.slice(0, 27)}…` : name)),
+        ticktext: rows.map((name) => plain(name.length > 28 ? `${name.slice(0, 27)}…` : name)),
       },
     };
     return { data: bars, layout };

@@ -117,14 +117,14 @@
     const FIGURES = ["Jaccard overlap", "Tokens with both", "Tokens with the first", "Tokens with the second", "φ", "Cosine of the decoder rows"];
 
     // What is known of two features, with links to both and to texts where both fire.
-    function showPair(features, row, column, pair) {
+    function showPair({ features, kept }, row, column, pair) {
       const panel = document.getElementById("pair");
       const [a, b] = (pair ?? [row, column]).slice(0, 2).map((place) => features[place]);
       const both = document.createElement("p");
       both.append(featureLink(a), document.createElement("br"), row === column ? "" : featureLink(b));
       panel.replaceChildren(both);
       if (!pair) {
-        panel.append(made("p", row === column ? "A feature with itself: left out." : "No overlap on record: neither is among the ten partners kept for the other."));
+        panel.append(made("p", row === column ? "A feature with itself: left out." : `No overlap on record: neither is among the ${kept} partners kept for the other.`));
         return;
       }
       const list = document.createElement("dl");
@@ -141,7 +141,8 @@
 
     // Features x features, clusters outlined.
     async function together(element) {
-      const { features, pairs, boxes, top } = await numbersOf(element);
+      const numbers = await numbersOf(element);
+      const { features, pairs, boxes, top } = numbers;
       const size = features.length;
       const z = features.map(() => new Array(size).fill(0));
       const found = new Map();
@@ -174,7 +175,7 @@
         layout,
         after(place, first) {
           if (!first) return;
-          listen(place, words, (row, column) => showPair(features, row, column, found.get(row * size + column)));
+          listen(place, words, (row, column) => showPair(numbers, row, column, found.get(row * size + column)));
           place.on("plotly_clickannotation", ({ annotation }) => { location.hash = `cluster-${annotation.text}`; });
         },
       };

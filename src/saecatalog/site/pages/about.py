@@ -1,6 +1,6 @@
 """The view model of the about page: what every figure means, what was built from what, and how to cite it.
 
-In: a `Catalog` and the wording of `tables.SCHEMAS`. Out: plain values for the template.
+In: a `Catalog` and the wording of `schemas.SCHEMAS`. Out: plain values for the template.
 """
 
 from dataclasses import dataclass

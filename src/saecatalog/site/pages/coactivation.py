@@ -10,20 +10,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saecatalog.constants import CLUSTER_PHI
+from saecatalog.names import in_words
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
 from saecatalog.site.charts import Box, short_row
-from saecatalog.site.heatmap_data import Names, SharedTexts, alike, best_overlaps, overlaps, side_by_side
+from saecatalog.site.heatmap_data import HeatmapNames, SharedTexts, alike, best_overlaps, overlaps, side_by_side
 from saecatalog.site.records import Groups, Row, rows
 
 STRONGEST = 40
-IN_HEATMAP = 120
-LEAST_OVERLAP = 0.02
-IN_CLUSTER = 24
-IN_CELL = 3
-IN_ROW = 2
-# Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table.
-TOKENS = 3
+"""Pairs in the table."""
+IN_HEATMAP, LEAST_OVERLAP = 120, 0.02
+"""Features in the heatmap at most, and the least overlap that brings a feature into it."""
+IN_CLUSTER, OPEN_CLUSTERS = 24, 12
+"""Members of a cluster that are named, and clusters that are shown before the reader opens the rest."""
+COMMON_TOKENS = 3
+"""First tokens of each member among which a cluster's common tokens are looked for, and most that are shown."""
+IN_CELL, IN_ROW = 3, 2
+"""Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table."""
 FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
 
@@ -59,7 +63,7 @@ class Cluster:
     tokens: list[tuple[str, int]]
 
 
-def view(catalog: Catalog, names: Names) -> dict[str, Any]:
+def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
     """The heatmap of the notable features, the strongest pairs and the clusters."""
     on_tokens = catalog.tables["coactivation"]
     on_tokens = on_tokens[on_tokens["level"] == "token"]
@@ -73,6 +77,9 @@ def view(catalog: Catalog, names: Names) -> dict[str, Any]:
         "shown": len(features),
         "notable": len(catalog.paged),
         "pairs": pairs(catalog, best, shared),
+        "cluster_phi": CLUSTER_PHI,
+        "common_tokens": in_words(COMMON_TOKENS),
+        "open_clusters": OPEN_CLUSTERS,
         "clusters": clusters(catalog, on_tokens, {number: end - start for number, start, end in boxes}),
     }
 
@@ -104,7 +111,7 @@ def outlines(catalog: Catalog, features: list[int]) -> list[Box]:
     return [(number, found[0], found[-1] + 1) for number, found in places.items() if len(found) > 1]
 
 
-def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: Names) -> list[list[Any]]:
+def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: HeatmapNames) -> list[list[Any]]:
     """Each pair of the heatmap once: the places of the two, its `FIGURES`, and the texts where both fire."""
     names.add(features)
     place = {number: i for i, number in enumerate(features)}
@@ -149,7 +156,7 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
     members: dict[int, list[int]] = {}
     for feature, number in cluster.items():
         members.setdefault(number, []).append(feature)
-    tokens = catalog.about(cluster).by("tokens")
+    tokens = Groups(catalog.tables.read("tokens", features=cluster), "feature")
     a, b = on_tokens["feature_a"].map(cluster), on_tokens["feature_b"].map(cluster)
     inner = on_tokens[a == b].groupby(a[a == b])["phi"].agg(["mean", "count"])
     return [
@@ -169,8 +176,10 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
 
 def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
     """The tokens among the first of at least half of the members, the most common first."""
-    found = Counter(token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, TOKENS)))
-    return [(token, n) for token, n in found.most_common(TOKENS) if n > 1 and 2 * n >= len(members)]
+    found = Counter(
+        token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, COMMON_TOKENS))
+    )
+    return [(token, n) for token, n in found.most_common(COMMON_TOKENS) if n > 1 and 2 * n >= len(members)]
 
 
 def _spot(catalog: Catalog, text: str, pair: Row) -> TextRef:

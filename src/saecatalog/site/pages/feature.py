@@ -13,6 +13,7 @@ from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
+from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.records import Row
 
 BANDS = {
@@ -25,7 +26,9 @@ PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
-# How much of each table a page shows: a page stays near 20 kB on average, and the data files have the rest.
+START_SHARE_SHOWN = 0.1
+# How much of each table a page shows, and from where on the share of the activation on first tokens: a page stays near
+# 20 kB on average, and the data files have the rest.
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,13 @@ class Band(NamedTuple):
     examples: list[Example]
 
 
-SHARES = (
+CATEGORY_COLUMNS = (
     "category", "feature", "active_inside", "strong_inside", "balanced_score", "held_out", "auroc", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
-FIRING = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
-EFFECTS = ("feature", "direction", "rank", "token", "logit")
-NEIGHBOURS = ("feature", "rank", "neighbour", "cosine")
+TOKEN_COLUMNS = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
+EFFECT_COLUMNS = ("feature", "direction", "rank", "token", "logit")
+NEIGHBOUR_COLUMNS = ("feature", "rank", "neighbour", "cosine")
 """What is read of a feature's rows by category, of its tokens, of its effects on the logits, and of its neighbours."""
 
 
@@ -88,14 +91,15 @@ class Share(NamedTuple):
     row: Row | None
 
 
-def view(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
-    """Everything the page of one feature shows; `contexts` are the examples on it."""
+def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
+    """Everything the page of one feature shows; `by_feature` holds its rows, `contexts` are its examples."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
     bands = _examples(catalog, row, contexts)
-    by_category = shares(catalog, number)
+    by_category = shares(catalog, by_feature, number)
     return {
         "f": row,
+        "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
         "reasons": reasons(catalog, row),
         "neuronpedia": catalog.neuronpedia(number),
@@ -103,15 +107,15 @@ def view(catalog: Catalog, number: int, contexts: Sequence[Row]) -> dict[str, An
         "next": following,
         "examples": bands.get("top", []),
         "bands": _bands(bands),
-        "histogram": _histogram(catalog, number),
+        "histogram": _histogram(by_feature, number),
         "shares": by_category,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
-        "fires_on": catalog.by("tokens", columns=FIRING).first(number, TOKENS),
-        "effects": _effects(catalog, number),
-        "logit_spread": _logit_spread(catalog, number),
-        "partners": _partners(catalog, number),
-        "neighbours": _neighbours(catalog, number),
+        "fires_on": by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS),
+        "effects": _effects(by_feature, number),
+        "logit_spread": _logit_spread(by_feature, number),
+        "partners": _partners(catalog, by_feature, number),
+        "neighbours": _neighbours(catalog, by_feature, number),
         "cite": cite.feature(catalog.manifest, row, number in catalog.embedded),
     }
 
@@ -160,9 +164,9 @@ def reasons(catalog: Catalog, row: Row) -> list[Reason]:
     return [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
 
 
-def shares(catalog: Catalog, number: int) -> list[Share]:
+def shares(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[Share]:
     """For every category, the texts on which the feature is active and strong; zero where the table is silent."""
-    found = {row.category: row for row in catalog.by("categories", columns=SHARES)[number]}
+    found = {row.category: row for row in by_feature.of("categories", CATEGORY_COLUMNS)[number]}
     return [
         Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r)
         if (r := found.get(ref.name))
@@ -236,41 +240,41 @@ def _bands(examples: dict[str, list[Example]]) -> list[Band]:
     ]
 
 
-def _effects(catalog: Catalog, number: int) -> list[tuple[str, list[tuple[str, float]]]]:
+def _effects(by_feature: FeatureRows, number: int) -> list[tuple[str, list[tuple[str, float]]]]:
     """The tokens promoted and suppressed most and by how much; empty where the SAE has no direct effect."""
     found: dict[str, list[tuple[str, float]]] = {"promoted": [], "suppressed": []}
-    for row in catalog.by("logits", columns=EFFECTS)[number]:
+    for row in by_feature.of("logits", EFFECT_COLUMNS)[number]:
         if row.rank < TOKENS:
             found[row.direction].append((row.token, row.logit))
     return [(way.capitalize(), tokens) for way, tokens in found.items()] if any(found.values()) else []
 
 
-def _neighbours(catalog: Catalog, number: int) -> list[tuple[FeatureRef, float]]:
+def _neighbours(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[tuple[FeatureRef, float]]:
     """The features whose decoder rows point in similar directions, with the cosine."""
     return [
         (catalog.ref(r.neighbour), r.cosine)
-        for r in catalog.by("neighbours", columns=NEIGHBOURS).first(number, PARTNERS)
+        for r in by_feature.of("neighbours", NEIGHBOUR_COLUMNS).first(number, PARTNERS)
     ]
 
 
-def _histogram(catalog: Catalog, number: int) -> Histogram | None:
+def _histogram(by_feature: FeatureRows, number: int) -> Histogram | None:
     """The spread of the active values; None for a silent feature."""
-    found = catalog.by("histograms")[number]
+    found = by_feature.of("histograms")[number]
     return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
-def _logit_spread(catalog: Catalog, number: int) -> Markup | None:
+def _logit_spread(by_feature: FeatureRows, number: int) -> Markup | None:
     """A still picture of how the direct effects on the logits are spread; None where the SAE has none."""
-    found = catalog.by("logit_histograms")[number]
+    found = by_feature.of("logit_histograms")[number]
     return charts.logits(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
 def _category_chart(found: list[Share]) -> Shares:
-    active = [s.active / s.texts if s.texts else 0.0 for s in found]
-    strong = [s.strong / s.texts if s.texts else 0.0 for s in found]
-    return charts.by_category(active, strong)
+    return charts.by_category([s.texts for s in found], [s.active for s in found], [s.strong for s in found])
 
 
-def _partners(catalog: Catalog, number: int) -> list[tuple[FeatureRef, int, float, float]]:
+def _partners(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[tuple[FeatureRef, int, float, float]]:
     """The features that fire on the same tokens, by phi: with how many tokens, phi and the cosine."""
-    return [(catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in catalog.partners.first(number, PARTNERS)]
+    return [
+        (catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in by_feature.partners.first(number, PARTNERS)
+    ]

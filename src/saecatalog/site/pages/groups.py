@@ -11,8 +11,9 @@ from saecatalog.names import slug
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, pick
 from saecatalog.site.charts import Heatmap
-from saecatalog.site.heatmap_data import Names, ScoreRows
-from saecatalog.site.records import Row, rows
+from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.heatmap_data import HeatmapNames, ScoreRows
+from saecatalog.site.records import Groups, Row, rows
 from saecatalog.site.tokens import shorten
 
 SHOWN = 20
@@ -43,12 +44,16 @@ class HeatTable:
     rows: list[tuple[FeatureRef, list[tuple[float, int]]]]
 
 
-def categories(catalog: Catalog, scores: ScoreRows, names: Names) -> dict[str, Any]:
-    """The overview: each category with its specialists, those without any, and the heatmaps over all categories."""
+def categories(catalog: Catalog, by_feature: FeatureRows, scores: ScoreRows, names: HeatmapNames) -> dict[str, Any]:
+    """The overview: each category with its specialists, those without any, and the heatmaps over all categories.
+
+    `by_feature` and `scores` hold the features of `heatmap_features`.
+    """
     counts = specialist_counts(catalog)
     held_out = {row.category: row for row in rows(catalog.tables["held_out"])}
-    found = [(ref, counts.get(ref.name, 0), specialists(catalog, ref.name)) for ref in catalog.categories]
-    frequent, notable = heat_table(catalog, frequent_features(catalog)), heat_table(catalog, notable_features(catalog))
+    found = [(ref, counts.get(ref.name, 0), specialists(catalog, by_feature, ref.name)) for ref in catalog.categories]
+    frequent = heat_table(catalog, by_feature, frequent_features(catalog))
+    notable = heat_table(catalog, by_feature, notable_features(catalog))
     return {
         "groups": found,
         "held_out": held_out,
@@ -62,11 +67,13 @@ def categories(catalog: Catalog, scores: ScoreRows, names: Names) -> dict[str, A
     }
 
 
-def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows, names: Names) -> dict[str, Any]:
+def category(
+    catalog: Catalog, ref: GroupRef, by_feature: FeatureRows, scores: ScoreRows, names: HeatmapNames
+) -> dict[str, Any]:
     """One category: its specialists, the features common in it, and how they score on all texts."""
-    special = specialists(catalog, ref.name)
-    common = entries(catalog, "categories", f"common:{ref.name}", "category", ref.name)
-    table = heat_table(catalog, [entry.ref.number for entry in special or common])
+    special = specialists(catalog, by_feature, ref.name)
+    common = entries(catalog, by_feature.of("categories"), f"common:{ref.name}", "category", ref.name)
+    table = heat_table(catalog, by_feature, [entry.ref.number for entry in special or common])
     return {
         "category": ref,
         "note": catalog.note("category", ref.name),
@@ -77,7 +84,7 @@ def category(catalog: Catalog, ref: GroupRef, scores: ScoreRows, names: Names) -
         "shown_kind": "specialists" if special else "common features",
         "heatmap": heatmap(scores, table, names, f"category-{slug(ref.name)}") if table.rows else None,
         "heat_table": table,
-        "examples": _examples(catalog, special, ref.name),
+        "examples": _examples(catalog, by_feature, special, ref.name),
         "shown_texts": len(scores.texts),
         "all_texts": scores.all_texts,
     }
@@ -104,16 +111,16 @@ def concept(catalog: Catalog, ref: GroupRef) -> dict[str, Any]:
     }
 
 
-def specialists(catalog: Catalog, name: str) -> list[Entry]:
+def specialists(catalog: Catalog, by_feature: FeatureRows, name: str) -> list[Entry]:
     """The specialists of a category, best first."""
-    return entries(catalog, "categories", f"specialist:{name}", "category", name)
+    return entries(catalog, by_feature.of("categories"), f"specialist:{name}", "category", name)
 
 
-def entries(catalog: Catalog, table: str, ranking: str, column: str, name: str) -> list[Entry]:
-    """The first features of a ranking with their rows in a table that has one row per feature and name."""
+def entries(catalog: Catalog, by_feature: Groups, ranking: str, column: str, name: str) -> list[Entry]:
+    """The first features of a ranking with their rows, of which `by_feature` has one per feature and name."""
     found = []
     for ranked in catalog.rankings[ranking][:SHOWN]:
-        row = pick(catalog.by(table)[ranked.feature], column, name)
+        row = pick(by_feature[ranked.feature], column, name)
         if row is not None:
             found.append(Entry(ranked.rank + 1, catalog.ref(ranked.feature), row, ranked.value))
     return found
@@ -137,7 +144,7 @@ def notable_features(catalog: Catalog) -> list[int]:
 
 def specialist_counts(catalog: Catalog) -> dict[str, int]:
     """How many specialists each category has, over all features of the SAE."""
-    frame = catalog.tables.columns("categories", ["category", "balanced_score"])
+    frame = catalog.tables.read("categories", ["category", "balanced_score"])
     found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
     return {str(name): int(count) for name, count in found.items()}
 
@@ -151,7 +158,7 @@ def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool)
     return found
 
 
-def heatmap(scores: ScoreRows, table: HeatTable, names: Names, source: str) -> Heatmap:
+def heatmap(scores: ScoreRows, table: HeatTable, names: HeatmapNames, source: str) -> Heatmap:
     """The features of a table x texts, grouped by category; the table's means are its still picture."""
     features = [ref.number for ref, _ in table.rows]
     names.add(features)
@@ -161,11 +168,11 @@ def heatmap(scores: ScoreRows, table: HeatTable, names: Names, source: str) -> H
     )
 
 
-def heat_table(catalog: Catalog, features: list[int]) -> HeatTable:
+def heat_table(catalog: Catalog, by_feature: FeatureRows, features: list[int]) -> HeatTable:
     """The mean score of each feature in each category; each row is coloured relative to its own largest mean."""
     table = []
     for number in features:
-        means = {row.category: row.mean_inside for row in catalog.by("categories")[number]}
+        means = {row.category: row.mean_inside for row in by_feature.of("categories")[number]}
         values = [float(means.get(ref.name, 0.0)) for ref in catalog.categories]
         largest = max([*values, 0.0]) or 1.0
         table.append((catalog.ref(number), [(v, round(9 * v / largest)) for v in values]))
@@ -173,14 +180,16 @@ def heat_table(catalog: Catalog, features: list[int]) -> HeatTable:
 
 
 def _concept_entries(catalog: Catalog, kind: str, name: str) -> list[Entry]:
-    return entries(catalog, "concepts", f"{kind}:{name}", "concept", name)
+    return entries(catalog, catalog.by("concepts", "feature"), f"{kind}:{name}", "concept", name)
 
 
-def _examples(catalog: Catalog, special: list[Entry], name: str) -> list[tuple[FeatureRef, TextRef, str]]:
+def _examples(
+    catalog: Catalog, by_feature: FeatureRows, special: list[Entry], name: str
+) -> list[tuple[FeatureRef, TextRef, str]]:
     """For the first specialists, the category's text on which each is strongest."""
     found = []
     for entry in special[:5]:
-        contexts = catalog.by("contexts")[entry.ref.number]
+        contexts = by_feature.of("contexts")[entry.ref.number]
         best = next((c for c in contexts if c.band == "top" and c.category == name), None)
         if best is not None:
             content = shorten(catalog.texts[best.text].content, 160)
