@@ -62,13 +62,12 @@ class Store:
 
     def token_texts(self) -> Int32[np.ndarray, "token"]:
         """The text each token belongs to."""
-        return np.repeat(np.arange(self.n_texts, dtype=np.int32), np.diff(self.text_offsets))
+        return np.asarray(np.repeat(np.arange(self.n_texts, dtype=np.int32), np.diff(self.text_offsets)))
 
     def token_positions(self) -> Int32[np.ndarray, "token"]:
         """Each token's index in its text."""
-        return (np.arange(self.n_tokens) - np.repeat(self.text_offsets[:-1], np.diff(self.text_offsets))).astype(
-            np.int32
-        )
+        starts = np.repeat(self.text_offsets[:-1], np.diff(self.text_offsets))
+        return np.asarray(np.arange(self.n_tokens) - starts, np.int32)
 
 
 def norm_bands(norms: Float32[np.ndarray, "token"]) -> Int32[np.ndarray, "token"]:
@@ -171,8 +170,7 @@ def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "wi
     """The sum of each of the consecutive runs of `values`."""
     before = np.concatenate([[0], np.cumsum(values)])
     ends = np.cumsum(lengths)
-    total: np.ndarray = before[ends] - before[ends - lengths]
-    return total
+    return np.asarray(before[ends] - before[ends - lengths])
 
 
 class _ArrayFile:
@@ -202,7 +200,8 @@ def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> np.ndarray:
 def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:
     """`[s0, s0 + 1, ..., s1, s1 + 1, ...]`: the runs of the given lengths, one after another."""
     before = np.concatenate([[0], np.cumsum(lengths)])
-    return np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths)
+    # In a count from 0, run i would begin at before[i]; all of it is shifted to begin at starts[i].
+    return np.asarray(np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths))
 
 
 def read_store(folder: Path) -> Store:

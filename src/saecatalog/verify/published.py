@@ -137,8 +137,8 @@ def _read(path: Path) -> pa.Table | str:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """A table in pandas, equal strings being one Python object: text ids stand there millions of times."""
-    frame = table.to_pandas()
+    """A table in pandas, in which equal strings are one Python object: a text's id may occur in millions of rows."""
+    frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_string(field.type):
             encoded = table[field.name].combine_chunks().dictionary_encode()
