@@ -44,7 +44,7 @@ class Shards:
             path.touch()
 
     def add(self, pieces: list[Piece]) -> None:
-        """Write one shard, completely or not at all: under a temporary name, which is then changed."""
+        """Write one shard, completely or not at all: it is renamed once it is complete."""
         piece = join(pieces)
         name = blake2b(piece.keys.tobytes(), digest_size=16).hexdigest()
         path, part = self.folder / f"{name}.npz", self.folder / f".{name}.part"

@@ -57,7 +57,7 @@ def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
     texts = activations.token_texts
     mixed = np.zeros(len(ids), np.uint64)
     for shift in range(-NEAR, NEAR + 1):
-        # Rolled by one shift, every array holds at each token what stands `shift` tokens further; what came around the
+        # Rolled, an array holds at each token the value of the one `shift` tokens further; what came around the
         # end, or from another text, is masked.
         neighbour = np.roll(ids, -shift)
         same = np.roll(texts, -shift) == texts

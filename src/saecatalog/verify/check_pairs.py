@@ -1,4 +1,4 @@
-"""Features that fire together: every published pair of a sampled feature counted anew, and none missing."""
+"""Features that fire together: every published pair of a sampled feature is counted again, and none is missing."""
 
 import numpy as np
 from jaxtyping import Float64

@@ -77,7 +77,7 @@ class Runner:
 
     def twin(self) -> "Runner":
         """The same with modules of its own over the same weights, for another thread."""
-        # deepcopy takes what stands in its memo for copied already.
+        # deepcopy does not copy what its memo contains.
         weights: dict[int, object] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
         return replace(self, model=copy.deepcopy(self.model, weights))
 
