@@ -11,7 +11,7 @@ from conftest import CONSTANT, CONTEXT, SILENT
 from studies import Study, analyse_case, close
 
 from saecatalog import tables, threads
-from saecatalog.analysis import activations, coactivation, disk_arrays, statistics
+from saecatalog.analysis import FINDINGS, activations, coactivation, disk_arrays, statistics
 from saecatalog.analysis.run import Findings
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS, arrow_schema
@@ -209,12 +209,12 @@ def test_text_scores_come_text_by_text_in_blocks_of_features(
         assert (told.min, told.max) == (rows["feature"].min(), rows["feature"].max())
 
 
-# Nothing but tables is left
+# Nothing but tables and findings is left
 
 
-def test_nothing_but_tables_is_left(case: Case, tmp_path: Path) -> None:
+def test_nothing_but_tables_and_findings_is_left(case: Case, tmp_path: Path) -> None:
     found = files_of(analyse_case(tmp_path, case, AnalysisConfig()))
-    assert sorted(found) == sorted(f"{name}.parquet" for name in SCHEMAS)
+    assert sorted(found) == sorted([FINDINGS, *(f"{name}.parquet" for name in SCHEMAS)])
 
 
 def test_an_error_leaves_no_scratch_files(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

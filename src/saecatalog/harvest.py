@@ -1,7 +1,7 @@
 """The harvest: a subject and token windows flow in, a store flows out, in one streaming pass over all features.
 
-Batches run in a few threads that share the weights. A batch holds windows of one length, so nothing is padded and
-every window is computed in the same shape whatever stands beside it: batch size, order and threads do not change the
+Batches run in a few threads that share the weights. The windows of a batch have equal lengths, so nothing is padded,
+and a window is computed in the same way whatever else is in its batch: batch size, order and threads do not change the
 result.
 """
 
@@ -27,17 +27,17 @@ from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
 
 ENCODED_VALUES = 2**23
-"""Values the encoder makes at a time, 32 MB of them; zeros, nearly all."""
+"""Values `[row, d_sae]` that the encoder computes at a time: 32 MB in single precision, nearly all of them 0."""
 
 MIN_TOKENS = 32
-"""A smaller batch is filled up with copies: very thin matrix products take other code paths, with other sums."""
-
+"""A smaller batch is filled up with copies: libraries compute very thin matrix products by other code, which adds in
+another order and so rounds differently."""
 
 BATCH_TOKENS = {"cpu": 1024}
-"""Tokens run at once where the user does not say, by kind of device."""
+"""Tokens run at once where the user does not say, for each kind of device."""
 
 BATCH_TOKENS_ELSEWHERE = 2**16
-"""The same on any other device, whose memory says how many it will be: see `Runner`."""
+"""The same on any other device. It is halved until the batch fits into the device's memory: see `Runner`."""
 
 
 def harvest(
@@ -48,11 +48,12 @@ def harvest(
     tick: Callable[[int], object],
     shards: Path | None = None,
 ) -> None:
-    """Run texts through model and SAE and write their store into the empty `folder`; `tick` is told of tokens run.
+    """Run texts through model and SAE and write their store into the empty `folder`.
 
-    `batch_tokens` is the most that run at once; None suits the device. `shards` is a folder where finished work is
-    kept and found again: only what is missing there is run. Raises CatalogError where the activations are not finite,
-    or where the memory does not hold a single window.
+    `batch_tokens` is the largest number of tokens run at once; None chooses one for the device. `tick` is called with
+    the number of tokens processed. `shards` is a folder where finished work is saved and found again: only windows
+    missing there are run. Raises CatalogError where activations are not finite, or where a single window does not fit
+    into memory.
     """
     if shards is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -92,14 +93,14 @@ def harvest_texts(
 
 
 def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:
-    """Tokens that a harvest with these shards would run."""
+    """The number of tokens that a harvest with these shards would run."""
     windows = make_windows(tokens, subject.info.context, subject.info.prepend_bos)
     missing = Shards(shards, (window.key for window in windows)).missing
     return sum(len(window) for window in windows if window.key in missing)
 
 
 def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces gathered until they hold enough tokens for a shard."""
+    """Pieces in groups that have at least SHARD_TOKENS tokens, except for the last group."""
     gathered: list[Piece] = []
     for piece in pieces:
         gathered.append(piece)
@@ -113,7 +114,8 @@ def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 def _run_batches(
     subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
 ) -> Iterator[Piece]:
-    """Run batches in threads and give their pieces in order; few wait at any time."""
+    """Run batches in threads and yield their pieces in order; only a few wait in memory at any time."""
+    # Models keep state during a pass, so each thread takes a replica of its own; the weights are shared.
     passes = n_passes(subject.device, len(batches))
     free: SimpleQueue[Runner] = SimpleQueue()
     for own in (subject, *(subject.replica() for _ in range(passes - 1))):
@@ -132,15 +134,15 @@ def _run_batches(
 
 
 class Runner:
-    """Runs batches on a subject. One that its memory does not hold is halved, and so are those after it."""
+    """Runs batches on a subject. A batch that does not fit into memory is halved, and so are those after it."""
 
     def __init__(self, subject: Subject, tokens: TokenizedTexts):
         self.subject, self.tokens = subject, tokens
         self.most: int | None = None
-        """Tokens known to be few enough, once more were too many."""
+        """The most tokens to try at once, after a larger batch did not fit."""
 
     def run(self, batch: list[Window]) -> Piece:
-        """What was kept of a batch of windows of equal length."""
+        """Run a batch of windows of equal length, in parts if need be."""
         at_once = max(1, self.most // len(batch[0])) if self.most else len(batch)
         pieces = [self._try(batch[start : start + at_once]) for start in range(0, len(batch), at_once)]
         return join(pieces) if len(pieces) > 1 else pieces[0]
@@ -168,14 +170,15 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 @torch.inference_mode()
 def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> Piece:
-    """Run one batch of windows of equal length and keep what fired on their tokens."""
+    """Run one batch of windows of equal length and keep what is active on their tokens."""
     n_tokens = sum(len(window) for window in batch)
+    # [window, position, d_in] without BOS, then [row, d_in]: a row is a token, window after window.
     residual = subject.residual(stack(tokens, batch, subject))[:, int(subject.info.prepend_bos) :].flatten(0, 1)
     parts = [_encode(subject, rows) for rows in residual.tensor_split(_n_parts(len(residual), subject.info.d_sae))]
     counts, features, activations, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if not (np.isfinite(activations).all() and np.isfinite(errors).all()):
         raise CatalogError("The activations are not finite.", f"dtype {subject.info.dtype}", "Use --dtype float32.")
-    # Rows beyond `n_tokens` are copies that filled the batch up.
+    # Rows beyond `n_tokens` are copies that filled the batch up; their entries come last.
     counts = counts[:n_tokens]
     residual = residual[:n_tokens].float()
     norms = residual.norm(dim=-1).cpu().numpy()
@@ -194,7 +197,7 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
 
 
 def _n_parts(rows: int, d_sae: int) -> int:
-    """Into how many parts rows are split for the encoder, so that its dense output stays small."""
+    """The number of parts into which rows are split for the encoder, so that its dense output stays small."""
     return min(-(-rows * d_sae // ENCODED_VALUES), max(1, rows // MIN_TOKENS))
 
 
@@ -203,9 +206,9 @@ def _encode(
 ) -> tuple[
     Int64[np.ndarray, "row"], Int32[np.ndarray, "active"], Float32[np.ndarray, "active"], Float32[np.ndarray, "row"]
 ]:
-    """What fires on each row: counts, features and activations; and the squared error of the reconstruction.
+    """Active entries of each row, their features and activations, and the squared error of each row's reconstruction.
 
-    The decoder reads the sparse activations: most of them are 0, and a dense product would cost as much as encoding.
+    The decoder multiplies the sparse activations: a dense product would cost as much as encoding, mostly on zeros.
     """
     sparse = subject.encode(rows).to_sparse()
     errors = (rows.to(sparse.dtype) - subject.decode(sparse)).float().square().sum(-1)
@@ -223,5 +226,6 @@ def stack(tokens: TokenizedTexts, batch: list[Window], subject: Subject) -> Int[
     ids = np.stack([tokens.ids[window.start : window.stop] for window in batch]).astype(np.int64)
     if subject.info.bos_token_id is not None:
         ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=subject.info.bos_token_id)
+    # Whole windows are repeated until there are MIN_TOKENS positions.
     missing = max(0, -(-MIN_TOKENS // ids.shape[1]) - len(ids))
     return torch.from_numpy(np.pad(ids, ((0, missing), (0, 0)), mode="wrap")).to(subject.device)

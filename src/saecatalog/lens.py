@@ -1,12 +1,11 @@
-"""The lens: what the weights alone say of each feature, whatever the corpus.
+"""The lens: what the weights alone say of each feature, independently of the corpus.
 
-A subject flows in; arrays flow out: each feature's strongest direct effects on the logits, its nearest decoder rows,
+A subject flows in, arrays flow out: each feature's strongest direct effects on the logits, its nearest decoder rows,
 the decoder itself, and the vocabulary as readable strings.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +20,19 @@ from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.vocabulary import token_strings
 
 CHUNK = 256
-"""Features whose logits are held in memory at once."""
+"""Features whose logits `[feature, d_vocab]` are in memory at once, in each thread."""
 
 
 @torch.inference_mode()
 def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], object]) -> None:
     """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
 
-    `tick` is told of features done.
+    `k` is the number of promoted tokens, suppressed tokens and neighbours of each feature. `tick` is called with the
+    number of features done.
     """
     decoder = subject.sae.W_dec.detach().float()
     unembedding = logit_map(subject)
+    # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
     unit = torch.nn.functional.normalize(decoder, dim=-1)
 
     @torch.inference_mode()
@@ -53,11 +54,16 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
 def _effects(
     decoder: Float[Tensor, "feature d_in"], unembedding: Float[Tensor, "d_in d_vocab"] | None, k: int
 ) -> dict[str, Tensor]:
-    """The direct effects on the logits, less their mean: the strongest on both sides, and how they are spread."""
+    """The direct effects on the logits minus their mean: the strongest on both sides, and their distribution.
+
+    Softmax ignores what is added to all logits, so only the difference from the mean has a meaning. Without an
+    unembedding every array has no columns.
+    """
     logits = decoder @ unembedding if unembedding is not None else decoder.new_zeros((len(decoder), 0))
     logits -= logits.mean(-1, keepdim=True)
     promoted, promoted_logits = _top(logits, k)
     spread = _spread(logits)
+    # In place, after everything else has read the logits: a second array of this size is saved.
     suppressed, suppressed_logits = _top(logits.neg_(), k)
     return {
         "promoted_ids": promoted,
@@ -69,7 +75,7 @@ def _effects(
 
 
 def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[str, Tensor]:
-    """The nearest decoder rows of a chunk of features, by the cosine."""
+    """The decoder rows nearest to those of a chunk of features, by cosine; a feature is not its own neighbour."""
     part = unit[start : start + CHUNK]
     cosines = part @ unit.T
     cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
@@ -78,7 +84,7 @@ def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[s
 
 
 def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
-    """Moments and histogram of each row of effects, whose mean is 0; nothing where there is no vocabulary."""
+    """Moments and histogram of each row of effects, whose mean is 0; empty where there is no vocabulary."""
     n, d_vocab = logits.shape
     if not d_vocab:
         none = logits.new_zeros((n, 0))
@@ -88,6 +94,7 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     skew = (square * logits).mean(-1) / variance**1.5
     kurtosis = square.square_().mean(-1) / variance**2 - 3
     low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
+    # The bin of every value, one byte each; the maximum belongs to the last bin.
     place = ((logits - low) * (LENS_BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(LENS_BINS - 1)
     counts = [torch.from_numpy(np.bincount(row, minlength=LENS_BINS)) for row in place.cpu().numpy()]
     steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
@@ -99,7 +106,7 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
 
 
 def _top(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:
-    """Columns and values of the k largest of each row, ties in the order of the columns."""
+    """Columns and values of the k largest of each row, largest first, ties in the order of the columns."""
     indices = _stable_top(values, min(k, values.shape[1]))
     return indices, values.gather(1, indices)
 
@@ -108,9 +115,11 @@ def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
     """Columns of the k largest values of each row; `torch.topk` alone leaves the order of ties open."""
     if k == 0:
         return torch.empty((len(values), 0), dtype=torch.long, device=values.device)
+    # All that reach the k-th largest value, ties included, are k or a few more per row; these are sorted exactly.
     last = torch.topk(values, k, dim=-1).values[:, -1:]
     row, column = (values >= last).nonzero(as_tuple=True)
     order = np.lexsort((column.cpu().numpy(), -values[row, column].cpu().numpy(), row.cpu().numpy()))
+    # Rows ascend in `order`, so each row's k largest begin where its first candidate does.
     starts = torch.searchsorted(row, torch.arange(len(values), device=row.device)).cpu().numpy()
     first_k = order[starts[:, None] + np.arange(k)]
     return column[torch.from_numpy(first_k).to(column.device)]
@@ -119,9 +128,9 @@ def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
 def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
     """The linear map from a direction in the residual stream to logits, without the final norm's division.
 
-    The final norm subtracts the mean (LayerNorm only), divides by a scale that depends on the whole context, and
-    multiplies by its weight; everything but the division is linear and is folded in here. None where the SAE does not
-    write to the residual stream.
+    The final norm subtracts the mean (LayerNorm only), divides by a scale that depends on the whole residual, and
+    multiplies by its weight. All but the division is linear and is folded into the map. None where the SAE does not
+    reconstruct values of the residual stream or values that are added to it.
     """
     model, info = subject.model, subject.info
     if info.d_in != info.d_model or not any(p in info.hook for p in ("resid", "mlp_out", "attn_out")):
@@ -129,11 +138,12 @@ def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
     unembedding: Tensor = model.W_U.detach().float()
     weight = _final_norm_weight(model)
     scaled = unembedding if weight is None else weight[:, None] * unembedding
+    # Subtracting each direction's mean before the map is the same as subtracting the mean over d_model from the map.
     centred = "LN" in str(model.cfg.normalization_type or "")
     return scaled - scaled.mean(0) if centred else scaled
 
 
-def _final_norm_weight(model: Any) -> Float[Tensor, "d_model"] | None:
+def _final_norm_weight(model: torch.nn.Module) -> Float[Tensor, "d_model"] | None:
     """The final norm's weight; None where it was folded into the unembedding or there is none."""
     norm = getattr(model, "ln_final", None)
     for name in ("w", "weight"):

@@ -1,7 +1,7 @@
-"""Shards: what the model said of windows of tokens, kept on disk while the harvest goes on.
+"""Shards: what the model computed for windows of tokens, saved to disk while the harvest runs.
 
-Pieces flow in, files flow out. A window is known by its token ids, not by its text or its place, so a harvest that
-broke off goes on where it stopped, and a corpus that grew runs only the windows that are new.
+Pieces flow in, files flow out. A window is identified by its token ids, not by its text or position, so an interrupted
+harvest resumes, and after a corpus grew only the new windows are run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,17 @@ import numpy as np
 from saecatalog.store import Piece
 
 SHARD_TOKENS = 8192
-"""A shard is written when it holds this many tokens: the seconds of work that are lost when a harvest breaks off."""
+"""A shard is written when it holds this many tokens: the few seconds of work that an interrupted harvest loses."""
 
 CACHED_BYTES = 8 * 10**9
-"""Shards of one model and SAE kept for later; those used longest ago are removed beyond it."""
+"""Bytes of shards kept for one model and SAE; beyond it, those used longest ago are removed."""
 
 
 class Shards:
-    """A folder of shards, of which those whose windows are wanted are gone through, one in memory at a time."""
+    """A folder of shards. Iterating gives the pieces of those whose windows are wanted, one in memory at a time.
+
+    `missing` holds the keys of the wanted windows that no shard has yet.
+    """
 
     def __init__(self, folder: Path, wanted: Iterable[bytes]):
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +35,7 @@ class Shards:
             self._use(path)
 
     def _use(self, path: Path) -> None:
-        """Take a shard in, if every window it holds is wanted and not there yet."""
+        """Use a shard if every window in it is wanted and in no shard used so far, so that no window comes twice."""
         with np.load(path) as arrays:
             keys = {key.tobytes() for key in arrays["keys"]}
         if keys <= self.missing:
@@ -41,7 +44,7 @@ class Shards:
             path.touch()
 
     def add(self, pieces: list[Piece]) -> None:
-        """Write one shard, whole or not at all."""
+        """Write one shard, completely or not at all: it is renamed once it is complete."""
         piece = join(pieces)
         name = blake2b(piece.keys.tobytes(), digest_size=16).hexdigest()
         path, part = self.folder / f"{name}.npz", self.folder / f".{name}.part"
@@ -56,7 +59,7 @@ class Shards:
                 yield Piece(**{f.name: arrays[f.name] for f in fields(Piece)})
 
     def tidy(self) -> None:
-        """Remove what broke off, and the shards used longest ago beyond what is kept."""
+        """Remove half-written files, and the shards used longest ago beyond CACHED_BYTES."""
         for part in self.folder.glob(".*.part"):
             part.unlink(missing_ok=True)
         kept = 0
@@ -67,7 +70,7 @@ class Shards:
 
 
 def join(pieces: list[Piece]) -> Piece:
-    """Pieces one after another as one."""
+    """Concatenate pieces into one, adding up the sums of each norm band."""
     sums: dict[int, np.ndarray] = {}
     for piece in pieces:
         for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):

@@ -1,7 +1,7 @@
 """The store: what one pass over the texts kept, and what the weights say, on disk, ready for every analysis.
 
-Sparse activations in token order (compressed rows, one row per token), and per token the figures that need the
-dense residual stream. Arrays are `.npy` files, opened as memory maps.
+Activations are stored sparsely in CSR form, one row per token, with the figures of each token that need the dense
+residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
 import json
@@ -10,19 +10,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int, Int32, Int64, Num, UInt8
 from scipy import sparse
 
 from saecatalog.corpus import Text
 from saecatalog.windows import TokenizedTexts, Window
 
 BANDS_PER_OCTAVE = 8
-"""Residual norms are summed in bands this fine, so that positions can be left out after the pass."""
+"""Residuals are summed in bands of their norm this fine, so that positions with a large norm can be left out later."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Everything kept of a list of texts, in the order of the texts."""
+    """Everything kept of a list of texts, in the order of the texts; BOS has no token here."""
 
     text_offsets: Int64[np.ndarray, "text_plus_1"]
     """Text `t` holds the tokens `text_offsets[t]` up to `text_offsets[t + 1]`."""
@@ -40,7 +40,7 @@ class Store:
     activations: Float32[np.ndarray, "active"]
     """Its activation, above 0."""
     bands: Int32[np.ndarray, "band"]
-    """Norm bands that occur: band `b` holds norms from 2**(b/8) up to 2**((b+1)/8)."""
+    """Norm bands that occur, ascending: band `b` holds norms from 2**(b/8) up to 2**((b+1)/8)."""
     band_sums: Float64[np.ndarray, "band d_in"]
     """Sum of the residuals in each band."""
     shape: Int64[np.ndarray, "2"]
@@ -64,33 +64,33 @@ class Store:
 
     def token_texts(self) -> Int32[np.ndarray, "token"]:
         """The text each token belongs to."""
-        return np.repeat(np.arange(self.n_texts, dtype=np.int32), np.diff(self.text_offsets))
+        return np.asarray(np.repeat(np.arange(self.n_texts, dtype=np.int32), np.diff(self.text_offsets)))
 
     def token_positions(self) -> Int32[np.ndarray, "token"]:
         """Each token's index in its text."""
-        return (np.arange(self.n_tokens) - np.repeat(self.text_offsets[:-1], np.diff(self.text_offsets))).astype(
-            np.int32
-        )
+        starts = np.repeat(self.text_offsets[:-1], np.diff(self.text_offsets))
+        return np.asarray(np.arange(self.n_tokens) - starts, dtype=np.int32)
 
 
 def norm_bands(norms: Float32[np.ndarray, "token"]) -> Int32[np.ndarray, "token"]:
     """The band of each norm; a norm of 0 falls in the band of the smallest positive number."""
     smallest = np.finfo(np.float32).tiny
-    return np.floor(np.log2(np.maximum(norms.astype(np.float64), smallest)) * BANDS_PER_OCTAVE).astype(np.int32)
+    octaves = np.log2(np.maximum(norms.astype(np.float64), smallest))
+    return np.asarray(np.floor(octaves * BANDS_PER_OCTAVE)).astype(np.int32)
 
 
 def band_edge(norm: float) -> float:
-    """The smallest band edge that is not below `norm`: where a limit on norms is put, so that bands stay whole."""
+    """The smallest band edge that is not below `norm`: a limit on norms is put there, so that it cuts no band."""
     return float(2.0 ** (np.ceil(np.log2(norm) * BANDS_PER_OCTAVE) / BANDS_PER_OCTAVE))
 
 
 FIXED_POINT = 2**24
-"""Sums of residuals are kept as whole numbers of this part, so that no order of adding changes them."""
+"""Sums of residuals are whole numbers in units of 1 / FIXED_POINT, so that the order of adding does not change them."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What was kept of some windows: one row a token, window after window."""
+    """What was kept of some windows: one row per token, window after window."""
 
     keys: UInt8[np.ndarray, "window key_byte"]
     """The key of each window."""
@@ -111,6 +111,7 @@ def sum_bands(
 ) -> tuple[Int32[np.ndarray, "band"], Int64[np.ndarray, "band d_in"]]:
     """The norm bands that occur and the sum of the residuals in each, in units of 1 / FIXED_POINT."""
     bands, place = np.unique(norm_bands(norms), return_inverse=True)
+    # Integers add up exactly. 64 bits leave room for sums up to 2**39.
     whole = np.rint(residual.astype(np.float64) * FIXED_POINT).astype(np.int64)
     return bands, np.stack([whole[place == i].sum(0) for i in range(len(bands))])
 
@@ -120,15 +121,16 @@ def write_store(
 ) -> None:
     """Put the pieces into the order of the texts and write them into an empty folder.
 
-    `pieces` are gone through twice, and hold each of the `windows` once. Memory grows with the tokens, not with what
-    fired on them.
+    `pieces` are iterated twice, and contain each of the `windows` once. Memory grows with the tokens, not with the
+    active entries: the first pass collects what is one number per token, the second writes the entries.
     """
     starts = {window.key: window.start for window in windows}
     n_tokens = len(tokens.ids)
     counts = np.zeros(n_tokens, np.int64)
     norms, errors = np.zeros(n_tokens, np.float32), np.zeros(n_tokens, np.float32)
-    sums: dict[int, np.ndarray] = {}
+    sums: dict[int, Int64[np.ndarray, d_in]] = {}
     for piece in pieces:
+        # The tokens of the piece's windows, in the numbering of all texts.
         place = ranges(_starts(piece, starts), piece.lengths)
         counts[place], norms[place], errors[place] = piece.counts, piece.norms, piece.squared_errors
         for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):
@@ -162,6 +164,7 @@ def _write_entries(
     with _ArrayFile(folder / "features.npy", np.int32, indptr[-1]) as features, \
             _ArrayFile(folder / "activations.npy", np.float32, indptr[-1]) as activations:  # fmt: skip
         for piece in pieces:
+            # Within a piece the entries of a window are a slice; in the files they begin where its first token does.
             ends = np.cumsum(_run_sums(piece.counts, piece.lengths))
             begins = np.concatenate([[0], ends[:-1]])
             for place, begin, end in zip(indptr[_starts(piece, starts)], begins, ends, strict=True):
@@ -170,22 +173,24 @@ def _write_entries(
 
 
 def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "window"]) -> Int64[np.ndarray, "window"]:
-    """The sum of each of the consecutive runs of `values`."""
+    """The sum of each of the consecutive runs of `values`, whose lengths are given."""
+    # Differences of running sums, as `np.add.reduceat` does not allow runs of length 0.
     before = np.concatenate([[0], np.cumsum(values)])
     ends = np.cumsum(lengths)
-    total: np.ndarray = before[ends] - before[ends - lengths]
-    return total
+    return np.asarray(before[ends] - before[ends - lengths])
 
 
 class _ArrayFile:
     """A `.npy` file of known length that is written piece by piece, without being mapped into memory."""
 
     def __init__(self, path: Path, dtype: type, length: int):
+        # numpy writes the header and sets the length; the map is dropped, as pages written through it would count as
+        # memory of this process.
         array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (int(length),))
         self.offset, self.itemsize = int(array.offset), array.itemsize
         self.file = path.open("r+b")
 
-    def write(self, place: int, values: np.ndarray) -> None:
+    def write(self, place: int, values: Num[np.ndarray, "n"]) -> None:
         self.file.seek(self.offset + place * self.itemsize)
         self.file.write(values.tobytes())
 
@@ -196,15 +201,16 @@ class _ArrayFile:
         self.file.close()
 
 
-def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> np.ndarray:
-    """Bounds of rows in 32 bits where they fit: scipy would copy all indices to make them as wide as these."""
+def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> Int[np.ndarray, "row_plus_1"]:
+    """The bounds of rows in 32 bits where they fit: with wider ones scipy would copy all indices into 64 bits."""
     return indptr.astype(np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64)
 
 
 def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:
     """`[s0, s0 + 1, ..., s1, s1 + 1, ...]`: the runs of the given lengths, one after another."""
     before = np.concatenate([[0], np.cumsum(lengths)])
-    return np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths)
+    # In a count from 0, run i would begin at before[i]; all of it is shifted to begin at starts[i].
+    return np.asarray(np.arange(before[-1]) + np.repeat(starts - before[:-1], lengths))
 
 
 def read_store(folder: Path) -> Store:

@@ -1,7 +1,10 @@
 """Tokens of a vocabulary as text a reader can tell apart."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @cache
@@ -16,8 +19,8 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
-def token_strings(tokenizer: Any, d_vocab: int) -> list[str]:
-    """Every token id as text; one that holds only part of a character is written in bytes, as `<0xE2><0x80>`."""
+def token_strings(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> list[str]:
+    """Every token id as text; bytes that are only part of a character are written as `<0xE2><0x80>`."""
     ids = [[i] for i in range(d_vocab)]
     decoded = tokenizer.batch_decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if "\ufffd" not in "".join(decoded):
@@ -27,7 +30,7 @@ def token_strings(tokenizer: Any, d_vocab: int) -> list[str]:
 
 
 def _in_bytes(piece: str | None, text: str) -> str:
-    """A token of broken characters: the whole ones as they are, the other bytes in hexadecimal."""
+    """A token with incomplete characters: the complete ones as they are, the other bytes in hexadecimal."""
     alphabet = byte_alphabet()
     if piece is None or any(character not in alphabet for character in piece):
         return piece or text

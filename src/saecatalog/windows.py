@@ -1,13 +1,13 @@
 """Token windows: texts and a tokenizer flow in, the ids of all texts and their windows flow out.
 
-A text is tokenised without special tokens. Its windows hold at most `context` tokens, BOS included where the model
-expects one, do not overlap, and are run independently: no token ever sees another text.
+A text is tokenised without special tokens. Its windows have at most `context` tokens, BOS included where the model
+expects one, do not overlap, and are run independently: no token ever attends to another text.
 """
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -15,6 +15,9 @@ from tokenizers import Tokenizer, processors
 
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 KEY_BYTES = 16
 """Length of a window's key."""
@@ -27,7 +30,7 @@ class TokenizedTexts:
     ids: Int32[np.ndarray, "token"]
     """Token ids."""
     ends: Int32[np.ndarray, "token"]
-    """End of each token's characters in its text; two tokens with one end share a character."""
+    """End of each token's characters in its text; tokens with equal ends are parts of one character."""
     offsets: Int64[np.ndarray, "text_plus_1"]
     """Text `t` holds the tokens `offsets[t]` up to `offsets[t + 1]`."""
 
@@ -36,10 +39,11 @@ class TokenizedTexts:
         return len(self.offsets) - 1
 
 
-def tokenize(texts: list[Text], tokenizer: Any) -> TokenizedTexts:
+def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> TokenizedTexts:
     """Tokenise texts with a fast tokenizer of `transformers`, exactly and without special tokens.
 
-    A special token's name inside a text is read as plain characters, so that a text cannot inject a BOS.
+    A special token's name inside a text is read as plain characters, so that a text cannot inject a BOS. Raises
+    CatalogError for a text without tokens.
     """
     encoded = _exact(tokenizer).encode_batch([text.content for text in texts], add_special_tokens=False)
     lengths = [len(encoding.ids) for encoding in encoded]
@@ -54,10 +58,10 @@ def tokenize(texts: list[Text], tokenizer: Any) -> TokenizedTexts:
     )
 
 
-def _exact(tokenizer: Any) -> Tokenizer:
-    """The tokenizer at work inside, told to leave nothing out.
+def _exact(tokenizer: "PreTrainedTokenizerFast") -> Tokenizer:
+    """The tokenizer of the `tokenizers` library inside, set to leave nothing out.
 
-    It does not truncate, reads the names of special tokens as plain characters, and its spans hold white space.
+    It does not truncate, reads the names of special tokens as plain characters, and its spans include white space.
     """
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     inner.no_truncation()
@@ -68,10 +72,10 @@ def _exact(tokenizer: Any) -> Tokenizer:
 
 
 def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarray, "token"]:
-    """Where each token ends in its text, never going back, the last one at the text's end.
+    """Where each token ends in its text: never before an earlier token, and the last one at the text's end.
 
-    A tokenizer may leave white space out of its spans and may give the bytes of one character the same span; running
-    ends cover every character exactly once.
+    A tokenizer may leave white space out of its spans, and may give all tokens of one character the same span. With
+    running maxima as ends, each token begins where the one before it ends, and every character is covered once.
     """
     ends = np.maximum.accumulate(np.asarray([end for _, end in spans], np.int32))
     ends[-1] = length
@@ -79,7 +83,7 @@ def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarr
 
 
 def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:
-    """The first texts of every category in turn, in the order of their ids, until `limit` tokens are reached."""
+    """The texts of all categories in turn, in the order of their ids, until they have `limit` tokens together."""
     lengths = np.diff(tokens.offsets)
     turn: dict[str, int] = {}
     order = []
@@ -103,7 +107,8 @@ class Window:
     start: int
     stop: int
     key: bytes
-    """Hash of its token ids and of how many windows before it hold the same ones: its name in any corpus."""
+    """Hash of its token ids and of the number of earlier windows with the same ids: it identifies the window in any
+    corpus."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -130,9 +135,9 @@ def _window_key(content: bytes, place: int) -> bytes:
 def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
     """Group windows of one length into batches of at most `batch_tokens` tokens (one window at least).
 
-    Equal lengths need no padding, so a window is computed in the same shape whatever stands beside it. `extra` is the
-    number of places a window takes beyond its own tokens (1 for BOS). Longest first: a batch that does not fit in
-    memory fails before any work is done.
+    Windows of equal length need no padding, so a window is computed in the same way whatever else is in its batch.
+    `extra` is the number of positions a window has beyond its own tokens (1 for BOS). The longest come first, so that a
+    batch that does not fit in memory fails before any work is done.
     """
     batches: list[list[Window]] = []
     for window in sorted(windows, key=lambda w: (-len(w), w.start)):

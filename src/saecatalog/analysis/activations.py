@@ -1,7 +1,7 @@
 """The activations every analysis reads: a store and a limit on residual norms flow in, sparse matrices flow out.
 
 Positions with massive activations are dropped here, once, so that no analysis can count them. Analyses of single
-features go through the dictionary block by block, so that what they hold in memory does not grow with it.
+features process the dictionary block by block, so that what they hold in memory does not grow with it.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, UInt32
+from jaxtyping import Bool, Float32, Int, Int32, Int64, Num, Shaped, UInt32
 from scipy import sparse
 
 from saecatalog.analysis.disk_arrays import by_column
 from saecatalog.store import Store, band_edge, norm_bands
 
 BLOCK_ENTRIES, BLOCK_FEATURES = 1_000_000, 1024
-"""A block of features ends before it holds more active entries, or more features, than this."""
+"""A block of features ends before it holds more active entries, or more features, than this: so the memory of each
+thread is bounded, and the numbers of entries are small enough for `order_within`."""
 
 
 @dataclass(frozen=True)
@@ -53,47 +54,54 @@ class Block:
         return strongest_first(self.columns, self.values)
 
 
-def order_within(columns: np.ndarray, keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
-    """The order by column, then key, then place: `np.lexsort((keys, columns))`, as one sort of whole numbers.
+def order_within(columns: Int[np.ndarray, "entry"], keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
+    """The order by column, then key, then index: `np.lexsort((keys, columns))`, as one sort of whole numbers.
 
-    Column, key and place of each entry share 64 bits, which is enough for a block. Columns ascend.
+    Columns ascend. Column, key and index of each entry share 64 bits, which is enough for a block; raises
+    AssertionError where it is not.
     """
     if not len(keys):
         return np.empty(0, np.int64)
     bits = int(len(keys) - 1).bit_length()
     assert int(columns[-1]).bit_length() + 32 + bits <= 64
-    packed = columns.astype(np.uint64)
+    # From the highest bit: column, key (32 bits), index. Sorting numbers in place takes a fraction of a lexsort, which
+    # sorts indirectly, once for each key; and as every index differs, the sort need not be stable.
+    packed: np.ndarray = columns.astype(np.uint64)
     for width, part in ((32, keys), (bits, np.arange(len(keys), dtype=np.uint64))):
         packed <<= np.uint64(width)
         packed |= part
     packed.sort()
+    # Only the indices are left: they are the order.
     packed &= np.uint64((1 << bits) - 1)
     return packed.view(np.int64)
 
 
-def strongest_first(columns: np.ndarray, values: Float32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
-    """The order by column, then value, the largest first, then place; no value is below 0."""
-    # The bits of floats that are not negative are in the order of the floats.
+def strongest_first(
+    columns: Int[np.ndarray, "entry"], values: Float32[np.ndarray, "entry"]
+) -> Int64[np.ndarray, "entry"]:
+    """The order by column, then value, the largest first, then index; no value is below 0, and columns ascend."""
+    # Read as whole numbers, the bits of floats that are not negative are in the order of the floats.
     return order_within(columns, ~np.ascontiguousarray(values, np.float32).view(np.uint32))
 
 
-def first_largest(values: np.ndarray, starts: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "run"]:
-    """Where the largest value of each run stands, the first of equal ones."""
+def first_largest(values: Num[np.ndarray, "entry"], starts: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "run"]:
+    """The index of the largest value of each run, the first of equal ones."""
     if not len(starts):
         return starts
+    # There is no argmax over runs: every value equal to its run's maximum is found, then the first in each run.
     sizes = np.diff(np.append(starts, len(values)))
     at_peak = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), sizes))
     run = np.repeat(np.arange(len(starts)), sizes)[at_peak]
-    return at_peak[runs(run)]
+    return np.asarray(at_peak[runs(run)])
 
 
 def ranks_in_runs(starts: Int64[np.ndarray, "run"], length: int) -> Int64[np.ndarray, "entry"]:
-    """How far each entry is from the beginning of its run."""
-    return np.arange(length) - np.repeat(starts, np.diff(np.append(starts, length)))
+    """The index of each entry within its run; `length` is the number of entries."""
+    return np.asarray(np.arange(length) - np.repeat(starts, np.diff(np.append(starts, length))))
 
 
-def runs(*keys: np.ndarray) -> Int64[np.ndarray, "run"]:
-    """Where each run of equal values begins, of arrays that are looked at side by side."""
+def runs(*keys: Shaped[np.ndarray, "entry"]) -> Int64[np.ndarray, "run"]:
+    """The index at which each run of equal values begins; with several arrays, all must stay equal within a run."""
     changed = np.ones(len(keys[0]), bool)
     changed[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return np.flatnonzero(changed)
@@ -111,16 +119,16 @@ class Activations:
     norm_limit: float
     """Positions with a larger residual norm are left out."""
     scratch: Path | None = None
-    """Where scratch arrays are made; None is the system's temporary folder."""
+    """Folder for scratch arrays; None is the system's temporary folder."""
 
     @cached_property
     def by_token(self) -> sparse.csr_matrix:
-        """`[token, feature]`, with the excluded tokens."""
+        """`[token, feature]` in CSR form, the excluded tokens included."""
         return self.store.matrix()
 
     @cached_property
     def by_feature(self) -> sparse.csc_matrix:
-        """`[token, feature]` by columns, in scratch arrays; tokens ascend within a column, excluded ones are empty."""
+        """`[token, feature]` in CSC form, in scratch arrays; tokens ascend within a column, excluded ones are empty."""
         keep = None if self.included.all() else self.included
         return by_column(self.by_token, keep, self.scratch)
 
@@ -129,6 +137,7 @@ class Activations:
         matrix = self.by_feature
         first = 0
         while first < self.d_sae:
+            # The last feature that still fits; a feature with more entries than a block gets a block of its own.
             full = np.searchsorted(matrix.indptr, int(matrix.indptr[first]) + BLOCK_ENTRIES, side="right") - 1
             stop = min(max(int(full), first + 1), first + BLOCK_FEATURES, self.d_sae)
             entries = slice(matrix.indptr[first], matrix.indptr[stop])
@@ -168,14 +177,15 @@ class Activations:
 def include(
     store: Store, outlier_multiple: float, median: float | None = None, scratch: Path | None = None
 ) -> Activations:
-    """Drop the positions whose residual norm exceeds `outlier_multiple` times the median norm.
+    """Exclude the positions whose residual norm exceeds `outlier_multiple` times the median norm.
 
-    The limit is moved up to the next edge of the store's norm bands, so that the bands' sums stay exact. `median`
-    takes another corpus' median (concepts are judged by the corpus they are compared with), `scratch` is a folder for
-    what is too large for memory.
+    The limit is rounded up to the next edge of the store's norm bands, so that each band is kept or dropped as a whole
+    and its sum stays exact. `median` is given where the median of another corpus counts: concepts are judged by the
+    corpus they are compared with. `scratch` is a folder for arrays too large for memory.
     """
     norms = np.asarray(store.norms)
     middle = float(np.median(norms)) if median is None else median
     limit = band_edge(max(middle * outlier_multiple, float(np.finfo(np.float32).tiny)))
+    # Compared by band: the limit is the lower edge of the first band that is dropped, and 0.1 % above it is inside.
     included = norm_bands(norms) < norm_bands(np.array([limit * 1.001]))[0]
     return Activations(store, included, middle, limit, scratch)

@@ -1,15 +1,15 @@
 """Which features tell a category from the rest: text scores flow in, one row per category and feature flows out.
 
 A specialist has a positive balanced score: counts of texts, weighted as if all categories were of equal size, so that
-neither a small category among large ones nor a large one among small ones is misjudged. The texts are also looked at
-in two halves, so that a reader sees whether a specialist of one half is one on texts that had no part in finding it.
+neither a small category among large ones nor a large one among small ones is misjudged. The texts are also divided into
+two halves, so that a reader sees whether a specialist of one half is also one on texts that had no part in finding it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64, Num, Shaped
 from scipy import sparse
 
 from saecatalog.analysis.activations import runs
@@ -20,21 +20,25 @@ from saecatalog.constants import SCORE_DECIMALS
 
 HALVES = ("first", "second")
 
-
-Figures = dict[str, np.ndarray]
-"""The columns of a table before they are laid out in rows: each is, or can be broadcast to, `[group, feature]`."""
+Figures = dict[str, Shaped[np.ndarray, "..."]]
+"""The columns of a table as matrices: each is `[group, feature]`, `[group, 1]` or `[feature]`; all broadcast."""
 
 
 def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
     """Which texts belong to the second half: every other one of each category, in the order given."""
     turns = pd.Series(categories, dtype=object).groupby(categories).cumcount().to_numpy(np.int64)
-    return turns % 2 == 1
+    return np.asarray(turns % 2 == 1)
 
 
 def category_rows(
     scores: TextScores, groups: TextGroups, second: Bool[np.ndarray, "text"], strong: float, first: int = 0
 ) -> Figures:
-    """Every figure but the q-value of the features that fired on a text; `first` is the number of the first column."""
+    """Every figure but the q-value, for the features of a block that fired on any text.
+
+    `second` says which texts are in the second half, `strong` is the score above which a text is strong, and `first` is
+    the number of the block's first feature.
+    """
+    # Dense matrices [group, feature] follow; features that are silent on every text would only widen them.
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]
     whole = _contrast(matrix, groups, strong)
@@ -73,7 +77,9 @@ def category_rows(
 
 
 def category_table(parts: list[Figures]) -> pd.DataFrame:
-    """The figures of all blocks in the order of category and feature, with q-values over all of them."""
+    """The figures of all blocks as one table, by category and then feature, with q-values over all of its rows."""
+    # Each figure is broadcast to [group, feature], blocks are joined along the features, and flattening row by row
+    # gives all features of the first category, then of the next.
     shapes = [part["auroc"].shape for part in parts]
     frame = pd.DataFrame(
         {
@@ -92,7 +98,7 @@ def category_table(parts: list[Figures]) -> pd.DataFrame:
 
 
 def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np.ndarray, "text"]) -> pd.DataFrame:
-    """Per category: how many specialists each half finds, how many both do, and how the one half's do on the other."""
+    """Per category: how many specialists each half and both halves find, and their mean AUROC on the other half."""
     n_features = max(categories["feature"].nunique(), 1)
     sizes = [groups.of_texts(half).sizes[:, 0] for half in (~second, second)]
     rows = []
@@ -108,6 +114,7 @@ def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np
                 "found_first": int(first.sum()),
                 "found_second": int(other.sum()),
                 "found_both": int((first & other).sum()),
+                # If the halves chose their specialists independently of each other.
                 "expected_both": int(first.sum()) * int(other.sum()) / n_features,
                 "auroc_held_out": elsewhere.mean() if len(elsewhere) else np.nan,
             }
@@ -117,9 +124,10 @@ def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np
 
 @dataclass(frozen=True)
 class Contrast:
-    """Each group against all other texts: dense `[group, feature]` arrays."""
+    """Each group against all other texts."""
 
     active: Float64[np.ndarray, "group feature"]
+    """Texts of the group with a score above 0."""
     strong: Float64[np.ndarray, "group feature"]
     balanced: Float64[np.ndarray, "group feature"]
     auroc: Float64[np.ndarray, "group feature"]
@@ -127,25 +135,29 @@ class Contrast:
 
     @property
     def strong_outside(self) -> Float64[np.ndarray, "group feature"]:
-        return self.strong.sum(0) - self.strong
+        return np.asarray(self.strong.sum(0) - self.strong)
 
 
 def _contrast(matrix: sparse.csc_matrix, groups: TextGroups, threshold: float) -> Contrast:
-    """Counts, balanced score, AUROC and p: the rank sums of a group are those of its entries and its silent texts."""
+    """Counts, balanced score, AUROC and p of each group against the rest; `matrix` is `[text, feature]`."""
     n, sizes = matrix.shape[0], groups.sizes
     ranks, ties = column_ranks(matrix)
     active, strong, rank_sums = groups.sums(matrix, None, matrix.data > threshold, ranks.data)
     rates = strong / np.maximum(sizes, 1)
-    # Rounded, so that rounding errors of the rates cannot lift a score of exactly 0 above it.
+    # size * (own rate - sum of the other rates). Rounded, so that errors of the rates cannot lift a score of exactly 0
+    # above it; adding 0.0 turns -0.0 into 0.0.
     balanced = np.round(sizes * (2 * rates - rates.sum(0)), SCORE_DECIMALS) + 0.0
+    # A group's silent texts have no entry in `ranks`: all tie at rank (zeros + 1) / 2.
     zeros = n - np.diff(matrix.indptr)
     rank_sums += (sizes - active) * (zeros + 1) / 2
     auroc, p = rank_sum_test(rank_sums, sizes, n, ties)
     return Contrast(active, strong, balanced, auroc, p)
 
 
-def _rates(side: str, strong: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
-    """A strong rate and its interval."""
+def _rates(
+    side: str, strong: Float64[np.ndarray, "group feature"], n: Int64[np.ndarray, "group 1"]
+) -> dict[str, Float64[np.ndarray, "group feature"]]:
+    """The columns of the strong rate of one side and its interval."""
     low, high = wilson(strong, n)
     return {
         f"strong_rate_{side}": strong / np.maximum(n, 1),
@@ -154,18 +166,22 @@ def _rates(side: str, strong: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray
     }
 
 
-def _lift(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """How many times larger; infinite where there is nothing outside, 0 where there is nothing inside."""
+def _lift(
+    inside: Num[np.ndarray, "group feature"], outside: Num[np.ndarray, "group feature"]
+) -> Float64[np.ndarray, "group feature"]:
+    """How many times larger the rate inside is; infinite where only that outside is 0, and 0 where that inside is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(inside == 0, 0.0, np.where(outside == 0, np.inf, inside / outside))
 
 
 def _maxima(matrix: sparse.csc_matrix, groups: TextGroups) -> Float32[np.ndarray, "group feature"]:
-    """Largest entry of each column in each group; 0 where there is none."""
+    """The largest entry of each column in each group; 0 where there is none."""
     largest = np.zeros((len(groups.names), matrix.shape[1]), np.float32)
     if matrix.nnz:
         member = groups.member[matrix.indices]
         column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+        # Texts come in the order of the corpus, so a run of one group need not be all of it: the largest of each run
+        # first, then the largest of the runs.
         starts = runs(column, member)
         np.maximum.at(largest, (member[starts], column[starts]), np.maximum.reduceat(matrix.data, starts))
     return largest

@@ -1,6 +1,7 @@
-"""Which features fire together, over the whole dictionary: yes/no matrices flow in, each feature's partners flow out.
+"""Which features fire together, over the whole dictionary: boolean matrices flow in, each feature's partners flow out.
 
-Counts are made block by block, so that no matrix of all pairs is ever in memory.
+Pairs are counted for one block of features at a time, so that the matrix `[d_sae, d_sae]` of all pairs is never in
+memory.
 """
 
 from collections.abc import Callable
@@ -21,17 +22,17 @@ BLOCK = 512
 """Features whose counts with all others are in memory at once, in each thread."""
 
 GATHERED = 1_000_000
-"""About as many entries of rows are put side by side at a time: few enough to stay in the processor's cache."""
+"""About this many entries of rows are gathered at a time: few enough to stay in the processor's cache."""
 
 DENSE_ROWS = 4095
 """Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
 
 GATHERING = 400.0
-"""Counting one pair of entries from gathered rows costs about as much as so many pairs in a dense product."""
+"""Counting one pair of entries from gathered rows costs about as much as this many pairs in a dense product."""
 
 ROUNDING = 1e-6
-"""More than two quick phis in single precision can be off together, where features are active on half of the rows; in
-proportion to the geometric mean of both features' odds where that is above 1."""
+"""A bound on the error of the difference of two quick phis in single precision, where features are active on half of
+the rows or fewer. Where the geometric mean of both features' odds is above 1, the bound grows in proportion to it."""
 
 NO_PHI = -2.0
 """Stands for a phi that does not count."""
@@ -49,22 +50,23 @@ def pair_table(
     folder: Path | None = None,
     tick: Callable[[int], object] = lambda features: None,
 ) -> pd.DataFrame:
-    """The pairs with the largest phi of each feature, counted on the kept rows of `active`.
+    """The pairs with the largest phi of each feature, counted on the kept rows of `active`, `[row, feature]`.
 
-    A row is a token or a text. `by_feature` is the same matrix by columns, where rows not kept are empty. `folder` is
-    for scratch arrays, `tick` is told of features done.
+    A row is a token or a text. `by_feature` is the same matrix in CSC form, where rows not kept are empty. `folder` is
+    for scratch arrays; `tick` is called with the number of features done.
     """
     n = int(keep.sum())
     counts = np.diff(by_feature.indptr).astype(np.float64)
     joint_counts = choose_counting(active, by_feature, keep, folder)
 
-    def best_of_block(first: int) -> np.ndarray:
+    def best_of_block(first: int) -> Int64[np.ndarray, "pair 3"]:
         return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
 
     kept = [np.empty((0, 3), np.int64)]
     for best in in_order(best_of_block, range(0, len(counts), BLOCK)):
         kept.append(best)
         tick(min(BLOCK, len(counts) - BLOCK * (len(kept) - 2)))
+    # A pair that both features keep was found twice.
     pairs = _distinct(np.concatenate(kept))
     a, b, both = pairs.T
     frame = pd.DataFrame(
@@ -84,37 +86,45 @@ def pair_table(
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
 
 
-def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "pair 3"]:
+def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "distinct_pair 3"]:
     """The pairs `(a, b, n_both)` without repetitions, by a, then b."""
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    return pairs[order][runs(pairs[order, 0], pairs[order, 1])]
+    return np.asarray(pairs[order][runs(pairs[order, 0], pairs[order, 1])])
 
 
-def _cosines(decoder: np.ndarray, a: np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "pair"]:
-    """Cosines of pairs of decoder rows, some thousand pairs at a time."""
+def _cosines(
+    decoder: Float32[np.ndarray, "d_sae d_in"], a: Int64[np.ndarray, "pair"], b: Int64[np.ndarray, "pair"]
+) -> Float64[np.ndarray, "pair"]:
+    """Cosines of pairs of decoder rows, 8,192 pairs at a time: `decoder[a]` copies a row for every pair."""
     norms = np.maximum(np.linalg.norm(decoder, axis=1), 1e-12)
     parts = [slice(start, start + 8192) for start in range(0, len(a), 8192)]
     dots = [np.einsum("ij,ij->i", decoder[a[part]], decoder[b[part]]) for part in parts]
-    return np.concatenate([*dots, np.empty(0)]) / (norms[a] * norms[b])
+    return np.asarray(np.concatenate([*dots, np.empty(0)]) / (norms[a] * norms[b]))
 
 
-def phi(both: np.ndarray, a: np.ndarray, b: np.ndarray, n: int) -> Float64[np.ndarray, "..."]:
-    """Correlation of two yes/no variables from their counts; 0 where either is always or never true."""
+def phi(
+    both: Float64[np.ndarray, "..."], a: Float64[np.ndarray, "..."], b: Float64[np.ndarray, "..."], n: int
+) -> Float64[np.ndarray, "..."]:
+    """Pearson's correlation of two boolean variables over n rows; 0 where either is constant.
+
+    `a` and `b` count the rows on which each is true, `both` those on which both are; the shapes broadcast.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         value = (both * n - a * b) / np.sqrt(a * b * (n - a) * (n - b))
     return np.where(np.isfinite(value), value, 0.0)
 
 
 JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
-"""From the first feature of a block to the rows on which each of its features and each of all are active."""
+"""Given the first feature of a block: on how many rows each feature of the block and each of all are both active."""
 
 
 def choose_counting(
     active: sparse.csr_matrix, by_feature: sparse.csc_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
 ) -> JointCounts:
-    """The cheaper way to count, both exact.
+    """The cheaper of two ways to count; both are exact.
 
-    Gathering rows costs the sum of squared row lengths, dense products the square of the dictionary for every row.
+    Gathering rows costs the sum of squared row lengths: each active feature meets each other one on its row. Dense
+    products cost the square of the dictionary's width for every row, but each step is far cheaper.
     """
     n, width = active.shape
     gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
@@ -126,9 +136,9 @@ def choose_counting(
 
 
 def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The same places with one byte each as a value that nobody reads: rows are gathered a quarter faster.
+    """The same sparsity pattern with values of one byte, which nobody reads: rows are gathered a quarter faster.
 
-    The bytes are those of the places, so that nothing is made anew.
+    The bytes are borrowed from the indices, so no new array is allocated.
     """
     bytes_of = active.indices.view(np.int8)[: active.nnz]
     return sparse.csr_matrix((bytes_of, active.indices, active.indptr), shape=active.shape)
@@ -137,10 +147,11 @@ def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
 def count_gathered(
     active: sparse.csr_matrix, by_feature: sparse.csc_matrix, first: int
 ) -> Float32[np.ndarray, "feature d_sae"]:
-    """Counts from the rows on which each feature of the block is active, put side by side and added up."""
+    """Counts from the rows on which each feature of the block is active: gathered, and added up for each feature."""
     width = active.shape[1]
     indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
     both = np.zeros((len(indptr) - 1, width), np.float32)
+    # As many rows as hold about GATHERED entries, by the mean length of a row.
     step = max(1, GATHERED * active.shape[0] // max(active.nnz, 1))
     ones = np.ones(GATHERED, np.float32)
     for start in range(int(indptr[0]), int(indptr[-1]), step):
@@ -150,6 +161,8 @@ def count_gathered(
             ones = np.ones(rows.nnz, np.float32)
         # The features whose entries these are; the first and the last may have more elsewhere.
         a, b = np.searchsorted(indptr, start, "right") - 1, np.searchsorted(indptr, stop, "left")
+        # A matrix [feature, d_sae] in CSR form whose row lists the entries of all rows gathered for one feature, with
+        # repetitions: making it dense adds the repeated ones up, which is the count.
         bounds = rows.indptr[np.clip(indptr[a : b + 1], start, stop) - start]
         both[a:b] += sparse.csr_matrix((ones[: rows.nnz], rows.indices, bounds), shape=(b - a, width)).toarray()
     return both
@@ -158,7 +171,10 @@ def count_gathered(
 def two_in_one(
     active: sparse.csr_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
 ) -> Float32[np.ndarray, "row half_width"]:
-    """Activity as a dense scratch array: 1 for a feature of the first half, DENSE_ROWS + 1 for its twin."""
+    """Activity as a dense scratch array in which two features share each number.
+
+    A number is 1 if the feature of the first half is active, plus DENSE_ROWS + 1 if its twin of the second half is.
+    """
     n, width = active.shape
     half = (width + 1) // 2
     doubled = scratch_array(folder, np.float32, n, half)
@@ -174,12 +190,17 @@ def two_in_one(
 def count_dense(
     doubled: Float32[np.ndarray, "row half_width"], width: int, first: int
 ) -> Float32[np.ndarray, "feature d_sae"]:
-    """Counts from dense products, some rows at a time; each number of a product holds two counts."""
+    """Counts from dense products, DENSE_ROWS rows at a time; each number of a product holds two counts.
+
+    The left side holds one feature's activity as 0 and 1, so a product is (count with the feature of the first half) +
+    (DENSE_ROWS + 1) * (count with its twin). Both counts are at most DENSE_ROWS, so the sum is below 2**24 and exact.
+    """
     half = doubled.shape[1]
     me = np.arange(first, min(first + BLOCK, width))
     both = np.zeros((len(me), width), np.float32)
     for start in range(0, len(doubled), DENSE_ROWS):
         rows = doubled[start : start + DENSE_ROWS]
+        # The columns of the block's own features [row, feature], taken apart into 0 and 1.
         mine = rows[:, me % half]
         twin = (mine > DENSE_ROWS).astype(np.float32)
         mine = np.where(me < half, mine - (DENSE_ROWS + 1) * twin, twin)
@@ -190,26 +211,37 @@ def count_dense(
     return both
 
 
-Candidates = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Feature, partner, rows on which both are active."""
+Candidates = tuple[Int64[np.ndarray, "candidate"], Int64[np.ndarray, "candidate"], Float64[np.ndarray, "candidate"]]
+"""Feature, partner, and on how many rows both are active."""
 
 
-def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, support: int) -> Candidates:
-    """The partners about as good as each feature's last that is kept, so that nearly all pairs need no sorting.
+def _candidates(
+    first: int,
+    both: Float32[np.ndarray, "feature d_sae"],
+    counts: Float64[np.ndarray, "d_sae"],
+    n: int,
+    support: int,
+) -> Candidates:
+    """For each feature of a block, every partner that may be among its best, and few others.
 
-    A quick phi in single precision leaves out only those that are surely worse.
+    Nearly all pairs are ruled out here by a quick phi in single precision, so that only the rest need an exact phi and
+    sorting. A pair is ruled out only if rounding cannot have decided.
     """
     share = counts / max(n, 1)
+    # phi = (both - counts_a * counts_b / n) * scale_a * scale_b, where scale = 1 / sqrt(counts * (1 - counts / n)).
     with np.errstate(divide="ignore"):
         scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
+    # A feature that is nearly always active has a tiny variance, which enlarges rounding errors by its odds.
     odds = np.where(counts < n, counts / np.maximum(n - counts, 1), 0)
     margin = (ROUNDING * np.maximum(np.sqrt(odds * odds.max(initial=0)), 1)).astype(np.float32)
+    # `expected[me] * share` is counts_a * counts_b / n, `[feature, d_sae]`.
     expected, share = counts.astype(np.float32)[:, None], share.astype(np.float32)
     found = []
     for start in range(0, len(both), ROWS_IN_CACHE):
         rows = both[start : start + ROWS_IN_CACHE]
         me = np.arange(first + start, first + start + len(rows))
         quick = rows - expected[me] * share
+        # In place, as these arrays of ROWS_IN_CACHE rows are what the time is spent on.
         quick *= scale[me, None]
         quick *= scale
         np.copyto(quick, NO_PHI, where=rows < support)
@@ -222,7 +254,12 @@ def _candidates(first: int, both: np.ndarray, counts: np.ndarray, n: int, suppor
 
 
 def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarray, "feature"]:
-    """A value that PARTNERS of each row reach, or all; nearly the largest such, as few of them share a column of 64."""
+    """For each row, a value that at least PARTNERS of its values reach (all, if there are fewer).
+
+    Each row is folded into columns of up to 64 values, and the largest of each column is taken: the tenth of these is
+    reached by ten values. It is near the tenth of the whole row, as few of the largest values share a column, and much
+    cheaper to find.
+    """
     columns = max(values.shape[1] // 64, min(values.shape[1], 64))
     depth = values.shape[1] // columns
     largest = values[:, : depth * columns].reshape(len(values), depth, columns).max(1)
@@ -230,10 +267,16 @@ def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarra
     return np.partition(largest, last, axis=1)[:, last]
 
 
-def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:
-    """`(a, b, n_both)` of the partners with the largest phi of each feature of a block, a < b.
+def _best(
+    me: Int64[np.ndarray, "candidate"],
+    partner: Int64[np.ndarray, "candidate"],
+    both: Float64[np.ndarray, "candidate"],
+    counts: Float64[np.ndarray, "d_sae"],
+    n: int,
+) -> Int64[np.ndarray, "pair 3"]:
+    """`(a, b, n_both)` of the PARTNERS candidates with the largest exact phi of each feature, a < b.
 
-    Ties are broken by the smaller index of the partner; pairs that avoid each other are left out.
+    Ties are broken by the smaller index of the partner. Pairs whose phi is not above 0 are left out.
     """
     value = phi(both, counts[me], counts[partner], n)
     positive = value > 0
@@ -245,7 +288,7 @@ def _best(me: np.ndarray, partner: np.ndarray, both: np.ndarray, counts: np.ndar
 
 
 def cluster_table(pairs: pd.DataFrame, d_sae: int) -> pd.DataFrame:
-    """Groups of two or more features joined by strong pairs on tokens, largest first."""
+    """Groups of two or more features connected by strong pairs on tokens, largest first, then by first feature."""
     strong = pairs[(pairs["level"] == "token") & (pairs["phi"] >= CLUSTER_PHI)]
     graph = sparse.csr_matrix((np.ones(len(strong)), (strong["feature_a"], strong["feature_b"])), shape=(d_sae, d_sae))
     _, component = connected_components(graph, directed=False)

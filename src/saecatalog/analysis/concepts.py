@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
@@ -33,6 +33,7 @@ def concept_rows(
     matrix, n_texts = scores.by_feature, groups.sizes
     active, total, is_strong = groups.sums(matrix, None, matrix.data, matrix.data > strong)
     wins = _wins(scores, groups, active, corpus)
+    # Texts of the concept that are also in the corpus are no rivals: what was won against them is taken off again.
     for row in np.flatnonzero(common.any(1)).tolist():
         wins[row] -= _wins(scores, groups, active, corpus.of_texts(common[row]))[row]
     n_rest = (corpus.n_texts - common.sum(1))[:, None]
@@ -57,15 +58,18 @@ def concept_rows(
     )
 
 
-def _wins(scores: TextScores, groups: TextGroups, active: np.ndarray, corpus: TextScores) -> np.ndarray:
-    """Pairs of a group's text and a corpus text that the group's wins, ties counting half: `[group, feature]`."""
+def _wins(
+    scores: TextScores, groups: TextGroups, active: Float64[np.ndarray, "group feature"], corpus: TextScores
+) -> Float64[np.ndarray, "group feature"]:
+    """Pairs of a group's text and a corpus text in which the group's scores higher, ties counting half."""
     silent = corpus.n_texts - np.diff(corpus.by_feature.indptr)
     (wins,) = groups.sums(scores.by_feature, wins_against(scores, corpus))
-    return wins + (groups.sizes - active) * silent / 2
+    # Texts of the group with score 0 have no entry: they tie with the silent texts of the corpus and beat none.
+    return np.asarray(wins + (groups.sizes - active) * silent / 2)
 
 
-def wins_against(scores: TextScores, corpus: TextScores) -> np.ndarray:
-    """For each entry of `scores`, the corpus texts whose score of that feature is lower, those equal counting half."""
+def wins_against(scores: TextScores, corpus: TextScores) -> Float64[np.ndarray, "entry"]:
+    """For each entry of `scores`, how many corpus texts score lower on its feature, those equal counting half."""
     mine, theirs = scores.by_feature, corpus.by_feature
     per_entry = np.empty(mine.nnz)
     for column in np.flatnonzero(np.diff(mine.indptr)).tolist():
@@ -73,5 +77,6 @@ def wins_against(scores: TextScores, corpus: TextScores) -> np.ndarray:
         ordered = np.sort(theirs.data[theirs.indptr[column] : theirs.indptr[column + 1]])
         lower = np.searchsorted(ordered, mine.data[entries], "left")
         up_to_equal = np.searchsorted(ordered, mine.data[entries], "right")
+        # The corpus texts without an entry score 0, and so lower than any entry.
         per_entry[entries] = corpus.n_texts - len(ordered) + (lower + up_to_equal) / 2
     return per_entry

@@ -1,14 +1,14 @@
 """Where each feature fires: a block of activations flows in, examples with the tokens around them flow out.
 
 Top contexts are the strongest token of each text, silent rows never among them, near-duplicates counted and left
-out. Bands are equal-count slices of the active tokens by rank, so that a reader sees weak firings too (equal-width
-bins would fill their lowest one with near-silence).
+out. Bands are equal-count slices of the active tokens by rank, so that a reader sees weak activations too (of bins of
+equal width, the lowest would hold nearly all tokens).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt32
+from jaxtyping import Int32, Int64, Shaped, UInt32
 
 from saecatalog.analysis.activations import (
     Activations,
@@ -39,15 +39,21 @@ class Examples:
     """Index in BANDS."""
     ranks: Int64[np.ndarray, "example"]
     hidden: Int64[np.ndarray, "example"]
-    """Near-duplicates left out."""
+    """Near-duplicates of this example that were left out."""
 
 
 def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
-    """A number for each token with its neighbours in the same text, to tell near-duplicates."""
+    """A number for each token and its neighbours in the same text: near-duplicates have the same one.
+
+    The number comes from a 64-bit hash of the 2 * NEAR + 1 token ids, 0 beyond the ends of the text.
+    """
+    # Ids from 1, so that 0 is free to mean "beyond the text".
     ids = activations.store.token_ids.astype(np.uint64) + np.uint64(1)
     texts = activations.token_texts
     mixed = np.zeros(len(ids), np.uint64)
     for shift in range(-NEAR, NEAR + 1):
+        # Rolled, an array holds at each token the value of the one `shift` tokens further; what came around the
+        # end, or from another text, is masked.
         neighbour = np.roll(ids, -shift)
         same = np.roll(texts, -shift) == texts
         same &= (np.arange(len(ids)) + shift >= 0) & (np.arange(len(ids)) + shift < len(ids))
@@ -61,18 +67,23 @@ def context_rows(
     block: Block,
     top: int,
     around: UInt32[np.ndarray, "token"],
-    text_ids: np.ndarray,
-    categories: np.ndarray,
-    vocabulary: np.ndarray,
+    text_ids: Shaped[np.ndarray, "text"],
+    categories: Shaped[np.ndarray, "text"],
+    vocabulary: Shaped[np.ndarray, "d_vocab"],
 ) -> Columns:
-    """The top contexts and the bands' examples of every feature of a block that fired."""
+    """The top contexts and the bands' examples of every feature of a block that fired.
+
+    `around` comes from `surroundings`. Each row has every activation of the feature in its text, not only those in the
+    window shown.
+    """
     found = _examples(activations, block, top, around)
     tokens = block.tokens[found.entries]
     texts = activations.token_texts[tokens]
     offsets = activations.store.text_offsets
     first = np.maximum(tokens - BEFORE, offsets[texts])
     last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
-    # Entries ascend by feature and token, so that a feature's activations in one text are one slice of them.
+    # Entries ascend by feature, then token, so a feature's activations in one text are one slice of them: its ends are
+    # found by bisection on the single number feature * n_tokens + token.
     width = np.int64(activations.store.n_tokens)
     keys, column = block.columns * width + block.tokens, block.columns[found.entries] * width
     lo, hi = (np.searchsorted(keys, column + offsets[t]) for t in (texts, texts + 1))
@@ -94,8 +105,8 @@ def context_rows(
     }
 
 
-def _examples(activations: Activations, block: Block, top: int, around: np.ndarray) -> Examples:
-    """Of each feature the top contexts, then the bands, each in order of rank."""
+def _examples(activations: Activations, block: Block, top: int, around: UInt32[np.ndarray, "token"]) -> Examples:
+    """For each feature the top contexts, then the bands, each in order of rank."""
     entries, ranks, hidden = _top(activations, block, top, around)
     columns = block.columns[entries]
     weak_entries, weak_bands, weak_ranks = _spread(activations, block, entries, around)
@@ -108,11 +119,13 @@ def _examples(activations: Activations, block: Block, top: int, around: np.ndarr
 
 
 def _top(
-    activations: Activations, block: Block, top: int, around: np.ndarray
+    activations: Activations, block: Block, top: int, around: UInt32[np.ndarray, "token"]
 ) -> tuple[Int64[np.ndarray, "example"], Int64[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
-    """Entries, ranks and numbers hidden: each text's peak, strongest first, one per group of near-duplicates."""
+    """Entries, ranks and numbers of hidden near-duplicates: each text's peak, strongest first, one per group."""
     peaks = find_peaks(block, activations.token_texts)
     entries = peaks.entries[strongest_first(peaks.columns, block.values[peaks.entries])]
+    # Peaks are now in order of strength. `order_within` is stable, so the first of each run of equal surroundings is
+    # the strongest of its group: only it gets a count, of the whole group, and the others keep 0.
     alike = around[block.tokens[entries]]
     grouped = order_within(peaks.columns, alike)
     groups = runs(peaks.columns, alike[grouped])
@@ -125,9 +138,15 @@ def _top(
 
 
 def _spread(
-    activations: Activations, block: Block, used: np.ndarray, around: np.ndarray
+    activations: Activations,
+    block: Block,
+    used: Int64[np.ndarray, "top_example"],
+    around: UInt32[np.ndarray, "token"],
 ) -> tuple[Int64[np.ndarray, "example"], Int32[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
-    """Entries, bands and ranks: up to PER_BAND members of each quarter, none from a text or surroundings shown."""
+    """Entries, bands and ranks: up to PER_BAND members of each quarter of the active tokens by rank.
+
+    None has the text or the surroundings of an example that is shown already, the top contexts `used` included.
+    """
     texts, alike = activations.token_texts[block.tokens], around[block.tokens]
     bounds = np.searchsorted(block.columns[used], np.arange(len(block) + 1))
     entries: list[int] = []
@@ -137,6 +156,7 @@ def _spread(
         shown = used[bounds[column] : bounds[column + 1]]
         seen_texts, seen_alike = set(texts[shown].tolist()), set(alike[shown].tolist())
         members = block.strongest[block.indptr[column] : block.indptr[column + 1]]
+        # Quarters that differ by one at most: the first `longer` take one more.
         size, longer = divmod(len(members), len(BANDS) - 1)
         stop = 0
         for band in range(1, len(BANDS)):
@@ -148,8 +168,17 @@ def _spread(
     return np.array(entries, np.int64), np.array(bands, np.int32), np.array(ranks, np.int64)
 
 
-def _pick(members: np.ndarray, texts: np.ndarray, alike: np.ndarray, seen_texts: set, seen_alike: set) -> list[int]:
-    """Up to PER_BAND evenly spaced members; one that was seen gives way to the next."""
+def _pick(
+    members: Int64[np.ndarray, "member"],
+    texts: Int32[np.ndarray, "entry"],
+    alike: UInt32[np.ndarray, "entry"],
+    seen_texts: set[int],
+    seen_alike: set[int],
+) -> list[int]:
+    """Up to PER_BAND evenly spaced members; one whose text or surroundings were seen gives way to the next.
+
+    Adds the texts and the surroundings of what is picked to `seen_texts` and `seen_alike`.
+    """
     picked = []
     for place in range(PER_BAND):
         for i in range(int((place + 0.5) * len(members) / PER_BAND), len(members)):

@@ -1,7 +1,7 @@
-"""Arrays too large for memory: they live in files without names, which vanish with the array, or with the process.
+"""Arrays too large for memory: they live in files without names, which vanish with the array or the process.
 
-Such files are memory-mapped: what was not touched lately need not be in memory. A sparse matrix is turned over here,
-part by part, so that what is held does not grow with it.
+Such files are memory-mapped, so the system can move pages that were not used lately out of memory. A sparse matrix is
+converted from CSR to CSC here, part by part, so that the memory needed does not grow with the matrix.
 """
 
 import os
@@ -11,27 +11,28 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Num
 from scipy import sparse
 
 from saecatalog.store import narrow, ranges
 from saecatalog.threads import in_order
 
 PART_ENTRIES = 2_000_000
-"""Entries of a matrix that are turned over at once."""
+"""Entries of a matrix that are converted from CSR to CSC at once, in each thread."""
 
 
-def scratch_array(folder: Path | None, dtype: type, *shape: int) -> np.ndarray:
+def scratch_array(folder: Path | None, dtype: type, *shape: int) -> Num[np.ndarray, "..."]:
     """An array of zeros in a file of `folder`, or of the system's temporary folder; raises OSError on a full disk."""
     with tempfile.TemporaryFile(dir=folder) as file:
         size = max(1, int(np.prod(shape, dtype=np.int64))) * np.dtype(dtype).itemsize
+        # Without this the file is sparse, and a full disk would end the process with SIGBUS when a page is written.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         return _mapped(file, dtype, shape)
 
 
-def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    """A file of at least one byte as an array, which may be empty."""
+def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
+    """A file as an array of a shape. The array may be empty; the file may not, as no empty file can be mapped."""
     size = int(np.prod(shape, dtype=np.int64))
     return np.asarray(np.memmap(file, dtype, "r+", shape=max(1, size)))[:size].reshape(shape)
 
@@ -43,12 +44,12 @@ class Appended:
         self.dtype, self.length = dtype, 0
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, for `close` closes it
 
-    def append(self, values: np.ndarray) -> None:
+    def append(self, values: Num[np.ndarray, "n"]) -> None:
         self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
         self.length += len(values)
 
-    def close(self) -> np.ndarray:
-        """What was appended; nothing can be added from here on."""
+    def close(self) -> Num[np.ndarray, "length"]:
+        """Everything appended, as one array; nothing can be appended afterwards."""
         with self._file:
             if not self.length:
                 return np.empty(0, self.dtype)
@@ -59,24 +60,26 @@ class Appended:
 def by_column(
     matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None = None, folder: Path | None = None
 ) -> sparse.csc_matrix:
-    """The same matrix by columns, rows ascending within a column, in scratch arrays; without the rows not kept."""
+    """The same matrix in CSC form, rows ascending within a column, in scratch arrays; rows not kept are empty."""
+    # First pass: the entries of each part in each column, `[part, column]`. From them follows where in the whole matrix
+    # each part's share of each column begins, so that the second pass writes every part to its place, in any order.
     parts = list(_parts(matrix, keep))
     counts = list(in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts))
     indptr = np.concatenate([[0], np.cumsum(np.sum(counts, axis=0))])
     starts = indptr[:-1] + np.cumsum([np.zeros_like(counts[0]), *counts[:-1]], axis=0)
     indices, data = (scratch_array(folder, dtype, int(indptr[-1])) for dtype in (np.int32, matrix.dtype))
 
-    def turn(number: int) -> None:
+    def convert(number: int) -> None:
         part, place = matrix[parts[number]].tocsc(), ranges(starts[number], counts[number])
         indices[place], data[place] = parts[number][part.indices], part.data
 
-    for _ in in_order(turn, range(len(parts))):
+    for _ in in_order(convert, range(len(parts))):
         pass
     return sparse.csc_matrix((data, indices, narrow(indptr)), shape=matrix.shape)
 
 
-def _parts(matrix: sparse.csr_matrix, keep: np.ndarray | None) -> Iterator[Int32[np.ndarray, "row"]]:
-    """The rows that are kept, some at a time; one part at least."""
+def _parts(matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None) -> Iterator[Int32[np.ndarray, "kept_row"]]:
+    """The rows that are kept, about PART_ENTRIES entries at a time; at least one part, which may be empty."""
     n = matrix.shape[0]
     start = 0
     while start < n or start == 0:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float32, Int64, Shaped
 
 from saecatalog.analysis.activations import Activations, Block, first_largest
 from saecatalog.analysis.scores import TextScores
@@ -10,14 +11,19 @@ from saecatalog.tables import Columns, Lists
 
 QUANTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75, "q90": 0.9, "q99": 0.99}
 BINS = 24
+"""Bins of the histogram of a feature's active values."""
 
 
 def feature_rows(
-    activations: Activations, block: Block, scores: TextScores, strong: float, text_ids: np.ndarray
+    activations: Activations, block: Block, scores: TextScores, strong: float, text_ids: Shaped[np.ndarray, "text"]
 ) -> pd.DataFrame:
-    """Counts, density with its interval, moments and quantiles of the active values, and the strongest text."""
+    """Counts, density with its interval, moments and quantiles of the active values, and the strongest text.
+
+    `scores` are those of the block's features, `strong` is the score above which a text is strong.
+    """
     n, n_active = activations.n_tokens, block.n_active
     low, high = wilson(n_active, n)
+    # In double precision, and two passes for the variance: a sum of squares would cancel.
     values, alive = block.values.astype(np.float64), np.maximum(n_active, 1)
     mean = np.bincount(block.columns, values, minlength=len(block)) / alive
     variance = np.bincount(block.columns, (values - mean[block.columns]) ** 2, minlength=len(block)) / alive
@@ -32,6 +38,7 @@ def feature_rows(
             "density": n_active / max(n, 1),
             "density_low": low,
             "density_high": high,
+            # The rule of three: the upper end of a 95 % interval for an event seen in none of n trials.
             "silent_below": np.where(n_active == 0, min(3 / max(n, 1), 1.0), np.nan),
             "max": _at_rank(block, n_active > 0, np.zeros(len(block), np.int64)),
             "mean_active": mean.astype(np.float32),
@@ -46,24 +53,27 @@ def feature_rows(
     )
 
 
-def _at_rank(block: Block, which: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """The active value at a rank (0: the largest) of each chosen feature; 0 for the others."""
+def _at_rank(
+    block: Block, which: Bool[np.ndarray, "feature"], rank: Int64[np.ndarray, "feature"]
+) -> Float32[np.ndarray, "feature"]:
+    """The active value at a rank (0: the largest) of each feature in `which`; 0 for the others."""
     out = np.zeros(len(block), np.float32)
     out[which] = block.values[block.strongest[block.indptr[:-1][which] + rank[which]]]
     return out
 
 
-def _quantile(block: Block, q: float) -> np.ndarray:
-    """A quantile of each feature's active values, by straight lines between them; 0 where silent."""
+def _quantile(block: Block, q: float) -> Float32[np.ndarray, "feature"]:
+    """A quantile of each feature's active values, interpolated linearly; 0 where silent."""
     fired, last = block.n_active > 0, block.n_active - 1
     place = q * np.maximum(last, 0)
     below = np.floor(place).astype(np.int64)
+    # `place` counts from the smallest value, ranks from the largest.
     low = _at_rank(block, fired, last - below).astype(np.float64)
     high = _at_rank(block, fired, last - np.minimum(below + 1, last)).astype(np.float64)
-    return (low + (high - low) * (place - below)).astype(np.float32)
+    return np.asarray(low + (high - low) * (place - below), np.float32)
 
 
-def _top_texts(scores: TextScores, text_ids: np.ndarray) -> np.ndarray:
+def _top_texts(scores: TextScores, text_ids: Shaped[np.ndarray, "text"]) -> Shaped[np.ndarray, "feature"]:
     """The text with the largest score of each feature, the first in a tie; "" where there is none."""
     matrix = scores.by_feature
     top = np.full(scores.d_sae, "", object)
@@ -78,6 +88,7 @@ def histogram_rows(block: Block) -> Columns:
     fired = np.flatnonzero(n_active)
     maxima = _at_rank(block, n_active > 0, np.zeros(width, np.int64)).astype(np.float64)
     share = block.values.astype(np.float64) / maxima[block.columns]
+    # The maximum itself belongs to the last bin. Counts are [fired feature, bin], by one bincount over both.
     place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(block.columns * np.int64(BINS) + place, minlength=width * BINS).reshape(-1, BINS)[fired]
     edges = np.linspace(0, 1, BINS + 1)[None, :] * maxima[fired, None]

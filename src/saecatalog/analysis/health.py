@@ -12,11 +12,12 @@ DENSITY_EDGES = np.arange(-6.0, 0.01, 0.25)
 def sae_health(activations: Activations) -> dict[str, object]:
     """L0, explained variance, silent features, excluded positions and the histogram of log10 densities.
 
-    Figures are rounded to six significant digits, beyond which the order of summation would show.
+    Figures are rounded to six significant digits, as further ones would depend on the order of summation.
     """
     per_token = np.diff(activations.store.indptr)[activations.included]
     n_active = np.diff(activations.by_feature.indptr)
     density = n_active[n_active > 0] / max(activations.n_tokens, 1)
+    # The outer bins are open, so that every feature that fired is in one.
     counts, _ = np.histogram(np.log10(density), np.concatenate([[-np.inf], DENSITY_EDGES[1:-1], [np.inf]]))
     return {
         "l0_mean": _six(per_token.mean() if len(per_token) else 0.0),
@@ -33,13 +34,15 @@ def sae_health(activations: Activations) -> dict[str, object]:
 
 
 def explained_variance(activations: Activations) -> float:
-    """1 - sum |x - x'|^2 / sum |x - mean|^2 over the counted positions, all dimensions together.
+    """1 - sum |x - x'|^2 / sum |x - mean|^2 over the counted positions, all dimensions together; NaN for fewer than 2.
 
-    The denominator is sum |x|^2 - |sum x|^2 / n; the sums come from the store's norm bands.
+    The denominator is sum |x|^2 - |sum x|^2 / n, so the residuals themselves need not be stored: |x| is stored for
+    every token, and sum x for every norm band.
     """
     store, included, n = activations.store, activations.included, activations.n_tokens
     if n < 2:
         return float("nan")
+    # Bands are kept or dropped whole, because the limit is the edge of one; `total` is [d_in].
     kept = store.bands < norm_bands(np.array([activations.norm_limit * 1.001]))[0]
     total = np.asarray(store.band_sums)[kept].sum(0)
     squares = float(np.square(store.norms[included].astype(np.float64)).sum())

@@ -1,4 +1,4 @@
-"""What to call each feature, from the data alone: tables flow in, one short label per feature flows out.
+"""A name for each feature, from the data alone: tables flow in, one short label per feature flows out.
 
 A label names the tokens that tell the feature best, or the pair of tokens where that is clearly the better rule, and
 the category where the feature is a specialist. A token is telling when it carries much of the activation and the
@@ -12,14 +12,14 @@ from saecatalog.analysis.activations import Activations, Block
 from saecatalog.analysis.token_view import START
 
 TOKENS, LEAST, SHARE = 3, 0.1, 0.25
-"""A label names up to three tokens, none that carries less than the one share of what the most telling token does; an
-ellipsis follows where together they carry less than the other share of the activation."""
+"""A label names up to TOKENS tokens. None carries less than LEAST times the activation of the most telling token. An
+ellipsis follows where together they carry less than SHARE of the feature's activation."""
 
 AT_START = 0.5
-"""A feature with more than this share of its activation on first tokens is told as one of the start of texts."""
+"""A feature with more than this share of its activation on first tokens is labelled "start of text"."""
 
 SPECIALIST, Q = 3, 0.05
-"""A label names a category where the balanced score is at least the one and the q-value at most the other."""
+"""A label names a category where the balanced score is at least SPECIALIST and the q-value at most Q."""
 
 BLANKS = {"\n": "line break", "\r": "return", "\t": "tab", "\u00a0": "no-break space", " ": "space"}
 """Names of white space; where a token holds several kinds, the first here names it."""
@@ -33,6 +33,7 @@ def telling_words(
     `rows` are the block's rows of the features table, `tokens` those of the tokens table.
     """
     density = rows["density"].to_numpy()[tokens["feature"].to_numpy() - block.first]
+    # The share of the activation, times the logarithm of how much more often the feature fires here than anywhere.
     telling = tokens["share"] * np.log2(tokens["p_active"] / density)
     ordered = tokens.assign(telling=telling).sort_values(
         ["feature", "telling", "rank"], ascending=[True, False, True], kind="stable"
@@ -56,7 +57,7 @@ def telling_words(
 
 
 def _first_words(start_share: float, first: str, second: str) -> dict[str, float]:
-    """What is told before any token: the start of a text, and the pair of tokens that is the better rule."""
+    """The words that come before any token: the start of a text, and the pair of tokens that is the better rule."""
     words = {}
     if start_share > AT_START:
         words["start of text"] = start_share
@@ -66,13 +67,14 @@ def _first_words(start_share: float, first: str, second: str) -> dict[str, float
 
 
 def _character(activations: Activations, block: Block, column: int, token_id: int, contents: list[str]) -> str:
-    """The character that a token of broken bytes is a part of, where the feature is strongest on it."""
+    """The character of which a token holds only some bytes, at the occurrence on which the feature is strongest."""
     store = activations.store
     entries = slice(block.indptr[column], block.indptr[column + 1])
     tokens = block.tokens[entries]
     values = np.where(store.token_ids[tokens] == token_id, block.values[entries], 0)
     token = int(tokens[int(values.argmax())])
     content, end = contents[int(activations.token_texts[token])], int(store.token_ends[token])
+    # A token that ends where the one before it ends adds no character: it is part of the last one.
     start = int(store.token_ends[token - 1]) if activations.token_positions[token] else 0
     return content[min(start, end - 1) : end]
 

@@ -13,7 +13,8 @@ COMMON_RATE = 0.5
 def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd.DataFrame, top: int) -> pd.DataFrame:
     """Every ranking of the catalog, `top` entries each; ties are broken by the smaller index.
 
-    The most selective features are strong on the fewest texts, at least one; ties there by the larger maximum.
+    The most selective features are strong on the fewest texts, but at least on one; there the larger maximum breaks
+    ties first.
     """
     fired = features[features["n_active"] > 0]
     selective = fired[fired["n_texts_strong"] >= 1]
@@ -33,7 +34,8 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
     specialists = rows[rows["balanced_score"] > 0]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
-    # The order goes by whole numbers, for equal differences of rates may differ in their last bit.
+    # inside - outside, times n_inside * n_outside: whole numbers, as equal differences of rates may differ in the last
+    # bit.
     exact = rows["active_inside"].astype(np.int64) * rows["n_outside"] - rows["active_outside"] * rows["n_inside"]
     common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
     return [
@@ -45,6 +47,10 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
 
 
 def concept_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
+    """The rankings of one concept by consistency, by mean score and by contrast with the corpus.
+
+    `rows` are the concept's rows. Contrast ranks only features active on more than half of the concept's texts.
+    """
     consistent, in_half = rows[rows["n_strong"] > 0], rows[rows["n_active"] * 2 > rows["n_texts"]]
     return [
         _ranking(f"consistent:{name}", consistent, "consistency", [("consistency", False), ("mean_all", False)], top),
@@ -54,6 +60,7 @@ def concept_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFra
 
 
 def _ranking(name: str, rows: pd.DataFrame, value: str, order: list[tuple[str, bool]], top: int) -> pd.DataFrame:
+    """The first `top` features in an order: pairs of a column and whether it ascends. `value` is the column shown."""
     keys = [*(column for column, _ in order), "feature"]
     first = rows.sort_values(keys, ascending=[*(up for _, up in order), True]).head(top)
     return pd.DataFrame(
@@ -78,10 +85,10 @@ def reason_of(ranking: str) -> str:
 
 
 def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
-    """About `count` notable features with their reasons: the first of every ranking, then the second, and so on.
+    """Up to `count` notable features with their reasons: the first of every ranking, then the second, and so on.
 
-    Those with a note of the author, `noted`, join them.
-    Every ranking that gives a reason is followed equally deep, so that no single one fills the catalog.
+    Every ranking that gives a reason is read to the same depth, so that no single one fills the catalog. The features
+    in `noted`, about which the author has written, are added.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
     columns = [rows["feature"].tolist() for _, rows in given.groupby("ranking", sort=False)]

@@ -17,14 +17,14 @@ from saecatalog.threads import in_order
 
 @dataclass(frozen=True)
 class TextScores:
-    """The scores above 0 of all texts and features."""
+    """The scores above 0 of some texts and features."""
 
     by_feature: sparse.csc_matrix
     """`[text, feature]`; texts ascend within a feature."""
     positions: Int32[np.ndarray, "entry"]
-    """For each entry, the position in its text with the largest activation (the last one for score `last`)."""
+    """For each entry of `by_feature`, the position of the largest activation (for score `last`, the last position)."""
     scratch: Path | None = None
-    """Where scratch arrays are made; None is the system's temporary folder."""
+    """Folder for scratch arrays; None is the system's temporary folder."""
 
     @property
     def n_texts(self) -> int:
@@ -36,7 +36,8 @@ class TextScores:
 
     @cached_property
     def matrix(self) -> sparse.csr_matrix:
-        """`[text, feature]` by rows; features ascend within a text."""
+        """`[text, feature]` in CSR form; features ascend within a text."""
+        # The transpose of a CSC matrix is a CSR matrix over the same arrays, which `by_column` converts.
         return by_column(self.by_feature.T, folder=self.scratch).T
 
     def block(self, first: int, stop: int) -> "TextScores":
@@ -48,9 +49,11 @@ class TextScores:
         return TextScores(sparse.csc_matrix(columns, shape=(self.n_texts, stop - first)), self.positions[entries])
 
     def of_texts(self, chosen: Bool[np.ndarray, "text"]) -> "TextScores":
-        """The scores on some of the texts, numbered anew."""
+        """The scores on some of the texts, which are numbered from 0 again."""
         matrix = self.by_feature
+        # Slicing rows of a CSC matrix in scipy would give no `keep`, which the positions need.
         keep = chosen[matrix.indices]
+        # The new bounds: how many entries are kept before each old one; then the new number of each text.
         kept = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
         rows = (np.cumsum(chosen) - 1)[matrix.indices[keep]]
         shape = (int(chosen.sum()), self.d_sae)
@@ -59,7 +62,7 @@ class TextScores:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Every text on which each feature of a block is active, feature by feature, texts in order."""
+    """Every pair of a feature of a block and a text on which it is active; by feature, then text."""
 
     columns: Int32[np.ndarray, "peak"]
     """The feature, counted from the block's first."""
@@ -71,7 +74,8 @@ class Peaks:
 
 
 def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
-    """Where each feature is strongest in each text."""
+    """The strongest entry of each feature of a block in each text."""
+    # Entries ascend by feature, then token, so those of one feature in one text are a run.
     texts = token_texts[block.tokens]
     starts = runs(block.columns, texts)
     return Peaks(block.columns[starts], texts[starts], starts, first_largest(block.values, starts))
@@ -82,9 +86,11 @@ def score_texts(
 ) -> TextScores:
     """Score every text by `max`, `last` or `mean` over its counted tokens.
 
-    `last` reads the text's last token, and is 0 where that position is excluded. `tick` is told of features done.
+    `last` is the activation on the text's last token, and 0 where that position is excluded. `tick` is called with the
+    number of features done.
     """
     folder = activations.scratch
+    # Blocks come in the order of the features, so appending their parts makes the arrays of a CSC matrix.
     values, texts, positions = (Appended(folder, dtype) for dtype in (np.float32, np.int32, np.int32))
     counts = []
     for found in in_order(lambda block: _score_block(activations, block, score), activations.blocks()):
@@ -100,8 +106,10 @@ def score_texts(
 
 def _score_block(
     activations: Activations, block: Block, score: str
-) -> tuple[Float32[np.ndarray, "entry"], np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, texts, positions, and how many each feature of the block has."""
+) -> tuple[
+    Float32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int64[np.ndarray, "feature"]
+]:
+    """The scores above 0 of a block, their texts and positions, and how many each feature has."""
     peaks = find_peaks(block, activations.token_texts)
     columns, texts, entries = peaks.columns, peaks.texts, peaks.entries
     if score == "last":
@@ -110,6 +118,7 @@ def _score_block(
         columns, texts = block.columns[entries], activations.token_texts[block.tokens[entries]]
     values = block.values[entries]
     if score == "mean" and len(entries):
+        # Added in double precision, in the order of the tokens. All counted tokens divide, not only the active ones.
         sums = np.add.reduceat(block.values.astype(np.float64), peaks.starts)
         values = (sums / activations.tokens_per_text[texts]).astype(np.float32)
     positions = activations.token_positions[block.tokens[entries]]

@@ -1,30 +1,36 @@
 """Formulas that several analyses share, each for many features at once."""
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64, Num
 from scipy import sparse, stats
 
 from saecatalog.analysis.activations import order_within, runs
 
 PART = 4_000_000
-"""Numbers that are looked at together."""
+"""Numbers that `quantile` reads at a time."""
 
 Z95 = float(stats.norm.ppf(0.975))
 
 
-def wilson(k: np.ndarray, n: np.ndarray | int) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
-    """95 % Wilson score interval of k successes in n trials (Wilson 1927); [0, 1] where n is 0."""
+def wilson(
+    k: Num[np.ndarray, "..."], n: Num[np.ndarray, "..."] | int
+) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+    """Ends of the 95 % Wilson score interval of k successes in n trials (Wilson 1927); 0 and 1 where n is 0."""
     k, n = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         p, z2 = k / n, Z95**2
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    # The ends are exact at k = 0 and k = n, where rounding would leave something like 1e-17 instead of 0.
     low = np.where(k == 0, 0.0, np.maximum(centre - half, 0))
     return low, np.where((k == n) | (n == 0), 1.0, np.minimum(centre + half, 1))
 
 
 def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
-    """`np.quantile` of numbers that are not negative, which may be too many for memory; 0 of none."""
+    """`np.quantile` of numbers that are not negative, without a sorted copy: they may be too many for memory.
+
+    0 where there are none.
+    """
     if not len(values):
         return 0.0
     place = q * (len(values) - 1)
@@ -34,7 +40,10 @@ def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
 
 
 def _at_place(values: Float32[np.ndarray, "n"], place: int) -> float:
-    """The value at a place of the order, the smallest first: by the upper half of its bits, then by the lower one."""
+    """The value that a sorted copy would hold at index `place`."""
+    # A radix selection. The bits of floats that are not negative, read as whole numbers, are in the order of the
+    # floats. The first pass counts the upper 16 bits and finds those of the value; the second counts the lower 16 bits
+    # of the numbers with the same upper ones.
     bits = values.view(np.uint32)
     found = 0
     for shift in (16, 0):
@@ -54,13 +63,15 @@ def _at_place(values: Float32[np.ndarray, "n"], place: int) -> float:
 def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[np.ndarray, "feature"]]:
     """Mid-ranks (from 1) of every column's entries among all rows, zeros included, and the tie term of each column.
 
-    The tie term is the sum of t^3 - t over groups of equal values. Entries must be above 0, in single precision; the
-    zeros of a column tie below them, at rank (zeros + 1) / 2.
+    The tie term is the sum of t^3 - t over groups of t equal values. `scores` is `[text, feature]`; its entries must be
+    above 0, in single precision. The zeros of a column tie below them, at rank (zeros + 1) / 2, and are not stored.
     """
     n, width = scores.shape
     counts = np.diff(scores.indptr)
     column = np.repeat(np.arange(width), counts)
     order = order_within(column, np.asarray(scores.data, np.float32).view(np.uint32))
+    # Each run is a group of equal values of one column; `below` counts the rows that score less: its zeros
+    # and its entries that come earlier in the order.
     start = runs(column, scores.data[order])
     size = np.diff(np.append(start, len(order)))
     below = (n - counts - scores.indptr[:-1])[column[start]] + start
@@ -84,6 +95,7 @@ def rank_sum_test(
     `method="asymptotic"`). Where either side is empty or all values tie, AUROC is 0.5 and p is 1.
     """
     n_outside = n - n_inside
+    # Mann and Whitney's U: the pairs (inside, outside) that inside wins, ties counting half.
     u = rank_sums - n_inside * (n_inside + 1) / 2
     pairs = (n_inside * n_outside).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,4 +110,4 @@ def benjamini_hochberg(p: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..
     """q-values over all given tests (Benjamini & Hochberg 1995), in the shape of `p`."""
     if p.size == 0:
         return p
-    return stats.false_discovery_control(p.ravel()).reshape(p.shape)
+    return np.asarray(stats.false_discovery_control(p.ravel())).reshape(p.shape)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Num
 from scipy import sparse
 
 
@@ -21,7 +21,7 @@ class TextGroups:
         names, member = np.unique(np.array(labels, object), return_inverse=True)
         return cls(names.tolist(), member)
 
-    def of_texts(self, chosen: np.ndarray) -> "TextGroups":
+    def of_texts(self, chosen: Bool[np.ndarray, "text"]) -> "TextGroups":
         """The groups of some of the texts; a group may have none of them."""
         return TextGroups(self.names, self.member[chosen])
 
@@ -30,13 +30,16 @@ class TextGroups:
         """Texts of each group."""
         return np.bincount(self.member, minlength=len(self.names))[:, None]
 
-    def sums(self, matrix: sparse.csc_matrix, *values: np.ndarray | None) -> list[Float64[np.ndarray, "group feature"]]:
-        """The sums over each group of values that stand in the place of the matrix' entries, added in their order.
+    def sums(
+        self, matrix: sparse.csc_matrix, *values: Num[np.ndarray, "entry"] | Bool[np.ndarray, "entry"] | None
+    ) -> list[Float64[np.ndarray, "group feature"]]:
+        """For each of `values`, its sums over the entries of each group and column of `matrix`, `[text, feature]`.
 
-        None counts the entries.
+        Each of `values` has one number per entry of the matrix; None counts the entries.
         """
         shape = (len(self.names), matrix.shape[1])
         column = np.repeat(np.arange(shape[1]), np.diff(matrix.indptr))
+        # One number for each cell [group, feature], so that one pass of bincount adds up all of them.
         cell = self.member[matrix.indices] * shape[1] + column
         sums = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in values)
         return [found.reshape(shape).astype(np.float64) for found in sums]

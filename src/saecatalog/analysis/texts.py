@@ -90,10 +90,7 @@ def _first_from(matrix: sparse.csc_matrix, column: int, rows: Int64[np.ndarray, 
     """The first entry of a column that is in each row or below it."""
     start, stop = int(matrix.indptr[column]), int(matrix.indptr[column + 1])
     # In the indices' own type, or searchsorted would copy the whole column into the wider one.
-    found: Int64[np.ndarray, bound] = np.searchsorted(
-        matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype)
-    )
-    return start + found
+    return np.asarray(start + np.searchsorted(matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype)))
 
 
 def _best_of_text(scores: TextScores, text: int) -> Int64[np.ndarray, "entry"]:

@@ -1,14 +1,14 @@
 """Which tokens each feature fires on: a block flows in, the telling tokens and the best simple rules flow out.
 
-A rule predicts that a feature is active wherever a token stands, or wherever two tokens stand in a row. Both are the
-same computation on another code for each position: the token's id, or the number of the pair that ends there.
+A rule predicts that a feature is active at every occurrence of a token, or of two consecutive tokens. Both are the same
+computation on a code for each position: the token's id, or the number of the pair of tokens that ends there.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64, Shaped
 
 from saecatalog.analysis.activations import (
     Activations,
@@ -22,46 +22,48 @@ from saecatalog.analysis.activations import (
 from saecatalog.constants import BIGRAM_GAIN, TOKENS_KEPT
 
 START = "<start>"
-"""Stands in a rule for the start of the text."""
+"""The first token of a rule that means the start of the text."""
 
 
 @dataclass(frozen=True)
 class Codes:
-    """One whole number per position of the corpus, and what it stands for."""
+    """One code per position of the corpus, and how often each code occurs."""
 
     of_token: Int32[np.ndarray, "token"]
     occurrences: Int64[np.ndarray, "code"]
-    """Counted positions with each code."""
+    """Positions with each code, the excluded ones not counted."""
 
 
 @dataclass(frozen=True)
 class CodeCounts:
-    """Every code that each feature of a block is active on; by feature, then code."""
+    """Every pair of a feature of a block and a code that it is active on; by feature, then code."""
 
     columns: Int32[np.ndarray, "pair"]
+    """The feature, counted from the first of the block."""
     codes: Int32[np.ndarray, "pair"]
     n_active: Int64[np.ndarray, "pair"]
     n_occurrences: Int64[np.ndarray, "pair"]
     totals: Float64[np.ndarray, "pair"]
     """Sum of the activations."""
     entries: Int64[np.ndarray, "entry"]
-    """The entries that were counted, pair after pair."""
+    """The entries of the block that were counted, pair after pair: `n_active` of each."""
 
 
 def token_codes(activations: Activations) -> Codes:
-    """The token ids."""
+    """The token ids as codes."""
     ids = np.asarray(activations.store.token_ids)
     return Codes(ids, np.bincount(ids[activations.included], minlength=int(ids.max(initial=0)) + 1))
 
 
 def bigram_codes(activations: Activations) -> tuple[Codes, Int64[np.ndarray, "code 2"]]:
-    """Numbers for the pairs of a token and the one before it in its text, in order, and the ids of both.
+    """Codes for the pairs of a token and the one before it in its text, in order of both ids, and the ids of each code.
 
     The id before the first token of a text is -1.
     """
     ids = np.asarray(activations.store.token_ids, np.int64)
     before = np.where(activations.token_positions == 0, -1, np.roll(ids, 1))
     width = int(ids.max(initial=0)) + 1
+    # A pair as one number, so that `unique` sorts plain integers; the first id is raised by 1 to make -1 a 0.
     keys, code = np.unique((before + 1) * width + ids, return_inverse=True)
     pairs = np.stack([keys // width - 1, keys % width], axis=1)
     return Codes(code.astype(np.int32), np.bincount(code[activations.included], minlength=len(keys))), pairs
@@ -73,10 +75,12 @@ def count_codes(
     values: Float32[np.ndarray, "entry"],
     codes: Codes,
 ) -> CodeCounts:
-    """How often, and how strongly, each feature fires on each code; entries go by feature, then token."""
+    """How often and how strongly each feature is active on each code; entries ascend by feature, then token."""
     code = codes.of_token[tokens]
     entries = order_within(columns, code.view(np.uint32))
     code = code[entries]
+    # Entries are now by feature, then code, then token, and `columns` is unchanged, as the order is by column first.
+    # The tokens of a pair stay in order, so that sums are added in the same order whatever the block.
     starts = runs(columns, code)
     n_active = np.diff(np.append(starts, len(code)))
     pair = np.repeat(np.arange(len(starts)), n_active)
@@ -86,22 +90,25 @@ def count_codes(
 
 
 def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCounts:
-    """The same for pairs of tokens, of which those are left out that cannot be a clearly better rule than one token.
+    """The same for pairs of tokens, without those that cannot be a clearly better rule than one token.
 
-    A pair stands at most as often as its second token, and where it is active at least that often.
+    A bound on the F1 of every pair that ends with a token: its recall is at most the token's, and its precision at most
+    1. With a active occurrences of the token and n active positions of the feature, that makes F1 at most 2a / (a + n).
     """
     single = np.zeros(len(block))
     best = best_rules(block.n_active, tokens)
     single[best.index] = best["f1"]
     most = 2 * tokens.n_active / (tokens.n_active + block.n_active[tokens.columns])
     likely = np.repeat(most - single[tokens.columns] >= BIGRAM_GAIN, tokens.n_active)
+    # Back in the order of the block, by feature and then token, as `count_codes` needs them.
     entries = np.sort(tokens.entries[likely])
     return count_codes(block.columns[entries], block.tokens[entries], block.values[entries], bigrams)
 
 
-def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.DataFrame:
+def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> pd.DataFrame:
     """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
     share = counts.totals / np.bincount(counts.columns, counts.totals, minlength=len(block))[counts.columns]
+    # Few pairs of each feature can be among the largest; only these are sorted, by their exact share.
     near = np.flatnonzero(_among_largest(counts.columns, share))
     order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
     rank = ranks_in_runs(runs(counts.columns[order]), len(order))
@@ -121,21 +128,24 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: np.ndarray) -> pd.D
     )
 
 
-def _among_largest(columns: np.ndarray, values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
-    """Which values may be among the TOKENS_KEPT largest of their column: those not below the last when rounded."""
+def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
+    """Which values may be among the TOKENS_KEPT largest of their column: those not below the last in single precision."""
     rounded = values.astype(np.float32)
     order = strongest_first(columns, rounded)
     starts = runs(columns)
     last = np.minimum(starts + TOKENS_KEPT, np.append(starts, len(columns))[1:]) - 1
+    # Rounding keeps the order, but for new ties, and all that tie with the last one are taken.
     return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
 
 
-def best_rules(n_active: np.ndarray, counts: CodeCounts) -> pd.DataFrame:
-    """Of each feature that fired, the code with the largest F1: `code`, `precision`, `recall`, `f1`, by feature.
+def best_rules(n_active: Int64[np.ndarray, "feature"], counts: CodeCounts) -> pd.DataFrame:
+    """The code with the largest F1 of each feature that fired: `code`, `precision`, `recall`, `f1`, indexed by feature.
 
-    Precision is P(active | code), recall is P(code | active). The smaller code wins a tie.
+    Precision is P(active | code), recall is P(code | active). The smaller code wins a tie. `n_active` counts the active
+    positions of each feature.
     """
-    # The same as 2 * precision * recall / (precision + recall), in one division, so that equal scores are equal.
+    # Equal to 2 * precision * recall / (precision + recall), but with a single division, so that equal scores are equal
+    # in floating point too.
     f1 = 2 * counts.n_active / (counts.n_occurrences + n_active[counts.columns])
     best = first_largest(f1, runs(counts.columns))
     columns = counts.columns[best]
@@ -151,12 +161,20 @@ def best_rules(n_active: np.ndarray, counts: CodeCounts) -> pd.DataFrame:
 
 
 def rule_rows(
-    block: Block, tokens: CodeCounts, bigrams: CodeCounts, pairs: np.ndarray, vocabulary: np.ndarray
+    block: Block,
+    tokens: CodeCounts,
+    bigrams: CodeCounts,
+    pairs: Int64[np.ndarray, "code 2"],
+    vocabulary: Shaped[np.ndarray, "d_vocab"],
 ) -> pd.DataFrame:
-    """The best rule of one token for each feature, and that of two tokens where it is clearly better."""
+    """The best rule of one token for each feature, and that of two tokens where it is clearly better.
+
+    `pairs` are the token ids of each code of `bigrams`. Features without a rule get "" and 0.
+    """
     single, double = best_rules(block.n_active, tokens), best_rules(block.n_active, bigrams)
     double = double[double["f1"] - single["f1"].loc[double.index] >= BIGRAM_GAIN]
     first, second = pairs[double["code"]].T
+    # [column of the table, feature]: the words and the numbers of all rules.
     words, numbers = np.full((3, len(block)), "", object), np.zeros((4, len(block)))
     words[0, single.index] = vocabulary[single["code"]]
     words[1, double.index] = np.where(first < 0, START, vocabulary[first])

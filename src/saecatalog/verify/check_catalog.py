@@ -19,7 +19,7 @@ Key = Callable[[Row], tuple[float | Fraction, ...]]
 
 
 def check_rankings(e: Evidence) -> None:
-    """Every list, ranked anew from the published figures."""
+    """Every ranking, recomputed from the published figures."""
     found = {str(name): rows_of(rows) for name, rows in parts_of(e.published["rankings"], "ranking").items()}
     wanted = {**_feature_rankings(e), **_category_rankings(e), **_concept_rankings(e)}
     e.report.at("rankings").lists("ranking", sorted(found), sorted(name for name, rows in wanted.items() if rows))
@@ -98,7 +98,7 @@ REASONS = {
 
 
 def check_notable(e: Evidence) -> None:
-    """Every reason of a notable feature is a ranking it stands in or a note, and every page that is named is there."""
+    """Every reason for a notable feature is a ranking that lists it or a note, and every page named exists."""
     allowed: dict[int, set[str]] = {}
     noted = {row.name for row in rows_of(e.published["notes"]) if row.kind == "feature"}
     for row in rows_of(e.published["rankings"]):

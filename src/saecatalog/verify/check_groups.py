@@ -1,4 +1,4 @@
-"""Categories, the held-out check and concepts: what the published scores say of groups of texts, counted anew."""
+"""Categories, the held-out check and concepts: figures of groups of texts, recomputed from the published scores."""
 
 import math
 from collections import Counter

@@ -1,8 +1,8 @@
-"""Features that fire together: every published pair of a sampled feature counted anew, and none missing."""
-
-from typing import Any
+"""Features that fire together: every published pair of a sampled feature is counted again, and none is missing."""
 
 import numpy as np
+from jaxtyping import Float64
+from scipy import sparse
 
 from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
@@ -35,7 +35,11 @@ def check_pairs(e: Evidence) -> None:
 
 
 class Counts:
-    """On how many tokens or texts some features are active together with each feature: surely, and possibly."""
+    """On how many tokens or texts some features are active together with each feature: surely, and possibly.
+
+    `both` has a matrix `[feature asked for, feature]` for each, `single` the counts of each feature alone; on texts,
+    where nothing is undecided, there is only one of each.
+    """
 
     def __init__(self, e: Evidence, level: str, features: list[int]):
         self.place = {feature: place for place, feature in enumerate(features)}
@@ -53,8 +57,8 @@ class Counts:
         """The least and the most tokens or texts on which a feature is active."""
         return int(self.single[0][a]), int(self.single[-1][a])
 
-    def phi_range(self, a: int) -> tuple[np.ndarray, np.ndarray]:
-        """The least and the most that a feature's correlation with every feature may be."""
+    def phi_range(self, a: int) -> tuple[Float64[np.ndarray, "feature"], Float64[np.ndarray, "feature"]]:
+        """The least and the most that a feature's correlation with each feature may be."""
         n_a, n_b, both = self.alone(a)[0], self.single[0], self.both[0][self.place[a]]
         phi = np.array([figures.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
         # How far undecided tokens may move it: through what both share, and through either count.
@@ -64,10 +68,8 @@ class Counts:
         return phi - slack, phi + slack
 
 
-def _text_matrix(e: Evidence) -> Any:
-    """Yes or no for each text and feature, from the published scores."""
-    from scipy import sparse
-
+def _text_matrix(e: Evidence) -> sparse.csr_matrix:
+    """A matrix `[text, feature]`, 1 where the published score is above 0."""
     table = e.published["text_scores"]
     places = table["text"].map(e.place)
     known = places.notna().to_numpy()
@@ -114,7 +116,7 @@ def _best(counts: Counts, feature: int, support: int) -> tuple[set[int], set[int
     others = np.arange(len(low)) != feature
     surely, possibly = others & (both[0] >= support) & (low > 0), others & (both[-1] >= support) & (high > 0)
     rivals, company = np.sort(high[possibly])[::-1], np.sort(low[surely])[::-1]
-    # Sure of a place is who leaves all but nine behind; out of it is who comes behind ten.
+    # A partner is surely among the best ten if at most nine others can be better, and surely not if ten are.
     must = surely & (low > (rivals[PARTNERS] if len(rivals) > PARTNERS else 0))
     may = possibly & (high >= (company[PARTNERS - 1] if len(company) >= PARTNERS else 0))
     return {int(f) for f in np.flatnonzero(must)}, {int(f) for f in np.flatnonzero(may)}

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,7 +161,7 @@ def _check_top(at: Checker, rows: list[Row], wanted: list[Row]) -> None:
     at.lists("rank", [r.rank for r in rows], list(range(len(rows))))
 
 
-def check_cells(e: Evidence, at: Checker, block: Block, row: Any) -> None:
+def check_cells(e: Evidence, at: Checker, block: Block, row: Row) -> None:
     """Where a feature is active in a text, and how strongly."""
     column = column_of(block, row.feature)
     positions = [int(p) for p in row.active_positions]
@@ -179,7 +178,7 @@ def check_cells(e: Evidence, at: Checker, block: Block, row: Any) -> None:
         at.holds(same, "active_values", f"published {_short(row.active_values)}, recomputed {_short(wanted)}")
 
 
-def _near(e: Evidence, block: Block, column: int, published: Any, wanted: np.ndarray) -> bool:
+def _near(e: Evidence, block: Block, column: int, published: np.ndarray, wanted: np.ndarray) -> bool:
     """Whether activations agree but for rounding."""
     if len(published) != len(wanted):
         return False
@@ -210,7 +209,7 @@ def check_context_cells(e: Evidence) -> None:
                 check_cells(e, at, block, row)
 
 
-def _check_activation(e: Evidence, at: Checker, block: Block, row: Any) -> None:
+def _check_activation(e: Evidence, at: Checker, block: Block, row: Row) -> None:
     column = column_of(block, row.feature)
     value = 0.0 if column is None else float(block.values[row.position, column])
     slack = 0.0 if column is None else float(block.slack[column])

@@ -1,22 +1,22 @@
 """Everything the checks look at: a published catalog and its texts run again flow in, lookups flow out.
 
 The base is recomputed from the model: what is active where, and how strongly. A figure that is made of other
-published figures (a category's counts of text scores, a ranking) is recomputed from those, which are themselves
-checked, so that an error is reported where it arises and rounding does not pile up.
+published figures (a category's counts of text scores, a ranking) is recomputed from those, which are checked
+themselves, so that an error is reported where it arises and rounding errors do not add up.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from saecatalog.progress import Progress
 from saecatalog.verify import figures
 from saecatalog.verify.model import text_of_token
-from saecatalog.verify.published import Published
+from saecatalog.verify.published import Manifest, Published
 from saecatalog.verify.recompute import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.report import Report
 from saecatalog.verify.runner import Runner
@@ -24,12 +24,12 @@ from saecatalog.verify.runner import Runner
 
 @dataclass
 class Evidence:
-    """One catalog, as published and as seen again."""
+    """One catalog, as published and as recomputed."""
 
     published: Published
     runner: Runner
     sample: list[int]
-    """The features looked at closely, ascending."""
+    """The features checked in full, ascending."""
     seen: Pass
     """The texts of the corpus."""
     concepts_seen: Pass
@@ -37,11 +37,11 @@ class Evidence:
     report: Report
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         return self.published.manifest
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Manifest:
         return self.published.settings
 
     @property
@@ -69,7 +69,7 @@ class Evidence:
 
     @cached_property
     def halves(self) -> list[str]:
-        """The half of each text, made anew."""
+        """The half of each text, recomputed."""
         return figures.halves(self.text_ids, self.categories)
 
     @cached_property
@@ -90,13 +90,13 @@ class Evidence:
 
     @cached_property
     def case(self) -> figures.Case:
-        """The sampled features, dense, every decision made; a feature's number is its place in the sample."""
+        """The sampled features, dense, with every decision made; a feature's number is its index in the sample."""
         columns = settle(self.seen, self.sample, self.n_active)
         return dense_case(self.seen, columns, self.text_ids, self.categories)
 
     @cached_property
     def keep(self) -> list[list[bool]]:
-        """Which tokens of each text count."""
+        """Which tokens of each text are not massive."""
         return [self.seen.counted[a:b].tolist() for a, b in pairwise(self.seen.offsets)]
 
     @cached_property
@@ -127,11 +127,11 @@ class Scores:
         return sorted(self._rows)
 
     @property
-    def values(self) -> np.ndarray:
+    def values(self) -> Float64[np.ndarray, "row"]:
         """Every score above 0."""
         return self._values
 
-    def of(self, feature: int) -> np.ndarray:
+    def of(self, feature: int) -> Float64[np.ndarray, "text"]:
         """The score of each text, 0 where there is none."""
         column = np.zeros(self.n_texts)
         rows = self._rows.get(feature, np.zeros(0, np.int64))
@@ -140,7 +140,7 @@ class Scores:
 
 
 def gather(published: Published, runner: Runner, sample: list[int], report: Report, progress: Progress) -> Evidence:
-    """Run the published texts again, those of the corpus and those of the concepts."""
+    """Run the published texts of the corpus and of the concepts through the model and the SAE again."""
     limit = float(published.manifest["health"]["norm_limit"])
     tolerance = TOLERANCES[published.settings["dtype"]]
 

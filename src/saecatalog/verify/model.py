@@ -211,7 +211,7 @@ class Encoded:
 def sae_input(
     x: Float64[np.ndarray, "row d_in"], b_dec: Float64[np.ndarray, "d_in"], apply_b_dec: bool, normalize: str
 ) -> Float64[np.ndarray, "row d_in"]:
-    """What the encoder's matrix multiplies: the rows normalised, less the decoder's bias if the SAE says so."""
+    """What the encoder's matrix multiplies: the normalised rows, minus the decoder's bias if the settings say so."""
     return normalized(x, normalize) - b_dec if apply_b_dec else normalized(x, normalize)
 
 
@@ -294,7 +294,7 @@ def decode_rows(
 
 @torch.no_grad()
 def direct_effects(model: Module, direction: Float64[np.ndarray, "d_model"]) -> Float64[np.ndarray, "d_vocab"]:
-    """Effect of a small step along `direction` on the logits, times the scale of the final norm, less the mean.
+    """Effect of a small step along `direction` on the logits, times the scale of the final norm, minus the mean.
 
     The final norm's weight and centring are read off the module itself: it is run on inputs of known scale.
     """

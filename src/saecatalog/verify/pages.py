@@ -1,6 +1,6 @@
-"""The pages of a catalog against its own data: they are made again, and every file must come out the same.
+"""The pages of a catalog against its own data: they are rendered again, and every file must come out the same.
 
-Only the program that wrote a page can make it again, so this is done where the site names the program at work here.
+Only the program that wrote a page can render it again, so this is done only where the site names this very version.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from saecatalog.verify.report import Report
 
 TEMPLATES = Path("templates")
 MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, TemplateError)
-"""What rendering stumbles over where the data contradicts itself."""
+"""The errors that rendering raises where the data contradicts itself."""
 
 
 def why_not(published: Published) -> str:
-    """Why the pages of this catalog cannot be made again here; empty where they can."""
+    """Why the pages of this catalog cannot be rendered again here; empty where they can."""
     wrote = published.manifest.get("program", {})
     if wrote.get("version") != saecatalog.__version__:
         return f"the site was written by version {wrote.get('version')}, this is {saecatalog.__version__}"
@@ -39,7 +39,7 @@ def why_not(published: Published) -> str:
 
 
 def check_pages(published: Published, report: Report, progress: Progress) -> int:
-    """Make the pages again and compare every file; returns how many were compared."""
+    """Render the pages again and compare every file; returns how many were compared."""
     manifest = {name: value for name, value in published.manifest.items() if name != "pages"}
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder)
@@ -60,7 +60,7 @@ def _images(notes: pd.DataFrame) -> dict[str, str]:
 
 
 def _check_images(site: Path, images: dict[str, str], report: Report) -> int:
-    """The images of the notes, which cannot be made again, against their hashes; returns how many were compared."""
+    """The images of the notes, which no data can reproduce, against their hashes; returns how many were compared."""
     for path, sha in images.items():
         found = hashlib.sha256((site / path).read_bytes()).hexdigest() if (site / path).is_file() else ""
         report.at(path).holds(found == sha, "", "differs from its data" if found else "missing, though a note shows it")

@@ -1,4 +1,4 @@
-"""A catalog as someone published it: its folder flows in, its manifest and its tables flow out, with what they lack.
+"""A catalog as someone published it: its folder flows in, its manifest, its tables and their problems flow out.
 
 Nothing is taken for granted: a file may be missing, cut off, or of another version of the program.
 """
@@ -32,6 +32,10 @@ PARTS: dict[str, tuple[str, ...]] = {
 """What a manifest must say for its catalog to be recomputed."""
 
 
+Manifest = dict[str, Any]
+"""The manifest of a catalog, or a part of it: JSON has no narrower type."""
+
+
 class Row(SimpleNamespace):
     """One row of a table: its columns as attributes, numbers and strings as plain Python values."""
 
@@ -43,7 +47,7 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 
 
 def parts_of(frame: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
-    """The rows of each value of a column, in their order."""
+    """The rows of each value of a column, in their order; the keys are strings or numbers, as the column is."""
     values = frame[column].to_numpy()
     places = pd.Series(np.arange(len(frame))).groupby(values, sort=False).indices
     return {key: frame.iloc[rows] for key, rows in places.items()}
@@ -101,7 +105,7 @@ class Published(Mapping[str, pd.DataFrame]):
         return len(self._tables)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Manifest:
         return dict(self.manifest["settings"])
 
     @property
@@ -115,7 +119,7 @@ class Published(Mapping[str, pd.DataFrame]):
                 report.at(name).holds(False, "", problem)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> Manifest:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         missing = [f"{part}.{key}" for part, keys in PARTS.items() for key in keys if key not in manifest[part]]
@@ -151,10 +155,10 @@ def _schema_problems(table: pa.Table, name: str) -> list[str]:
 
 
 def choose_features(published: Published, n: int) -> list[int]:
-    """Features to look at closely, the same ones for the same corpus, in order.
+    """The features to check in full, ascending; always the same ones for the same corpus.
 
-    The strongest, the densest, a silent and a rare one; the rest among those that fired, every second one among
-    those with a page.
+    The strongest, the densest, a silent and a rare one. The rest are drawn from those that fired, every second one
+    from those with a page.
     """
     generator = random.Random(str(published.manifest["corpus"]["sha256"]))
     everything = list(range(published.d_sae))
@@ -171,7 +175,7 @@ def choose_features(published: Published, n: int) -> list[int]:
 
 
 def _landmarks(rows: list[Row], fired: list[Row]) -> list[int]:
-    """The strongest, the densest, a silent and the rarest feature, as far as there are such."""
+    """The strongest, the densest, a silent and the rarest feature, where there are such."""
     silent = [row.feature for row in rows if row.n_active == 0][:1]
     if not fired:
         return silent

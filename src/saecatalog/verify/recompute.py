@@ -1,8 +1,8 @@
 """One pass over published texts: contents flow in, what every token activates flows out, and what is too close to call.
 
-Another machine, or another shape of batch, rounds differently: a value within rounding of its threshold may fall on
-either side of it. Such an activation is *undecided*, and counts are then checked against a range. Everything the pass
-keeps is sparse, so that a corpus of a million tokens fits in a few gigabytes.
+Another machine, or a batch of another shape, rounds differently: a value near its threshold may fall on either side of
+it. Such an activation is *undecided*, and counts are then checked against a range. What the pass keeps is sparse, so
+that a corpus of a million tokens fits into a few gigabytes.
 """
 
 import threading
@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from scipy import sparse
 
 from saecatalog.verify import figures
@@ -23,7 +24,7 @@ from saecatalog.verify.runner import Runner
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far two machines may be apart that run the same model in one number format."""
+    """How far apart two machines may be that run the same model in one number format."""
 
     undecided: float
     """A decision is open where its margin is below this share of the size of the terms (see Encoded).
@@ -40,47 +41,54 @@ TOLERANCES = {
     "bfloat16": Tolerance(3e-2, 5e-2),
 }
 MAX_WORKERS = 4
-"""Threads at most; each keeps modules of its own."""
+"""The most threads; each has modules of its own, over the same weights."""
 
 NEAR_LIMIT = 1e-4
-"""A residual norm this close to the limit may stand on either side of it, relative."""
+"""A residual norm may be on either side of the limit if it is closer to it than this, as a share of the limit."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One text's features that are active or undecided somewhere in it, dense: `[token, feature]`."""
+    """The features that are active or undecided somewhere in one text, dense."""
 
-    features: np.ndarray
+    features: Int32[np.ndarray, "feature"]
     """Their numbers, ascending."""
-    values: np.ndarray
-    """Activations, those of undecided ones as if they were active; 0 elsewhere."""
-    sure: np.ndarray
+    values: Float64[np.ndarray, "token feature"]
+    """Activations, with undecided ones as if they were active; 0 elsewhere."""
+    sure: Bool[np.ndarray, "token feature"]
     """True where the feature is active beyond doubt."""
-    slack: np.ndarray
+    slack: Float64[np.ndarray, "feature"]
     """Largest rounding error to expect of each feature's activations in this text."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What was seen of a list of texts, one token after another."""
+    """What was recomputed of a list of texts, one token after another.
 
-    offsets: np.ndarray
+    An entry is an activation that is active or undecided; there are none on massive positions.
+    """
+
+    offsets: Int64[np.ndarray, "text_plus_1"]
     """Text `t` holds the tokens `offsets[t]` up to `offsets[t + 1]`."""
-    token_ids: np.ndarray
-    norms: np.ndarray
-    squared_errors: np.ndarray
-    counted: np.ndarray
-    """False on massive activations, where no feature counts."""
-    indptr: np.ndarray
-    """Token `i` holds the entries `indptr[i]` up to `indptr[i + 1]`, ascending in feature."""
-    features: np.ndarray
-    values: np.ndarray
-    margins: np.ndarray
-    slack: np.ndarray
+    token_ids: Int64[np.ndarray, "token"]
+    norms: Float64[np.ndarray, "token"]
+    """Norm of the residual stream."""
+    squared_errors: Float64[np.ndarray, "token"]
+    """Squared norm of (residual - reconstruction)."""
+    counted: Bool[np.ndarray, "token"]
+    """False on massive positions, where no feature counts."""
+    indptr: Int64[np.ndarray, "token_plus_1"]
+    """Token `i` holds the entries `indptr[i]` up to `indptr[i + 1]`, ascending by feature."""
+    features: Int32[np.ndarray, "entry"]
+    values: Float32[np.ndarray, "entry"]
+    """The activation, of undecided entries as if they were active."""
+    margins: Float32[np.ndarray, "entry"]
+    """How far the decision is from tipping: see `Encoded`."""
+    slack: Float32[np.ndarray, "entry"]
     """Rounding error to expect of each value."""
     tolerance: Tolerance
     d_sae: int
-    residual_sum: np.ndarray
+    residual_sum: Float64[np.ndarray, "d_in"]
     """Sum of the residuals of the counted tokens."""
     residual_square: float
     """Sum of their squared norms."""
@@ -90,18 +98,18 @@ class Pass:
         return len(self.offsets) - 1
 
     @cached_property
-    def sure(self) -> np.ndarray:
+    def sure(self) -> Bool[np.ndarray, "entry"]:
         """Which entries are active beyond doubt; the others are undecided."""
         return np.asarray(self.margins > self.tolerance.undecided)
 
     @cached_property
-    def n_sure(self) -> np.ndarray:
-        """Tokens on which each feature is surely active."""
+    def n_sure(self) -> Int64[np.ndarray, "d_sae"]:
+        """The number of tokens on which each feature is surely active."""
         return np.bincount(self.features[self.sure], minlength=self.d_sae)
 
     @cached_property
-    def n_possible(self) -> np.ndarray:
-        """Tokens on which each feature is active or undecided."""
+    def n_possible(self) -> Int64[np.ndarray, "d_sae"]:
+        """The number of tokens on which each feature is active or undecided."""
         return np.bincount(self.features, minlength=self.d_sae)
 
     @property
@@ -109,10 +117,10 @@ class Pass:
         return int((~self.sure).sum())
 
     def matrix(self, surely: bool) -> sparse.csr_matrix:
-        """Yes or no for each token and feature: surely active, or at least possibly."""
+        """A matrix `[token, feature]` of 0 and 1: surely active, or, if not `surely`, active or undecided."""
         yes = self.sure if surely else np.ones(len(self.features), bool)
         shape = (len(self.token_ids), self.d_sae)
-        # Copied, for taking out the zeros would move the entries of this pass too.
+        # Copied, because eliminating the zeros would change the arrays of this pass too.
         found = sparse.csr_matrix((yes.astype(np.int32), self.features, self.indptr), shape=shape, copy=True)
         found.eliminate_zeros()
         return found
@@ -139,24 +147,24 @@ class _Piece:
     """One text of a pass."""
 
     ids: list[int]
-    norms: np.ndarray
-    squared_errors: np.ndarray
-    counted: np.ndarray
-    counts: np.ndarray
+    norms: Float64[np.ndarray, "token"]
+    squared_errors: Float64[np.ndarray, "token"]
+    counted: Bool[np.ndarray, "token"]
+    counts: Int64[np.ndarray, "token"]
     """Entries of each token."""
     entries: list[np.ndarray]
-    """Features, values, margins and slack."""
-    residual_sum: np.ndarray
+    """Features, values, margins and slack of the entries, each an array `[entry]`."""
+    residual_sum: Float64[np.ndarray, "d_in"]
     residual_square: float
 
 
 def run_texts(
     runner: Runner, texts: list[tuple[str, int]], limit: float, tolerance: Tolerance, tick: Callable[[int], object]
 ) -> Pass:
-    """Run texts, each given with its published number of massive positions; `tick` is told of tokens done.
+    """Run texts, each given with its published number of massive positions.
 
-    `limit` is the residual norm above which a position is massive. Each text is run alone; a few threads, one to a
-    core, take them in turn.
+    `limit` is the residual norm above which a position is massive. `tick` is called with the number of tokens
+    processed. Each text is run alone; a few threads, one per core, share the texts.
     """
     threads_before = torch.get_num_threads()
     workers = max(1, min(threads_before, MAX_WORKERS, len(texts)))
@@ -181,6 +189,7 @@ def run_texts(
 
 def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, tolerance: Tolerance) -> _Piece:
     ids = runner.token_ids(content)
+    # A text without tokens has no window: an empty one gives the arrays their width.
     windows = list(runner.windows(ids)) or [np.zeros((0, len(runner.sae.w["W_enc"])))]
     norms = np.concatenate([np.linalg.norm(x, axis=1) for x in windows])
     counted = _counted(norms, limit, n_excluded)
@@ -199,8 +208,8 @@ def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, toler
     )
 
 
-def _counted(norms: np.ndarray, limit: float, n_excluded: int) -> np.ndarray:
-    """Which positions count; of those too close to the limit, as many are left out as was published."""
+def _counted(norms: Float64[np.ndarray, "token"], limit: float, n_excluded: int) -> Bool[np.ndarray, "token"]:
+    """Which positions count. Of those too close to the limit, as many are excluded as were published."""
     excluded = norms > limit * (1 + NEAR_LIMIT)
     near = [int(i) for i in np.argsort(-norms, kind="stable") if abs(norms[i] / limit - 1) <= NEAR_LIMIT]
     for position in near[: max(0, n_excluded - int(excluded.sum()))]:
@@ -209,13 +218,15 @@ def _counted(norms: np.ndarray, limit: float, n_excluded: int) -> np.ndarray:
 
 
 def _encode(
-    runner: Runner, x: np.ndarray, counted: np.ndarray, tolerance: Tolerance
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    runner: Runner, x: Float64[np.ndarray, "token d_in"], counted: Bool[np.ndarray, "token"], tolerance: Tolerance
+) -> tuple[Float64[np.ndarray, "token"], Int64[np.ndarray, "token"], list[np.ndarray]]:
     """Squared errors, entries per token, and the entries of one window."""
     encoded = encode_rows(runner.sae, x)
+    # Sparse, as a dense product with the decoder would take most of the time, and nearly all activations are 0.
     active = sparse.csr_matrix(np.where(encoded.margins > 0, encoded.values, 0))
     errors = ((x - decode_rows(runner.sae, active, x)) ** 2).sum(1)
     rows, features = np.nonzero((encoded.margins > -tolerance.undecided) & counted[:, None])
+    # An undecided entry may have a value of 0 or less; the smallest positive number keeps it distinct from no entry.
     values = np.maximum(encoded.values[rows, features], np.finfo(np.float32).tiny).astype(np.float32)
     margins = encoded.margins[rows, features].astype(np.float32)
     slack = (encoded.sizes[rows, features] * tolerance.undecided).astype(np.float32)
@@ -246,29 +257,34 @@ def _join(runner: Runner, pieces: list[_Piece], tolerance: Tolerance) -> Pass:
     )
 
 
-def _all(arrays: Iterator[np.ndarray]) -> np.ndarray:
+def _all(arrays: Iterator[np.ndarray]) -> Float64[np.ndarray, "token"]:
+    """One array after another; in double precision, so that there may be none of them."""
     return np.concatenate([np.zeros(0), *arrays])
 
 
-def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> np.ndarray:
-    """The activations of some features, `[token, place in the sample]`, with every decision made.
+def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> Float32[np.ndarray, "token sampled_feature"]:
+    """The activations of the sampled features, with every decision made.
 
-    Of a feature's undecided tokens, as many are active as its published count leaves over, largest margin first.
+    A feature's undecided tokens become active, largest margin first, until as many tokens are active as was published.
     """
     columns = np.zeros((len(seen.token_ids), len(sample)), np.float32)
     wanted = np.flatnonzero(np.isin(seen.features, sample))
     for place, feature in enumerate(sample):
         mine = wanted[seen.features[wanted] == feature]
+        # Sure entries have the largest margins, so they come first.
         mine = mine[np.argsort(-seen.margins[mine], kind="stable")]
         n_sure = int(seen.sure[mine].sum())
         chosen = mine[: max(n_sure, n_active.get(feature, n_sure))]
+        # The token whose entries an entry is among.
         tokens = np.searchsorted(seen.indptr, chosen, side="right") - 1
         columns[tokens, place] = seen.values[chosen]
     return columns
 
 
-def dense_case(seen: Pass, columns: np.ndarray, text_ids: list[str], categories: list[str]) -> figures.Case:
-    """The settled features as a case of the reference, feature numbers being places in the sample."""
+def dense_case(
+    seen: Pass, columns: Float[np.ndarray, "token sampled_feature"], text_ids: list[str], categories: list[str]
+) -> figures.Case:
+    """The settled features as a case; a feature's number there is its index in the sample."""
     spans = list(pairwise(seen.offsets.tolist()))
     return figures.Case(
         text_ids,

@@ -104,7 +104,7 @@ def is_close(a: float, b: float, rtol: float, atol: float = 0.0) -> bool:
 
 
 def show(value: Value) -> str:
-    """A figure as it stands in a line of the report."""
+    """A figure as a line of the report shows it."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "nothing"
     if isinstance(value, str):

@@ -1,8 +1,8 @@
-"""The verify command: the folder of a site flows in, everything it says that does not hold flows out.
+"""The verify command: the folder of a site flows in, every mismatch flows out.
 
-A sample of features is looked at closely; their figures, all text scores and the counts of all features are
-recomputed from the published texts with the slow and obvious reference, and everything made of them from the
-published tables. See `evidence` for what is taken from where.
+The figures of a sample of features, all text scores and the counts of all features are recomputed from the published
+texts, in the slow and obvious way. Everything derived from them is recomputed from the published tables. See `evidence`
+for what is taken from where.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ CHECKS: tuple[Check, ...] = (
 """Every check and the tables it reads; it is left out where one of them is missing, which is itself reported."""
 
 MALFORMED = (KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError)
-"""What a check stumbles over where a table holds what no table of this kind can hold."""
+"""The errors that a check raises where a table has content that no table of its kind can have."""
 
 
 @dataclass(frozen=True)

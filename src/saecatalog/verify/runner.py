@@ -8,9 +8,10 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 from tokenizers import Tokenizer
 
 from saecatalog import embedded
@@ -18,6 +19,7 @@ from saecatalog.config import SubjectConfig
 from saecatalog.directory import SaeSource, find_sae
 from saecatalog.errors import CatalogError
 from saecatalog.verify.model import (
+    Module,
     Sae,
     bytes_of_token,
     encode_rows,
@@ -28,9 +30,13 @@ from saecatalog.verify.model import (
     token_ends,
     window_values,
 )
+from saecatalog.verify.published import Manifest
 from saecatalog.verify.report import Report
 
-Manifest = dict[str, Any]
+if TYPE_CHECKING:
+    from sae_lens.saes.sae import SAEMetadata
+    from transformers import PreTrainedTokenizerFast
+
 ELSEWHERE = "Say where it is with --model, --sae or --cache; a manifest may name folders of another machine."
 
 
@@ -55,9 +61,9 @@ class SubjectSources:
 
 @dataclass(frozen=True)
 class Runner:
-    """A model and an SAE, loaded plainly."""
+    """A model and an SAE, loaded without transformer_lens."""
 
-    model: Any
+    model: Module
     tokenizer: Tokenizer
     sae: Sae
     hook: str
@@ -65,19 +71,21 @@ class Runner:
     """Tokens in a window, BOS included."""
     bos: int | None
     centred: bool
-    """True where the SAE was made for a residual stream less its mean over the width."""
+    """True where the SAE was trained on the residual stream minus its mean over the width."""
     head: int | None
     """The one attention head the SAE reads, where it does not read all."""
 
     def twin(self) -> "Runner":
         """The same with modules of its own over the same weights, for another thread."""
-        weights: dict[int, Any] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
+        # deepcopy does not copy what its memo contains.
+        weights: dict[int, object] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
         return replace(self, model=copy.deepcopy(self.model, weights))
 
-    def windows(self, ids: list[int]) -> Iterator[np.ndarray]:
-        """What the SAE sees of each window of a text, `[token, d_in]` in float64, BOS left out."""
+    def windows(self, ids: list[int]) -> Iterator[Float64[np.ndarray, "token d_in"]]:
+        """What the SAE reads of each window of a text, without BOS."""
         for values in window_values(self.model, self.hook, ids, self.context, self.bos):
             if self.head is not None:
+                # The heads are side by side in [token, head * d_head].
                 width = self.sae.w["W_enc"].shape[0]
                 values = values[:, self.head * width : (self.head + 1) * width]
             yield values - values.mean(1, keepdims=True) if self.centred else values
@@ -97,7 +105,10 @@ class Runner:
 
 
 def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
-    """Load what the manifest names; raises CatalogError where either cannot be loaded or has no reference here."""
+    """Load the model and the SAE that the manifest names.
+
+    Raises CatalogError where either cannot be loaded, or where the slow reference does not know its hook or formula.
+    """
     sae, metadata = _load_sae(find_sae(sources.subject(manifest).sae))
     name = _model_name(manifest, sources)
     model, tokenizer = _load_model(name, str(manifest["settings"]["dtype"]))
@@ -115,10 +126,10 @@ def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
     return runner
 
 
-def _is_centred(model: Any, metadata: Any, hook: str) -> bool:
-    """Whether the SAE was made for a model whose every write to the residual stream has mean 0 over the width.
+def _is_centred(model: Module, metadata: "SAEMetadata", hook: str) -> bool:
+    """Whether the SAE was trained on a model in which everything written to the residual stream has mean 0.
 
-    Only a LayerNorm does not see the mean, so only models that have it can be changed in that way.
+    transformer_lens can change a model in that way only if its norms are LayerNorms, which ignore the mean.
     """
     wanted = (metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
     written = any(point in hook for point in ("resid", "mlp_out", "attn_out"))
@@ -126,7 +137,7 @@ def _is_centred(model: Any, metadata: Any, hook: str) -> bool:
 
 
 def _try(runner: Runner) -> None:
-    """Run two tokens, so that what has no reference is told before any work."""
+    """Run two tokens, so that an SAE or a model that the reference does not know is reported before any work."""
     try:
         (values,) = replace(runner, context=8).windows([0, 1])
         encode_rows(runner.sae, values)
@@ -135,8 +146,8 @@ def _try(runner: Runner) -> None:
         raise CatalogError("This SAE on this model cannot be recomputed here.", what, f"Not known: {error}") from error
 
 
-def _load_sae(source: SaeSource) -> tuple[Sae, Any]:
-    """The matrices as sae_lens' loader gives them, and the SAE's metadata."""
+def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
+    """The matrices as sae_lens loads them, and the SAE's metadata."""
     from sae_lens import SAE
 
     try:
@@ -162,7 +173,7 @@ def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
     return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
-def _load_model(name: str, dtype: str) -> tuple[Any, Any]:
+def _load_model(name: str, dtype: str) -> tuple[Module, "PreTrainedTokenizerFast"]:
     from transformers import AutoTokenizer
 
     try:

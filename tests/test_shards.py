@@ -1,0 +1,73 @@
+"""Harvests that resume from what earlier ones saved."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SaeKind
+from harvesting import EXACT, load_arrays
+
+from saecatalog.harvest import harvest
+from saecatalog.windows import tokenize
+
+
+class Stopped(Exception):
+    """Stands for whatever may break a harvest off."""
+
+
+@pytest.fixture
+def harvested(subjects: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
+    """Gives a store's arrays and the tokens that were run for it; shards are small and kept from call to call."""
+    monkeypatch.setattr("saecatalog.harvest.SHARD_TOKENS", 40)
+    subject = subjects("gpt2", SaeKind("standard"))
+
+    def run_texts(texts: list[Any], shards: Path | None, stop_after: int | None = None) -> tuple[dict, int]:
+        ticks: list[int] = []
+
+        def tick(n: int) -> None:
+            ticks.append(n)
+            if stop_after is not None and sum(ticks) > stop_after:
+                raise Stopped
+
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        harvest(subject, tokenize(texts, subject.tokenizer), 64, folder, tick, shards)
+        return load_arrays(folder), sum(ticks)
+
+    return run_texts
+
+
+def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    for name in EXACT:
+        assert found[name].tobytes() == wanted[name].tobytes(), name
+
+
+def test_a_harvest_goes_on_where_it_broke_off(harvested: Callable, texts: list[Any], tmp_path: Path) -> None:
+    wanted, all_tokens = harvested(texts, None)
+    with pytest.raises(Stopped):
+        harvested(texts, tmp_path / "shards", stop_after=all_tokens // 2)
+    (tmp_path / "shards/.left.part").write_bytes(b"half a shard")
+    found, tokens_run = harvested(texts, tmp_path / "shards")
+    assert_same(found, wanted)
+    assert 0 < tokens_run < 0.75 * all_tokens
+    assert not list((tmp_path / "shards").glob(".*"))
+    assert harvested(texts, tmp_path / "shards")[1] == 0
+
+
+def test_a_grown_corpus_runs_only_what_is_new(harvested: Callable, texts: list[Any], tmp_path: Path) -> None:
+    half, tokens_of_half = harvested(texts[::2], tmp_path / "shards")
+    whole, tokens_run = harvested(texts, tmp_path / "shards")
+    wanted, all_tokens = harvested(texts, None)
+    assert tokens_run == all_tokens - tokens_of_half
+    assert_same(whole, wanted)
+    assert_same(harvested(texts[::2], tmp_path / "shards")[0], half)
+
+
+def test_a_shrunk_corpus_gives_what_a_fresh_harvest_gives(
+    harvested: Callable, texts: list[Any], tmp_path: Path
+) -> None:
+    harvested(texts, tmp_path / "shards")
+    found, _ = harvested(texts[3:], tmp_path / "shards")
+    assert_same(found, harvested(texts[3:], None)[0])
