@@ -129,7 +129,7 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, 
 
 
 def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
-    """Which values may be among the TOKENS_KEPT largest of their column: those not below the last in single precision."""
+    """Which values may be among the TOKENS_KEPT largest of their column: in float32, those not below the last."""
     rounded = values.astype(np.float32)
     order = strongest_first(columns, rounded)
     starts = runs(columns)
