@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["browsing", "sites"]
+pytest_plugins = ["browsing", "sites", "studies"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -235,9 +235,10 @@ def saes(workshop: Path, models: Callable[[str], Path]) -> Callable[[str, SaeKin
 def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> None:
     """Make an SAE whose features fire on 5 to 15 % of the corpus's tokens, and save it as sae_lens does."""
     import numpy as np
+    import reference
     import torch
 
-    from saecatalog.verify import reference
+    from saecatalog.verify.model import sae_input
 
     texts = [*PROSE, *SCRIPTS, *CODE, *SINGLE, LONG]
     bos = reference.bos_of(model_folder) if kind.prepend_bos else None
@@ -250,7 +251,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
     encoder[:, CONSTANT] = 0
     decoder = encoder.T * 0.5 + generator.normal(size=(d_sae, d_in)) * 0.3
     b_dec = generator.normal(size=d_in) * 0.1
-    inputs = reference.sae_input(residual, b_dec, kind.apply_b_dec_to_input, kind.normalize)
+    inputs = sae_input(residual, b_dec, kind.apply_b_dec_to_input, kind.normalize)
     # Typical rows set the scale, so that a massive one does not squash all others.
     encoder *= 4 / np.median(np.abs(inputs @ encoder[:, [TWIN_A]]))
     decoder[CONSTANT] /= 50
