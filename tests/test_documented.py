@@ -14,8 +14,8 @@ from saecatalog.config import SECTIONS
 from saecatalog.schemas import SCHEMAS, TABLES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "catalog.toml", "corpora/README.md", "notes/README.md")
-OTHER_PROGRAMS = {"--update-snapshots", "--durations"}
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
+OTHER_PROGRAMS = {"--durations"}
 """Flags in the documents that are pytest's."""
 
 
