@@ -17,7 +17,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site test lint snapshots check serve clean distclean
+.PHONY: help site test lint coverage snapshots check serve clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,10 @@ site: $(VENV)/.installed ## build the default catalog into site/
 # pytest comes last, so that its summary is the last line. Each worker holds a model and a browser: four are enough.
 test: lint $(HTML)/.installed ## install what the tests need, then lint, check types and run every test
 	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+coverage: $(VENV)/.test-installed ## measure branch coverage, with every test but those in a browser
+	@mkdir -p build
+	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m "not browser" --cov --cov-report term
 
 snapshots: $(VENV)/.test-installed ## write tests/snapshots/ anew, after a change of the pages that was meant
 	@$(PY) -m pytest tests/test_snapshots.py --update-snapshots

@@ -136,8 +136,8 @@ def write(
         "notes": lambda _: notes or [],
     }
     with TableWriter(folder) as writer:
-        for name, make in makers.items():
-            writer.write(name, pd.DataFrame(make(world), columns=list(SCHEMAS[name])))
+        for name, columns in SCHEMAS.items():
+            writer.write(name, pd.DataFrame(makers[name](world), columns=list(columns)))
     made = manifest(world, neuronpedia, base_url, csv)
     (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
     return Tables(folder), made

@@ -70,11 +70,6 @@ def test_every_command_has_help_and_an_example(capsys: pytest.CaptureFixture[str
         assert f"example: python build.py {name}" in capsys.readouterr().out
 
 
-def test_readme_names_every_command() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"build.py {name}" in readme or f"`{name}" in readme for name in COMMANDS)
-
-
 def test_built_site_keeps_its_rules(site: Path) -> None:
     assert check_site(site) == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saecatalog.config import SECTIONS, Config, load_config, override
+from saecatalog.config import Config, load_config, override
 from saecatalog.errors import CatalogError
 
 ROOT = Path(__file__).parent.parent
@@ -21,15 +21,6 @@ def test_default_catalog_sets_only_what_the_defaults_say() -> None:
     assert config.subject == Config().subject
     assert config.analysis == Config().analysis
     assert [Path(p).resolve() for p in config.corpus.paths] == [ROOT / "corpora"]
-
-
-def test_default_catalog_names_every_setting() -> None:
-    """A user who copies the file sees each setting once, with a section for each."""
-    content = (ROOT / "catalog.toml").read_text(encoding="utf-8")
-    for section, default in SECTIONS.items():
-        assert f"[{section}]" in content
-        for name in default.__dataclass_fields__:
-            assert f"{name} = " in content or name == "templates", name
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

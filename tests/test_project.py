@@ -1,6 +1,7 @@
 """What the repository itself promises: pinned parts, files that name no one's machine, and a corpus of its own."""
 
 import re
+import runpy
 import subprocess
 import tomllib
 from collections import Counter
@@ -100,6 +101,39 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert version
     assert f"version: {version[1]}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## [{version[1]}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_changelog_section_of_a_release_is_found_once_it_is_dated() -> None:
+    section = runpy.run_path(str(ROOT / ".github/changelog_section.py"))["section"]
+    changelog = "## [Unreleased]\n\n## [0.2.0] - 2027-01-31\n\n- New.\n\n## [0.1.0] - unreleased\n\n- Old.\n"
+    assert section(changelog, "0.2.0") == "- New."
+    with pytest.raises(ValueError, match=r"no dated section \[0\.1\.0\]"):
+        section(changelog, "0.1.0")
+
+
+def test_the_oldest_dependencies_are_the_lower_bounds() -> None:
+    """Of what the program needs; the tools of the tests are as in constraints.txt."""
+    lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(name): version for name, _, version in (line.partition("==") for line in lines)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in project["dependencies"]:
+        name, lowest = re.match(r"([\w.-]+)[>=]=([\d.]+)", line).groups()  # type: ignore[union-attr]
+        assert re.fullmatch(re.escape(lowest) + r"(\.0)*", pinned[normal(name)]), line
+
+
+def test_every_file_of_the_package_is_in_the_wheel() -> None:
+    """A folder with modules is a package, and the patterns of package-data fit every other file."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for path in (p for p in committed_files() if (ROOT / "src/saecatalog") in p.parents):
+        if path.suffix == ".py":
+            assert (path.parent / "__init__.py").is_file(), path
+            continue
+        patterns = [
+            (ROOT / "src").joinpath(*package.split(".")) / pattern
+            for package, found in settings["package-data"].items()
+            for pattern in found
+        ]
+        assert any(path.match(str(pattern)) for pattern in patterns), path
 
 
 def test_there_are_enough_categories_and_concepts() -> None:

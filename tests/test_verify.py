@@ -397,6 +397,10 @@ def test_a_planted_error_is_found(planted: Planted, copy: Path, evidence: Eviden
     assert any(line.startswith(f"{planted.table}.parquet") for line in lines) or "manifest" in planted.said
 
 
+def test_every_table_is_read_by_a_check() -> None:
+    assert {table for _, tables in CHECKS for table in tables} == set(SCHEMAS)
+
+
 def test_nothing_is_found_where_nothing_was_planted(copy: Path, evidence: Evidence) -> None:
     for name in SCHEMAS:
         change_table(copy, name, lambda table: None)

@@ -200,7 +200,10 @@ def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cach
 def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    # Nothing is downloaded from a folder, and reading it takes a second or two: no bar of its own.
+    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)

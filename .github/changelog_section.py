@@ -1,0 +1,35 @@
+"""Print the section of CHANGELOG.md about a version; fails where the program has another version or none is dated.
+
+python .github/changelog_section.py 0.2.0
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def section(changelog: str, version: str) -> str:
+    """What stands below the heading `## [version] - date`, up to the next version; raises ValueError without it."""
+    found = re.search(
+        rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n(.+?)(?=^## \[|\Z)", changelog, re.MULTILINE | re.DOTALL
+    )
+    if not found:
+        raise ValueError(f"CHANGELOG.md has no dated section [{version}].")
+    return found[1].strip()
+
+
+def main() -> None:
+    version = sys.argv[1]
+    program = (ROOT / "src/saecatalog/__init__.py").read_text(encoding="utf-8")
+    if f'__version__ = "{version}"' not in program:
+        sys.exit(f"The version in src/saecatalog/__init__.py is not {version}.")
+    try:
+        sys.stdout.write(section((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version) + "\n")
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

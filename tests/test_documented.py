@@ -1,0 +1,114 @@
+"""Every command, flag, setting and table is documented, and the documents name none that does not exist."""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saecatalog.cli import COMMANDS, parser
+from saecatalog.config import SECTIONS
+from saecatalog.schemas import SCHEMAS, TABLES
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
+OTHER_PROGRAMS = {"--durations"}
+"""Flags in the documents that are pytest's."""
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    (group,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(group.choices)
+
+
+def settings() -> Iterator[tuple[str, str, Any]]:
+    """Section, name and default of every setting."""
+    for section, defaults in SECTIONS.items():
+        for name in defaults.__dataclass_fields__:
+            yield section, name, getattr(defaults, name)
+
+
+def shown_settings() -> dict[tuple[str, str], tuple[Any, str, bool]]:
+    """By section and name, what catalog.toml shows: the value, the comment after it, and whether the line is set."""
+    shown, section = {}, ""
+    for line in read("catalog.toml").splitlines():
+        if match := re.fullmatch(r"\[(\w+)\]", line):
+            section = match[1]
+        elif match := re.fullmatch(r"(# )?(\w+) = (.+?)(?: +# (.+))?", line):
+            value = tomllib.loads(f"value = {match[3]}")["value"]
+            assert (section, match[2]) not in shown, line
+            shown[section, match[2]] = (value, match[4] or "", match[1] is None)
+    return shown
+
+
+def test_the_readme_lists_every_command_once() -> None:
+    listed = re.findall(r"^\| `python build\.py \[?(\w+)", read("README.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_of_a_command_has_help(name: str) -> None:
+    command = commands()[name]
+    assert command.description
+    assert [action.dest for action in command._actions if not (action.help or "").strip()] == []
+
+
+def test_documents_name_no_flag_that_does_not_exist() -> None:
+    known = {flag for command in commands().values() for flag in command._option_string_actions}
+    for name in DOCUMENTS:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(name)))
+        assert named - known - OTHER_PROGRAMS == set(), name
+
+
+def test_every_setting_has_a_flag_or_is_for_the_file_alone() -> None:
+    flags = {action.dest for action in commands()["build"]._actions}
+    missing = {name for _, name, _ in settings()} - flags
+    assert missing == {
+        "paths",
+        "format",
+        "text_field",
+        "category_field",
+        "outlier_multiple",
+        "description",
+        "templates",
+    }
+    assert {"corpus", "corpus_format"} <= flags  # paths and format
+
+
+def test_catalog_toml_shows_every_setting_and_no_other() -> None:
+    assert set(shown_settings()) == {(section, name) for section, name, _ in settings()} | {("", "cache")}
+
+
+@pytest.mark.parametrize(("section", "name", "default"), [pytest.param(*s, id=f"{s[0]}.{s[1]}") for s in settings()])
+def test_a_setting_is_shown_with_its_default(section: str, name: str, default: Any) -> None:
+    """Where nothing is the default, an example stands there, and the comment says what happens without it."""
+    value, comment, is_set = shown_settings()[section, name]
+    if is_set and name in ("title", "description"):
+        return
+    if default in (None, ""):
+        assert comment
+        assert SECTIONS[section].__dataclass_fields__[name].metadata["check"](value) == ""
+    else:
+        assert value == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_every_table_and_column_is_described() -> None:
+    assert list(TABLES) == list(SCHEMAS)
+    for name, (title, words) in TABLES.items():
+        assert title, name
+        assert words.endswith("."), name
+    undescribed = [
+        f"{table}.{column}"
+        for table, schema in SCHEMAS.items()
+        for column, (_, words) in schema.items()
+        if (not words[:1].isalnum() and words[:1] not in "'\"(") or not words.endswith(".")
+    ]
+    assert undescribed == []
