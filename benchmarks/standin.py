@@ -31,7 +31,7 @@ from jaxtyping import Float
 from platformdirs import user_cache_path
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from tokenizers.implementations import ByteLevelBPETokenizer
+from tokenizers.implementations.byte_level_bpe import ByteLevelBPETokenizer
 from torch import Tensor
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -112,7 +112,8 @@ def _fetch_bpe(folder: Path) -> None:
 def gpt2_tokenizer(cache: Path = CACHE) -> Tokenizer:
     """GPT-2's tokenizer, without special tokens."""
     package = bpe(cache) / "package"
-    return ByteLevelBPETokenizer.from_file(str(package / "encoder.json"), str(package / "vocab.bpe"))
+    tokenizer: Tokenizer = ByteLevelBPETokenizer.from_file(str(package / "encoder.json"), str(package / "vocab.bpe"))
+    return tokenizer
 
 
 def _write_model(folder: Path, seed: int, cache: Path) -> None:
@@ -138,7 +139,7 @@ def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cach
     b_dec = residual.mean(0)
     centred = residual - b_dec
     w_dec = torch.nn.functional.normalize(torch.randn(d_sae, centred.shape[1], generator=chance), dim=-1)
-    parts = zip(w_dec.split(2048), densities(d_sae, l0, chance).split(2048), strict=True)
+    parts = zip(torch.split(w_dec, 2048), torch.split(densities(d_sae, l0, chance), 2048), strict=True)
     thresholds = torch.cat([_thresholds(directions @ centred.T, density) for directions, density in parts])
     scale = _best_scale(centred[:1024], w_dec, thresholds)
     weights = {"W_enc": (w_dec.T * scale).contiguous(), "b_enc": -thresholds * scale, "W_dec": w_dec, "b_dec": b_dec}
@@ -169,7 +170,9 @@ def _sample_residual(folder: Path, seed: int, cache: Path) -> Float[Tensor, "tok
     windows = ids[: len(ids) // (CONTEXT - 1) * (CONTEXT - 1)].view(-1, CONTEXT - 1)
     windows = torch.nn.functional.pad(windows, (1, 0), value=BOS)
     model.h = model.h[: LAYER + 1]
-    residual = torch.cat([model(part, output_hidden_states=True).hidden_states[LAYER] for part in windows.split(8)])
+    residual = torch.cat(
+        [model(part, output_hidden_states=True).hidden_states[LAYER] for part in torch.split(windows, 8)]
+    )
     residual = residual[:, 1:].flatten(0, 1)
     return residual - residual.mean(-1, keepdim=True)
 

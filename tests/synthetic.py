@@ -6,6 +6,7 @@ that fires everywhere, the others on some tokens. All figures are computed here 
 
 import json
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def write(
     """Write all tables and the manifest into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     world = World()
-    makers = {
+    makers: dict[str, Callable[[World], Iterable[Any]]] = {
         "features": _features,
         "contexts": _contexts,
         "tokens": _tokens,

@@ -112,7 +112,7 @@ class Link(NamedTuple):
     fragment: str = ""
 
 
-class _Nesting(State):
+class _Nesting(State):  # type: ignore[type-arg]  # generic in its stubs only
     """The lists and quotes that the reader is in; raises CatalogError where they lie too deep for Python's stack."""
 
     def set(self, state: str) -> None:

@@ -106,6 +106,7 @@ def _share(module: torch.nn.Module) -> torch.nn.Module:
 
 def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
     """The values at the hook: `[window, position, d_in]`."""
+    values: Tensor
     if hook.returned:
         values = model(tokens, stop_at_layer=hook.stop_at_layer)
     else:

@@ -183,7 +183,8 @@ class Tables(Mapping[str, pd.DataFrame]):
 def in_pandas(table: pa.Table) -> pd.DataFrame:
     """A table as a frame: numbers as they are, lists as arrays, strings as objects of which equal ones are the same."""
     texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
-    return table.to_pandas(categories=texts).astype(dict.fromkeys(texts, object))
+    frame: pd.DataFrame = table.to_pandas(categories=texts)
+    return frame.astype(dict.fromkeys(texts, object))
 
 
 def _rows_where(path: Path, columns: list[str], coded: list[str], where: np.ndarray) -> pa.Table:

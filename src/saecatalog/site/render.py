@@ -18,8 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
+from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
-from saecatalog.site.catalog import STATIC_ROWS, Catalog, Manifest, list_page
+from saecatalog.site.catalog import STATIC_ROWS, Catalog, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames, ScoreRows

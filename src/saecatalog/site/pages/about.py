@@ -6,9 +6,10 @@ In: a `Catalog` and the wording of `schemas.SCHEMAS`. Out: plain values for the 
 from dataclasses import dataclass
 from typing import Any
 
+from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import cite
-from saecatalog.site.catalog import Catalog, Manifest
+from saecatalog.site.catalog import Catalog
 
 
 @dataclass(frozen=True)
