@@ -12,6 +12,8 @@ from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import catalog, cite, examples, render
 from saecatalog.site.formats import percent
+from saecatalog.site.output import files_below
+from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, read_table, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -22,6 +24,7 @@ def build(folder: Path, **wishes: Any) -> Path:
     tables, manifest = write(folder / "tables", **wishes)
     catalog = folder / "site" / manifest["slug"]
     render.render_catalog(tables, manifest, TEMPLATES, catalog)
+    manifest["pages"] = page_counts(files_below(catalog))
     render.render_root([manifest], TEMPLATES, folder / "site")
     (catalog / "data").mkdir()
     for table in [*tables, "manifest.json"]:
@@ -140,6 +143,36 @@ def test_embed_is_self_contained_and_small(site: Path) -> None:
         used = set(re.findall(r"var\((--[\w-]+)\)", text))
         assert used
         assert all(f"{name}:" in text for name in used)
+
+
+def test_front_pages_count_the_pages_that_are_there_and_the_notable_features_apart(tmp_path: Path) -> None:
+    """As `--features 1,9` gives them: pages of a notable feature and of one that is not."""
+    made = build(tmp_path / "all")
+    said = words(made / "index.html", ".hero .sub") + words(made / "features/index.html", ".lead")
+    assert said.count(f"{len(PAGED)} notable features have pages of their own.") == 2
+    tables, manifest = write(tmp_path / "tables")
+    features = tables["features"]
+    pages = [f"features/{n}.html" if n in (1, 9) else "" for n in features["feature"]]
+    write_table(tables.folder, "features", features.assign(page=pages))
+    manifest["counts"]["tokens"] -= 2
+    out = tmp_path / "site" / manifest["slug"]
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, out)
+    manifest["pages"] = page_counts(files_below(out))
+    render.render_root([manifest], TEMPLATES, tmp_path / "site")
+    counted = (
+        f"2 features have pages of their own; 1 of the {(features['notable'] != '').sum()} notable features is among"
+    )
+    assert counted in words(out / "index.html", ".hero .sub")
+    assert counted in words(out / "features/index.html", ".lead")
+    tokens = tables["texts"]["n_tokens"].sum()
+    assert f"({tokens} tokens, {tokens - 2} of them counted)" in words(out / "index.html", ".hero .sub")
+    assert words(out / "index.html", ".ways").startswith("2 features ")
+    assert words(tmp_path / "site/index.html", ".cards dl").endswith("With a page2")
+
+
+def words(page: Path, selector: str) -> str:
+    """What a part of a page says, in one line."""
+    return " ".join(HTMLParser(page.read_text("utf-8")).css_first(selector).text().split())
 
 
 def test_silent_feature_says_so_and_shows_no_examples(site: Path) -> None:

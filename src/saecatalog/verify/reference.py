@@ -506,17 +506,27 @@ def top_contexts(case: Case, feature: int, top: int) -> list[tuple[int, int, flo
     return [(*members[0], len(members) - 1) for members in groups.values()][:top]
 
 
+BANDS = ("q75-100", "q50-75", "q25-50", "q0-25")
+"""The quarters of a feature's active tokens, the strongest first."""
+
+
 def bands(case: Case, feature: int) -> dict[str, list[tuple[int, int]]]:
-    """The active tokens by rank, strongest first, in four slices that differ by one in size at most."""
+    """The active tokens by rank, strongest first, cut at the three quartiles; see `band_of`."""
     active = sorted(active_values(case, feature), key=lambda entry: (-entry[2], entry[0], entry[1]))
-    names = ("q75-100", "q50-75", "q25-50", "q0-25")
-    size, rest = divmod(len(active), 4)
-    slices, start = {}, 0
-    for number, name in enumerate(names):
-        stop = start + size + (number < rest)
-        slices[name] = [(text, position) for text, position, _ in active[start:stop]]
-        start = stop
+    slices: dict[str, list[tuple[int, int]]] = {name: [] for name in BANDS}
+    for rank, (text, position, _) in enumerate(active):
+        slices[band_of(rank, len(active))].append((text, position))
     return slices
+
+
+def band_of(rank: int, n: int) -> str:
+    """The band of the token with this rank, 0 the strongest, among `n` active ones.
+
+    Counted from the weakest, the lower, middle and upper quartile lie at 1/4, 2/4 and 3/4 of n - 1, between two tokens
+    or on one, which then belongs to the stronger band.
+    """
+    from_weakest = n - 1 - rank
+    return BANDS[3 - sum(4 * from_weakest >= quarters * (n - 1) for quarters in (1, 2, 3))]
 
 
 @dataclass(frozen=True)
