@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
 from saecatalog.schemas import SCHEMAS, TABLES
-from saecatalog.site import catalog, cite, examples, render
+from saecatalog.site import catalog, cite, examples, formats, render
 from saecatalog.site.formats import percent
 from saecatalog.site.output import files_below
+from saecatalog.site.pages import feature
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, read_table, write_table
 
@@ -225,6 +228,80 @@ def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
     page = HTMLParser((site / "features/2.html").read_text("utf-8"))
     assert page.css_first("#logits svg path")
     assert "skewness 0.5" in page.css_first("#logits").text()
+
+
+def test_a_bands_header_is_the_range_of_the_band(tmp_path: Path) -> None:
+    """That of the table of features, not of the examples shown; each quarter as one context of it stands there."""
+    tables, manifest = write(tmp_path / "tables")
+    contexts = tables["contexts"]
+    place = contexts[contexts["band"] == "top"].groupby("feature")["rank"].max()
+    bands = list(feature.BANDS)
+    for back, band in enumerate(bands):
+        chosen = (contexts["band"] == "top") & (contexts["rank"] == contexts["feature"].map(place) - back)
+        contexts.loc[chosen, ["band", "rank"]] = [band, 0]
+    write_table(tables.folder, "contexts", contexts)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    shown = 0
+    for row in tables["features"].query("page != '' and n_active > 0").itertuples():
+        page = HTMLParser((tmp_path / "out" / row.page).read_text("utf-8"))
+        found = {node.attributes["id"]: node.css_first("summary span").text() for node in page.css("#bands details")}
+        q25, q50, q75, most = (formats.number(value) for value in (row.q25, row.q50, row.q75, row.max))
+        ranges = (f"{q75} to {most}", f"{q50} to {q75}", f"{q25} to {q50}", f"up to {q25}")
+        assert found == {band: words for band, words in zip(bands, ranges, strict=True) if band in found}
+        shown += len(found)
+    assert shown > 20
+
+
+def test_a_page_shows_up_to_five_examples_of_a_band_as_long_as_they_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    rows = tables["contexts"].query("band == 'top' and feature == 0").sort_values("rank").head(6)
+    longer = rows.assign(window_start=0, window_end=5, band="q0-25", rank=range(6), active_positions=[[0]] * 6)
+    write_table(tables.folder, "contexts", longer.assign(active_values=[[1.0]] * 6, position=0))
+    only = {"features/0.html"}
+    for most, pages, wanted in ((25, 5000, 5), (24, 5000, 4), (10, 5000, 2), (4, 5000, 2), (25, len(PAGED) - 1, 2)):
+        monkeypatch.setattr(examples, "BAND_TOKENS", most)
+        monkeypatch.setattr(examples, "MANY_PAGES", pages)
+        render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out", only=only)
+        page = HTMLParser((tmp_path / "out/features/0.html").read_text("utf-8"))
+        assert len(page.css("#bands li")) == wanted
+
+
+def test_effects_on_tokens_stand_beside_the_largest_of_as_many_normal_draws(tmp_path: Path) -> None:
+    """The vocabulary's size is read from the histogram; the quantiles are those of the largest draw, by simulation."""
+    tables, manifest = write(tmp_path / "tables")
+    n = sum(tables["logit_histograms"]["counts"][0])
+    largest = np.random.default_rng(1).standard_normal((200_000, n)).max(axis=1)
+    said = "typically {:.1f} SD, over {:.1f} in 5 % of cases".format(*np.quantile(largest, [0.5, 0.95]))
+    logits, features = tables["logits"], tables["features"]
+    features.loc[3, "logit_std"] = 0.5
+    write_table(tables.folder, "features", features)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    for name, verdict in ((2, "here 1 promoted and 1 suppressed are."), (3, "no token here is.")):
+        section = HTMLParser((tmp_path / f"out/features/{name}.html").read_text("utf-8")).css_first("#logits")
+        assert f"over all {n} tokens" in section.text()
+        assert said in section.text()
+        assert verdict in section.text()
+        rows = logits[logits["feature"] == name].query("rank < 6")
+        effects = rows["logit"].abs() / features.loc[name, "logit_std"]
+        assert [cell.text() for cell in section.css("tbody td:nth-child(3)")] == [f"{sd:.1f}" for sd in effects]
+
+
+def test_largest_of_many_normal_draws_is_that_of_the_literature() -> None:
+    """95 % quantiles and medians as scipy's own distribution of the largest of n gives them."""
+    for n in (9, 1000, 49_152):
+        for share in (0.5, 0.95):
+            assert feature.largest_normal(n, share) == pytest.approx(stats.norm.ppf(share ** (1 / n)))
+            assert stats.norm.cdf(feature.largest_normal(n, share)) ** n == pytest.approx(share)
+
+
+def test_a_citation_without_an_address_says_so(site: Path, tmp_path: Path) -> None:
+    there = build(tmp_path, base_url="https://example.org/sae/")
+    for name, place in (("features/1.html", "#cite"), ("about.html", "#citation")):
+        assert "Built without base_url" in words(site / name, place)
+        assert "base_url" not in words(there / name, place)
+        assert "https://example.org/sae/tiny/0-res/" in words(there / name, place)
 
 
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_right_site_is_found_right(
 def test_build_check_and_verify_count_pages_and_tokens_alike(
     sites: Callable[..., Path], saes: Callable[..., Path], workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A catalog with tokens left out and a few chosen pages: the words of all three are those of its tables and files."""
+    """A catalog with tokens left out and a few chosen pages: all three say what its tables and files hold."""
     words = ("--features", "1,2,3")
     catalog = sites("sink", SaeKind("gated"), *words)
     texts, pages = pq.read_table(catalog / "data/texts.parquet").to_pandas(), list(catalog.rglob("*.html"))
