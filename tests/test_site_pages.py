@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
@@ -285,11 +286,10 @@ def test_effects_on_tokens_stand_beside_the_largest_of_as_many_normal_draws(tmp_
         assert verdict in section.text()
         rows = logits[logits["feature"] == name].query("rank < 6")
         effects = rows["logit"].abs() / features.loc[name, "logit_std"]
-        assert [cell.text() for cell in section.css("tbody td:nth-child(3)")] == [f"{sd:.1f}" for sd in effects]
+        assert [cell.text().strip() for cell in section.css("tbody td:nth-child(3)")] == [f"{sd:.1f}" for sd in effects]
 
 
-def test_largest_of_many_normal_draws_is_that_of_the_literature() -> None:
-    """95 % quantiles and medians as scipy's own distribution of the largest of n gives them."""
+def test_quantiles_of_the_largest_normal_draw_are_those_of_scipy() -> None:
     for n in (9, 1000, 49_152):
         for share in (0.5, 0.95):
             assert feature.largest_normal(n, share) == pytest.approx(stats.norm.ppf(share ** (1 / n)))
@@ -304,6 +304,61 @@ def test_a_citation_without_an_address_says_so(site: Path, tmp_path: Path) -> No
         assert "https://example.org/sae/tiny/0-res/" in words(there / name, place)
 
 
+def test_the_still_heatmap_is_captioned_as_what_it_is_and_its_rows_have_labels(site: Path) -> None:
+    """Its cells are means over categories, its rows features; what leads to texts is the heatmap of the script."""
+    for name in ("categories/index.html", "categories/python-code.html"):
+        page = HTMLParser((site / name).read_text("utf-8"))
+        for figure in page.css("figure.chart"):
+            section = figure.parent
+            labels = [text.text() for text in figure.css("svg.heat > g:first-child text")]
+            links = [row.css_first("th").text().strip() for row in section.css(".heat tbody tr")]  # type: ignore[union-attr]
+            assert [label.partition(" ")[0] for label in labels] == [link.partition(" ")[0] for link in links]
+            assert all(
+                label.endswith("…") or f"label <{label.split()[0]}>" in label for label in labels if label != "5"
+            )
+            still, live = (figure.css_first(f"figcaption .{kind}").text() for kind in ("of-still", "of-live"))
+            assert "mean score over the texts of one category" in still
+            assert "lead" not in still
+            assert "score on one text" in live
+
+
+def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
+    """By the rule as the page tells it, for pairs of each kind."""
+    tables, manifest = write(tmp_path / "tables")
+    manifest["sae"]["d_in"] = 900
+    pairs = tables["coactivation"]
+    phis, cosines = [0.91, 0.89, 0.5, 0.49, 0.4, 0.3], [0.71, 0.69, 0.11, 0.09, -0.09, -0.11]
+    found = pd.concat([pairs.query("level == 'token'").head(1)] * len(phis), ignore_index=True)
+    found = found.assign(feature_a=range(6), feature_b=range(1, 7), phi=phis, decoder_cosine=cosines)
+    write_table(tables.folder, "coactivation", found)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    page = HTMLParser((tmp_path / "out/coactivation/index.html").read_text("utf-8"))
+    rule = page.css_first("#verdict").text()
+    assert all(
+        said in rule for said in ("nearly the same from 0.9", "mostly the same from 0.5", "±0.100", "from 0.7 on")
+    )
+    assert [row.css("td")[2].text().strip() for row in page.css("#pairs tbody tr")] == [
+        "Nearly the same tokens, one direction split in two",
+        "Mostly the same tokens, related directions",
+        "Mostly the same tokens, related directions",
+        "Some of the same tokens, unrelated directions",
+        "Some of the same tokens, unrelated directions",
+        "Some of the same tokens, opposed directions",
+    ]
+    lead = " ".join(page.css_first(".lead").text().split())
+    assert "1 has one direction split in two, 2 have related directions, 2 have unrelated" in lead
+    assert "The largest cosine among the 3 pairs with φ of at least 0.5 is 0.71." in lead
+
+
+def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    pairs = tables["coactivation"]
+    write_table(tables.folder, "coactivation", pairs.assign(phi=0.6, decoder_cosine=[0.3, 0.2, 0.1] * 2))
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    lead = words(tmp_path / "out/coactivation/index.html", ".lead")
+    assert "3 pairs with φ of at least 0.5 is 0.30: none of them is one direction split in two." in lead
+
+
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
     """To the two on which the weaker of the pair is strongest, by a plain reading of the scores."""
     scores = write(tmp_path)[0]["text_scores"].set_index(["feature", "text"])["score"].to_dict()
@@ -311,7 +366,7 @@ def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None
     rows = HTMLParser((site / "coactivation/index.html").read_text("utf-8")).css("#pairs tbody tr")
     assert rows
     for row in rows:
-        first, second = (int(re.match(r"\d+", cell.text().strip())[0]) for cell in row.css("th, td")[:2])  # type: ignore[index]
+        first, second = (int(re.match(r"\d+", line.text().strip())[0]) for line in row.css("th .line"))  # type: ignore[index]
         weaker = {text: min(scores.get((first, text), 0), scores.get((second, text), 0)) for text in texts}
         linked = [re.sub(r".*/(.*)\.html.*", r"\1", node.attributes["href"] or "") for node in row.css(".spots a")]
         best = sorted((value for value in weaker.values() if value), reverse=True)[:2]
