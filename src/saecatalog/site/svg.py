@@ -19,9 +19,10 @@ _BARS, _PLOT, _MARGINS = 220, 72, (16, 14, 28, 32)
 """Width and height of a histogram's plot at most, and its margins: above, right, below and left."""
 _STEPS = (0.05, 0.3, 0.45, 0.6, 0.85)
 """Where the five colours of a matrix begin, as shares of the value that has the strongest."""
-_CELL, _ROW, _NAME, _CHARACTER = (12, 24), 12, 24, 6
-"""A matrix's least and greatest column width, its row height, the most characters of the name of a row or a column, and
-the width of one."""
+_CELL, _ROW, _CHARACTER = (12, 24), 12, 6
+"""A matrix's least and greatest column width, its row height, and the width of one character of a name."""
+_ROW_NAME, _COLUMN_NAME = 32, 24
+"""The most characters of the names of its rows and of its columns."""
 _RULE = 200
 """Length of the bar of the largest share."""
 
@@ -80,7 +81,7 @@ def heat(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], top: float, label: str
 ) -> Markup:
     """A matrix in five steps up to `top`, its rows named at the left and its columns above."""
-    beside, named = _short(rows), _short(columns)
+    beside, named = _short(rows, _ROW_NAME), _short(columns, _COLUMN_NAME)
     margin, above = (10 + _CHARACTER * max(map(len, names), default=0) for names in (beside, named))
     width = max(_CELL[0], min(_CELL[1], (WIDTH - margin) // max(1, len(columns))))
     left = "".join(f'<text y="{_ROW * i + 6}">{escape(text)}</text>' for i, text in enumerate(beside))
@@ -93,9 +94,9 @@ def heat(
     return _svg("still heat", box, label, body)
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    """Names with no more characters than there is room for."""
-    return [name if len(name) <= _NAME else name[: _NAME - 1] + "…" for name in names]
+def _short(names: Sequence[str], most: int) -> list[str]:
+    """Names with `most` characters at most."""
+    return [name if len(name) <= most else name[: most - 1] + "…" for name in names]
 
 
 def _bars(counts: Sequence[int], top: int, height: int, step: int) -> str:
