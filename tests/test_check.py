@@ -284,6 +284,13 @@ def test_a_site_that_is_not_there(tmp_path: Path) -> None:
         assert error.value.where == str(folder)
 
 
+@pytest.mark.parametrize("fault", [remove, cut, lambda path: retable("texts", lambda t: t.drop(columns="n_tokens"))])
+def test_summary_of_a_broken_table_of_texts_counts_none(site: Path, fault: Callable[[str], Fault]) -> None:
+    fault(f"{CATALOG}/data/texts.parquet")(site)
+    (totals,) = summary(site)["catalogs"].values()
+    assert (totals.texts, totals.tokens, totals.counted) == (0, 0, 0)
+
+
 def test_summary_counts_what_is_there(site: Path) -> None:
     numbers = summary(site)
     files = [p for p in site.rglob("*") if p.is_file()]

@@ -18,6 +18,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
@@ -92,11 +93,10 @@ def summary(site: Path) -> Summary:
 
 def _totals(site: Path, catalog: str, files: Files) -> Totals:
     """What a catalog holds, counted anew from its files and its table of texts; no text where that cannot be read."""
-    try:
-        table = pq.read_table(site / catalog / "data/texts.parquet", columns=["n_tokens", "n_excluded"])
-    except (pa.ArrowException, OSError):
-        table = arrow_schema("texts").empty_table()
-    tokens, excluded = (sum(table[name].to_pylist()) for name in ("n_tokens", "n_excluded"))
+    path = site / catalog / "data/texts.parquet"
+    broken = any(_table_problems(path, "texts"))
+    table = arrow_schema("texts").empty_table() if broken else pq.read_table(path, columns=["n_tokens", "n_excluded"])
+    tokens, excluded = (pc.sum(table[name]).as_py() or 0 for name in ("n_tokens", "n_excluded"))
     return Totals(len(table), tokens, tokens - excluded, _page_counts(catalog, files))
 
 

@@ -64,8 +64,11 @@ class Examples:
 
 
 def _most(contexts: pd.DataFrame, counts: Sequence[int]) -> np.ndarray:
-    """For each context, how many of its band are shown: of each quarter of a feature the largest of these counts with
-    which all quarters stay within `BAND_TOKENS`, or the first."""
+    """For each context, how many of its band are shown.
+
+    Of each quarter of a feature that is the largest of `counts` with which all quarters stay within `BAND_TOKENS`, or
+    the first of them.
+    """
     top = (contexts["band"] == "top").to_numpy()
     features, ranks = contexts["feature"].to_numpy(), contexts["rank"].to_numpy()
     tokens = (contexts["window_end"] - contexts["window_start"]).to_numpy()
