@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saecatalog.verify.figures import Case, active_values, norm_limit, surroundings
+from saecatalog.verify.figures import BANDS, Case, active_values, band_of, norm_limit, surroundings
 
 
 def make_case(
@@ -126,15 +126,11 @@ def top_contexts(case: Case, feature: int, top: int) -> list[tuple[int, int, flo
 
 
 def bands(case: Case, feature: int) -> dict[str, list[tuple[int, int]]]:
-    """The active tokens by rank, strongest first, in four slices whose sizes differ by one at most."""
+    """The active tokens by rank, strongest first, cut at the three quartiles; see `band_of`."""
     active = sorted(active_values(case, feature), key=lambda entry: (-entry[2], entry[0], entry[1]))
-    names = ("q75-100", "q50-75", "q25-50", "q0-25")
-    size, rest = divmod(len(active), 4)
-    slices, start = {}, 0
-    for number, name in enumerate(names):
-        stop = start + size + (number < rest)
-        slices[name] = [(text, position) for text, position, _ in active[start:stop]]
-        start = stop
+    slices: dict[str, list[tuple[int, int]]] = {name: [] for name in BANDS}
+    for rank, (text, position, _) in enumerate(active):
+        slices[band_of(rank, len(active))].append((text, position))
     return slices
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import cases
 import numpy as np
+import pytest
 import reference
 from cases import make_case
 from studies import Study, analyse_case
 
-from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND
+from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND, band_bounds
 from saecatalog.config import AnalysisConfig
 from saecatalog.verify import figures
 
@@ -54,6 +55,31 @@ def test_bands_are_equal_count_slices_of_the_ranks(study: Study) -> None:
         assert rows["rank"].tolist() == list(range(len(rows)))
     if study.config.top < 10:
         assert set(shown["band"]) == {"q75-100", "q50-75", "q25-50", "q0-25"}
+
+
+def test_the_quartiles_of_the_features_table_are_the_ends_of_the_bands(study: Study) -> None:
+    quartiles = study.table("features").set_index("feature")
+    ends = {"q75-100": ("q75", "max"), "q50-75": ("q50", "q75"), "q25-50": ("q25", "q50"), "q0-25": ("", "q25")}
+    for row in study.table("contexts").query("band != 'top'").itertuples():
+        low, high = ends[row.band]
+        of_feature = quartiles.loc[row.feature]
+        assert (of_feature[low] if low else 0) <= row.activation <= of_feature[high]
+
+
+@pytest.mark.parametrize("n", range(1, 30))
+def test_bands_meet_at_the_quartiles_of_any_number_of_tokens(n: int) -> None:
+    """A token above a quartile is in a band above it, one below in a band below; sizes differ by one at most."""
+    values = np.arange(n, 0, -1.0)
+    bounds = band_bounds(n)
+    sizes = np.diff(bounds)
+    assert (bounds[0], bounds[-1]) == (0, n)
+    assert max(sizes) - min(sizes) <= 1
+    for place, share in ((1, 0.75), (2, 0.5), (3, 0.25)):
+        quartile = np.quantile(values, share)
+        assert (values[: bounds[place]] >= quartile).all()
+        assert (values[bounds[place] :] < quartile).all()
+    names = [figures.band_of(rank, n) for rank in range(n)]
+    assert names == [name for name, size in zip(figures.BANDS, sizes, strict=True) for _ in range(size)]
 
 
 def test_no_text_is_shown_twice_for_a_feature(study: Study) -> None:

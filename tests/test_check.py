@@ -13,6 +13,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site import check
 from saecatalog.site.check import check_site, summary
+from saecatalog.site.totals import Totals
 
 CATALOG = "tiny/3-res"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
@@ -283,15 +284,20 @@ def test_a_site_that_is_not_there(tmp_path: Path) -> None:
         assert error.value.where == str(folder)
 
 
+@pytest.mark.parametrize("fault", [remove, cut, lambda path: retable("texts", lambda t: t.drop(columns="n_tokens"))])
+def test_summary_of_a_broken_table_of_texts_counts_none(site: Path, fault: Callable[[str], Fault]) -> None:
+    fault(f"{CATALOG}/data/texts.parquet")(site)
+    (totals,) = summary(site)["catalogs"].values()
+    assert (totals.texts, totals.tokens, totals.counted) == (0, 0, 0)
+
+
 def test_summary_counts_what_is_there(site: Path) -> None:
     numbers = summary(site)
     files = [p for p in site.rglob("*") if p.is_file()]
+    pages = {"features": 1, "embeds": 1, "categories": 0, "concepts": 0, "texts": 1, "overviews": 2}
     assert numbers == {
-        "catalogs": 1,
+        "catalogs": {CATALOG: Totals(texts=0, tokens=0, counted=0, pages=pages)},
         "files": len(files),
-        "pages": 6,
-        "feature_pages": 1,
-        "embeds": 1,
         "bytes": sum(p.stat().st_size for p in files),
         "feature_page_mean": (site / FEATURE).stat().st_size,
     }

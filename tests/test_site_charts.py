@@ -21,7 +21,7 @@ def pictures() -> list[Markup]:
         charts.densities([-2.0, -1.0, 0.0], [3, 4]).picture,
         charts.logits([-1.0, 0.0, 1.0], [3, 4]),
         charts.scores(
-            [3, 7], [("x", 2), (HOSTILE, 1)], [0, 1, 2], SCORES, [[0.75, 0.0], [1.125, 4.0]], "scores"
+            [3, 7], [("x", 2), (HOSTILE, 1)], [0, 1, 2], SCORES, ["3", HOSTILE], [[0.75, 0.0], [1.125, 4.0]], "scores"
         ).picture,
         charts.together([3, 7], [[0.0, 0.4], [0.4, 0.0]], [[0, 1, 0.4]], [(1, 0, 2)], "together").picture,
     ]
@@ -92,9 +92,12 @@ def test_matrix_shows_each_cell_in_the_step_of_its_value() -> None:
 
 
 def test_heatmap_file_holds_the_scores_and_the_bands_add_up_to_the_texts() -> None:
-    chart = charts.scores([3, 7], [("x", 2), ("y", 1)], [4, 5, 6], SCORES, [[0.75, 0.0], [1.125, 4.0]], "scores")
+    chart = charts.scores(
+        [3, 7], [("x", 2), ("y", 1)], [4, 5, 6], SCORES, ["3 a", "7 b"], [[0.75, 0.0], [1.125, 4.0]], "scores"
+    )
     assert chart.data["z"] == SCORES
     assert sum(count for _, count in chart.data["bands"]) == len(chart.data["texts"]) == 3
+    assert [text.text for text in ElementTree.fromstring(str(chart.picture)).iter("text")] == ["3 a", "7 b", "x", "y"]
     assert chart.top == pytest.approx(np.quantile([1.5, 2.25, 4.0], 0.98), rel=0.05)
 
 

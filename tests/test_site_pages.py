@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 
 from saecatalog.schemas import SCHEMAS, TABLES
-from saecatalog.site import catalog, cite, examples, render
+from saecatalog.site import catalog, cite, examples, formats, render
 from saecatalog.site.formats import percent
+from saecatalog.site.output import files_below
+from saecatalog.site.pages import feature
+from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -22,6 +28,7 @@ def build(folder: Path, **wishes: Any) -> Path:
     tables, manifest = write(folder / "tables", **wishes)
     catalog = folder / "site" / manifest["slug"]
     render.render_catalog(tables, manifest, TEMPLATES, catalog)
+    manifest["pages"] = page_counts(files_below(catalog))
     render.render_root([manifest], TEMPLATES, folder / "site")
     (catalog / "data").mkdir()
     for table in [*tables, "manifest.json"]:
@@ -142,6 +149,36 @@ def test_embed_is_self_contained_and_small(site: Path) -> None:
         assert all(f"{name}:" in text for name in used)
 
 
+def test_front_pages_count_the_pages_that_are_there_and_the_notable_features_apart(tmp_path: Path) -> None:
+    """As `--features 1,9` gives them: pages of a notable feature and of one that is not."""
+    made = build(tmp_path / "all")
+    said = words(made / "index.html", ".hero .sub") + words(made / "features/index.html", ".lead")
+    assert said.count(f"{len(PAGED)} notable features have pages of their own.") == 2
+    tables, manifest = write(tmp_path / "tables")
+    features = tables["features"]
+    pages = [f"features/{n}.html" if n in (1, 9) else "" for n in features["feature"]]
+    write_table(tables.folder, "features", features.assign(page=pages))
+    manifest["counts"]["tokens"] -= 2
+    out = tmp_path / "site" / manifest["slug"]
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, out)
+    manifest["pages"] = page_counts(files_below(out))
+    render.render_root([manifest], TEMPLATES, tmp_path / "site")
+    counted = (
+        f"2 features have pages of their own; 1 of the {(features['notable'] != '').sum()} notable features is among"
+    )
+    assert counted in words(out / "index.html", ".hero .sub")
+    assert counted in words(out / "features/index.html", ".lead")
+    tokens = tables["texts"]["n_tokens"].sum()
+    assert f"({tokens} tokens, {tokens - 2} of them counted)" in words(out / "index.html", ".hero .sub")
+    assert words(out / "index.html", ".ways").startswith("2 features ")
+    assert words(tmp_path / "site/index.html", ".cards dl").endswith("With a page2")
+
+
+def words(page: Path, selector: str) -> str:
+    """What a part of a page says, in one line."""
+    return " ".join(HTMLParser(page.read_text("utf-8")).css_first(selector).text().split())
+
+
 def test_silent_feature_says_so_and_shows_no_examples(site: Path) -> None:
     page = HTMLParser((site / f"features/{SILENT}.html").read_text("utf-8"))
     assert "Silent in" in page.css_first(".notice").text()
@@ -194,6 +231,134 @@ def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
     assert "skewness 0.5" in page.css_first("#logits").text()
 
 
+def test_a_bands_header_is_the_range_of_the_band(tmp_path: Path) -> None:
+    """That of the table of features, not of the examples shown; each quarter as one context of it stands there."""
+    tables, manifest = write(tmp_path / "tables")
+    contexts = tables["contexts"]
+    place = contexts[contexts["band"] == "top"].groupby("feature")["rank"].max()
+    bands = list(feature.BANDS)
+    for back, band in enumerate(bands):
+        chosen = (contexts["band"] == "top") & (contexts["rank"] == contexts["feature"].map(place) - back)
+        contexts.loc[chosen, ["band", "rank"]] = [band, 0]
+    write_table(tables.folder, "contexts", contexts)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    shown = 0
+    for row in tables["features"].query("page != '' and n_active > 0").itertuples():
+        page = HTMLParser((tmp_path / "out" / row.page).read_text("utf-8"))
+        found = {node.attributes["id"]: node.css_first("summary span").text() for node in page.css("#bands details")}
+        q25, q50, q75, most = (formats.number(value) for value in (row.q25, row.q50, row.q75, row.max))
+        ranges = (f"{q75} to {most}", f"{q50} to {q75}", f"{q25} to {q50}", f"up to {q25}")
+        assert found == {band: words for band, words in zip(bands, ranges, strict=True) if band in found}
+        shown += len(found)
+    assert shown > 20
+
+
+def test_a_page_shows_up_to_five_examples_of_a_band_as_long_as_they_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    rows = tables["contexts"].query("band == 'top' and feature == 0").sort_values("rank").head(6)
+    longer = rows.assign(window_start=0, window_end=5, band="q0-25", rank=range(6), active_positions=[[0]] * 6)
+    write_table(tables.folder, "contexts", longer.assign(active_values=[[1.0]] * 6, position=0))
+    only = {"features/0.html"}
+    for most, pages, wanted in ((25, 5000, 5), (24, 5000, 4), (10, 5000, 2), (4, 5000, 2), (25, len(PAGED) - 1, 2)):
+        monkeypatch.setattr(examples, "BAND_TOKENS", most)
+        monkeypatch.setattr(examples, "MANY_PAGES", pages)
+        render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out", only=only)
+        page = HTMLParser((tmp_path / "out/features/0.html").read_text("utf-8"))
+        assert len(page.css("#bands li")) == wanted
+
+
+def test_effects_on_tokens_stand_beside_the_largest_of_as_many_normal_draws(tmp_path: Path) -> None:
+    """The vocabulary's size is read from the histogram; the quantiles are those of the largest draw, by simulation."""
+    tables, manifest = write(tmp_path / "tables")
+    n = sum(tables["logit_histograms"]["counts"][0])
+    largest = np.random.default_rng(1).standard_normal((200_000, n)).max(axis=1)
+    said = "typically {:.1f} SD, over {:.1f} in 5 % of cases".format(*np.quantile(largest, [0.5, 0.95]))
+    logits, features = tables["logits"], tables["features"]
+    features.loc[3, "logit_std"] = 0.5
+    write_table(tables.folder, "features", features)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    for name, verdict in ((2, "here 1 promoted and 1 suppressed are."), (3, "no token here is.")):
+        section = HTMLParser((tmp_path / f"out/features/{name}.html").read_text("utf-8")).css_first("#logits")
+        assert f"over all {n} tokens" in section.text()
+        assert said in section.text()
+        assert verdict in section.text()
+        rows = logits[logits["feature"] == name].query("rank < 6")
+        effects = rows["logit"].abs() / features.loc[name, "logit_std"]
+        assert [cell.text().strip() for cell in section.css("tbody td:nth-child(3)")] == [f"{sd:.1f}" for sd in effects]
+
+
+def test_quantiles_of_the_largest_normal_draw_are_those_of_scipy() -> None:
+    for n in (9, 1000, 49_152):
+        for share in (0.5, 0.95):
+            assert feature.largest_normal(n, share) == pytest.approx(stats.norm.ppf(share ** (1 / n)))
+            assert stats.norm.cdf(feature.largest_normal(n, share)) ** n == pytest.approx(share)
+
+
+def test_a_citation_without_an_address_says_so(site: Path, tmp_path: Path) -> None:
+    there = build(tmp_path, base_url="https://example.org/sae/")
+    for name, place in (("features/1.html", "#cite"), ("about.html", "#citation")):
+        assert "Built without base_url" in words(site / name, place)
+        assert "base_url" not in words(there / name, place)
+        assert "https://example.org/sae/tiny/0-res/" in words(there / name, place)
+
+
+def test_the_still_heatmap_is_captioned_as_what_it_is_and_its_rows_have_labels(site: Path) -> None:
+    """Its cells are means over categories, its rows features; what leads to texts is the heatmap of the script."""
+    for name in ("categories/index.html", "categories/python-code.html"):
+        page = HTMLParser((site / name).read_text("utf-8"))
+        for figure in page.css("figure.chart"):
+            section = figure.parent
+            labels = [text.text() for text in figure.css("svg.heat > g:first-child text")]
+            links = [row.css_first("th").text().strip() for row in section.css(".heat tbody tr")]  # type: ignore[union-attr]
+            assert [label.partition(" ")[0] for label in labels] == [link.partition(" ")[0] for link in links]
+            assert all(
+                label.endswith("…") or f"label <{label.split()[0]}>" in label for label in labels if label != "5"
+            )
+            still, live = (figure.css_first(f"figcaption .{kind}").text() for kind in ("of-still", "of-live"))
+            assert "mean score over the texts of one category" in still
+            assert "lead" not in still
+            assert "score on one text" in live
+
+
+def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
+    """By the rule as the page tells it, for pairs of each kind."""
+    tables, manifest = write(tmp_path / "tables")
+    manifest["sae"]["d_in"] = 900
+    pairs = tables["coactivation"]
+    phis, cosines = [0.91, 0.89, 0.5, 0.49, 0.4, 0.3], [0.71, 0.69, 0.11, 0.09, -0.09, -0.11]
+    found = pd.concat([pairs.query("level == 'token'").head(1)] * len(phis), ignore_index=True)
+    found = found.assign(feature_a=range(6), feature_b=range(1, 7), phi=phis, decoder_cosine=cosines)
+    write_table(tables.folder, "coactivation", found)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    page = HTMLParser((tmp_path / "out/coactivation/index.html").read_text("utf-8"))
+    rule = page.css_first("#verdict").text()
+    assert all(
+        said in rule for said in ("nearly the same from 0.9", "mostly the same from 0.5", "±0.100", "from 0.7 on")
+    )
+    assert [row.css("td")[2].text().strip() for row in page.css("#pairs tbody tr")] == [
+        "Nearly the same tokens, one direction split in two",
+        "Mostly the same tokens, related directions",
+        "Mostly the same tokens, related directions",
+        "Some of the same tokens, unrelated directions",
+        "Some of the same tokens, unrelated directions",
+        "Some of the same tokens, opposed directions",
+    ]
+    lead = " ".join(page.css_first(".lead").text().split())
+    assert "1 has one direction split in two, 2 have related directions, 2 have unrelated" in lead
+    assert "The largest cosine among the 3 pairs with φ of at least 0.5 is 0.71." in lead
+
+
+def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
+    tables, manifest = write(tmp_path / "tables")
+    pairs = tables["coactivation"]
+    write_table(tables.folder, "coactivation", pairs.assign(phi=0.6, decoder_cosine=[0.3, 0.2, 0.1] * 2))
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    lead = words(tmp_path / "out/coactivation/index.html", ".lead")
+    assert "3 pairs with φ of at least 0.5 is 0.30: none of them is one direction split in two." in lead
+
+
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
     """To the two on which the weaker of the pair is strongest, by a plain reading of the scores."""
     scores = write(tmp_path)[0]["text_scores"].set_index(["feature", "text"])["score"].to_dict()
@@ -201,7 +366,7 @@ def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None
     rows = HTMLParser((site / "coactivation/index.html").read_text("utf-8")).css("#pairs tbody tr")
     assert rows
     for row in rows:
-        first, second = (int(re.match(r"\d+", cell.text().strip())[0]) for cell in row.css("th, td")[:2])  # type: ignore[index]
+        first, second = (int(re.match(r"\d+", line.text().strip())[0]) for line in row.css("th .line"))  # type: ignore[index]
         weaker = {text: min(scores.get((first, text), 0), scores.get((second, text), 0)) for text in texts}
         linked = [re.sub(r".*/(.*)\.html.*", r"\1", node.attributes["href"] or "") for node in row.css(".spots a")]
         best = sorted((value for value in weaker.values() if value), reverse=True)[:2]

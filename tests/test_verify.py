@@ -138,6 +138,35 @@ def test_a_right_site_is_found_right(
     assert code == GOOD
 
 
+def test_build_check_and_verify_count_pages_and_tokens_alike(
+    sites: Callable[..., Path], saes: Callable[..., Path], workshop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A catalog with tokens left out and a few chosen pages: all three say what its tables and files hold."""
+    words = ("--features", "1,2,3")
+    catalog = sites("sink", SaeKind("gated"), *words)
+    texts, pages = pq.read_table(catalog / "data/texts.parquet").to_pandas(), list(catalog.rglob("*.html"))
+    tokens, excluded = int(texts["n_tokens"].sum()), int(texts["n_excluded"].sum())
+    assert excluded
+    corpus = f"{len(texts):,} texts, {tokens:,} tokens ({tokens - excluded:,} counted); "
+    of_pages = f"{len(pages):,} pages, 3 of them of features"
+    features = pq.read_table(catalog / "data/features.parquet").to_pandas()
+    assert set(features["n_tokens"]) == {tokens - excluded}
+    assert (features["page"] != "").sum() == 3
+
+    read = ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")]
+    places = ["--cache", str(workshop / "verify-cache"), "--device", "cpu"]
+    capsys.readouterr()
+    out = ["--out", str(catalog.parent.parent)]
+    assert main(["build", "--sae", str(saes("sink", SaeKind("gated"))), *read, *places, *out, *words]) == GOOD
+    built = capsys.readouterr().out
+    assert main(["check", str(catalog.parent.parent)]) == GOOD
+    checked = capsys.readouterr().out
+    verified = verify(capsys, workshop, str(catalog), "--sample", "2")[1]
+    for said in (built, checked, verified):
+        assert corpus in said
+        assert of_pages in said
+
+
 def test_every_catalog_of_a_site_that_was_moved(
     sites: Callable[..., Path], tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.site.output import Files, Keys, check_out, files_below, is_current
+from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
 
 
@@ -28,14 +29,12 @@ class Summary:
 
     def lines(self, seconds: float) -> list[str]:
         """The closing summary: texts, tokens, features, pages, size, time."""
-        counts, pages = self.manifest["counts"], self.manifest["pages"]
+        counts, totals = self.manifest["counts"], of_manifest(self.manifest)
         word = "Built" if self.rebuilt else "Unchanged:"
         return [
             f"{word} {self.manifest['title']}",
-            f"  {counts['texts']:,} texts, {counts['tokens']:,} tokens; "
-            f"{counts['features_fired']:,} of {counts['features']:,} features fired",
-            f"  {sum(pages.values()):,} pages, {pages['features']:,} of them of features; {self.size / 1e6:.1f} MB; "
-            f"{seconds:.1f} s",
+            f"  {totals.corpus_words()}; {counts['features_fired']:,} of {counts['features']:,} features fired",
+            f"  {totals.page_words()}; {self.size / 1e6:.1f} MB; {seconds:.1f} s",
         ]
 
 

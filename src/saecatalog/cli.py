@@ -360,10 +360,11 @@ def run_check(a: argparse.Namespace) -> int:
     for problem in problems:
         print(problem)
     found = summary(a.site)
+    for catalog, totals in found["catalogs"].items():
+        print(f"{catalog}: {totals.corpus_words()}; {totals.page_words()}")
     print(
-        f"{len(problems) or 'No'} problem{'s' * (len(problems) != 1)} in {found['pages']:,} pages "
-        f"({found['feature_pages']:,} of features, {found['feature_page_mean'] / 1000:.1f} KB on average), "
-        f"{found['files']:,} files, {found['bytes'] / 1e6:.1f} MB"
+        f"{len(problems) or 'No'} problem{'s' * (len(problems) != 1)} in {found['files']:,} files, "
+        f"{found['bytes'] / 1e6:.1f} MB; feature pages {found['feature_page_mean'] / 1000:.1f} KB on average"
     )
     return 1 if problems else 0
 

@@ -97,7 +97,7 @@ SCHEMAS: dict[str, Schema] = {
         "position": (pa.int32(), "Index of the token in its text, BOS not counted."),
         "token": _TOKEN,
         "activation": (pa.float32(), "Activation of the feature at that token."),
-        "band": (pa.string(), "'top', or the band of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50', 'q0-25', four parts of equal size (the stronger ones larger by one where four does not divide)."),
+        "band": (pa.string(), "'top', or the band of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50', 'q0-25', cut at the quartiles q75, q50 and q25 of features; a token that is a quartile belongs to the stronger band. The parts differ in size by one token at most."),
         "similar_hidden": (pa.int32(), f"Near-duplicates left out: texts whose peak has the same {in_words(2 * NEAR + 1)} tokens around it."),
         "window_start": (pa.int32(), f"First token of the part of the text shown: up to {BEFORE} tokens before the peak."),
         "window_end": (pa.int32(), f"One past the last token of the part of the text shown: up to {AFTER} tokens after the peak."),

@@ -1,11 +1,13 @@
 """Where each feature fires: a block of activations flows in, examples with the tokens around them flow out.
 
 Top contexts are the strongest token of each text, silent rows never among them, near-duplicates counted and left
-out. Bands are equal-count slices of the active tokens by rank, so that a reader sees weak activations too (of bins of
-equal width, the lowest would hold nearly all tokens).
+out. Bands are the active tokens between two quartiles, so that a reader sees weak activations too (of bins of equal
+width, the lowest would hold nearly all tokens).
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int32, Int64, Shaped, UInt32
@@ -26,8 +28,8 @@ from saecatalog.tables import Coded, Columns, Lists
 BANDS = ("top", "q75-100", "q50-75", "q25-50", "q0-25")
 """The strongest of each text, and the quarters of the active tokens by rank."""
 
-PER_BAND = 3
-"""Examples shown of each quarter, evenly spaced by rank."""
+PER_BAND = 5
+"""Examples kept of each quarter, evenly spaced by rank."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +158,24 @@ def _spread(
         shown = used[bounds[column] : bounds[column + 1]]
         seen_texts, seen_alike = set(texts[shown].tolist()), set(alike[shown].tolist())
         members = block.strongest[block.indptr[column] : block.indptr[column + 1]]
-        # Quarters that differ by one at most: the first `longer` take one more.
-        size, longer = divmod(len(members), len(BANDS) - 1)
-        stop = 0
-        for band in range(1, len(BANDS)):
-            start, stop = stop, stop + size + (band <= longer)
+        for band, (start, stop) in enumerate(pairwise(band_bounds(len(members))), 1):
             picked = _pick(members[start:stop], texts, alike, seen_texts, seen_alike)
             entries += picked
             bands += [band] * len(picked)
             ranks += range(len(picked))
     return np.array(entries, np.int64), np.array(bands, np.int32), np.array(ranks, np.int64)
+
+
+def band_bounds(n: int) -> list[int]:
+    """Where each quarter of `n` active tokens begins, the strongest token being 0, and at the end `n`.
+
+    The cuts are the quartiles as `np.quantile` interpolates them, so that a band's range is from one of the `features`
+    table's quartiles to the next; a token that is a quartile belongs to the stronger band. The sizes differ by one at
+    most.
+    """
+    quarters = len(BANDS) - 1
+    # The quartile below a band lies at place (quarters - k) / quarters * (n - 1), counted from the weakest token.
+    return [0, *(n - math.ceil((quarters - k) * (n - 1) / quarters) for k in range(1, quarters)), n]
 
 
 def _pick(

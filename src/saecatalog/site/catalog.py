@@ -89,6 +89,12 @@ class Catalog:
         return found
 
     @cached_property
+    def notable_pages(self) -> int:
+        """How many of the features with a page are notable."""
+        frame = self.tables["features"]
+        return int(((frame["page"] != "") & (frame["notable"] != "")).sum())
+
+    @cached_property
     def embedded(self) -> set[int]:
         """The features with an embed."""
         frame = self.tables["features"]

@@ -130,17 +130,19 @@ def scores(
     bands: Sequence[tuple[str, int]],
     texts: Sequence[int],
     values: Sequence[Sequence[float]],
+    labels: Sequence[str],
     means: Sequence[Sequence[float]],
     source: str,
 ) -> Heatmap:
     """Features x texts, the texts in `bands` of (category, how many): `values[i][j]` is the score of `rows[i]`.
 
-    `texts` are places in the list of names that all heatmaps share. The still picture shows the `means` by category.
+    `texts` are places in the list of names that all heatmaps share. The still picture shows the `means` by category,
+    its rows named by `labels`.
     """
     top = _upper(values)
     label = f"Heatmap of the text score of {len(rows)} features on {len(texts)} texts, grouped by category"
     still = f"Mean text score of {len(rows)} features in each of {len(bands)} categories"
-    picture = svg.heat([str(n) for n in rows], [title for title, _ in bands], means, top, still)
+    picture = svg.heat(labels, [title for title, _ in bands], means, top, still)
     z = [[_short(v, 3) for v in row] for row in values]
     data = {"features": list(rows), "bands": list(bands), "texts": list(texts), "z": z, "top": top}
     return Heatmap("scores", label, "Text score", top, picture, source, data)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
@@ -18,12 +18,14 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.cite import embed_page, embedded
+from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
 FEATURE_PAGE_MEAN = 20 * KB
@@ -45,13 +47,13 @@ Files = dict[str, int]
 
 
 class Summary(TypedDict):
-    """What a site holds: counts, and sizes in bytes (`feature_page_mean` is 0 where there is no feature page)."""
+    """What a site holds: each catalog by its folder, the number of files, and sizes in bytes.
 
-    catalogs: int
+    `feature_page_mean` is 0 where there is no feature page.
+    """
+
+    catalogs: dict[str, Totals]
     files: int
-    pages: int
-    feature_pages: int
-    embeds: int
     bytes: int
     feature_page_mean: int
 
@@ -82,14 +84,24 @@ def summary(site: Path) -> Summary:
     files = _files(site)
     features = [size for path, size in files.items() if _FEATURE_PAGE.fullmatch(path)]
     return {
-        "catalogs": len(_catalogs(files)),
+        "catalogs": {catalog: _totals(site, catalog, files) for catalog in _catalogs(files)},
         "files": len(files),
-        "pages": sum(path.endswith(".html") for path in files),
-        "feature_pages": len(features),
-        "embeds": sum(is_embed(path) for path in files),
         "bytes": sum(files.values()),
         "feature_page_mean": round(sum(features) / len(features)) if features else 0,
     }
+
+
+def _totals(site: Path, catalog: str, files: Files) -> Totals:
+    """What a catalog holds, counted anew from its files and its table of texts; no text where that cannot be read."""
+    path = site / catalog / "data/texts.parquet"
+    broken = any(_table_problems(path, "texts"))
+    table = arrow_schema("texts").empty_table() if broken else pq.read_table(path, columns=["n_tokens", "n_excluded"])
+    tokens, excluded = (pc.sum(table[name]).as_py() or 0 for name in ("n_tokens", "n_excluded"))
+    return Totals(len(table), tokens, tokens - excluded, _page_counts(catalog, files))
+
+
+def _page_counts(catalog: str, files: Files) -> dict[str, int]:
+    return page_counts(path.removeprefix(f"{catalog}/") for path in files if path.startswith(f"{catalog}/"))
 
 
 def _files(site: Path) -> Files:
@@ -213,26 +225,10 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
     except (ValueError, KeyError, TypeError) as error:
         yield f"{path}: holds no page counts ({type(error).__name__}: {error})"
         return
-    present = page_counts(f.removeprefix(f"{catalog}/") for f in files if f.startswith(f"{catalog}/"))
+    present = _page_counts(catalog, files)
     for kind, count in {"features": 0, **counts}.items():
         if kind in present and count != present[kind]:
             yield f"{path}: counts {count} pages of {kind}, but there are {present[kind]}"
-
-
-def page_counts(files: Iterable[str]) -> dict[str, int]:
-    """How many pages of each kind a catalog has, from its files; indexes and lists count as `overviews`."""
-    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
-    for path in files:
-        folder, _, name = path.rpartition("/")
-        if not name.endswith(".html"):
-            continue
-        if name.endswith(".embed.html"):
-            counts["embeds"] += 1
-        elif name.startswith(("index.", "all.", "page-")) or folder not in counts:
-            counts["overviews"] += 1
-        else:
-            counts[folder] += 1
-    return counts
 
 
 def _table_problems(path: Path, name: str) -> Iterator[str]:

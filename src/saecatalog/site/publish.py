@@ -20,10 +20,10 @@ from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import page_of
-from saecatalog.site.check import page_counts
 from saecatalog.site.output import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
+from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
 MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)

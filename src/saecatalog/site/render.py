@@ -173,7 +173,7 @@ Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
 
 def _overviews(writer: Writer) -> Iterator[None]:
     catalog, m = writer.catalog, writer.catalog.manifest
-    words = f"{m['counts']['notable']:,} features of {cite.sae_name(m)}, with the texts they fire on."
+    words = f"{len(catalog.paged):,} features of {cite.sae_name(m)}, with the texts they fire on."
     if writer.wants("index.html"):
         writer.page("index.html", "index.html", m["title"], m["description"] or words, **front.catalog_front(catalog))
         yield
@@ -237,6 +237,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     parts = list(blocks(catalog.paged, STATIC_ROWS)) or [[]]
     shared = {
         "total": len(catalog.paged),
+        "notable_pages": catalog.notable_pages,
         "pages": len(parts),
         "columns": [column for column in features.COLUMNS if column.shown],
         "bands": features.BANDS,

@@ -15,13 +15,14 @@ from markupsafe import Markup, escape
 WIDTH = 360
 NAMED = 3
 """Rows that a box has at least where its name stands beside it; the names of smaller ones would meet."""
-_LEFT = 40
 _BARS, _PLOT, _MARGINS = 220, 72, (16, 14, 28, 32)
 """Width and height of a histogram's plot at most, and its margins: above, right, below and left."""
 _STEPS = (0.05, 0.3, 0.45, 0.6, 0.85)
 """Where the five colours of a matrix begin, as shares of the value that has the strongest."""
-_CELL, _ROW, _NAME = (12, 24), 12, 24
-"""A matrix's least and greatest column width, its row height, and the most characters of a column's name."""
+_CELL, _ROW, _CHARACTER = (12, 24), 12, 6
+"""A matrix's least and greatest column width, its row height, and the width of one character of a name."""
+_ROW_NAME, _COLUMN_NAME = 32, 24
+"""The most characters of the names of its rows and of its columns."""
 _RULE = 200
 """Length of the bar of the largest share."""
 
@@ -80,17 +81,22 @@ def heat(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], top: float, label: str
 ) -> Markup:
     """A matrix in five steps up to `top`, its rows named at the left and its columns above."""
-    width = max(_CELL[0], min(_CELL[1], (WIDTH - _LEFT) // max(1, len(columns))))
-    named = [text if len(text) <= _NAME else text[: _NAME - 1] + "…" for text in columns]
-    above = 10 + 6 * max(map(len, named), default=0)
-    left = "".join(f'<text y="{_ROW * i + 6}">{escape(text)}</text>' for i, text in enumerate(rows))
+    beside, named = _short(rows, _ROW_NAME), _short(columns, _COLUMN_NAME)
+    margin, above = (10 + _CHARACTER * max(map(len, names), default=0) for names in (beside, named))
+    width = max(_CELL[0], min(_CELL[1], (WIDTH - margin) // max(1, len(columns))))
+    left = "".join(f'<text y="{_ROW * i + 6}">{escape(text)}</text>' for i, text in enumerate(beside))
     over = "".join(
         f'<text transform="translate({width * i + width // 2 + 4} -5) rotate(-90)">{escape(text)}</text>'
         for i, text in enumerate(named)
     )
     body = f'<g>{left}</g>{over}<g transform="scale({width} {_ROW})">{_cells(values, top)}</g>'
-    box = (-_LEFT, -above, max(WIDTH, _LEFT + width * len(columns)), above + _ROW * len(rows))
+    box = (-margin, -above, max(WIDTH, margin + width * len(columns)), above + _ROW * len(rows))
     return _svg("still heat", box, label, body)
+
+
+def _short(names: Sequence[str], most: int) -> list[str]:
+    """Names with `most` characters at most."""
+    return [name if len(name) <= most else name[: most - 1] + "…" for name in names]
 
 
 def _bars(counts: Sequence[int], top: int, height: int, step: int) -> str:

@@ -17,7 +17,6 @@ TOKENS_OF_A_FEATURE = 10
 BIGRAM_GAIN = 0.1
 """The column's own words: the F1 of a rule of two tokens exceeds the single token's by at least this."""
 
-BANDS = ("q75-100", "q50-75", "q25-50", "q0-25")
 QUANTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75, "q90": 0.9, "q99": 0.99}
 
 
@@ -271,7 +270,8 @@ def check_bands(e: Evidence) -> None:
     """Examples from all strengths lie in the band of ranks they are shown under."""
     for feature, place, rows in sampled(e, "contexts"):
         values = np.array([v for _, _, v in figures.active_values(e.case, place)])
-        for number, band in enumerate(BANDS):
+        ranks = [figures.band_of(rank, len(values)) for rank in range(len(values))]
+        for band in figures.BANDS:
             mine = [row for row in rows if row.band == band]
             at = e.report.at("contexts", f"feature {feature}, {band}")
             at.lists("rank", [r.rank for r in mine], list(range(len(mine))))
@@ -279,10 +279,8 @@ def check_bands(e: Evidence) -> None:
             at.holds(strengths == sorted(strengths, reverse=True), "activation", "the examples are not in order")
             for row in mine:
                 slack = e.slack[feature] + e.tolerance.relative * row.activation
-                first, last = (values > row.activation + slack).sum(), (values >= row.activation - slack).sum() - 1
-                # Where the number of active tokens is no multiple of four, a band may take one more or one less.
-                start, stop = number * len(values) / 4 - 1, (number + 1) * len(values) / 4
-                good = first <= stop and last >= start
-                at.holds(good, "band", f"{row.activation:.6g} has rank {first} of {len(values)}")
-        others = sorted({row.band for row in rows} - {"top", *BANDS})
+                # Equal activations, and those that rounding makes equal, may stand in either order.
+                first, stop = (values > row.activation + slack).sum(), (values >= row.activation - slack).sum()
+                at.holds(band in ranks[first:stop], "band", f"{row.activation:.6g} has rank {first} of {len(values)}")
+        others = sorted({row.band for row in rows} - {"top", *figures.BANDS})
         e.report.at("contexts", f"feature {feature}").lists("band", others, [])

@@ -118,6 +118,20 @@ def surroundings(case: Case, text: int, position: int, near: int = 4) -> tuple[i
     return tuple(ids[i] if 0 <= i < len(ids) else None for i in range(position - near, position + near + 1))
 
 
+BANDS = ("q75-100", "q50-75", "q25-50", "q0-25")
+"""The quarters of a feature's active tokens, the strongest first."""
+
+
+def band_of(rank: int, n: int) -> str:
+    """The band of the token with this rank, 0 the strongest, among `n` active ones.
+
+    Counted from the weakest, the lower, middle and upper quartile lie at 1/4, 2/4 and 3/4 of n - 1, between two tokens
+    or on one, which then belongs to the stronger band.
+    """
+    from_weakest = n - 1 - rank
+    return BANDS[3 - sum(4 * from_weakest >= quarters * (n - 1) for quarters in (1, 2, 3))]
+
+
 @dataclass(frozen=True)
 class TokenFigures:
     """What a feature does on one token id."""

@@ -38,8 +38,8 @@ def why_not(published: Published) -> str:
     return "" if len(published) == len(SCHEMAS) else "its data is not complete"
 
 
-def check_pages(published: Published, report: Report, progress: Progress) -> int:
-    """Render the pages again and compare every file; returns how many were compared."""
+def check_pages(published: Published, report: Report, progress: Progress) -> list[str]:
+    """Make the pages again and compare every file; returns those that were compared."""
     manifest = {name: value for name, value in published.manifest.items() if name != "pages"}
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder)
@@ -49,8 +49,9 @@ def check_pages(published: Published, report: Report, progress: Progress) -> int
         except MALFORMED as error:
             problem = f"the pages cannot be made from this data ({type(error).__name__}: {error})"
             report.at("index.html").holds(False, "", problem)
-            return 0
-        return _compare_pages(published.folder, again, images, report) + _check_images(published.folder, images, report)
+            return []
+        compared = _compare_pages(published.folder, again, images, report)
+    return [*compared, *_check_images(published.folder, images, report)]
 
 
 def _images(notes: pd.DataFrame) -> dict[str, str]:
@@ -59,16 +60,16 @@ def _images(notes: pd.DataFrame) -> dict[str, str]:
     return {f"notes/{image}": sha for row in rows for image, sha in zip(row.images, row.images_sha256, strict=True)}
 
 
-def _check_images(site: Path, images: dict[str, str], report: Report) -> int:
-    """The images of the notes, which no data can reproduce, against their hashes; returns how many were compared."""
+def _check_images(site: Path, images: dict[str, str], report: Report) -> list[str]:
+    """The images of the notes, which cannot be made again, against their hashes; returns those that were compared."""
     for path, sha in images.items():
         found = hashlib.sha256((site / path).read_bytes()).hexdigest() if (site / path).is_file() else ""
         report.at(path).holds(found == sha, "", "differs from its data" if found else "missing, though a note shows it")
-    return len(images)
+    return list(images)
 
 
-def _compare_pages(site: Path, again: Path, images: Collection[str], report: Report) -> int:
-    """Every file of the catalog but its data and the images of the notes."""
+def _compare_pages(site: Path, again: Path, images: Collection[str], report: Report) -> list[str]:
+    """Every file of the catalog but its data and the images of the notes; returns those that were compared."""
     found, wanted = _files(site) - set(images), _files(again)
     for path in sorted(found | wanted):
         at = report.at(path)
@@ -78,7 +79,7 @@ def _compare_pages(site: Path, again: Path, images: Collection[str], report: Rep
             at.holds(False, "", "nothing in the data calls for this file")
         elif (site / path).read_bytes() != (again / path).read_bytes():
             at.holds(False, "", "differs from its data")
-    return len(found & wanted)
+    return sorted(found & wanted)
 
 
 def _files(folder: Path) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from saecatalog.errors import CatalogError
 from saecatalog.progress import Progress
+from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
     check_features,
@@ -69,10 +70,11 @@ class Outcome:
     report: Report
     n_features: int
     d_sae: int
-    n_texts: int
-    n_tokens: int
+    totals: Totals
+    """Texts and tokens as they were run again, pages as they were compared."""
     n_undecided: int
-    n_pages: int
+    n_files: int
+    """Files that were compared, pages among them; 0 where none were."""
     notes: tuple[str, ...]
     """What was not checked, and why."""
 
@@ -87,10 +89,10 @@ class Outcome:
     def summary(self) -> str:
         """One line of counts."""
         found = len(self.disagreements)
-        pages_ = f", {self.n_pages:,} files" if self.n_pages else ""
+        files = f"; {self.totals.page_words()}, in {self.n_files:,} files" if self.n_files else ""
         return (
             f"Checked {self.report.checked:,} figures of {self.n_features:,} features (of {self.d_sae:,}), "
-            f"{self.n_texts:,} texts, {self.n_tokens:,} tokens{pages_}; "
+            f"{self.totals.corpus_words()}{files}; "
             f"{self.n_undecided:,} undecided activation{'s' * (self.n_undecided != 1)}; "
             f"{found:,} disagreement{'s' * (found != 1)}"
         )
@@ -120,16 +122,16 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
     evidence = gather(published, runner, choose_features(published, n_features), report, progress)
     run_checks(evidence, progress)
     reason = pages.why_not(published)
-    n_pages = 0 if reason else pages.check_pages(published, report, progress)
+    files = [] if reason else pages.check_pages(published, report, progress)
+    seen = evidence.seen
     return Outcome(
         folder=folder,
         report=report,
         n_features=len(evidence.sample),
         d_sae=published.d_sae,
-        n_texts=evidence.seen.n_texts,
-        n_tokens=len(evidence.seen.token_ids),
-        n_undecided=evidence.seen.n_undecided + evidence.concepts_seen.n_undecided,
-        n_pages=n_pages,
+        totals=Totals(seen.n_texts, len(seen.token_ids), int(seen.counted.sum()), page_counts(files)),
+        n_undecided=seen.n_undecided + evidence.concepts_seen.n_undecided,
+        n_files=len(files),
         notes=(f"The pages were not compared: {reason}.",) if reason else (),
     )
 

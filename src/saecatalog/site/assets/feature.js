@@ -49,5 +49,5 @@
     await window.saeLoad(`${root}assets/row.js`);
     return JSON.stringify(await window.saeRow(root, Number(/\d+/.exec(document.querySelector("h1").textContent)[0])), null, 1);
   }
-  document.querySelector("#cite > p").append(" · ", window.saeCopyButton("Copy data row", "Copy data row as JSON", dataRow));
+  document.querySelector("#cite > p:last-child").append(" · ", window.saeCopyButton("Copy data row", "Copy data row as JSON", dataRow));
 })();

@@ -110,6 +110,15 @@
     }
   }
 
+  // The column that is sorted by comes into sight where the table is wider than the screen; the first one stays in place.
+  function showSorted() {
+    const head = table.tHead.querySelector("[aria-sort]");
+    if (!head || head.cellIndex === 0) return;
+    const box = table.parentElement;
+    const [at, frame, first] = [head, box, table.tHead.rows[0].cells[0]].map((element) => element.getBoundingClientRect());
+    box.scrollLeft += Math.max(0, at.right - frame.right) - Math.max(0, first.right - at.left);
+  }
+
   function showPager(pages) {
     const pressed = pager.contains(document.activeElement) ? document.activeElement.textContent : "";
     const step = (words, page) => {
@@ -148,6 +157,7 @@
     showHead();
     const page = rows.slice((state.page - 1) * PAGE, state.page * PAGE);
     table.tBodies[0].replaceChildren(...(page.length ? page.map(line) : [nothing()]));
+    showSorted();
     showFilters();
     showPager(pages);
   }

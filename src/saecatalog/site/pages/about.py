@@ -71,7 +71,12 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
         ),
         (
             "Corpus",
-            [("Texts", corpus["texts"]), ("Tokens", corpus["tokens"]), ("SHA-256", corpus["sha256"])],
+            [
+                ("Texts", corpus["texts"]),
+                ("Tokens", corpus["tokens"]),
+                ("Tokens counted", manifest["counts"]["tokens"]),
+                ("SHA-256", corpus["sha256"]),
+            ],
         ),
         (
             "Program",

@@ -28,6 +28,18 @@ COMMON_TOKENS = 3
 """First tokens of each member among which a cluster's common tokens are looked for, and most that are shown."""
 IN_CELL, IN_ROW = 3, 2
 """Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table."""
+SPLIT = 0.7
+"""Decoder rows with at least this cosine are one direction split in two: about half of each, the cosine squared, lies
+along the other."""
+BY_CHANCE = 3.0
+"""The cosine of two random directions is about normal with mean 0 and standard deviation 1 / sqrt(d); rows are called
+related or opposed from this many standard deviations on."""
+MOSTLY = 0.5
+"""A phi from which on two features fire mostly on the same tokens."""
+OCCASIONS = ((0.9, "Nearly the same tokens"), (MOSTLY, "Mostly the same tokens"), (-1.0, "Some of the same tokens"))
+"""What a phi of at least this says of the tokens on which two features are active."""
+DIRECTIONS = ("one direction split in two", "related directions", "unrelated directions", "opposed directions")
+"""What the cosine of two decoder rows may say of what the features write."""
 FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
 
@@ -35,13 +47,16 @@ FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 class Pair:
     """Two features, their figures on tokens, and on texts where the pair was counted there too.
 
-    `shared` are the texts on which the weaker of the two is strongest.
+    `occasions` and `directions` are the verdict: when the two fire, and what they write. `shared` are the texts on
+    which the weaker of the two is strongest.
     """
 
     a: FeatureRef
     b: FeatureRef
     tokens: Row
     texts: Row | None
+    occasions: str
+    directions: str
     shared: list[TextRef]
 
 
@@ -72,11 +87,17 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
     shared = SharedTexts(catalog, {*features, *best["feature_a"], *best["feature_b"]})
     boxes = outlines(catalog, features)
     found = cells(on_tokens, features, shared, names)
+    listed = pairs(catalog, best, shared)
+    told = Counter(pair.directions for pair in listed)
+    often = on_tokens.loc[on_tokens["phi"] >= MOSTLY, "decoder_cosine"]
     return {
         "heatmap": charts.together(features, values, found, boxes, "coactivation") if features else None,
         "shown": len(features),
         "notable": len(catalog.paged),
-        "pairs": pairs(catalog, best, shared),
+        "pairs": listed,
+        "verdicts": [(words, told[words]) for words in DIRECTIONS if told[words]],
+        "often": {"phi": MOSTLY, "pairs": len(often), "largest": float(often.max())} if len(often) else None,
+        "rule": {"split": SPLIT, "chance": chance_cosine(catalog), "occasions": OCCASIONS[:2]},
         "cluster_phi": CLUSTER_PHI,
         "common_tokens": in_words(COMMON_TOKENS),
         "open_clusters": OPEN_CLUSTERS,
@@ -144,10 +165,32 @@ def pairs(catalog: Catalog, best: pd.DataFrame, shared: SharedTexts) -> list[Pai
             catalog.ref(row.feature_b),
             row,
             texts.get((row.feature_a, row.feature_b)),
+            occasions(row.phi),
+            directions(row.decoder_cosine, chance_cosine(catalog)),
             [_spot(catalog, text, row) for text in shared.of(row.feature_a, row.feature_b, IN_ROW)],
         )
         for row in rows(best)
     ]
+
+
+def occasions(phi: float) -> str:
+    """How far two features with this phi on tokens fire on the same ones."""
+    return next(words for least, words in OCCASIONS if phi >= least)
+
+
+def directions(cosine: float, chance: float) -> str:
+    """What two features with this cosine of the decoder rows write, where random rows stay within `chance` of 0."""
+    split, related, unrelated, opposed = DIRECTIONS
+    if abs(cosine) <= chance:
+        return unrelated
+    if cosine < 0:
+        return opposed
+    return split if cosine >= SPLIT else related
+
+
+def chance_cosine(catalog: Catalog) -> float:
+    """How far from 0 the cosine of two random directions in the SAE's input space may be."""
+    return float(BY_CHANCE / np.sqrt(catalog.manifest["sae"]["d_in"]))
 
 
 def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -> list[Cluster]:

@@ -5,6 +5,7 @@ In: a `Catalog` and a feature's number. Out: plain values for the templates; not
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -17,11 +18,12 @@ from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.records import Row
 
 BANDS = {
-    "q75-100": "Strongest quarter",
-    "q50-75": "Second quarter",
-    "q25-50": "Third quarter",
-    "q0-25": "Weakest quarter",
+    "q75-100": ("Strongest quarter", "q75", "max"),
+    "q50-75": ("Second quarter", "q50", "q75"),
+    "q25-50": ("Third quarter", "q25", "q50"),
+    "q0-25": ("Weakest quarter", "", "q25"),
 }
+"""The title of each quarter of the active tokens, and the columns of `features` with the two ends of its range."""
 PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
@@ -58,7 +60,10 @@ class Example(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Examples from one quarter of the active tokens by rank, and the activations they span."""
+    """Examples from one quarter of the active tokens by rank, and the activations from which to which it runs.
+
+    `low` is 0 for the weakest quarter.
+    """
 
     name: str
     title: str
@@ -91,6 +96,28 @@ class Share(NamedTuple):
     row: Row | None
 
 
+class Effect(NamedTuple):
+    """A token whose logit the feature moves: by how much, and how far that is from 0 in standard deviations."""
+
+    token: str
+    logit: float
+    sd: float
+
+
+class Effects(NamedTuple):
+    """The tokens promoted and suppressed most, beside the largest of as many normal draws as there are tokens.
+
+    `typical` is the median of that largest draw and `beyond` its 95 % quantile, in standard deviations; `outside` says
+    how many of the promoted and of the suppressed tokens shown lie farther out than `beyond`.
+    """
+
+    ways: list[tuple[str, list[Effect]]]
+    n_vocab: int
+    typical: float
+    beyond: float
+    outside: list[int]
+
+
 def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
     """Everything the page of one feature shows; `by_feature` holds its rows, `contexts` are its examples."""
     row = catalog.features[number]
@@ -106,13 +133,13 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "previous": previous,
         "next": following,
         "examples": bands.get("top", []),
-        "bands": _bands(bands),
+        "bands": _bands(row, bands),
         "histogram": _histogram(by_feature, number),
         "shares": by_category,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
         "fires_on": by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS),
-        "effects": _effects(by_feature, number),
+        "effects": _effects(by_feature, row),
         "logit_spread": _logit_spread(by_feature, number),
         "partners": _partners(catalog, by_feature, number),
         "neighbours": _neighbours(catalog, by_feature, number),
@@ -231,22 +258,38 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     )
 
 
-def _bands(examples: dict[str, list[Example]]) -> list[Band]:
+def _bands(row: Row, examples: dict[str, list[Example]]) -> list[Band]:
     """The examples by quarter of the active tokens, strongest quarter first; only quarters that have any."""
     return [
-        Band(name, words, min(e.activation for e in shown), max(e.activation for e in shown), shown)
-        for name, words in BANDS.items()
+        Band(name, words, getattr(row, low) if low else 0.0, getattr(row, high), shown)
+        for name, (words, low, high) in BANDS.items()
         if (shown := examples.get(name))
     ]
 
 
-def _effects(by_feature: FeatureRows, number: int) -> list[tuple[str, list[tuple[str, float]]]]:
-    """The tokens promoted and suppressed most and by how much; empty where the SAE has no direct effect."""
-    found: dict[str, list[tuple[str, float]]] = {"promoted": [], "suppressed": []}
-    for row in by_feature.of("logits", EFFECT_COLUMNS)[number]:
-        if row.rank < TOKENS:
-            found[row.direction].append((row.token, row.logit))
-    return [(way.capitalize(), tokens) for way, tokens in found.items()] if any(found.values()) else []
+def _effects(by_feature: FeatureRows, row: Row) -> Effects | None:
+    """The tokens promoted and suppressed most, beside what chance gives; None where the SAE has no direct effect."""
+    spread = by_feature.of("logit_histograms")[row.feature]
+    if not spread or not row.logit_std:
+        return None
+    n_vocab = int(sum(spread[0].counts))
+    beyond = largest_normal(n_vocab, 0.95)
+    found: dict[str, list[Effect]] = {"promoted": [], "suppressed": []}
+    for r in by_feature.of("logits", EFFECT_COLUMNS)[row.feature]:
+        if r.rank < TOKENS:
+            found[r.direction].append(Effect(r.token, r.logit, abs(r.logit) / row.logit_std))
+    outside = [sum(effect.sd > beyond for effect in effects) for effects in found.values()]
+    ways = [(way.capitalize(), effects) for way, effects in found.items()]
+    return Effects(ways, n_vocab, largest_normal(n_vocab, 0.5), beyond, outside)
+
+
+def largest_normal(n: int, share: float) -> float:
+    """The value below which the largest of `n` independent standard normal draws lies with this probability.
+
+    The largest of them is below x when all are, so its distribution is Phi(x) ** n (David and Nagaraja, Order
+    Statistics, 3rd edition, section 2.1). The smallest is the same with the sign turned.
+    """
+    return NormalDist().inv_cdf(share ** (1 / n))
 
 
 def _neighbours(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[tuple[FeatureRef, float]]:

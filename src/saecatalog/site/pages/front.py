@@ -30,6 +30,8 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
     health = catalog.manifest["health"]
     return {
         "note": catalog.note("index", ""),
+        "n_pages": len(catalog.paged),
+        "notable_pages": catalog.notable_pages,
         "introduction": feature.introduction(catalog),
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),

@@ -162,10 +162,10 @@ def heatmap(scores: ScoreRows, table: HeatTable, names: HeatmapNames, source: st
     """The features of a table x texts, grouped by category; the table's means are its still picture."""
     features = [ref.number for ref, _ in table.rows]
     names.add(features)
+    labels = [f"{ref.number} {ref.label}".rstrip() for ref, _ in table.rows]
     means = [[value for value, _ in cells] for _, cells in table.rows]
-    return charts.scores(
-        features, scores.bands, list(map(names.text, scores.texts)), scores.of(features), means, source
-    )
+    texts = list(map(names.text, scores.texts))
+    return charts.scores(features, scores.bands, texts, scores.of(features), labels, means, source)
 
 
 def heat_table(catalog: Catalog, by_feature: FeatureRows, features: list[int]) -> HeatTable:
