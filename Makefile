@@ -17,7 +17,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site test lint snapshots check serve clean distclean
+.PHONY: help site quick test lint snapshots check serve clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -26,9 +26,15 @@ site: $(VENV)/.installed ## build the default catalog into site/
 	@$(PY) build.py fetch
 	@$(PY) build.py build $(ARGS)
 
-# pytest comes last, so that its summary is the last line. Each worker holds a model and a browser: four are enough.
+# Each worker holds a model and a browser: four are enough.
+PYTEST := $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+quick: lint ## lint, types, and the tests that need neither a browser nor much time
+	@$(PYTEST) -m "not browser and not slow"
+
+# pytest comes last, so that its summary is the last line.
 test: lint $(HTML)/.installed ## install what the tests need, then lint, check types and run every test
-	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	@$(PYTEST)
 
 snapshots: $(VENV)/.test-installed ## write tests/snapshots/ anew, after a change of the pages that was meant
 	@$(PY) -m pytest tests/test_snapshots.py --update-snapshots
