@@ -31,9 +31,19 @@ DEFAULT_SITE = {"any_site", "default_site"}
 """Fixtures that build the default catalog."""
 
 
+LONG = {
+    "test_batch_size_and_threads_do_not_change_a_byte",
+    "test_both_ways_of_counting_are_exact",
+    "test_pages_are_the_same_however_many_processes_write_them",
+    "test_sizes_of_parts_change_no_figure",
+    "test_what_stops_a_process_stops_the_build",
+}
+"""Tests that do the same work several times over, by name: `slow` too."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens Chromium and what builds the default catalog, by the fixtures in use; order the tests.
+    """Mark what opens Chromium and what takes long, by the fixtures in use; order the tests.
 
     The tests of the default catalog are the longest, so they come first: last, they would keep one worker busy while
     the others have nothing left to do. Side by side they go to the same worker, and the catalog is built once.
@@ -42,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "browser" in fixtures:
             item.add_marker("browser")
-        if fixtures & DEFAULT_SITE:
+        if fixtures & DEFAULT_SITE or getattr(item, "originalname", "") in LONG:
             item.add_marker("slow")
     items.sort(key=lambda item: DEFAULT_SITE.isdisjoint(getattr(item, "fixturenames", ())))
 
