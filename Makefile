@@ -1,4 +1,4 @@
-# The two commands of the project are `make site` and `make test`; `make help` lists the rest.
+# The commands of the project are `make site`, `make test` and, while you work, `make quick`; `make help` lists the rest.
 #
 #   make site PYTHON=python3.12                    another interpreter for the virtual environment
 #   make site ARGS="--base-url https://me.github.io/catalog"    flags for the build

@@ -89,7 +89,7 @@ def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[s
     stages.run("harvest", lambda: pipeline.corpus)
     stages.run("concepts", lambda: pipeline.concept_corpus)
     stages.run("weights", lambda: pipeline.lens_folder)
-    stages.run("analysis", pipeline.analysed)
+    stages.run("analysis", lambda: pipeline.analysed)
     if bare_tokens:
         bare.append(apart(bare_rate, config, ids, shape)[0])
     summary = stages.run("site", lambda: build(config, progress))

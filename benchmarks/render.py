@@ -1,11 +1,10 @@
 """Pages, rebuilds and the check of a catalog in which every feature has a page.
 
-    python benchmarks/render.py ANALYSIS [--work DIR] [--base-url URL]
-    python benchmarks/render.py --cache DIR
+    python benchmarks/render.py DATA [--work DIR] [--base-url URL]
 
-ANALYSIS is a folder of tables and manifest as the cache holds them; with --cache, the newest one there. Every step runs
-in a process of its own, so that it pays for what it imports. Prints a table and one line of JSON. Seconds are of the
-clock; `cpu` ones are of all processors together, which other work on the machine changes less.
+DATA is the `data` folder of a built catalog. Every step runs in a process of its own, so that it pays for what it
+imports. Prints a table and one line of JSON. Seconds are of the clock; `cpu` ones are of all processors together, which
+other work on the machine changes less.
 """
 
 import argparse
@@ -44,12 +43,13 @@ def build(work: Path, base_url: str) -> None:
     from saecatalog.site.output import check_out
 
     manifest = json.loads((work / "analysis/manifest.json").read_text("utf-8"))
+    manifest = {**{name: value for name, value in manifest.items() if name != "pages"}, "base_url": base_url}
     corpus = manifest["corpus"]
     subjects = Subjects(manifest["sae"]["d_sae"], list(corpus["categories"]), list(corpus["concepts"]))
     config = replace(SiteConfig(), out=str(work / "site"), templates=str(work / "templates"), base_url=base_url)
     files = check_out(work / "site")
     notes = read_notes(str(work / "notes"), subjects)
-    build_site(work / "analysis", manifest["slug"], notes, config, files, Progress(quiet=True))
+    build_site(work / "analysis", manifest, notes, config, files, Progress(quiet=True))
 
 
 @step
@@ -120,17 +120,17 @@ def _memory(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def prepare(analysis: Path, work: Path) -> None:
+def prepare(data: Path, work: Path) -> None:
     """The analysis with a page for every feature, templates to edit, and notes of every kind."""
     from saecatalog.tables import read_table, write_table
 
-    shutil.copytree(analysis, work / "analysis")
+    shutil.copytree(data, work / "analysis")
     features = read_table(work / "analysis", "features")
     write_table(
         work / "analysis", "features", features.assign(page=[f"features/{n}.html" for n in features["feature"]])
     )
     shutil.copytree(ROOT / "templates", work / "templates")
-    corpus = json.loads((analysis / "manifest.json").read_text("utf-8"))["corpus"]
+    corpus = json.loads((data / "manifest.json").read_text("utf-8"))["corpus"]
     for name in note_files(corpus).values():
         path = work / "notes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,8 +197,7 @@ def table(found: dict[str, Any], kinds: dict[str, tuple[int, int]]) -> list[str]
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    arguments.add_argument("analysis", type=Path, nargs="?")
-    arguments.add_argument("--cache", type=Path)
+    arguments.add_argument("data", type=Path, help="the `data` folder of a built catalog")
     arguments.add_argument("--work", type=Path, help="folder to work in, which is left there; default: a temporary one")
     arguments.add_argument("--base-url", default="")
     arguments.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
@@ -206,13 +205,10 @@ def main() -> None:
     if a.step:
         print(json.dumps(STEPS[a.step](a.work, a.base_url)))
         return
-    if not a.analysis and not a.cache:
-        arguments.error("give the folder of an analysis, or --cache")
-    analysis = a.analysis or max((a.cache / "analysis").iterdir(), key=lambda path: path.stat().st_mtime)
     with tempfile.TemporaryDirectory() as folder:
         work = a.work or Path(folder) / "work"
         work.mkdir(parents=True, exist_ok=True)
-        prepare(analysis, work)
+        prepare(a.data, work)
         found, kinds = measure(work, a.base_url), sizes(work / "site")
         n = kinds["features' pages"][0]
         rates = {count: n / found[f"feature pages, {count} processes"]["s"] for count in PROCESSES}

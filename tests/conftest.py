@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["browsing", "sites"]
+pytest_plugins = ["browsing", "sites", "studies"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -31,19 +31,9 @@ DEFAULT_SITE = {"any_site", "default_site"}
 """Fixtures that build the default catalog."""
 
 
-LONG = {
-    "test_batch_size_and_threads_do_not_change_a_byte",
-    "test_both_ways_of_counting_are_exact",
-    "test_pages_are_the_same_however_many_processes_write_them",
-    "test_sizes_of_parts_change_no_figure",
-    "test_what_stops_a_process_stops_the_build",
-}
-"""Tests that do the same work several times over, by name: `slow` too."""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens Chromium and what takes long, by the fixtures in use; order the tests.
+    """Mark what opens Chromium and what builds the default catalog, by the fixtures in use; order the tests.
 
     The tests of the default catalog are the longest, so they come first: last, they would keep one worker busy while
     the others have nothing left to do. Side by side they go to the same worker, and the catalog is built once.
@@ -52,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "browser" in fixtures:
             item.add_marker("browser")
-        if fixtures & DEFAULT_SITE or getattr(item, "originalname", "") in LONG:
+        if fixtures & DEFAULT_SITE:
             item.add_marker("slow")
     items.sort(key=lambda item: DEFAULT_SITE.isdisjoint(getattr(item, "fixturenames", ())))
 
@@ -260,9 +250,10 @@ def saes(workshop: Path, models: Callable[[str], Path]) -> Callable[[str, SaeKin
 def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> None:
     """Make an SAE whose features fire on 5 to 15 % of the corpus's tokens, and save it as sae_lens does."""
     import numpy as np
+    import reference
     import torch
 
-    from saecatalog.verify import reference
+    from saecatalog.verify.model import sae_input
 
     texts = [*PROSE, *SCRIPTS, *CODE, *SINGLE, LONG]
     bos = reference.bos_of(model_folder) if kind.prepend_bos else None
@@ -275,7 +266,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
     encoder[:, CONSTANT] = 0
     decoder = encoder.T * 0.5 + generator.normal(size=(d_sae, d_in)) * 0.3
     b_dec = generator.normal(size=d_in) * 0.1
-    inputs = reference.sae_input(residual, b_dec, kind.apply_b_dec_to_input, kind.normalize)
+    inputs = sae_input(residual, b_dec, kind.apply_b_dec_to_input, kind.normalize)
     # Typical rows set the scale, so that a massive one does not squash all others.
     encoder *= 4 / np.median(np.abs(inputs @ encoder[:, [TWIN_A]]))
     decoder[CONSTANT] /= 50

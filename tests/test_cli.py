@@ -16,6 +16,7 @@ import pytest
 from conftest import D_SAE, SaeKind
 
 from saecatalog.cli import COMMANDS, main, parser
+from saecatalog.directory import list_saes
 from saecatalog.site.check import check_site
 
 ROOT = Path(__file__).parent.parent
@@ -253,6 +254,31 @@ def test_list_filters(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gpt2-small-res-jb/blocks.6.hook_resid_pre" in said
     assert "gpt2-small/6-res-jb" in said
     assert "gemma" not in said
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("gtp2-small", "  gpt2-small  "),
+        ("gema-scope", "  gemma-scope  "),
+        ("pythia-7x", "  pythia-70m  "),
+        ("gpt2-small-res-jb/blocks.6.hook_resid_prex", "  gpt2-small-res-jb/blocks.6.hook_resid_pre  1 SAE\n"),
+    ],
+)
+def test_list_of_a_mistyped_word_names_the_nearest(word: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", word]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"No SAE matches '{word}'.\nNearest names:\n")
+    assert near in said.err
+    for line in said.err.splitlines()[2:]:
+        name, count, _ = line.split()
+        assert int(count.replace(",", "")) == len(list_saes(name)) > 0
+
+
+def test_list_of_a_word_that_is_like_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "qqqqqqqq"]) == 1
+    assert capsys.readouterr().err == "No SAE matches 'qqqqqqqq'.\n"
 
 
 def test_check_fails_on_a_broken_site(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
+import reference
 import torch
 from conftest import CONTEXT, D_SAE, LLAMA_TOKENS, SHAPES, SILENT, TWIN_A, TWIN_B, SaeKind, make_tokenizer
 from hypothesis import given
@@ -20,7 +22,8 @@ from saecatalog.errors import CatalogError
 from saecatalog.harvest import harvest
 from saecatalog.store import FIXED_POINT, Piece, band_edge, norm_bands, ranges, read_store, write_store
 from saecatalog.subject import weights_sha256
-from saecatalog.verify import reference
+from saecatalog.verify import figures
+from saecatalog.verify.model import byte_of_character, hook_values, token_ends, windows_of
 from saecatalog.vocabulary import byte_alphabet, token_strings
 from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
 
@@ -112,7 +115,7 @@ def test_every_token_equals_the_reference(
 ) -> None:
     shape, kind = case
     folder = run(subjects(*case), texts, tmp_path / "store")
-    found = reference.case_of(folder, [t.id for t in texts], [t.category for t in texts])
+    found = cases.case_of(folder, [t.id for t in texts], [t.category for t in texts])
     bos = reference.bos_of(models(shape)) if kind.prepend_bos else None
     fired = 0
     for t, text in enumerate(texts):
@@ -170,6 +173,7 @@ def plain(subjects: Callable, texts: list[Any], tmp_path_factory: pytest.TempPat
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("shape", "kind"),
@@ -364,7 +368,7 @@ def test_token_ends_reproduce_the_content(shape: str, subjects: Callable, models
         span = slice(int(tokens.offsets[t]), int(tokens.offsets[t + 1]))
         pieces = [reference.token_bytes(models(shape), i) for i in tokens.ids[span].tolist()]
         assert b"".join(pieces).decode() == text.content
-        assert tokens.ends[span].tolist() == reference.token_ends(pieces, text.content)
+        assert tokens.ends[span].tolist() == token_ends(pieces, text.content)
 
 
 SPACED = ["a  b\n\n  c 😀 日本", "def f(x):\n    return x\n\n\n\ty  ", "The cat \n sat", "x\n  y"]
@@ -384,7 +388,7 @@ def test_token_ends_where_offsets_leave_white_space_out(content: str, trimming_t
     tokenizer, folder = trimming_tokenizer
     tokens = tokenize([make_text(0, content)], tokenizer)
     pieces = [reference.token_bytes(folder, i) for i in tokens.ids.tolist()]
-    assert tokens.ends.tolist() == reference.token_ends(pieces, content)
+    assert tokens.ends.tolist() == token_ends(pieces, content)
 
 
 def byte_fallback_tokenizer() -> Any:
@@ -411,7 +415,7 @@ def test_a_tokenizer_that_falls_back_to_bytes() -> None:
         names = tokenizer.convert_ids_to_tokens(tokens.ids.tolist())
         pieces = [bytes([int(n[3:5], 16)]) if n[:3] == "<0x" else n.replace("\u2581", " ").encode() for n in names]
         assert b"".join(pieces).decode() == content
-        assert tokens.ends.tolist() == reference.token_ends(pieces, content)
+        assert tokens.ends.tolist() == token_ends(pieces, content)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1, max_size=4))
@@ -422,7 +426,7 @@ def test_every_text_can_be_read_back(fast_tokenizer: tuple[Any, Path], contents:
         ids = tokens.ids[tokens.offsets[t] : tokens.offsets[t + 1]].tolist()
         assert ids == reference.token_ids(folder, content)
         ends = tokens.ends[tokens.offsets[t] : tokens.offsets[t + 1]].tolist()
-        assert ends == reference.token_ends([reference.token_bytes(folder, i) for i in ids], content)
+        assert ends == token_ends([reference.token_bytes(folder, i) for i in ids], content)
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +451,7 @@ def test_vocabulary_as_text(shape: str, subjects: Callable, models: Callable) ->
 
 
 def test_byte_alphabet() -> None:
-    assert byte_alphabet() == reference.byte_of_character()
+    assert byte_alphabet() == byte_of_character()
 
 
 # Windows and batches
@@ -469,7 +473,7 @@ def test_windows_cover_each_token_once(lengths: list[int], context: int, bos: bo
     assert [i for w in windows for i in range(w.start, w.stop)] == list(range(sum(lengths)))
     found = [tokens.ids[w.start : w.stop].tolist() for w in windows]
     texts = np.split(tokens.ids, np.cumsum(lengths)[:-1])
-    assert found == [w for ids in texts for w in reference.windows_of(ids.tolist(), context, 0 if bos else None)]
+    assert found == [w for ids in texts for w in windows_of(ids.tolist(), context, 0 if bos else None)]
     assert all(len(w) + bos <= context for w in windows)
 
 
@@ -622,7 +626,7 @@ def test_norm_bands_and_edges(values: list[float]) -> None:
     for value, band in zip(values, bands.tolist(), strict=True):
         assert 2 ** (band / 8) <= value * (1 + 1e-12)
         assert value * (1 - 1e-12) < 2 ** ((band + 1) / 8)
-        np.testing.assert_allclose(band_edge(value), reference.norm_limit(value, 1.0))
+        np.testing.assert_allclose(band_edge(value), figures.norm_limit(value, 1.0))
 
 
 def test_a_norm_of_zero_has_a_band() -> None:
@@ -631,7 +635,7 @@ def test_a_norm_of_zero_has_a_band() -> None:
 
 def test_reference_rejects_what_it_does_not_know() -> None:
     with pytest.raises(ValueError, match="nonsense"):
-        reference.hook_values(
+        hook_values(
             SimpleNamespace(model=SimpleNamespace(layers=[SimpleNamespace(attn=None)])), "blocks.0.nonsense", [0]
         )
 

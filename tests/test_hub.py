@@ -2,18 +2,23 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from conftest import CONTEXT, GPT2_TOKENS, make_tokenizer
+from conftest import CONTEXT, GPT2_TOKENS, SaeKind, make_tokenizer
+from huggingface_hub.errors import OfflineModeIsEnabled
 
+from saecatalog import hub as hub_module
 from saecatalog.config import SubjectConfig
 from saecatalog.site.check import check_site
 from saecatalog.subject import load_subject
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SAE = "gpt2-small-res-jb/blocks.6.hook_resid_pre"
@@ -88,6 +93,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_gpt2_small_is_built_through_the_real_loaders(hub: Path, workshop: Path, tmp_path: Path) -> None:
     words = ["--model", "gpt2-small", "--sae", SAE, "--corpus", str(workshop / "corpus"), "--quiet"]
     places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"), "--device", "cpu"]
@@ -106,6 +112,7 @@ def test_gpt2_small_is_built_through_the_real_loaders(hub: Path, workshop: Path,
     assert f"https://www.neuronpedia.org/gpt2-small/6-res-jb/{page.stem}" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(?s).*model_from_pretrained_kwargs")
 def test_the_model_is_loaded_with_the_arguments_of_the_sae(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,3 +133,82 @@ def test_the_model_is_loaded_with_the_arguments_of_the_sae(
             subject = load_subject(SubjectConfig(sae=SAE, model=model, device="cpu"), tmp_path)
             wanted = plain - plain.mean(-1, keepdim=True)
             torch.testing.assert_close(subject.residual(ids), wanted, rtol=1e-4, atol=1e-4)
+
+
+class Network:
+    """Stands in for `socket.create_connection`: fails a number of times, then connects."""
+
+    def __init__(self, failures: int):
+        self.failures, self.tries = failures, 0
+
+    def connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise socket.gaierror("Name or service not known")
+        return socket.socket()
+
+
+@pytest.fixture
+def request_to_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A request, on a machine without a proxy; nothing is remembered of its host."""
+    monkeypatch.setattr(hub_module, "getproxies", dict)
+    monkeypatch.setattr(hub_module, "PAUSE", 0)
+    hub_module._answers.cache_clear()
+    yield SimpleNamespace(url=SimpleNamespace(scheme="https", host="hub.example", port=None))
+    hub_module._answers.cache_clear()
+
+
+def test_a_network_that_drops_a_connection_is_tried_again(request_to_hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(failures=2)
+    monkeypatch.setattr(socket, "create_connection", network.connect)
+    hub_module.require_network(request_to_hub)
+    assert network.tries == 3
+
+
+def test_without_a_network_the_hub_is_asked_three_times_in_all(
+    request_to_hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(failures=100)
+    monkeypatch.setattr(socket, "create_connection", network.connect)
+    for _ in range(4):  # as for four files
+        with pytest.raises(OfflineModeIsEnabled, match=r"hub\.example"):
+            hub_module.require_network(request_to_hub)
+    assert network.tries == 3
+
+
+def test_behind_a_proxy_the_hub_itself_need_not_answer(request_to_hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr(socket, "create_connection", Network(failures=100).connect)
+    hub_module.require_network(request_to_hub)
+
+
+TWO_BUILDS = """
+import sys
+from saecatalog.cli import main
+for sae in sys.argv[1:3]:
+    print(main(["build", "--sae", sae, *sys.argv[3:]]))
+"""
+
+
+@pytest.mark.slow
+def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, saes: Any, tmp_path: Path) -> None:
+    """For an SAE and for a model of the hub. A port on which nothing listens stands in for the hub."""
+    folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
+    settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    settings["metadata"] |= {"model_class_name": "HookedTransformer", "model_name": "gpt2-small"}
+    (folder / "cfg.json").write_text(json.dumps(settings), encoding="utf-8")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
+        environment = {k: v for k, v in environment.items() if not k.lower().endswith("_proxy")}
+        places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"), "--device", "cpu"]
+        command = [sys.executable, "-c", TWO_BUILDS, SAE, str(folder), *places, "--corpus", str(workshop / "corpus")]
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == ["2", "2"], run.stderr
+    fix = f"  do:    {hub_module.OFFLINE_FIX}"
+    assert run.stderr.splitlines() == [
+        *("error: The model hub cannot be reached for the SAE.", f"  where: --sae {SAE}", fix),
+        *("error: The model hub cannot be reached for the model.", "  where: --model gpt2-small", fix),
+    ]
+    assert not (tmp_path / "site").exists()

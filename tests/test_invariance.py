@@ -1,5 +1,6 @@
 """What must not change a byte of the data: batch size, threads, the order of texts and files, doing it again."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -33,8 +34,9 @@ def analyse(request: pytest.FixtureRequest, workshop: Path, saes: Callable[..., 
             site=SiteConfig(out=str(tmp_path / "site"), features="all"),
             cache=tmp_path / name,
         )
-        folder = Pipeline(config, Progress(quiet=True)).analysed()
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        pipeline = Pipeline(config, Progress(quiet=True))
+        files = {path.name: path.read_bytes() for path in sorted(pipeline.analysed.iterdir())}
+        return {**files, "manifest.json": json.dumps(pipeline.manifest).encode()}
 
     return run
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import reference
 import test_hub
 from conftest import CONSTANT, CONTEXT, D_SAE, SILENT, SaeKind
 
@@ -21,8 +22,8 @@ import saecatalog.verify
 from saecatalog.cli import main
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
-from saecatalog.verify import reference
 from saecatalog.verify.evidence import Evidence, gather
+from saecatalog.verify.model import Sae
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
@@ -494,7 +495,7 @@ def test_an_activation_too_close_to_call_is_no_disagreement(
         before -= runner.sae.w["b_dec"] @ runner.sae.w["W_enc"][:, feature]
     old = runner.sae.w["threshold"][feature]
     new = before[before > old].min() + shift if side == "active" else before[before <= old].max() - shift
-    moved = reference.Sae(runner.sae.config, {**runner.sae.w, "threshold": runner.sae.w["threshold"].copy()})
+    moved = Sae(runner.sae.config, {**runner.sae.w, "threshold": runner.sae.w["threshold"].copy()})
     moved.w["threshold"][feature] = new
     spoiled = gather(Published(site), replace(runner, sae=moved), evidence.sample, Report(), QUIET)
     run_checks(spoiled, QUIET)
@@ -542,21 +543,38 @@ def test_a_broken_manifest_is_told(copy: Path, workshop: Path, capsys: pytest.Ca
 # Independence
 
 
-def test_the_reference_stands_alone() -> None:
-    """It imports nothing of the package, by any name."""
-    path = Path(saecatalog.verify.__file__).parent / "reference.py"
-    imported = set()
+VERIFY = Path(saecatalog.verify.__file__).parent
+TESTS = ROOT / "tests"
+REFERENCE = {
+    VERIFY / "model.py": set(),
+    VERIFY / "figures.py": set(),
+    TESTS / "reference.py": {"saecatalog.verify.model"},
+    TESTS / "cases.py": {"saecatalog.verify.figures"},
+}
+"""The modules of the slow reference, and what each may import of the package."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports or imports from."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
-            imported.add((node.module or "").split(".")[0])
-    assert imported
-    assert not imported & {"saecatalog", "sae_lens", "transformer_lens", "importlib"}
+            found.add(node.module or "")
+    return found
+
+
+def test_the_reference_stands_alone() -> None:
+    """It imports nothing of the package by any name; what tests add to it imports only the reference itself."""
+    for path, allowed in REFERENCE.items():
+        imported = imports_of(path)
+        assert imported
+        assert {name for name in imported if name.split(".")[0] == "saecatalog"} == allowed
+        assert not {name.split(".")[0] for name in imported} & {"sae_lens", "transformer_lens", "importlib"}
 
 
 def test_no_check_takes_its_figures_from_the_analyses() -> None:
-    folder = Path(saecatalog.verify.__file__).parent
-    for path in folder.glob("*.py"):
+    for path in VERIFY.glob("*.py"):
         assert "saecatalog.analysis" not in path.read_text(encoding="utf-8"), path.name

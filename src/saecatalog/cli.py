@@ -1,4 +1,4 @@
-"""The command line: words flow in, the stages run, and the answer says where the site is."""
+"""The command line: arguments flow in, one command runs, and its exit code flows out."""
 
 import argparse
 import errno
@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from saecatalog import __version__
-from saecatalog.config import DTYPES, FORMATS, TEXT_SCORES, Config, load_config, override
+from saecatalog.config import (
+    DTYPES,
+    FORMATS,
+    TEXT_SCORES,
+    AnalysisConfig,
+    Config,
+    CorpusConfig,
+    SiteConfig,
+    SubjectConfig,
+    load_config,
+    override,
+)
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.progress import Progress
 
@@ -21,13 +32,13 @@ PORT = 8000
 SAMPLE = 20
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, None)
-"""Reasons the disk gives for refusing; None is numpy's, which reports a short write without a number."""
+"""Errors that mean a disk refuses to write; None is numpy's, which reports a short write without a number."""
 
-WRITE_FIX = "Free some space, or give another --out or --cache; what was there before is unchanged."
+WRITE_FIX = "Free some space, or choose another --out or --cache. The existing site is unchanged."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it went well, 1 when a check found problems, 2 for a mistake in the input."""
+    """Run one command. Returns 0 on success, 1 if a check found problems, 2 for a mistake in the input."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "build")
@@ -51,9 +62,15 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _calm_libraries(quiet: bool) -> None:
-    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`."""
+    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`.
+
+    The libraries read these variables when they are imported, which is later.
+    """
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # The default of every tqdm bar; our own bars and those of downloads say themselves whether they are shown.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("transformer_lens").setLevel(logging.ERROR)
@@ -68,8 +85,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of every command."""
     top = argparse.ArgumentParser(
         prog="build.py",
-        description="Build a browsable catalog of a sparse autoencoder's features.",
-        epilog="Without a command, `build` is meant: `python build.py` builds catalog.toml into site/.",
+        description="Build a browsable catalog of the features of a sparse autoencoder (SAE).",
+        epilog="`build` is the default command: `python build.py` builds catalog.toml into site/.",
     )
     top.add_argument("--version", action="version", version=f"saecatalog {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -87,89 +104,139 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_subject(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--model", metavar="M", help="language model; default: the one the SAE names")
-    p.add_argument("--sae", metavar="RELEASE/ID", help="SAE as `list` names it, or a folder that sae_lens saved")
-    p.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    p.add_argument("--dtype", choices=DTYPES, help="number format of the model")
-    p.add_argument("--batch-tokens", metavar="N", type=int, help="most tokens run at once: speed and memory only")
-    p.add_argument("--context", metavar="N", type=int, help="tokens in a window, BOS included; default: the SAE's own")
-    p.add_argument(
-        "--cache", metavar="DIR", type=Path, help="folder for models and results; default: your cache folder"
+    g = p.add_argument_group("model and SAE")
+    g.add_argument(
+        "--model", metavar="M", help="language model, name or folder; default: the one the SAE was trained on"
     )
-    p.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    g.add_argument(
+        "--sae", metavar="SAE", help="name from `list`, Hub owner/repository/folder, or folder saved by sae_lens"
+    )
+    g.add_argument("--device", metavar="D", help=f"auto, cpu, cuda, cuda:1 or mps; default: {SubjectConfig.device}")
+    g.add_argument("--dtype", choices=DTYPES, help=f"number format of the model; default: {SubjectConfig.dtype}")
+    g.add_argument("--batch-tokens", metavar="N", type=int, help="tokens run at once: affects speed and memory only")
+    g.add_argument(
+        "--context", metavar="N", type=int, help="tokens in a window, BOS included; default: that of the SAE"
+    )
+    _add_cache(p)
+    p.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_cache(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--cache", metavar="DIR", type=Path, help="models and cached results; default: your user cache folder"
+    )
 
 
 def _add_corpus(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--corpus", metavar="PATH", nargs="+", help="files and folders of texts")
-    p.add_argument("--corpus-format", choices=FORMATS, help="how files are read; default: by their names")
-    p.add_argument("--concepts", metavar="DIR", help="folder with one list of texts per concept")
-    p.add_argument("--limit-tokens", metavar="N", type=int, help="take texts of all categories in turn up to N tokens")
-    p.add_argument("--text-score", choices=TEXT_SCORES, help="one number per text and feature")
-    p.add_argument("--strong", metavar="X", type=float, help="a text score above X is strong; default: from the SAE")
-    p.add_argument("--top", metavar="N", type=int, help="entries in every ranking")
+    g = p.add_argument_group("texts")
+    g.add_argument(
+        "--corpus", metavar="PATH", nargs="+", help="files and folders; each entry of a folder is a category"
+    )
+    g.add_argument(
+        "--corpus-format", choices=FORMATS, help=f"format of files; default: {CorpusConfig.format} (by name)"
+    )
+    g.add_argument("--concepts", metavar="DIR", help=f"a file of texts per concept; default: {CorpusConfig.concepts}")
+    g.add_argument(
+        "--limit-tokens", metavar="N", type=int, help="stop after N tokens, taking texts from all categories in turn"
+    )
+    g = p.add_argument_group("analysis")
+    g.add_argument(
+        "--text-score", choices=TEXT_SCORES, help=f"a feature's score on a text; default: {AnalysisConfig.text_score}"
+    )
+    g.add_argument(
+        "--strong", metavar="X", type=float, help="a score above X is strong; default: chosen from the activations"
+    )
+    g.add_argument("--top", metavar="N", type=int, help=f"entries in each ranking; default: {AnalysisConfig.top}")
 
 
 def _add_build(p: argparse.ArgumentParser) -> None:
     _add_catalog(p)
     _add_subject(p)
     _add_corpus(p)
-    p.add_argument("--out", metavar="DIR", help="folder of the site")
-    p.add_argument("--features", metavar="WHICH", help="features with a page: notable, all, or numbers (1,2,3)")
-    p.add_argument("--notable", metavar="N", type=int, help="how many features are notable")
-    p.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: notes beside the catalog file")
-    p.add_argument("--title", help="title of the catalog")
-    p.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links")
-    p.add_argument("--csv", action="store_const", const=True, help="write the data files as CSV too")
+    g = p.add_argument_group("site")
+    g.add_argument("--out", metavar="DIR", help=f"folder of the site; default: {SiteConfig.out}")
+    g.add_argument(
+        "--features", metavar="WHICH", help=f"pages for: notable, all, or 1,2,3; default: {SiteConfig.features}"
+    )
+    g.add_argument(
+        "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
+    )
+    g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the catalog file")
+    g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
+    g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")
+    g.add_argument("--csv", action="store_const", const=True, help="also write the data files as CSV")
 
 
 def _add_catalog(p: argparse.ArgumentParser) -> None:
-    p.add_argument("catalog", nargs="?", type=Path, metavar="CATALOG.toml", help="settings; default: catalog.toml")
+    p.add_argument("catalog", nargs="?", type=Path, metavar="CATALOG.toml", help="settings file; default: catalog.toml")
 
 
 def _add_explore(p: argparse.ArgumentParser) -> None:
-    p.add_argument("feature", type=int, help="number of the feature")
-    p.add_argument("--text", action="append", default=[], help="a text; may be given several times")
-    p.add_argument("--file", type=Path, metavar="F", help="a file of texts, read as a corpus file is")
+    p.add_argument("feature", type=int, help="index of the feature in the dictionary")
+    p.add_argument("--text", action="append", default=[], help="text to run; can be repeated")
+    p.add_argument("--file", type=Path, metavar="F", help="file of texts, in any corpus format")
     _add_subject(p)
 
 
 def _add_concept(p: argparse.ArgumentParser) -> None:
-    p.add_argument("file", type=Path, metavar="FILE", help="the concept's texts, one per line")
-    p.add_argument("--catalog", type=Path, metavar="CATALOG.toml", help="whose corpus to compare with")
+    p.add_argument("file", type=Path, metavar="FILE", help="texts that share a concept, one per line")
+    p.add_argument(
+        "--catalog",
+        type=Path,
+        metavar="CATALOG.toml",
+        help="settings file of the corpus to compare with; default: catalog.toml",
+    )
     _add_subject(p)
     _add_corpus(p)
 
 
 def _add_list(p: argparse.ArgumentParser) -> None:
-    p.add_argument("word", nargs="?", default="", metavar="WORD", help="only SAEs whose name, model or id holds this")
+    p.add_argument(
+        "word",
+        nargs="?",
+        default="",
+        metavar="WORD",
+        help="show only SAEs whose name, model or Neuronpedia id contains WORD",
+    )
 
 
 def _add_site(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="the built site")
+    p.add_argument(
+        "site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="folder of a built site; default: site"
+    )
 
 
 def _add_verify(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", type=Path, metavar="SITE", help="a built site, or the folder of one of its catalogs")
-    p.add_argument("--sample", metavar="N", type=int, default=SAMPLE, help=f"features to look at; default {SAMPLE}")
-    p.add_argument("--model", metavar="M", help="where the model is, if not where the manifest says")
-    p.add_argument("--sae", metavar="RELEASE/ID", help="where the SAE is, if not where the manifest says")
-    p.add_argument("--cache", metavar="DIR", type=Path, help="folder of the embedded model; default: your cache folder")
-    p.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    p.add_argument(
+        "--sample",
+        metavar="N",
+        type=int,
+        default=SAMPLE,
+        help=f"number of features to recompute in full; default: {SAMPLE}",
+    )
+    p.add_argument("--model", metavar="M", help="location of the model, if it differs from the manifest")
+    p.add_argument("--sae", metavar="RELEASE/ID", help="location of the SAE, if it differs from the manifest")
+    p.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="folder that holds the embedded model; default: your user cache folder",
+    )
+    p.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _add_serve(p: argparse.ArgumentParser) -> None:
     _add_site(p)
-    p.add_argument("--port", type=int, default=PORT, help=f"port on the loopback address; default {PORT}")
+    p.add_argument("--port", type=int, default=PORT, help=f"port; default: {PORT}")
 
 
 def _add_fetch(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--cache", metavar="DIR", type=Path, help="folder for models and results; default: your cache folder"
-    )
+    _add_cache(p)
 
 
 def _config(a: argparse.Namespace) -> Config:
-    """The catalog file's settings with the command line's on top."""
+    """The settings of the catalog file, overridden by the flags."""
     path = getattr(a, "catalog", None)
     if path and not path.exists() and path.suffix != ".toml":
         hint = nearest(str(path), COMMANDS) or "Commands: " + ", ".join(COMMANDS) + "."
@@ -192,7 +259,7 @@ def _config(a: argparse.Namespace) -> Config:
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
     if get("sae") or get("corpus"):
-        # The catalog file's words are about another SAE or other texts.
+        # Title and description in the catalog file describe another SAE or other texts.
         config = replace(config, site=replace(config.site, title="", description=""))
     if get("sae") or get("corpus") or get("concepts"):
         config = replace(config, site=replace(config.site, notes=""))
@@ -234,7 +301,7 @@ def run_explore(a: argparse.Namespace) -> int:
 
     texts = [*a.text, *(read_text_list(a.file) if a.file else [])]
     if not texts:
-        raise CatalogError("There is no text to look at.", "explore", 'Add --text "..." or --file FILE.')
+        raise CatalogError("No text was given.", "explore", 'Add --text "..." or --file FILE.')
     for line in explore(_config(a), Progress(a.quiet), a.feature, texts):
         print(line)
     return 0
@@ -250,10 +317,12 @@ def run_concept(a: argparse.Namespace) -> int:
 
 
 def run_list(a: argparse.Namespace) -> int:
-    """List the SAEs that can be named."""
+    """List available SAEs."""
     from saecatalog.directory import list_saes
 
     found = list_saes(a.word)
+    if not found:
+        return _nothing_listed(a.word)
     rows = [
         ("SAE", "model", "hook or path", "width", "Neuronpedia"),
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
@@ -265,8 +334,22 @@ def run_list(a: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    print(f"{len(found)} SAEs", file=sys.stderr)
-    return 0 if found else 1
+    print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
+    return 0
+
+
+def _nothing_listed(word: str) -> int:
+    """Say that no SAE matches, with the nearest names and how many SAEs each of them lists."""
+    from saecatalog.directory import similar_names
+
+    print(f"No SAE matches '{word}'.", file=sys.stderr)
+    near = similar_names(word)
+    if near:
+        width = max(map(len, near))
+        print("Nearest names:", file=sys.stderr)
+        for name, count in near.items():
+            print(f"  {name:<{width}}  {count:,} SAE{'s' * (count != 1)}", file=sys.stderr)
+    return 1
 
 
 def run_check(a: argparse.Namespace) -> int:
@@ -286,7 +369,7 @@ def run_check(a: argparse.Namespace) -> int:
 
 
 def run_verify(a: argparse.Namespace) -> int:
-    """Recompute a sample of a site's figures, slowly and independently, and tell every disagreement."""
+    """Recompute a sample of a site's figures independently and report every mismatch."""
     from saecatalog.verify.run import verify_site
     from saecatalog.verify.runner import Places
 
@@ -300,7 +383,7 @@ def run_verify(a: argparse.Namespace) -> int:
 
 
 def run_serve(a: argparse.Namespace) -> int:
-    """Serve a site on the loopback address."""
+    """Preview a site at http://127.0.0.1."""
     from saecatalog.site.serve import serve
 
     serve(a.site, a.port, print)
@@ -318,20 +401,53 @@ def run_fetch(a: argparse.Namespace) -> int:
 Run = Callable[[argparse.Namespace], int]
 Add = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
-    "build": (run_build, _add_build, "Build a catalog: run the model over the texts, analyse, write the pages.",
-              "python build.py build --sae gpt2-small-res-jb/blocks.6.hook_resid_pre --corpus mytexts --out site"),
-    "explore": (run_explore, _add_explore, "Show how strongly one feature fires on any text, token by token.",
-                'python build.py explore 2776 --text "The rain stopped at noon."'),
-    "concept": (run_concept, _add_concept, "Find the features of a concept given as a list of texts.",
-                "python build.py concept corpora/concepts/weather.txt"),
-    "list": (run_list, _add_list, "List the SAEs that can be named: the embedded one and sae_lens' directory.",
-             "python build.py list gpt2-small-res"),
-    "check": (run_check, _add_site, "Check a built site: links, page rules, budgets, data files.",
-              "python build.py check site"),
-    "verify": (run_verify, _add_verify, "Recompute a sample of a site's figures, slowly, and tell every disagreement.",
-               "python build.py verify site --sample 20"),
-    "serve": (run_serve, _add_serve, "Serve a built site on the loopback address, for a look.",
-              "python build.py serve site --port 8000"),
-    "fetch": (run_fetch, _add_fetch, "Download the embedded model into the cache (make site does this).",
-              "python build.py fetch"),
-}  # fmt: skip
+    "build": (
+        run_build,
+        _add_build,
+        "Build a catalog: run the model over the texts, compute the statistics, write the site.",
+        "python build.py build --sae gpt2-small-res-jb/blocks.6.hook_resid_pre --corpus mytexts --out site",
+    ),
+    "explore": (
+        run_explore,
+        _add_explore,
+        "Show how strongly one feature fires on any text, token by token.",
+        'python build.py explore 2776 --text "The rain stopped at noon."',
+    ),
+    "concept": (
+        run_concept,
+        _add_concept,
+        "Rank the features that respond to a list of texts that share a concept.",
+        "python build.py concept corpora/concepts/weather.txt",
+    ),
+    "list": (
+        run_list,
+        _add_list,
+        "List available SAEs: the embedded one and those in the sae_lens directory.",
+        "python build.py list gpt2-small-res",
+    ),
+    "check": (
+        run_check,
+        _add_site,
+        "Check a built site: links, page rules, size limits, data files.",
+        "python build.py check site",
+    ),
+    "verify": (
+        run_verify,
+        _add_verify,
+        "Recompute a sample of a site's figures independently and report every mismatch.",
+        "python build.py verify site --sample 20",
+    ),
+    "serve": (
+        run_serve,
+        _add_serve,
+        "Preview a built site at http://127.0.0.1.",
+        "python build.py serve site --port 8000",
+    ),
+    "fetch": (
+        run_fetch,
+        _add_fetch,
+        "Download the embedded model into the cache (`make site` does this).",
+        "python build.py fetch",
+    ),
+}
+"""Each command: what runs it, what adds its flags, its help, and an example."""

@@ -1,11 +1,12 @@
 """The SAEs that can be named: what the user typed flows in, where that SAE is found flows out. Nothing is loaded."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from saecatalog import embedded
-from saecatalog.errors import CatalogError, nearest
+from saecatalog.errors import CatalogError, closest, nearest
 from saecatalog.names import slug
 
 
@@ -34,6 +35,10 @@ class Listed:
     width: str
     """Dictionary size where it is known without loading."""
     neuronpedia: str
+
+    def matches(self, word: str) -> bool:
+        """Whether the name, the model or the Neuronpedia id contains the word, in upper or lower case."""
+        return word.lower() in f"{self.name} {self.model} {self.neuronpedia}".lower()
 
 
 def find_sae(name: str) -> SaeSource:
@@ -79,8 +84,19 @@ def list_saes(word: str = "") -> list[Listed]:
         for sae_id, path in lookup.saes_map.items():
             neuronpedia = lookup.neuronpedia_id.get(sae_id) or ""
             listed.append(Listed(f"{release}/{sae_id}", lookup.model, _hook(sae_id, path), _width(sae_id), neuronpedia))
-    wanted = word.lower()
-    return [s for s in listed if wanted in f"{s.name} {s.model} {s.neuronpedia}".lower()]
+    return [sae for sae in listed if sae.matches(word)]
+
+
+def similar_names(word: str, count: int = 5) -> dict[str, int]:
+    """The names most like a word that lists nothing, each with the number of SAEs that it lists, the closest first.
+
+    Looks at releases, ids, models and whole names, and at what each begins with: `gema-scope` is close to the
+    `gemma-scope` of `gemma-scope-2b-pt-res`, though not to the whole.
+    """
+    listed = list_saes()
+    names = {name for sae in listed for name in (sae.name, *sae.name.split("/", 1), sae.model)}
+    beginnings = {name[: part.start()] for name in names for part in re.finditer(r"[-/_.]", name)}
+    return {name: sum(sae.matches(name) for sae in listed) for name in closest(word, names | beginnings - {""}, count)}
 
 
 def _embedded_line() -> Listed:

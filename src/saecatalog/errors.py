@@ -23,7 +23,13 @@ class CatalogError(Exception):
         return "\n".join(lines)
 
 
+def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names most like `name`, the closest first; upper and lower case count as the same."""
+    spelled = {word.lower(): word for word in known}
+    return [spelled[word] for word in get_close_matches(name.lower(), spelled, n=count, cutoff=0.5)]
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """ "Did you mean a, b or c?", or "" when nothing known is close."""
-    close = get_close_matches(name, list(known), n=count, cutoff=0.5)
+    """ "Did you mean a or b or c?", or "" when nothing known is close."""
+    close = closest(name, known, count)
     return f"Did you mean {' or '.join(close)}?" if close else ""

@@ -85,8 +85,8 @@ def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     """The features of a concept by consistency, by mean score and by contrast with the corpus, as tables."""
     from saecatalog.analysis.concepts import concept_rows, texts_in_common
     from saecatalog.analysis.rankings import concept_rankings
-    from saecatalog.analysis.run import strong_threshold
     from saecatalog.analysis.scores import score_texts
+    from saecatalog.analysis.study import strong_threshold
     from saecatalog.analysis.text_groups import TextGroups
 
     contents = read_text_list(file)

@@ -7,6 +7,7 @@ result.
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -15,12 +16,15 @@ import torch
 from jaxtyping import Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
+from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+from saecatalog.folders import write_json
+from saecatalog.progress import Bar
 from saecatalog.shards import SHARD_TOKENS, Shards, join
-from saecatalog.store import Piece, sum_bands, write_store
+from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject
 from saecatalog.threads import n_passes, passes_in_order
-from saecatalog.windows import TokenizedTexts, Window, make_batches, make_windows
+from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
 
 ENCODED_VALUES = 2**23
 """Values the encoder makes at a time, 32 MB of them; zeros, nearly all."""
@@ -63,6 +67,28 @@ def harvest(
         kept.add(pieces)
     write_store(folder, kept, windows, tokens, info.d_sae)
     kept.tidy()
+
+
+def harvest_texts(
+    subject: Subject,
+    texts: list[Text],
+    limit: int | None,
+    batch_tokens: int | None,
+    folder: Path,
+    shards: Path,
+    progress: Callable[[int], AbstractContextManager[Bar]],
+) -> None:
+    """Harvest texts, up to `limit` tokens of all categories in turn, into the empty `folder`.
+
+    The ids of the texts kept go into `TEXTS` there. `progress` opens a bar for the tokens that have to be run.
+    """
+    tokens = tokenize(texts, subject.tokenizer)
+    if limit is not None and len(tokens.ids) > limit:
+        texts = limit_texts(texts, tokens, limit)
+        tokens = tokenize(texts, subject.tokenizer)
+    with progress(n_missing(subject, tokens, shards)) as bar:
+        harvest(subject, tokens, batch_tokens, folder, bar.update, shards)
+    write_json(folder / TEXTS, [text.id for text in texts])
 
 
 def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:

@@ -4,6 +4,7 @@ Sparse activations in token order (compressed rows, one row per token), and per 
 dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from scipy import sparse
 
+from saecatalog.corpus import Text
 from saecatalog.windows import TokenizedTexts, Window
 
 BANDS_PER_OCTAVE = 8
@@ -208,6 +210,29 @@ def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> I
 def read_store(folder: Path) -> Store:
     """Open a store; its arrays are memory maps."""
     return Store(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Store)})
+
+
+TEXTS = "texts.json"
+"""Beside the arrays: the ids of the texts, in order."""
+
+
+@dataclass(frozen=True)
+class Harvested:
+    """Texts, the folder of their store, and the key of both."""
+
+    texts: list[Text]
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(cls, texts: Iterable[Text], folder: Path) -> "Harvested":
+        """Those of the texts that a finished harvest kept."""
+        kept = set(json.loads((folder / TEXTS).read_text(encoding="utf-8")))
+        return cls([text for text in texts if text.id in kept], folder, folder.name)
+
+    @property
+    def store(self) -> Store:
+        return read_store(self.folder)
 
 
 @dataclass(frozen=True)

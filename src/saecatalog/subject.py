@@ -9,8 +9,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from saecatalog import embedded
 from saecatalog.config import SubjectConfig
 from saecatalog.directory import SaeSource, catalog_slug, find_sae
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.hub import hub_errors
 from saecatalog.subject_info import SubjectInfo
 
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
@@ -158,55 +158,11 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-@contextmanager
-def _hub(what: str, where: str, hint: str = "") -> Iterator[None]:
-    """Turn the many errors of a failed download into one clear one."""
-    try:
-        yield
-    except Exception as error:
-        reason = _hub_reason(error)
-        if reason is None:
-            raise
-        if reason == "unknown":
-            raise CatalogError(
-                f"There is no such {what} on the model hub.", where, hint or "Check the name."
-            ) from error
-        fix = "Connect to the internet once (files are cached), or build the embedded default, which needs no hub."
-        raise CatalogError(f"The model hub cannot be reached for the {what}.", where, fix) from error
-
-
-def _hub_reason(error: BaseException) -> str | None:
-    """`unknown`, `unreachable`, or None where the error has nothing to do with the hub."""
-    from huggingface_hub import errors as hub
-
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    names = {type(e).__name__ for e in chain}
-    away = {
-        "ConnectError",
-        "ConnectTimeout",
-        "ReadTimeout",
-        "ConnectionError",
-        "MaxRetryError",
-        "ProxyError",
-        "gaierror",
-    }
-    if any(isinstance(e, hub.OfflineModeIsEnabled | hub.LocalEntryNotFoundError) for e in chain) or names & away:
-        return "unreachable"
-    if any(isinstance(e, hub.RepositoryNotFoundError | hub.EntryNotFoundError | hub.HFValidationError) for e in chain):
-        return "unknown"
-    if any(isinstance(e, OSError) and "connect" in str(e).lower() for e in chain):
-        return "unreachable"
-    return "unknown" if any(isinstance(e, OSError) and "not a valid model" in str(e) for e in chain) else None
-
-
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
     if source.folder is not None:
         sae = _load_sae_folder(source.folder, device)
     else:
-        with _hub("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
+        with hub_errors("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
             sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED or "transcoder" in architecture:
@@ -237,17 +193,14 @@ def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cach
         if kind != "TransformerBridge":
             _process(bridge, metadata.model_from_pretrained_kwargs or {})
         return bridge, name
-    with _hub("model", f"--model {name}", nearest(name, _known_models())):
+    with hub_errors("model", f"--model {name}", nearest(name, _known_models())):
         return _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device), name
 
 
 def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    # Nothing is downloaded from a folder, and reading it takes a second or two: no bar of its own.
-    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -6,11 +6,9 @@ bins would fill their lowest one with near-silence).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt32
-from scipy import sparse
 
 from saecatalog.analysis.activations import (
     Activations,
@@ -20,7 +18,7 @@ from saecatalog.analysis.activations import (
     runs,
     strongest_first,
 )
-from saecatalog.analysis.scores import TextScores, find_peaks
+from saecatalog.analysis.scores import find_peaks
 from saecatalog.store import ranges
 from saecatalog.tables import Columns, Lists, Names
 
@@ -168,46 +166,3 @@ def _pick(members: np.ndarray, texts: np.ndarray, alike: np.ndarray, seen_texts:
                 picked.append(entry)
                 break
     return picked
-
-
-def text_top_rows(activations: Activations, scores: TextScores, top: int, text_ids: np.ndarray) -> Columns:
-    """The features with the largest score on each text, with every activation in it."""
-    by_feature, bounds = activations.by_feature, activations.store.text_offsets
-    best = [_best_of_text(scores, text, top) for text in range(scores.n_texts)]
-    entries = np.concatenate(best)
-    sizes = np.array([len(found) for found in best])
-    texts = np.repeat(np.arange(scores.n_texts), sizes)
-    features = scores.matrix.indices[entries]
-    spans, places = np.empty((len(entries), 2), np.int64), np.empty(len(entries), np.int64)
-    for i, (text, feature) in enumerate(zip(texts.tolist(), features.tolist(), strict=True)):
-        spans[i] = _search(by_feature, feature, bounds[text : text + 2])
-        places[i] = _search(scores.by_feature, feature, text)
-    lengths = spans[:, 1] - spans[:, 0]
-    shown, offsets = ranges(spans[:, 0], lengths), np.concatenate([[0], np.cumsum(lengths)])
-    return {
-        "text": text_ids[texts],
-        "rank": ranges(np.zeros(len(sizes), np.int64), sizes),
-        "feature": features,
-        "score": scores.matrix.data[entries],
-        "position": scores.positions[places],
-        "active_positions": Lists(activations.token_positions[by_feature.indices[shown]], offsets),
-        "active_values": Lists(by_feature.data[shown], offsets),
-    }
-
-
-def _search(matrix: sparse.csc_matrix, column: int, rows: Any) -> Any:
-    """The first entries of a column that are not before some rows."""
-    start, stop = int(matrix.indptr[column]), int(matrix.indptr[column + 1])
-    # In the rows' own type, or the whole column would be copied into the wider one.
-    return start + np.searchsorted(matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype))
-
-
-def _best_of_text(scores: TextScores, text: int, top: int) -> Int64[np.ndarray, "entry"]:
-    """The entries of `scores.matrix` with the largest scores of one text; the smaller feature first in a tie."""
-    start, stop = int(scores.matrix.indptr[text]), int(scores.matrix.indptr[text + 1])
-    values = scores.matrix.data[start:stop]
-    if len(values) > top:
-        candidates = np.flatnonzero(values >= np.partition(values, len(values) - top)[len(values) - top])
-    else:
-        candidates = np.arange(len(values))
-    return start + candidates[np.argsort(-values[candidates], kind="stable")[:top]]

@@ -3,17 +3,16 @@
 In: `Tables` and the manifest. Everything here is computed once per build; the views only look up.
 """
 
-import re
 from collections.abc import Hashable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
+from saecatalog.manifest import Manifest, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
 from saecatalog.schemas import FEATURE_TABLES
@@ -23,7 +22,6 @@ from saecatalog.site.note_html import Note
 from saecatalog.site.records import Groups, Records, Row, rows
 from saecatalog.tables import Tables
 
-Manifest = dict[str, Any]
 REASONS = (
     "strongest",
     "frequent",
@@ -273,19 +271,6 @@ class Catalog:
         entries = self.manifest["corpus"][kind].items()
         one = {"categories": "category", "concepts": "concept"}[kind]
         return [GroupRef(n, title(n), page_of(one, n), e["texts"], e["tokens"]) for n, e in entries]
-
-
-def without_paths(manifest: Manifest) -> Manifest:
-    """The manifest as pages show it: what came from a folder goes by the folder's own name, not by where it lies."""
-    named = {"model": ("name", "source"), "sae": ("name", "release")}
-    shown = {
-        part: {**manifest[part], **{k: _last_part(manifest[part][k]) for k in keys}} for part, keys in named.items()
-    }
-    return {**manifest, **shown}
-
-
-def _last_part(name: str) -> str:
-    return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
 
 
 def list_page(place: int) -> str:

@@ -7,7 +7,6 @@ may replace and leaves alone, with an error, what it did not write.
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-import saecatalog
 from saecatalog.config import NOTES, SiteConfig
 from saecatalog.folders import new_folder, write_json
+from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site.catalog import page_of, without_paths
+from saecatalog.site.catalog import page_of
 from saecatalog.site.check import page_counts
 from saecatalog.site.output import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.site.render import render_catalog, render_root
@@ -32,7 +31,13 @@ MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "abou
 
 
 def publish(
-    analysis: Path, notes: Notes, config: SiteConfig, keys: Keys, standing: Files, progress: Callable[..., Any]
+    analysis: Path,
+    manifest: Manifest,
+    notes: Notes,
+    config: SiteConfig,
+    keys: Keys,
+    standing: Files,
+    progress: Callable[..., Any],
 ) -> None:
     """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
 
@@ -43,7 +48,6 @@ def publish(
     out, templates = Path(config.out), Path(config.templates)
     features = Tables(analysis).columns("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
-    manifest = _complete(json.loads((analysis / "manifest.json").read_text(encoding="utf-8")), config)
     target = out / manifest["slug"]
     out.mkdir(parents=True, exist_ok=True)
     kept, edited = to_carry_over(out, standing, manifest["slug"], keys)
@@ -56,8 +60,8 @@ def publish(
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
         render_catalog(tables, manifest, templates, folder, progress, only=only)
         _copy_images(notes, folder / NOTES)
-        manifest["pages"] = page_counts(files_below(folder))
-        write_json(folder / "data" / "manifest.json", manifest)
+        pages = page_counts(files_below(folder))
+        write_json(folder / "data" / "manifest.json", {**manifest, "pages": pages})
         made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
         write_json(folder / FILE_LIST, {**made_of, "files": files_below(folder)})
     _publish_root(out, templates, sorted({*catalogs(standing), manifest["slug"]}))
@@ -83,36 +87,6 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             os.link(f"{target}/{file}", f"{folder}/{file}")
         except OSError:
             shutil.copyfile(target / file, folder / file)
-
-
-def _complete(manifest: dict[str, Any], config: SiteConfig) -> dict[str, Any]:
-    """The analysis' manifest with what the site adds: title, address, program."""
-    model, sae = without_paths(manifest)["model"], manifest["sae"]
-    default = f"{model['name']} · {sae['hook']} · {sae['d_sae']:,} features"
-    return {
-        **manifest,
-        "title": config.title or default,
-        "description": config.description,
-        "base_url": config.base_url.rstrip("/") + "/" if config.base_url else "",
-        "csv": config.csv,
-        "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
-    }
-
-
-def program_commit() -> str:
-    """The program's own commit, marked where its files were changed since; "" where it is no git checkout."""
-    package = Path(__file__).parent.parent
-    commit = _git(package, "rev-parse", "HEAD")
-    changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
-    return f"{commit} with changes" if commit and changed else commit
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        run = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from saecatalog.verify import reference
+from saecatalog.verify import figures
 from saecatalog.verify.check_features import check_best, check_bins, sampled
 from saecatalog.verify.evidence import Evidence
+from saecatalog.verify.model import cosines, direct_effects
 from saecatalog.verify.published import Row
 from saecatalog.verify.report import Place
 
@@ -37,7 +38,7 @@ def check_effects(e: Evidence) -> None:
             for row in own:
                 at.lists("logit_std", [row.logit_std, row.logit_skew, row.logit_kurtosis], [0, 0, 0])
             continue
-        effects = reference.direct_effects(e.runner.model, e.runner.sae.w["W_dec"][feature])
+        effects = direct_effects(e.runner.model, e.runner.sae.w["W_dec"][feature])
         for row in own:
             _check_shape(at, row, effects)
         for sign, direction in ((1, "promoted"), (-1, "suppressed")):
@@ -51,7 +52,7 @@ def _slack(effects: np.ndarray) -> float:
 
 
 def _check_shape(at: Place, row: Row, effects: np.ndarray) -> None:
-    spread, skew, kurtosis = reference.shape_of(effects.tolist())
+    spread, skew, kurtosis = figures.shape_of(effects.tolist())
     at.close("logit_std", row.logit_std, spread, 1e-4)
     at.close("logit_skew", row.logit_skew, skew, 1e-3, 1e-4)
     at.close("logit_kurtosis", row.logit_kurtosis, kurtosis, 1e-3, 1e-3)
@@ -87,7 +88,7 @@ def check_neighbours(e: Evidence) -> None:
     decoder = e.runner.sae.w["W_dec"]
     k = int(e.published["neighbours"]["rank"].max()) + 1 if len(e.published["neighbours"]) else 0
     for feature, _, rows in sampled(e, "neighbours"):
-        values = dict(enumerate(reference.cosines(decoder[feature], decoder).tolist()))
+        values = dict(enumerate(cosines(decoder[feature], decoder).tolist()))
         del values[feature]
         at = e.report.at("neighbours", f"feature {feature}")
         check_best(at, "neighbour", {row.neighbour: row.cosine for row in rows}, values, k, 1e-5)

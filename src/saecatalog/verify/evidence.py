@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from saecatalog.progress import Progress
-from saecatalog.verify import reference
+from saecatalog.verify import figures
+from saecatalog.verify.model import text_of_token
 from saecatalog.verify.published import Published
 from saecatalog.verify.recompute import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.report import Report
@@ -69,7 +70,7 @@ class Evidence:
     @cached_property
     def halves(self) -> list[str]:
         """The half of each text, made anew."""
-        return reference.halves(self.text_ids, self.categories)
+        return figures.halves(self.text_ids, self.categories)
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -78,7 +79,7 @@ class Evidence:
     def token(self, token_id: int) -> str:
         """A token as text."""
         if token_id not in self._names:
-            self._names[token_id] = reference.text_of_token(self.runner.tokenizer, token_id)
+            self._names[token_id] = text_of_token(self.runner.tokenizer, token_id)
         return self._names[token_id]
 
     @cached_property
@@ -88,7 +89,7 @@ class Evidence:
         return dict(zip(table["feature"].tolist(), table["n_active"].tolist(), strict=True))
 
     @cached_property
-    def case(self) -> reference.Case:
+    def case(self) -> figures.Case:
         """The sampled features, dense, every decision made; a feature's number is its place in the sample."""
         columns = settle(self.seen, self.sample, self.n_active)
         return dense_case(self.seen, columns, self.text_ids, self.categories)

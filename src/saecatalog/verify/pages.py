@@ -12,9 +12,9 @@ import pandas as pd
 from jinja2 import TemplateError
 
 import saecatalog
+from saecatalog.manifest import program_commit
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site.publish import program_commit
 from saecatalog.site.render import render_catalog
 from saecatalog.tables import Tables
 from saecatalog.verify.published import Published, rows_of

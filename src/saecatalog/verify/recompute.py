@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from saecatalog.verify import reference
+from saecatalog.verify import figures
+from saecatalog.verify.model import decode_rows, encode_rows
 from saecatalog.verify.runner import Runner
 
 
@@ -25,7 +26,7 @@ class Tolerance:
     """How far two machines may be apart that run the same model in one number format."""
 
     undecided: float
-    """A decision is open where its margin is below this share of the size of the terms (see reference.Encoded).
+    """A decision is open where its margin is below this share of the size of the terms (see Encoded).
 
     In float32 the largest error seen on the embedded model and SAE is 2e-7 of that size, 25 times less.
     """
@@ -211,9 +212,9 @@ def _encode(
     runner: Runner, x: np.ndarray, counted: np.ndarray, tolerance: Tolerance
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Squared errors, entries per token, and the entries of one window."""
-    encoded = reference.encode_rows(runner.sae, x)
+    encoded = encode_rows(runner.sae, x)
     active = sparse.csr_matrix(np.where(encoded.margins > 0, encoded.values, 0))
-    errors = ((x - reference.decode_rows(runner.sae, active, x)) ** 2).sum(1)
+    errors = ((x - decode_rows(runner.sae, active, x)) ** 2).sum(1)
     rows, features = np.nonzero((encoded.margins > -tolerance.undecided) & counted[:, None])
     values = np.maximum(encoded.values[rows, features], np.finfo(np.float32).tiny).astype(np.float32)
     margins = encoded.margins[rows, features].astype(np.float32)
@@ -266,10 +267,10 @@ def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> np.ndarra
     return columns
 
 
-def dense_case(seen: Pass, columns: np.ndarray, text_ids: list[str], categories: list[str]) -> reference.Case:
+def dense_case(seen: Pass, columns: np.ndarray, text_ids: list[str], categories: list[str]) -> figures.Case:
     """The settled features as a case of the reference, feature numbers being places in the sample."""
     spans = list(pairwise(seen.offsets.tolist()))
-    return reference.Case(
+    return figures.Case(
         text_ids,
         categories,
         [seen.ids(t) for t in range(seen.n_texts)],

@@ -17,7 +17,17 @@ from saecatalog import embedded
 from saecatalog.config import SubjectConfig
 from saecatalog.directory import SaeSource, find_sae
 from saecatalog.errors import CatalogError
-from saecatalog.verify import reference
+from saecatalog.verify.model import (
+    Sae,
+    bytes_of_token,
+    encode_rows,
+    exact_tokenizer,
+    final_norm,
+    is_byte_level,
+    load_model,
+    token_ends,
+    window_values,
+)
 from saecatalog.verify.report import Report
 
 Manifest = dict[str, Any]
@@ -49,7 +59,7 @@ class Runner:
 
     model: Any
     tokenizer: Tokenizer
-    sae: reference.Sae
+    sae: Sae
     hook: str
     context: int
     """Tokens in a window, BOS included."""
@@ -66,7 +76,7 @@ class Runner:
 
     def windows(self, ids: list[int]) -> Iterator[np.ndarray]:
         """What the SAE sees of each window of a text, `[token, d_in]` in float64, BOS left out."""
-        for values in reference.window_values(self.model, self.hook, ids, self.context, self.bos):
+        for values in window_values(self.model, self.hook, ids, self.context, self.bos):
             if self.head is not None:
                 width = self.sae.w["W_enc"].shape[0]
                 values = values[:, self.head * width : (self.head + 1) * width]
@@ -78,10 +88,10 @@ class Runner:
     def token_ends(self, content: str) -> list[int]:
         """End of each token's characters: from the tokens' bytes where they spell the text, else from their spans."""
         encoding = self.tokenizer.encode(content, add_special_tokens=False)
-        if reference.is_byte_level(self.tokenizer):
-            pieces = [reference.bytes_of_token(self.tokenizer, i) for i in encoding.ids]
+        if is_byte_level(self.tokenizer):
+            pieces = [bytes_of_token(self.tokenizer, i) for i in encoding.ids]
             if b"".join(pieces) == content.encode("utf-8"):
-                return reference.token_ends(pieces, content)
+                return token_ends(pieces, content)
         ends = np.maximum.accumulate([end for _, end in encoding.offsets]).tolist()
         return [*ends[:-1], len(content)]
 
@@ -93,7 +103,7 @@ def load_runner(manifest: Manifest, places: Places) -> Runner:
     model, tokenizer = _load_model(name, str(manifest["settings"]["dtype"]))
     runner = Runner(
         model=model,
-        tokenizer=reference.exact(tokenizer.backend_tokenizer),
+        tokenizer=exact_tokenizer(tokenizer.backend_tokenizer),
         sae=sae,
         hook=str(manifest["sae"]["hook"]),
         context=int(manifest["settings"]["context"]),
@@ -112,20 +122,20 @@ def _is_centred(model: Any, metadata: Any, hook: str) -> bool:
     """
     wanted = (metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
     written = any(point in hook for point in ("resid", "mlp_out", "attn_out"))
-    return bool(wanted) and written and type(reference.final_norm(model)).__name__ == "LayerNorm"
+    return bool(wanted) and written and type(final_norm(model)).__name__ == "LayerNorm"
 
 
 def _try(runner: Runner) -> None:
     """Run two tokens, so that what has no reference is told before any work."""
     try:
         (values,) = replace(runner, context=8).windows([0, 1])
-        reference.encode_rows(runner.sae, values)
+        encode_rows(runner.sae, values)
     except (ValueError, AttributeError, IndexError, KeyError) as error:
         what = f"the hook '{runner.hook}', the architecture '{runner.sae.config['architecture']}'"
         raise CatalogError("This SAE on this model cannot be recomputed here.", what, f"Not known: {error}") from error
 
 
-def _load_sae(source: SaeSource) -> tuple[reference.Sae, Any]:
+def _load_sae(source: SaeSource) -> tuple[Sae, Any]:
     """The matrices as sae_lens' loader gives them, and the SAE's metadata."""
     from sae_lens import SAE
 
@@ -137,7 +147,7 @@ def _load_sae(source: SaeSource) -> tuple[reference.Sae, Any]:
     except Exception as error:
         raise CatalogError("The SAE cannot be loaded.", source.name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
     weights = {name: tensor.detach().double().numpy() for name, tensor in sae.state_dict().items()}
-    return reference.Sae({**sae.cfg.to_dict(), "architecture": sae.cfg.architecture()}, weights), sae.cfg.metadata
+    return Sae({**sae.cfg.to_dict(), "architecture": sae.cfg.architecture()}, weights), sae.cfg.metadata
 
 
 def _model_name(manifest: Manifest, places: Places) -> str:
@@ -156,7 +166,7 @@ def _load_model(name: str, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     try:
-        return reference.load_model(name, dtype), AutoTokenizer.from_pretrained(name)
+        return load_model(name, dtype), AutoTokenizer.from_pretrained(name)
     except Exception as error:
         raise CatalogError("The model cannot be loaded.", name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
 

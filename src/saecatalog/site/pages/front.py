@@ -6,8 +6,9 @@ In: a `Catalog`, or the manifests of all catalogs. Out: plain values for the tem
 from dataclasses import dataclass
 from typing import Any
 
+from saecatalog.manifest import Manifest, without_paths
 from saecatalog.site import charts
-from saecatalog.site.catalog import Catalog, FeatureRef, Manifest, without_paths
+from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.pages import feature
 from saecatalog.site.records import Row
 

@@ -1,0 +1,120 @@
+"""The model hub: what a failed download means, and an answer at once where there is no network.
+
+`huggingface_hub` tries a request six times over 23 s, with two lines on the terminal each time. That suits a server
+that is busy, and its retries stay. A machine without a network is noticed here, before the first request.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Protocol
+from urllib.request import getproxies
+
+from saecatalog.errors import CatalogError
+
+TRIES, PAUSE, PATIENCE = 3, 0.5, 1.5
+"""Attempts to reach the hub's host, seconds between two of them, and seconds that one may take."""
+
+UNREACHABLE = {
+    "ConnectError",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "ConnectionError",
+    "MaxRetryError",
+    "ProxyError",
+    "gaierror",
+}
+"""Names of the errors by which the libraries (httpx, requests, urllib3) report a failed connection."""
+
+OFFLINE_FIX = "Connect to the internet once (files are cached), or build the embedded default, which needs no hub."
+
+
+class Url(Protocol):
+    """The parts of httpx's URL that are used here."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+
+
+class Request(Protocol):
+    """The part of httpx's request that is used here."""
+
+    @property
+    def url(self) -> Url: ...
+
+
+@contextmanager
+def hub_errors(what: str, where: str, hint: str = "") -> Iterator[None]:
+    """Turn the many errors of a failed download into one clear CatalogError, at once where there is no network."""
+    _notice_missing_network()
+    try:
+        yield
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        if reason == "unknown":
+            raise CatalogError(
+                f"There is no such {what} on the model hub.", where, hint or "Check the name."
+            ) from error
+        raise CatalogError(f"The model hub cannot be reached for the {what}.", where, OFFLINE_FIX) from error
+
+
+def _notice_missing_network() -> None:
+    """Have every request of `huggingface_hub` ask first whether its host answers."""
+    from huggingface_hub import get_session
+
+    hooks = get_session().event_hooks
+    if require_network not in hooks["request"]:
+        get_session().event_hooks = {**hooks, "request": [*hooks["request"], require_network]}
+
+
+def require_network(request: Request) -> None:
+    """Raise OfflineModeIsEnabled where the host of a request does not answer: cached files are then used, if any.
+
+    Behind a proxy nothing is asked, because there the host need not be reachable from this machine.
+    """
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    url = request.url
+    port = url.port or (80 if url.scheme == "http" else 443)
+    if not getproxies() and not _answers(url.host, port):
+        raise OfflineModeIsEnabled(f"Cannot reach {url.host}.")
+
+
+@cache
+def _answers(host: str, port: int) -> bool:
+    """Whether a connection can be opened; a network that drops one or two is given another chance."""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE)
+        try:
+            socket.create_connection((host, port), timeout=PATIENCE).close()
+            return True
+        except OSError:
+            continue
+    return False
+
+
+def _reason(error: BaseException) -> str | None:
+    """`unknown`, `unreachable`, or None where the error has nothing to do with the hub."""
+    from huggingface_hub import errors as hub
+
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    names = {type(e).__name__ for e in chain}
+    if any(isinstance(e, hub.OfflineModeIsEnabled | hub.LocalEntryNotFoundError) for e in chain) or names & UNREACHABLE:
+        return "unreachable"
+    if any(isinstance(e, hub.RepositoryNotFoundError | hub.EntryNotFoundError | hub.HFValidationError) for e in chain):
+        return "unknown"
+    if any(isinstance(e, OSError) and "connect" in str(e).lower() for e in chain):
+        return "unreachable"
+    return "unknown" if any(isinstance(e, OSError) and "not a valid model" in str(e) for e in chain) else None

@@ -1,0 +1,135 @@
+"""The manifest: what a catalog was built from, and the figures that belong to all of it.
+
+It is made anew by every build from what the cached stages say, so no stage keeps a part of it: facts about model and
+SAE, texts and their stores, and the findings of the analysis flow in; a JSON-like mapping flows out, which becomes
+`data/manifest.json`.
+"""
+
+import re
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import saecatalog
+from saecatalog.config import Config
+from saecatalog.corpus import corpus_hash
+from saecatalog.store import Harvested
+from saecatalog.subject_info import SubjectInfo
+
+Manifest = dict[str, Any]
+
+LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "scipy", "pandas", "pyarrow", "plotly")
+"""The libraries whose versions are published; the keys of the stages know those of all others too."""
+
+
+def make_manifest(
+    info: SubjectInfo, corpus: Harvested, concepts: Harvested | None, findings: dict[str, Any], config: Config
+) -> Manifest:
+    """Everything but the number of pages, which is known once they are written.
+
+    `findings` is what the analysis says of the whole corpus: the content of its `findings.json`.
+    """
+    manifest = {
+        "slug": info.slug,
+        "model": _model(info),
+        "sae": _sae(info),
+        "corpus": {
+            "sha256": corpus_hash(corpus.texts),
+            "texts": len(corpus.texts),
+            "tokens": corpus.store.n_tokens,
+            "categories": _sizes(corpus),
+            "concepts": _sizes(concepts) if concepts else {},
+        },
+        "settings": {
+            **asdict(config.analysis),
+            "strong_threshold": findings["strong"],
+            "strong_rule": findings["strong_rule"],
+            "context": info.context,
+            "dtype": info.dtype,
+            "limit_tokens": config.corpus.limit_tokens,
+        },
+        "health": findings["health"],
+        "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "description": config.site.description,
+        "base_url": config.site.base_url.rstrip("/") + "/" if config.site.base_url else "",
+        "csv": config.site.csv,
+        "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
+    }
+    return {**manifest, "title": config.site.title or _title(manifest)}
+
+
+def _model(info: SubjectInfo) -> dict[str, object]:
+    return {
+        "name": info.model_name,
+        "source": info.model_source,
+        "d_model": info.d_model,
+        "n_layers": info.n_layers,
+        "weights_sha256": info.model_sha256,
+    }
+
+
+def _sae(info: SubjectInfo) -> dict[str, object]:
+    return {
+        "name": info.sae_name,
+        "release": info.release,
+        "id": info.sae_id,
+        "architecture": info.architecture,
+        "d_in": info.d_in,
+        "d_sae": info.d_sae,
+        "hook": info.hook,
+        "layer": info.layer,
+        "prepend_bos": info.prepend_bos,
+        "weights_sha256": info.sae_sha256,
+        "neuronpedia_id": info.neuronpedia_id,
+    }
+
+
+def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
+    """Texts and tokens of each category, in the order of the texts."""
+    sizes: dict[str, dict[str, int]] = {}
+    for text, n_tokens in zip(harvested.texts, np.diff(harvested.store.text_offsets).tolist(), strict=True):
+        size = sizes.setdefault(text.category, {"texts": 0, "tokens": 0})
+        size["texts"] += 1
+        size["tokens"] += n_tokens
+    return sizes
+
+
+def _title(manifest: Manifest) -> str:
+    """The title of a catalog that was given none: model, hook and size of the dictionary."""
+    sae = manifest["sae"]
+    return f"{without_paths(manifest)['model']['name']} · {sae['hook']} · {sae['d_sae']:,} features"
+
+
+def without_paths(manifest: Manifest) -> Manifest:
+    """The manifest as pages show it: what came from a folder goes by the folder's own name, not by its path."""
+    named = {"model": ("name", "source"), "sae": ("name", "release")}
+    shown = {
+        part: {**manifest[part], **{key: _last_part(manifest[part][key]) for key in keys}}
+        for part, keys in named.items()
+    }
+    return {**manifest, **shown}
+
+
+def _last_part(name: str) -> str:
+    return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[/.~]|[A-Za-z]:[\\/]", name) else name
+
+
+def program_commit() -> str:
+    """The program's own commit, marked where its files were changed since; "" where it is no git checkout."""
+    package = Path(__file__).parent
+    commit = _git(package, "rev-parse", "HEAD")
+    changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
+    return f"{commit} with changes" if commit and changed else commit
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        run = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""

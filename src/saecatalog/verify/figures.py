@@ -1,0 +1,276 @@
+"""The figures of the analyses in the slowest and most obvious way: loops over dense arrays, and exact fractions.
+
+Nothing here comes from the rest of the package.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
+
+Item = TypeVar("Item")
+
+# The corpus
+
+
+def corpus_hash(texts: list[tuple[str, str, str]]) -> str:
+    """SHA-256 over id, category and content of every text in order, each as a JSON list in ASCII."""
+    return hashlib.sha256("".join(json.dumps(list(text)) for text in texts).encode()).hexdigest()
+
+
+def content_digest(content: str) -> str:
+    """The part of a text's id that depends on its content."""
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+
+
+@dataclass
+class Case:
+    """A corpus with its activations, dense: one entry of every list per text."""
+
+    text_ids: list[str]
+    categories: list[str]
+    tokens: list[list[int]]
+    activations: list[Float32[np.ndarray, "token feature"]]
+    norms: list[Float[np.ndarray, "token"]]
+    """Norm of the residual stream."""
+    squared_errors: list[Float[np.ndarray, "token"]]
+    """Squared norm of (residual - reconstruction)."""
+
+    @property
+    def d_sae(self) -> int:
+        return int(self.activations[0].shape[1])
+
+
+# Each of these takes a case without massive positions, and `keep`, which of its positions count
+
+
+def norm_limit(median: float, multiple: float) -> float:
+    """The documented limit: the multiple of the median, rounded up to the next eighth of an octave."""
+    edge = -200 * 8
+    while 2.0 ** (edge / 8) < median * multiple:
+        edge += 1
+    return float(2.0 ** (edge / 8))
+
+
+def active_values(case: Case, feature: int) -> list[tuple[int, int, float]]:
+    """(text, position, activation) of every active token, in the order of the corpus."""
+    return [
+        (t, int(i), float(rows[i, feature]))
+        for t, rows in enumerate(case.activations)
+        for i in np.flatnonzero(rows[:, feature] > 0)
+    ]
+
+
+def auroc(inside: list[float], outside: list[float]) -> float:
+    """The share of pairs won, half for a tie."""
+    rest = np.array(outside, float)
+    won = sum(np.count_nonzero(rest < a) + np.count_nonzero(rest == a) / 2 for a in inside)
+    return won / (len(inside) * len(outside)) if inside and outside else 0.5
+
+
+def auroc_range(inside: list[float], outside: list[float], same: float) -> tuple[float, float]:
+    """The least and the most that AUROC can be if two scores may swap where they differ by a share of `same` or less.
+
+    Two scores of exactly 0 are a tie.
+    """
+    if not inside or not outside:
+        return 0.5, 0.5
+    rest, pairs = np.array(outside, float), len(inside) * len(outside)
+    won, open_ = 0.0, 0.0
+    for a in inside:
+        near = np.abs(rest - a) <= same * a
+        won += float(np.count_nonzero((rest < a) & ~near)) if a else np.count_nonzero(rest == 0) / 2
+        open_ += float(np.count_nonzero(near)) if a else 0.0
+    return won / pairs, (won + open_) / pairs
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson (1927): the shares p with |k/n - p| = z sqrt(p (1-p) / n), roots of a quadratic."""
+    z = 1.959963984540054
+    a, b, c = 1 + z * z / n, -(2 * k / n + z * z / n), (k / n) ** 2
+    root = math.sqrt(max(b * b - 4 * a * c, 0))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def benjamini_hochberg(p: list[float]) -> list[float]:
+    """The smallest false discovery rate at which each test passes."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    q, smallest = [0.0] * len(p), 1.0
+    for rank in range(len(p), 0, -1):
+        smallest = min(smallest, p[order[rank - 1]] * len(p) / rank)
+        q[order[rank - 1]] = smallest
+    return q
+
+
+def surroundings(case: Case, text: int, position: int, near: int = 4) -> tuple[int | None, ...]:
+    """The token and its neighbours in the text; None beyond its ends."""
+    ids = case.tokens[text]
+    return tuple(ids[i] if 0 <= i < len(ids) else None for i in range(position - near, position + near + 1))
+
+
+@dataclass(frozen=True)
+class TokenFigures:
+    """What a feature does on one token id."""
+
+    n_active: int
+    n_occurrences: int
+    total: float
+
+
+def token_figures(case: Case, keep: list[list[bool]], feature: int) -> dict[int, TokenFigures]:
+    """The figures of each token id on which the feature is active."""
+    occurrences: dict[int, int] = {}
+    values: dict[int, list[float]] = {}
+    for ids, kept, rows in zip(case.tokens, keep, case.activations, strict=True):
+        for token, counted, row in zip(ids, kept, rows, strict=True):
+            occurrences[token] = occurrences.get(token, 0) + counted
+            if row[feature] > 0:
+                values.setdefault(token, []).append(float(row[feature]))
+    return {token: TokenFigures(len(v), occurrences[token], sum(v)) for token, v in values.items()}
+
+
+def best_token(figures: dict[int, TokenFigures]) -> int:
+    """The token id with the largest F1, the smallest id in a tie; exact fractions."""
+    n_active = sum(f.n_active for f in figures.values())
+    return min(figures, key=lambda i: (-f1(figures[i], n_active), i))
+
+
+def pair_figures(case: Case, keep: list[list[bool]], feature: int) -> dict[tuple[int | None, int], TokenFigures]:
+    """The figures of each pair of consecutive tokens on whose second the feature is active.
+
+    None is the token before a text's first.
+    """
+    occurrences: dict[tuple[int | None, int], int] = {}
+    values: dict[tuple[int | None, int], list[float]] = {}
+    for ids, kept, rows in zip(case.tokens, keep, case.activations, strict=True):
+        pairs: list[tuple[int | None, int]] = list(zip([None, *ids[:-1]], ids, strict=True))
+        for pair, counted, value in zip(pairs, kept, rows[:, feature].tolist(), strict=True):
+            occurrences[pair] = occurrences.get(pair, 0) + counted
+            if value > 0:
+                values.setdefault(pair, []).append(value)
+    return {pair: TokenFigures(len(v), occurrences[pair], sum(v)) for pair, v in values.items()}
+
+
+def f1(figures: TokenFigures, n_active: int) -> Fraction:
+    """F1 of the rule "active on every one of these": 2 / (1 / precision + 1 / recall)."""
+    return Fraction(2 * figures.n_active, figures.n_occurrences + n_active)
+
+
+def start_share(case: Case, feature: int) -> float:
+    """Share of the total activation that falls on the first token of a text."""
+    total = math.fsum(value for _, _, value in active_values(case, feature))
+    first = math.fsum(value for _, position, value in active_values(case, feature) if position == 0)
+    return first / total if total else 0.0
+
+
+def quantile(values: list[float], q: float) -> float:
+    """A quantile, interpolated linearly between the sorted values; 0 of nothing."""
+    if not values:
+        return 0.0
+    ordered, place = sorted(values), q * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def mean_and_spread(values: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation of a population; 0 of nothing."""
+    if not values:
+        return 0.0, 0.0
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+
+
+def shape_of(values: list[float]) -> tuple[float, float, float]:
+    """Standard deviation, skewness and excess kurtosis of a population."""
+    mean, spread = mean_and_spread(values)
+    if not spread:
+        return 0.0, 0.0, 0.0
+    scaled = [(v - mean) / spread for v in values]
+    cubes, fourths = math.fsum(z**3 for z in scaled), math.fsum(z**4 for z in scaled)
+    return spread, cubes / len(values), fourths / len(values) - 3
+
+
+def bin_counts(values: list[float], edges: list[float], slack: float = 0.0) -> list[tuple[int, int]]:
+    """For each bin, how many values are surely in it and how many may be, if the edges are uncertain by `slack`.
+
+    A bin contains its lower edge; the last one contains its upper edge too. No value lies outside all bins.
+    """
+    v = np.array(values, float)
+    counts = []
+    for number, (low, high) in enumerate(pairwise(edges)):
+        first, last = number == 0, number == len(edges) - 2
+        surely = ((v >= low + slack) | first) & ((v < high - slack) | last)
+        possibly = ((v >= low - slack) | first) & ((v < high + slack) | last)
+        counts.append((int(surely.sum()), int(possibly.sum())))
+    return counts
+
+
+def halves(text_ids: list[str], categories: list[str]) -> list[str]:
+    """The half of each text: the texts of a category, in the order of their ids, alternate between the halves."""
+    half: dict[str, str] = {}
+    for category in set(categories):
+        members = sorted(i for i, c in zip(text_ids, categories, strict=True) if c == category)
+        half |= {text: "second" if turn % 2 else "first" for turn, text in enumerate(members)}
+    return [half[text] for text in text_ids]
+
+
+def balanced_score(strong: dict[str, int], sizes: dict[str, int], category: str) -> Fraction:
+    """Size of the category times (its strong rate minus the strong rates of all others), exactly."""
+    rates = {c: Fraction(strong.get(c, 0), n) for c, n in sizes.items() if n}
+    if category not in rates:
+        return Fraction(0)
+    return sizes[category] * (2 * rates[category] - sum(rates.values()))
+
+
+def ratio(inside: Fraction | float, outside: Fraction | float) -> float:
+    """How many times larger the first rate is: infinite where only it is above 0, and 0 where it is 0."""
+    if not inside:
+        return 0.0
+    return float(inside / outside) if outside else math.inf
+
+
+def strong_threshold(scores: list[float]) -> float:
+    """The 90 % quantile of the scores above 0, rounded to two significant digits."""
+    return float(f"{quantile(scores, 0.9):.2g}")
+
+
+def phi(n_a: int, n_b: int, n_both: int, n: int) -> float:
+    """Pearson's correlation of two boolean variables from their counts; 0 where either is constant."""
+    spread = n_a * n_b * (n - n_a) * (n - n_b)
+    return (n * n_both - n_a * n_b) / math.sqrt(spread) if spread else 0.0
+
+
+def clusters(pairs: list[tuple[int, int]]) -> list[list[int]]:
+    """The connected components of the graph of the pairs, largest first, then by their smallest member."""
+    joined: dict[int, set[int]] = {}
+    for a, b in pairs:
+        joined.setdefault(a, set()).add(b)
+        joined.setdefault(b, set()).add(a)
+    groups, seen = [], set[int]()
+    for start in joined:
+        group, queue = set[int](), [start]
+        while queue:
+            feature = queue.pop()
+            if feature not in seen:
+                seen.add(feature)
+                group.add(feature)
+                queue += joined[feature]
+        if group:
+            groups.append(sorted(group))
+    return sorted(groups, key=lambda g: (-len(g), g[0]))
+
+
+def ranked(rows: list[Item], key: "Callable[[Item], SupportsRichComparison]", top: int) -> list[Item]:
+    """The first `top` rows by a key."""
+    return sorted(rows, key=key)[:top]

@@ -1,0 +1,324 @@
+"""Tokens, models and SAEs in the slowest and most obvious way.
+
+Nothing here comes from the rest of the package: models run through plain `transformers`, one text and one window at a
+time, without padding; an SAE is its matrices and its formula written out.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy import sparse
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+
+Module = Any
+"""A model of `transformers` or a part of it: torch gives a module's attributes no type that helps."""
+
+Rows = Float64[np.ndarray, "row feature"]
+
+# Tokens
+
+
+def exact_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer, but it reads the names of special tokens as plain text and never truncates."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
+
+
+@cache
+def byte_of_character() -> dict[str, int]:
+    """GPT-2's table from the characters of a vocabulary file to bytes."""
+    shown = [b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or 174 <= b <= 255]
+    table = {chr(b): b for b in shown}
+    for byte in range(256):
+        if byte not in shown:
+            table[chr(256 + len(table) - len(shown))] = byte
+    return table
+
+
+def is_byte_level(tokenizer: Tokenizer) -> bool:
+    """Whether each character of a token's name stands for a byte."""
+    return "ByteLevel" in repr(tokenizer.decoder)
+
+
+def bytes_of_token(tokenizer: Tokenizer, token_id: int) -> bytes:
+    """The bytes of a token of a byte-level tokenizer; none for an id beyond the vocabulary."""
+    return bytes(byte_of_character()[c] for c in tokenizer.id_to_token(token_id) or "")
+
+
+def text_of_token(tokenizer: Tokenizer, token_id: int) -> str:
+    """A token as text.
+
+    Bytes that are not a whole character are written as <0xE2>; an id beyond the vocabulary is the empty string.
+    """
+    name = tokenizer.id_to_token(token_id)
+    if name is None:
+        return ""
+    if not is_byte_level(tokenizer):
+        text = str(tokenizer.decode([token_id], skip_special_tokens=False))
+        return str(name) if "\ufffd" in text else text
+    if any(character not in byte_of_character() for character in name):
+        return str(name)
+    out, rest = "", bytes_of_token(tokenizer, token_id)
+    while rest:
+        length = next((n for n in (1, 2, 3, 4) if _decodes(rest[:n])), None)
+        out += f"<0x{rest[0]:02X}>" if length is None else rest[:length].decode()
+        rest = rest[length or 1 :]
+    return out
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        return len(data.decode("utf-8")) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+def token_ends(pieces: list[bytes], text: str) -> list[int]:
+    """For each token, the number of characters of the text whose first byte lies in it or in a token before it."""
+    first_bytes = [0, *accumulate(len(character.encode()) for character in text)][:-1]
+    ends, seen = [], 0
+    for piece in pieces:
+        seen += len(piece)
+        ends.append(bisect_left(first_bytes, seen))
+    return ends
+
+
+# Models
+
+
+class HookReached(Exception):
+    """Ends a forward pass once the hook has seen its values."""
+
+
+def load_model(name: str, dtype: str) -> Module:
+    """A model from a folder or the Hub, with the attention that is written out in Python."""
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), attn_implementation="eager")
+    return model.eval()
+
+
+def layers_of(model: Module) -> Module:
+    """The list of a model's layers."""
+    if hasattr(model, "transformer"):
+        return model.transformer.h
+    return model.gpt_neox.layers if hasattr(model, "gpt_neox") else model.model.layers
+
+
+def windows_of(ids: list[int], context: int, bos: int | None) -> list[list[int]]:
+    """The ids in windows of at most `context` tokens, counting the BOS that `window_values` prepends, if any."""
+    size = context if bos is None else context - 1
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def window_values(
+    model: Module, hook: str, ids: list[int], context: int, bos: int | None
+) -> Iterator[Float64[np.ndarray, "token d_in"]]:
+    """The values at the hook for one window after another, without BOS."""
+    for window in windows_of(ids, context, bos):
+        values = hook_values(model, hook, window if bos is None else [bos, *window])
+        yield values if bos is None else values[1:]
+
+
+@torch.no_grad()
+def hook_values(model: Module, hook: str, ids: list[int]) -> Float64[np.ndarray, "token d_in"]:
+    """The values at a hook for one unpadded window. The forward pass ends there.
+
+    `hook` is named as transformer_lens names it; the values come from the modules of `transformers` alone. Raises
+    ValueError for a hook that is not known here.
+    """
+    number, point = hook.removeprefix("blocks.").split(".", 1)
+    module, side = _module_of(layers_of(model)[int(number)], point)
+    caught: list[torch.Tensor] = []
+
+    def before(_: Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        caught.append(positional[0] if positional else named["hidden_states"])
+        raise HookReached
+
+    def after(_: Module, __: tuple[object, ...], out: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        caught.append(out[0] if isinstance(out, tuple) else out)
+        raise HookReached
+
+    inside = side == "in"
+    handle = (
+        module.register_forward_pre_hook(before, with_kwargs=True) if inside else module.register_forward_hook(after)
+    )
+    try:
+        model(torch.tensor([ids]), use_cache=False)
+    except HookReached:
+        pass
+    finally:
+        handle.remove()
+    # One window was run, so the batch dimension is dropped: [1, token, d_in] becomes [token, d_in].
+    return np.asarray(caught[0][0].double().numpy())
+
+
+def _module_of(layer: Module, point: str) -> tuple[Module, str]:
+    """The module of a layer, and whether the hook's value is its input ("in") or its output ("out")."""
+    attention = next((getattr(layer, n) for n in ("attn", "self_attn", "attention") if hasattr(layer, n)), None)
+    if point == "hook_resid_pre":
+        return layer, "in"
+    if point == "hook_resid_post":
+        return layer, "out"
+    # Gemma 2 normalises the outputs of attention and MLP before adding them to the residual stream; hooks see that.
+    norms_after = hasattr(layer, "post_feedforward_layernorm")
+    if point == "hook_mlp_out":
+        return (layer.post_feedforward_layernorm if norms_after else layer.mlp), "out"
+    if point == "hook_attn_out":
+        return (layer.post_attention_layernorm if norms_after else attention), "out"
+    if point == "attn.hook_z":
+        # The heads side by side are the input of the output projection.
+        found = next((getattr(attention, n) for n in ("c_proj", "o_proj", "dense") if hasattr(attention, n)), None)
+        if found is not None:
+            return found, "in"
+    raise ValueError(point)
+
+
+# SAEs
+
+
+@dataclass(frozen=True)
+class Sae:
+    """An SAE: its settings, and its matrices in float64."""
+
+    config: dict[str, Any]
+    """The SAE's `cfg.json`."""
+    w: dict[str, Float64[np.ndarray, "..."]]
+    """`W_enc` is `[d_in, d_sae]`, `W_dec` `[d_sae, d_in]`; biases and thresholds are vectors."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an SAE encodes some rows to: three arrays `[row, feature]`."""
+
+    values: Rows
+    """The activation, where the feature is active."""
+    margins: Rows
+    """How far each decision is from tipping, as a share of `sizes`: active above 0, silent below."""
+    sizes: Rows
+    """Norm of the row times norm of the encoder's column, plus the bias: rounding errors are shares of it."""
+
+
+def sae_input(
+    x: Float64[np.ndarray, "row d_in"], b_dec: Float64[np.ndarray, "d_in"], apply_b_dec: bool, normalize: str
+) -> Float64[np.ndarray, "row d_in"]:
+    """What the encoder's matrix multiplies: the rows normalised, less the decoder's bias if the SAE says so."""
+    return normalized(x, normalize) - b_dec if apply_b_dec else normalized(x, normalize)
+
+
+def normalized(x: Float64[np.ndarray, "row d_in"], normalize: str) -> Float64[np.ndarray, "row d_in"]:
+    """Each row normalised in the way that the SAE's settings name."""
+    if normalize == "layer_norm":
+        # sae_lens divides by torch's standard deviation, which has d_in - 1 degrees of freedom.
+        return np.asarray((x - x.mean(1, keepdims=True)) / (x.std(1, ddof=1, keepdims=True) + 1e-5))
+    if normalize == "constant_norm_rescale":
+        return np.asarray(x * np.sqrt(x.shape[1]) / np.linalg.norm(x, axis=1, keepdims=True))
+    return x
+
+
+def encode_rows(sae: Sae, x: Float64[np.ndarray, "row d_in"]) -> Encoded:
+    """The formula of each architecture; raises ValueError for an architecture that is not known here."""
+    config, w = sae.config, sae.w
+    inputs = sae_input(x, w["b_dec"], config["apply_b_dec_to_input"], config["normalize_activations"])
+    reach = np.linalg.norm(normalized(x, config["normalize_activations"]), axis=1, keepdims=True)
+    # [row, d_in] @ [d_in, feature]; [row, 1] * [feature].
+    before, sizes = inputs @ w["W_enc"], reach * np.linalg.norm(w["W_enc"], axis=0)
+    if config["architecture"] == "gated":
+        return _gated(w, before, sizes)
+    before, sizes = before + w["b_enc"], sizes + np.abs(w["b_enc"])
+    if config["architecture"] == "standard":
+        return Encoded(np.maximum(before, 0), before / sizes, sizes)
+    if config["architecture"] == "jumprelu":
+        return Encoded(np.maximum(before, 0), np.minimum(before, before - w["threshold"]) / sizes, sizes)
+    if config["architecture"] == "topk":
+        norms = np.linalg.norm(w["W_dec"], axis=1) if config["rescale_acts_by_decoder_norm"] else 1.0
+        return _top_k(before * norms, sizes * norms, int(config["k"]))
+    raise ValueError(config["architecture"])
+
+
+def _gated(w: dict[str, np.ndarray], before: Rows, sizes: Rows) -> Encoded:
+    """Active where the gate is open and the magnitude is above 0."""
+    gate, gate_sizes = before + w["b_gate"], sizes + np.abs(w["b_gate"])
+    magnitude = before * np.exp(w["r_mag"]) + w["b_mag"]
+    sizes = sizes * np.exp(w["r_mag"]) + np.abs(w["b_mag"])
+    # Both must hold, so the smaller margin decides.
+    return Encoded(np.maximum(magnitude, 0), np.minimum(gate / gate_sizes, magnitude / sizes), sizes)
+
+
+def _top_k(before: Rows, sizes: Rows, k: int) -> Encoded:
+    """Active among the k largest: the margin is the lead over the rival at the border.
+
+    The rival of a value let in is the largest one left out; the rival of a value left out is the smallest one let in.
+    """
+    if k >= before.shape[1]:
+        return Encoded(np.maximum(before, 0), before / sizes, sizes)
+    border = np.argsort(-before, axis=1, kind="stable")[:, k - 1 : k + 1]
+    # Each is [row, 1]: the last value let in and the first left out, then the sizes of both.
+    (last_in, first_out), (size_in, size_out) = (
+        np.take_along_axis(a, border, 1).T[:, :, None] for a in (before, sizes)
+    )
+    inside = before >= last_in
+    lead = before - np.where(inside, first_out, last_in)
+    together = sizes + np.where(inside, size_out, size_in)
+    # An activation must also be above 0.
+    return Encoded(np.maximum(before, 0), np.minimum(lead / together, before / sizes), sizes)
+
+
+def decode_rows(
+    sae: Sae, activations: Rows | sparse.csr_matrix, x: Float64[np.ndarray, "row d_in"]
+) -> Float64[np.ndarray, "row d_in"]:
+    """The reconstruction of each row of `x` from its activations, a dense or a sparse matrix `[row, feature]`."""
+    config, w = sae.config, sae.w
+    # With rescaling, activations hold the norm of their decoder row already.
+    rescaled = config.get("rescale_acts_by_decoder_norm")
+    out = activations @ (w["W_dec"] / np.linalg.norm(w["W_dec"], axis=1, keepdims=True) if rescaled else w["W_dec"])
+    out = out + w["b_dec"]
+    if config["normalize_activations"] == "layer_norm":
+        out = out * x.std(1, ddof=1, keepdims=True) + x.mean(1, keepdims=True)
+    if config["normalize_activations"] == "constant_norm_rescale":
+        out = out * np.linalg.norm(x, axis=1, keepdims=True) / np.sqrt(x.shape[1])
+    return np.asarray(out)
+
+
+# Weights
+
+
+@torch.no_grad()
+def direct_effects(model: Module, direction: Float64[np.ndarray, "d_model"]) -> Float64[np.ndarray, "d_vocab"]:
+    """Effect of a small step along `direction` on the logits, times the scale of the final norm, less the mean.
+
+    The final norm's weight and centring are read off the module itself: it is run on inputs of known scale.
+    """
+    norm, head = final_norm(model).double(), model.get_output_embeddings().weight
+    x = torch.from_numpy(direction).double()
+    centred = x - x.mean() if isinstance(norm, torch.nn.LayerNorm) else x
+    scale = centred.square().mean().sqrt()
+    bias = norm(torch.zeros_like(x))
+    # A large input makes the norm's epsilon vanish; norm(x) * scale(x) is linear in x.
+    mapped = (norm(x * 1e6) - bias) * scale
+    norm.to(head.dtype)
+    # The unembedding [d_vocab, d_model] in parts, as all of it in float64 would take gigabytes.
+    logits = np.concatenate([(part.double() @ mapped).numpy() for part in head.split(1 << 14)])
+    return np.asarray(logits - logits.mean())
+
+
+def final_norm(model: Module) -> Module:
+    """The norm before the unembedding."""
+    if hasattr(model, "transformer"):
+        return model.transformer.ln_f
+    return model.gpt_neox.final_layer_norm if hasattr(model, "gpt_neox") else model.model.norm
+
+
+def cosines(row: Float64[np.ndarray, "d"], rows: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n"]:
+    """Cosine of one vector with each of many; 0 where either is 0."""
+    lengths = np.linalg.norm(row) * np.linalg.norm(rows, axis=1)
+    return np.asarray(np.divide(rows @ row, lengths, out=np.zeros(len(rows)), where=lengths > 0))

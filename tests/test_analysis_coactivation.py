@@ -1,0 +1,201 @@
+"""Pairs and clusters against counts and correlations of dense matrices."""
+
+from collections.abc import Callable
+
+import cases
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TWIN_A, TWIN_B
+from safetensors.numpy import load_file
+from scipy import sparse
+from studies import Study, close
+
+from saecatalog.analysis import coactivation
+from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
+
+
+def test_coactivation_table(study: Study, saes: Callable) -> None:
+    decoder = load_file(saes(study.shape, study.kind) / "sae_weights.safetensors")["W_dec"].astype(np.float64)
+    table = study.table("coactivation")
+    for level, active in (("token", study.tokens_active), ("text", study.matrix > 0)):
+        assert_pairs(table[table["level"] == level], active, MIN_SUPPORT[level], decoder)
+
+
+def assert_pairs(table: pd.DataFrame, active: np.ndarray, support: int, decoder: np.ndarray) -> None:
+    """Every figure of every pair, and that just the best partners of each feature are there."""
+    both, n = cases.pair_counts(active), len(active)
+    phi = cases.correlations(active)
+    for row in table.itertuples():
+        a, b = row.feature_a, row.feature_b
+        assert a < b
+        assert (row.n_a, row.n_b, row.n_both) == (both[a, a], both[b, b], both[a, b])
+        assert row.n_both >= support
+        close(row.jaccard, both[a, b] / (active[:, a] | active[:, b]).sum())
+        close(row.lift, (both[a, b] / n) / ((both[a, a] / n) * (both[b, b] / n)))
+        close(row.phi, phi[a, b], atol=1e-12)
+        cosine = decoder[a] @ decoder[b] / np.linalg.norm(decoder[a]) / np.linalg.norm(decoder[b])
+        close(row.decoder_cosine, cosine, rtol=1e-4, atol=1e-6)
+    assert not table.duplicated(["feature_a", "feature_b"]).any()
+    assert (np.diff(table["phi"]) <= 0).all()
+    found = set(zip(table["feature_a"], table["feature_b"], strict=True))
+    must, may = best_partners(phi, both, support)
+    assert must <= found <= may
+
+
+def best_partners(phi: np.ndarray, both: np.ndarray, support: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """Pairs that are surely among a feature's best partners, and pairs that may be (equal to its last one)."""
+    must: set[tuple[int, int]] = set()
+    may: set[tuple[int, int]] = set()
+    for a in range(len(phi)):
+        partners = [b for b in range(len(phi)) if b != a and both[a, b] >= support and phi[a, b] > 1e-9]
+        partners.sort(key=lambda b, row=phi[a]: (-row[b], b))
+        last = phi[a, partners[PARTNERS - 1]] if len(partners) > PARTNERS else 0.0
+        must |= {(min(a, b), max(a, b)) for b in partners if phi[a, b] > last + 1e-9}
+        may |= {(min(a, b), max(a, b)) for b in partners if phi[a, b] > last - 1e-9}
+    return must, may
+
+
+def pairs_of(active: np.ndarray, decoder: np.ndarray) -> pd.DataFrame:
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    return pair_table(matrix, matrix.tocsc(), np.ones(len(active), bool), "token", decoder.astype(np.float32))
+
+
+@pytest.mark.parametrize("density", [0.01, 0.03, 0.4])
+def test_pairs_of_sparse_and_dense_matrices(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wider than a block, on both sides of the choice between sparse and dense products, with correlated columns."""
+    monkeypatch.setattr(coactivation, "BLOCK", 128)
+    generator = np.random.default_rng(5)
+    active = generator.random((400, 300)) < density
+    for column in range(0, 300, 3):
+        for other in (1, 2, 7, 150):
+            same = generator.random(400) < 0.8
+            active[same, (column + other) % 300] = active[same, column]
+    active[:, 299], active[:, 7], active[:, 258] = True, False, active[:, 12]
+    decoder = generator.normal(size=(300, 8))
+    table = pairs_of(active, decoder)
+    assert len(table) > 100
+    assert_pairs(table, active, MIN_SUPPORT["token"], decoder)
+
+
+FREQUENCIES = {
+    "even": np.full(90, 0.2),
+    "from always to never": np.linspace(1, 0, 90),
+    "few of all, many of hardly any": np.where(np.arange(90) % 30 == 0, 0.98, 0.03),
+    "each half as frequent as the one before": np.maximum(0.5 ** np.arange(90), 0.02),
+    "never but for twins": np.where(np.arange(90) % 45 == 7, 0.5, 0.0),
+    "one alone": np.where(np.arange(90) == 44, 0.5, 0.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [89, 90])
+@pytest.mark.parametrize("name", FREQUENCIES)
+def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks that do not divide the dictionary, parts that cut features, and rows of which some do not count."""
+    generator = np.random.default_rng(3)
+    active = generator.random((230, width)) < FREQUENCIES[name][:width]
+    keep = generator.random(230) < 0.9
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    by_feature = sparse.csr_matrix((active & keep[:, None]).astype(np.float32)).tocsc()
+    counted = active[keep].astype(np.int64)
+    for block, gathered, rows in ((16, 40, 7), (7, 100_000, 200), (512, 1, 4095)):
+        monkeypatch.setattr(coactivation, "BLOCK", block)
+        monkeypatch.setattr(coactivation, "GATHERED", gathered)
+        monkeypatch.setattr(coactivation, "DENSE_ROWS", rows)
+        doubled = coactivation.two_in_one(matrix, keep, None)
+        for first in range(0, width, block):
+            wanted = counted[:, first : first + block].T @ counted
+            np.testing.assert_array_equal(coactivation.count_dense(doubled, width, first), wanted)
+            np.testing.assert_array_equal(coactivation.count_gathered(matrix, by_feature, first), wanted)
+        table = pair_table(matrix, by_feature, keep, "token", np.eye(width, dtype=np.float32))
+        assert_pairs(table, active[keep], MIN_SUPPORT["token"], np.eye(width))
+
+
+def test_dense_counts_are_exact_where_everything_fires() -> None:
+    """The largest counts that share a number, over more rows than one product takes."""
+    active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
+    doubled = coactivation.two_in_one(active, np.ones(active.shape[0], bool), None)
+    assert (coactivation.count_dense(doubled, 5, 0) == active.shape[0]).all()
+
+
+@pytest.mark.parametrize("most", [3, 40, 200, 2000])
+def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -> None:
+    """Their counts differ by a few in a million, which single precision cannot tell apart."""
+    n, width = 1_000_000, 64
+    for seed in range(15):
+        chance = np.random.default_rng(seed)
+        silent = np.zeros((width, 2 * most))
+        for row in silent:
+            row[chance.choice(2 * most, chance.integers(1, most), replace=False)] = 1
+        count = silent.sum(1)
+        both = n - (count[:, None] + count - silent @ silent.T)
+        counts = both.diagonal().copy()
+        me, partner, _ = coactivation._candidates(0, both.astype(np.float32), counts, n, 5)
+        found = set(zip(me.tolist(), partner.tolist(), strict=True))
+        phis = coactivation.phi(both, counts[:, None], counts, n)
+        for a in range(width):
+            best = sorted((b for b in range(width) if b != a and phis[a, b] > 0), key=lambda b, a=a: (-phis[a, b], b))
+            assert {(a, b) for b in best[:PARTNERS]} <= found
+
+
+@pytest.mark.parametrize("width", [3, 10, 11, 63, 64, 200, 700])
+def test_no_partner_is_lost_in_the_quick_choice(width: int) -> None:
+    """What is asked of a candidate is never more than the tenth largest value, and not far below it."""
+    values = np.random.default_rng(width).normal(size=(50, width)).astype(np.float32)
+    values[0], values[1, : width // 2] = 0.5, 0.25
+    least = coactivation._at_least(values)
+    last = np.sort(values)[:, max(0, width - PARTNERS)]
+    assert (least <= last).all()
+    assert ((values >= least[:, None]).sum(1) <= 6 * PARTNERS)[2:].all()
+
+
+def test_partners_that_tie_go_by_index() -> None:
+    """Of 14 identical features, each keeps the ten others with the smallest index."""
+    active = np.zeros((40, 14), np.float32)
+    active[:9] = 1
+    table = pairs_of(active, np.eye(14))
+    wanted = set()
+    for a in range(14):
+        partners = [b for b in range(14) if b != a][:PARTNERS]
+        wanted |= {(min(a, b), max(a, b)) for b in partners}
+    assert list(zip(table["feature_a"], table["feature_b"], strict=True)) == sorted(wanted)
+
+
+def test_pairs_of_nothing() -> None:
+    decoder = np.eye(4)
+    for shape in ((0, 4), (1, 4), (9, 4)):
+        assert pairs_of(np.zeros(shape), decoder).empty
+    assert pairs_of(np.ones((9, 4)), decoder).empty
+
+
+def test_clusters(study: Study) -> None:
+    active = study.tokens_active
+    both, phi = cases.pair_counts(active), cases.correlations(active)
+    d_sae = study.case.d_sae
+    joined = {a: [b for b in range(d_sae) if a != b and both[a, b] >= 5 and phi[a, b] >= 0.5] for a in range(d_sae)}
+    groups, seen = [], set()
+    for start in range(d_sae):
+        group, queue = set(), [start]
+        while queue:
+            feature = queue.pop()
+            if feature not in seen:
+                seen.add(feature)
+                group.add(feature)
+                queue += joined[feature]
+        if len(group) > 1:
+            groups.append(sorted(group))
+    groups.sort(key=lambda g: (-len(g), g[0]))
+    table = study.table("clusters")
+    assert [g["feature"].tolist() for _, g in table.groupby("cluster")] == groups
+    if study.kind.architecture != "topk":
+        assert any({TWIN_A, TWIN_B} <= set(g) for g in groups)
+
+
+def test_clusters_join_chains_and_go_by_size() -> None:
+    pairs = pd.DataFrame(
+        [(0, 5, "token", 0.9), (2, 3, "token", 0.5), (3, 4, "token", 0.6), (1, 6, "text", 0.9), (6, 7, "token", 0.49)],
+        columns=["feature_a", "feature_b", "level", "phi"],
+    )
+    table = cluster_table(pairs, 8)
+    assert table.to_numpy().tolist() == [[0, 2], [0, 3], [0, 4], [1, 0], [1, 5]]

@@ -1,0 +1,78 @@
+"""Formulas against scipy and numpy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse, stats
+from studies import ACTIVATIONS, SCORES, close
+
+from saecatalog.analysis import statistics
+from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.verify import figures
+
+
+@given(st.integers(1, 10**7), st.floats(0, 1))
+def test_wilson_against_scipy(n: int, share: float) -> None:
+    k = round(n * share)
+    low, high = wilson(np.array([k]), n)
+    interval = stats.binomtest(k, n).proportion_ci(0.95, method="wilson") if n < 10**5 else figures.wilson(k, n)
+    close([low[0], high[0]], list(interval), rtol=1e-6, atol=1e-9)
+    assert 0 <= low[0] <= k / n <= high[0] <= 1
+
+
+def test_wilson_of_nothing() -> None:
+    low, high = wilson(np.zeros(2), 0)
+    assert (low.tolist(), high.tolist()) == ([0, 0], [1, 1])
+
+
+@given(st.lists(SCORES, min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_ranks_and_tests_against_scipy(columns: list[list[float]], seed: int) -> None:
+    n = min(len(c) for c in columns)
+    dense = np.array([c[:n] for c in columns]).T
+    matrix = sparse.csc_matrix(dense)
+    ranks, ties = column_ranks(matrix)
+    wanted = stats.rankdata(dense, axis=0)
+    np.testing.assert_array_equal(ranks.toarray()[dense > 0], wanted[dense > 0])
+    for column in range(dense.shape[1]):
+        sizes = np.unique(dense[:, column], return_counts=True)[1].tolist()
+        assert ties[column] == sum(t**3 - t for t in sizes)
+    inside = np.random.default_rng(seed).random(n) < 0.4
+    sums = np.stack([wanted[inside].sum(0), wanted[~inside].sum(0)])
+    sizes = np.array([[inside.sum()], [(~inside).sum()]])
+    auroc, p = rank_sum_test(sums, sizes, n, ties)
+    for column, scores in enumerate(dense.T):
+        for group, member in enumerate((inside, ~inside)):
+            mine, rest = scores[member].tolist(), scores[~member].tolist()
+            close(auroc[group, column], figures.auroc(mine, rest), atol=1e-12)
+            if not mine or not rest or len(set(mine + rest)) == 1:
+                assert p[group, column] == 1
+                continue
+            close(p[group, column], stats.mannwhitneyu(mine, rest, method="asymptotic").pvalue, atol=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_benjamini_hochberg(p: list[float]) -> None:
+    found = benjamini_hochberg(np.array([p]))
+    assert found.shape == (1, len(p))
+    close(found[0], figures.benjamini_hochberg(p), atol=1e-300)
+
+
+def test_benjamini_hochberg_of_nothing() -> None:
+    assert benjamini_hochberg(np.zeros((3, 0))).shape == (3, 0)
+
+
+@given(st.lists(ACTIVATIONS, min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 50))
+def test_quantiles_against_numpy(values: list[float], q: float, part: int) -> None:
+    array = np.array(values, np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "PART", part)
+        found = statistics.quantile(array, q)
+    np.testing.assert_allclose(found, float(np.quantile(array, q)), rtol=1e-6)
+
+
+def test_the_quantile_of_many_numbers() -> None:
+    array = np.random.default_rng(2).lognormal(size=10_001).astype(np.float32)
+    for q in (0.0, 0.5, 0.9, 1.0):
+        assert statistics.quantile(array, q) == float(np.quantile(array, q))
+    assert statistics.quantile(array[:0], 0.9) == 0

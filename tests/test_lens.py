@@ -1,0 +1,106 @@
+"""The lens against the modules of `transformers` and plain numpy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from conftest import SHAPES, SaeKind
+from safetensors.numpy import load_file
+from scipy import stats
+from studies import LENS_ENTRIES, close
+
+from saecatalog.lens import make_lens
+from saecatalog.store import Lens, read_lens
+
+
+@pytest.fixture(scope="session", params=[(s, h) for s in SHAPES for h in ("blocks.2.hook_resid_pre", "mlp_out")])
+def lens(
+    request: pytest.FixtureRequest, subjects: Callable, saes: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, np.ndarray, Lens]:
+    """Model, decoder and lens."""
+    shape, hook = request.param
+    kind = SaeKind("standard", hook="blocks.1.hook_mlp_out" if hook == "mlp_out" else hook)
+    folder = tmp_path_factory.mktemp("lens")
+    make_lens(subjects(shape, kind), LENS_ENTRIES, folder, lambda n: None)
+    decoder = load_file(saes(shape, kind) / "sae_weights.safetensors")["W_dec"]
+    return shape, decoder.astype(np.float64), read_lens(folder)
+
+
+def test_direct_logit_effects(lens: tuple[str, np.ndarray, Lens], models: Callable) -> None:
+    shape, decoder, found = lens
+    for feature, direction in enumerate(decoder):
+        effects = reference.logit_effects(models(shape), direction)
+        promoted = np.sort(effects)[::-1][:LENS_ENTRIES]
+        close(found.promoted_logits[feature], promoted, rtol=1e-3, atol=1e-4)
+        close(effects[found.promoted_ids[feature]], promoted, rtol=1e-3, atol=1e-4)
+        suppressed = np.sort(effects)[:LENS_ENTRIES]
+        close(found.suppressed_logits[feature], suppressed, rtol=1e-3, atol=1e-4)
+        close(effects[found.suppressed_ids[feature]], suppressed, rtol=1e-3, atol=1e-4)
+        assert len(set(found.promoted_ids[feature].tolist())) == LENS_ENTRIES
+
+
+def test_direct_logit_effects_by_formula(lens: tuple[str, np.ndarray, Lens], models: Callable) -> None:
+    """RMS norm: (d * w) @ W_U. LayerNorm: ((d - mean of d) * w) @ W_U. Both less the mean over the vocabulary."""
+    shape, decoder, found = lens
+    if shape == "gemma":
+        pytest.skip("Gemma adds 1 to its norm's weights; the module itself is the reference there")
+    model = reference.model_of(models(shape))
+    gpt2 = shape == "gpt2"
+    weight = (model.transformer.ln_f if gpt2 else model.model.norm).weight.detach().double().numpy()
+    unembedding = model.lm_head.weight.detach().double().numpy().T
+    for feature, direction in enumerate(decoder):
+        effects = ((direction - direction.mean() if gpt2 else direction) * weight) @ unembedding
+        effects -= effects.mean()
+        close(found.promoted_logits[feature], np.sort(effects)[::-1][:LENS_ENTRIES], rtol=1e-3, atol=1e-4)
+
+
+def test_the_spread_of_direct_effects(lens: tuple[str, np.ndarray, Lens], models: Callable) -> None:
+    shape, decoder, found = lens
+    for feature in range(0, len(decoder), 5):
+        effects = reference.logit_effects(models(shape), decoder[feature])
+        moments = [effects.std(), stats.skew(effects), stats.kurtosis(effects)]
+        close(found.logit_moments[feature], moments, rtol=1e-3, atol=1e-4)
+        edges, counts = found.logit_edges[feature], found.logit_counts[feature]
+        close(edges, np.linspace(effects.min(), effects.max(), len(counts) + 1), rtol=1e-4, atol=1e-5)
+        assert counts.sum() == len(effects)
+        # A value within rounding of an edge may fall on either side of it.
+        for bin_, count_ in enumerate(counts.tolist()):
+            low, high, slack = edges[bin_], edges[bin_ + 1], 1e-5 * np.abs(effects).max()
+            surely = (effects > low + slack) & (effects < high - slack)
+            maybe = (effects >= low - slack) & (effects <= high + slack)
+            assert surely.sum() <= count_ <= maybe.sum()
+
+
+def test_decoder_neighbours(lens: tuple[str, np.ndarray, Lens]) -> None:
+    _, decoder, found = lens
+    for feature, row in enumerate(decoder):
+        cosines = np.array([row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in decoder])
+        assert feature not in found.neighbour_ids[feature]
+        others = np.delete(cosines, feature)
+        close(found.neighbour_cosines[feature], np.sort(others)[::-1][:LENS_ENTRIES], rtol=1e-4, atol=1e-6)
+        close(cosines[found.neighbour_ids[feature]], found.neighbour_cosines[feature], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.decoder, decoder, rtol=1e-6)
+
+
+def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> None:
+    """Tokens that never occurred often share one unembedding, and dead features one decoder row."""
+    import torch
+
+    subject = subjects("llama", SaeKind("standard")).replica()
+    decoder = torch.zeros_like(subject.sae.W_dec)
+    decoder[:, 0] = 1.0
+    decoder[30:, 1] = 1.0
+    subject.sae.W_dec = torch.nn.Parameter(decoder)
+    make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+    ids = np.load(tmp_path / "neighbour_ids.npy")
+    for feature in range(len(decoder)):
+        same = range(30) if feature < 30 else range(30, len(decoder))
+        assert ids[feature].tolist() == [f for f in same if f != feature][:LENS_ENTRIES]
+
+
+def test_no_logits_where_the_sae_does_not_write_to_the_residual_stream(subjects: Callable, tmp_path: Path) -> None:
+    subject = subjects("llama", SaeKind("jumprelu", hook="blocks.2.attn.hook_z"))
+    make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+    assert read_lens(tmp_path).promoted_ids.shape[1] == 0
