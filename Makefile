@@ -1,4 +1,4 @@
-# The two commands of the project are `make site` and `make test`; `make help` lists the rest.
+# The commands of the project are `make site`, `make test` and, while you work, `make quick`; `make help` lists the rest.
 #
 #   make site PYTHON=python3.12                    another interpreter for the virtual environment
 #   make site ARGS="--base-url https://me.github.io/catalog"    flags for the build
@@ -17,7 +17,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site test lint coverage snapshots check serve clean distclean
+.PHONY: help site quick test lint coverage snapshots check serve clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -26,13 +26,19 @@ site: $(VENV)/.installed ## build the default catalog into site/
 	@$(PY) build.py fetch
 	@$(PY) build.py build $(ARGS)
 
-# pytest comes last, so that its summary is the last line. Each worker holds a model and a browser: four are enough.
+# Each worker holds a model and a browser: four are enough.
+PYTEST := $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+quick: lint ## lint, types, and the tests that need neither a browser nor much time
+	@$(PYTEST) -m "not browser and not slow"
+
+# pytest comes last, so that its summary is the last line.
 test: lint $(HTML)/.installed ## install what the tests need, then lint, check types and run every test
-	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	@$(PYTEST)
 
 coverage: $(VENV)/.test-installed ## measure branch coverage, with every test but those in a browser
 	@mkdir -p build
-	@$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m "not browser" --cov --cov-report term
+	@$(PYTEST) -m "not browser" --cov --cov-report term
 
 snapshots: $(VENV)/.test-installed ## write tests/snapshots/ anew, after a change of the pages that was meant
 	@$(PY) -m pytest tests/test_snapshots.py --update-snapshots

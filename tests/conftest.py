@@ -27,9 +27,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
 
 
+DEFAULT_SITE = {"any_site", "default_site"}
+"""Fixtures that build the default catalog."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests come first: last, they would keep one worker busy while the other has nothing left to do."""
-    items.sort(key=lambda item: "any_site" not in getattr(item, "fixturenames", ()))
+    """Mark what opens Chromium and what builds the default catalog, by the fixtures in use; order the tests.
+
+    The tests of the default catalog are the longest, so they come first: last, they would keep one worker busy while
+    the others have nothing left to do. Side by side they go to the same worker, and the catalog is built once.
+    """
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if fixtures & DEFAULT_SITE:
+            item.add_marker("slow")
+    items.sort(key=lambda item: DEFAULT_SITE.isdisjoint(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture

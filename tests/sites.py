@@ -83,7 +83,7 @@ def address(site: Path, way: str) -> Iterator[str]:
         return
     top = site.parent.parent
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(top))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/{site.relative_to(top).as_posix()}/"
         server.shutdown()

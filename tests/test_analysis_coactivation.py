@@ -88,6 +88,7 @@ FREQUENCIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [89, 90])
 @pytest.mark.parametrize("name", FREQUENCIES)
 def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,7 @@ def files_of(findings: Findings) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in findings.tables.folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("size", [1, 50, 333])
 def test_sizes_of_parts_change_no_figure(

@@ -60,6 +60,9 @@ LOST_ON_PAPER = """() => [document.body, ...document.body.querySelectorAll("*")]
     ].filter(([wrong]) => wrong).map(([, words]) => `${words}: ${node.outerHTML.slice(0, 100)}`);
 }).slice(0, 5)"""
 
+# Where a page has a search, it has answered.
+SEARCHED = "() => !document.querySelector('#search') || document.querySelector('#results [role=option]')"
+
 MOVES = """() => {
     const lasts = (times) => times.split(",").some((time) => parseFloat(time) > 0);
     const moves = (style) => style.scrollBehavior === "smooth" || lasts(style.transitionDuration)
@@ -126,7 +129,7 @@ def test_pages_in_use_are_quiet_fit_and_rest(browser: Browser, any_site: Path) -
             found += page.evaluate(STICKING_OUT, width)
         page.keyboard.press("/")
         page.keyboard.type("1")
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function(SEARCHED)
         return found + list(page.evaluate(MOVES))
 
     assert problems(browser, any_site, use, reduced_motion="reduce") == {}

@@ -138,6 +138,7 @@ def plain(subjects: Callable, texts: list[Any], tmp_path_factory: pytest.TempPat
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("shape", "kind"),

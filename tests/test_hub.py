@@ -16,7 +16,9 @@ from conftest import CONTEXT, GPT2_TOKENS, SaeKind, make_tokenizer
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from saecatalog import hub as hub_module
+from saecatalog.config import SubjectConfig
 from saecatalog.site.check import check_site
+from saecatalog.subject import load_subject
 
 ROOT = Path(__file__).parent.parent
 SAE = "gpt2-small-res-jb/blocks.6.hook_resid_pre"
@@ -91,6 +93,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_gpt2_small_is_built_through_the_real_loaders(hub: Path, workshop: Path, tmp_path: Path) -> None:
     words = ["--model", "gpt2-small", "--sae", SAE, "--corpus", str(workshop / "corpus"), "--quiet"]
     places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"), "--device", "cpu"]
@@ -109,31 +112,27 @@ def test_gpt2_small_is_built_through_the_real_loaders(hub: Path, workshop: Path,
     assert f"https://www.neuronpedia.org/gpt2-small/6-res-jb/{page.stem}" in page.read_text(encoding="utf-8")
 
 
-def test_the_model_is_loaded_with_the_arguments_of_the_sae(hub: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:(?s).*model_from_pretrained_kwargs")
+def test_the_model_is_loaded_with_the_arguments_of_the_sae(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The release asks for `center_writing_weights`: what every block writes then has mean 0 over the model's width.
 
     Compared with `transformers`' residual stream less its mean, an independent way to the same numbers; the model once
     from the hub and once from a folder.
     """
-    program = """
-import sys, torch
-from pathlib import Path
-from transformers import AutoModelForCausalLM
-from saecatalog.config import SubjectConfig
-from saecatalog.subject import load_subject
-ids = torch.tensor([[3, 40, 7, 99, 120]])
-with torch.inference_mode():
-    plain = AutoModelForCausalLM.from_pretrained("gpt2")(ids, output_hidden_states=True).hidden_states[6]
-    for model in (None, sys.argv[3]):
-        subject = load_subject(SubjectConfig(sae=sys.argv[1], model=model, device="cpu"), Path(sys.argv[2]))
-        torch.testing.assert_close(subject.residual(ids), plain - plain.mean(-1, keepdim=True), rtol=1e-4, atol=1e-4)
-"""
-    environment = {**os.environ, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1"}
-    environment.pop("HF_HUB_CACHE", None)
-    folder = hub / "hub" / "models--gpt2" / "snapshots" / COMMIT
-    command = [sys.executable, "-c", program, SAE, str(tmp_path), str(folder)]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub / "hub"))
+    ids = torch.tensor([[3, 40, 7, 99, 120]])
+    with torch.inference_mode():
+        plain = AutoModelForCausalLM.from_pretrained("gpt2")(ids, output_hidden_states=True).hidden_states[6]
+        for model in (None, str(hub / "hub" / "models--gpt2" / "snapshots" / COMMIT)):
+            subject = load_subject(SubjectConfig(sae=SAE, model=model, device="cpu"), tmp_path)
+            wanted = plain - plain.mean(-1, keepdim=True)
+            torch.testing.assert_close(subject.residual(ids), wanted, rtol=1e-4, atol=1e-4)
 
 
 class Network:
@@ -191,6 +190,7 @@ for sae in sys.argv[1:3]:
 """
 
 
+@pytest.mark.slow
 def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, saes: Any, tmp_path: Path) -> None:
     """For an SAE and for a model of the hub. A port on which nothing listens stands in for the hub."""
     folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")

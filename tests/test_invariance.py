@@ -15,6 +15,8 @@ from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 KINDS = [("llama", SaeKind("jumprelu")), ("gpt2", SaeKind("topk")), ("sink", SaeKind("standard"))]
 EVERYTHING = 10**6
 FEW_LINES = "single.txt", "prose.txt", "scripts.txt"

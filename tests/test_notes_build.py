@@ -107,6 +107,7 @@ def test_only_images_that_are_shown_are_published(built: tuple[Path, Path]) -> N
     assert tree(catalog(built[1]) / "notes") == {"img/a.png": PICTURE}
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
     copy: tuple[Path, Path], flags: list[str], tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
     assert b"Edited words" in after[f"{slug}/features/{NOTED[1]}.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words", "anew"),
     [
@@ -159,6 +161,7 @@ def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
     assert {path.relative_to(site / slug).as_posix() for path in other} == anew | always
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "folders"),
     [
@@ -196,6 +199,7 @@ def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_ove
     assert not [path for path in other if path.suffix == ".js"]
 
 
+@pytest.mark.slow
 def test_where_there_are_no_hard_links_files_are_copied(
     copy: tuple[Path, Path], flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +214,7 @@ def test_where_there_are_no_hard_links_files_are_copied(
     assert tree(site) == tree(tmp_path / "full")
 
 
+@pytest.mark.slow
 def test_a_catalog_with_a_file_missing_is_built_anew(copy: tuple[Path, Path], flags: list[str]) -> None:
     notes, site = copy
     before = tree(site)
@@ -255,6 +260,7 @@ def test_a_mistake_leaves_the_old_site_as_it_was(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_refused_and_none_is_possible(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

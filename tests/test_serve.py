@@ -26,7 +26,7 @@ def site(tmp_path: Path) -> Path:
 def port(site: Path) -> Iterator[int]:
     """The port of a running server of the site."""
     with serve.make_server(site, 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server.server_port
         server.shutdown()

@@ -415,6 +415,7 @@ def test_pages_do_not_depend_on_the_run(site: Path, tmp_path: Path) -> None:
         assert (site / name).read_bytes() == (again / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_pages_are_the_same_however_many_processes_write_them(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +431,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_what_stops_a_process_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "POOL_FROM", 1)
     tables, manifest = write(tmp_path / "tables")

@@ -2,10 +2,7 @@
 
 import ast
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,6 +28,8 @@ from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
 from saecatalog.verify.runner import Runner, SubjectSources, load_runner
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 GOOD, FOUND, MISTAKE = 0, 1, 2
@@ -75,6 +74,14 @@ def runner(site: Path, workshop: Path) -> Runner:
 def copy(site: Path, tmp_path: Path) -> Path:
     """A copy of that catalog to spoil, in another place."""
     return shutil.copytree(site, tmp_path / "elsewhere" / "copy")
+
+
+@pytest.fixture
+def figures(site: Path, tmp_path: Path) -> Path:
+    """A copy to spoil of what the checks of figures look at: the data, and which features have pages."""
+    for name in ("data", "features"):
+        shutil.copytree(site / name, tmp_path / "figures" / name)
+    return tmp_path / "figures"
 
 
 def verify(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> tuple[int, str]:
@@ -207,17 +214,16 @@ def test_other_weights_are_found_out(
     assert "manifest.json, sae.weights_sha256: published" in said
 
 
-def test_a_site_of_the_hub(hub: Path, workshop: Path, tmp_path: Path) -> None:
+def test_a_site_of_the_hub(
+    hub: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """GPT-2 by its alias, and an SAE that wants what is written to the residual stream to have mean 0."""
-    environment = {**os.environ, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1"}
-    environment.pop("HF_HUB_CACHE", None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub / "hub"))
     corpus = ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts"), "--device", "cpu"]
     cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], str(tmp_path / "site")
-    build = ["build", "--sae", test_hub.SAE, *corpus, *cache, "--out", site]
-    both = [build, ["verify", site, "--sample", "1000", *cache]]
-    program = f"from saecatalog.cli import main; print([main(words) for words in {both!r}])"
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.stdout.endswith(f"; 0 disagreements\n{[GOOD, GOOD]}\n"), run.stdout + run.stderr
+    assert main(["build", "--sae", test_hub.SAE, *corpus, *cache, "--out", site]) == GOOD
+    assert main(["verify", site, "--sample", "1000", *cache]) == GOOD
+    assert capsys.readouterr().out.endswith("; 0 disagreements\n")
 
 
 # The sample
@@ -419,9 +425,9 @@ PLANTED = [
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda p: p.name)
-def test_a_planted_error_is_found(planted: Planted, copy: Path, evidence: Evidence) -> None:
-    change_table(copy, planted.table, planted.change)
-    lines = lines_of(copy, evidence, planted.table, again=planted.table in ("texts", "concept_texts"))
+def test_a_planted_error_is_found(planted: Planted, figures: Path, evidence: Evidence) -> None:
+    change_table(figures, planted.table, planted.change)
+    lines = lines_of(figures, evidence, planted.table, again=planted.table in ("texts", "concept_texts"))
     assert any(planted.said in line for line in lines), lines[:20]
     assert any(line.startswith(f"{planted.table}.parquet") for line in lines) or "manifest" in planted.said
 
@@ -430,10 +436,10 @@ def test_every_table_is_read_by_a_check() -> None:
     assert {table for _, tables in CHECKS for table in tables} == set(SCHEMAS)
 
 
-def test_nothing_is_found_where_nothing_was_planted(copy: Path, evidence: Evidence) -> None:
+def test_nothing_is_found_where_nothing_was_planted(figures: Path, evidence: Evidence) -> None:
     for name in SCHEMAS:
-        change_table(copy, name, lambda table: None)
-    assert lines_of(copy, evidence) == []
+        change_table(figures, name, lambda table: None)
+    assert lines_of(figures, evidence) == []
 
 
 FACTS = [
@@ -457,19 +463,19 @@ FACTS = [
 
 @pytest.mark.parametrize(("part", "key", "change"), FACTS, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_wrong_fact_of_the_manifest_is_found(
-    part: str, key: str, change: Callable[[Any], Any], copy: Path, evidence: Evidence
+    part: str, key: str, change: Callable[[Any], Any], figures: Path, evidence: Evidence
 ) -> None:
-    change_manifest(copy, lambda manifest: manifest[part].update({key: change(manifest[part][key])}))
-    lines = lines_of(copy, evidence, "features", again=key == "norm_limit")
+    change_manifest(figures, lambda manifest: manifest[part].update({key: change(manifest[part][key])}))
+    lines = lines_of(figures, evidence, "features", again=key == "norm_limit")
     assert any(line.startswith(f"manifest.json, {part}.{key}") for line in lines), lines[:20]
 
 
-def test_a_missing_column_and_a_missing_table_are_told(copy: Path, evidence: Evidence) -> None:
-    path = copy / "data" / "features.parquet"
+def test_a_missing_column_and_a_missing_table_are_told(figures: Path, evidence: Evidence) -> None:
+    path = figures / "data" / "features.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["bigram_first"]), path)
-    (copy / "data" / "clusters.parquet").unlink()
-    (copy / "data" / "logits.parquet").write_bytes(b"PAR1")
-    lines = lines_of(copy, evidence)
+    (figures / "data" / "clusters.parquet").unlink()
+    (figures / "data" / "logits.parquet").write_bytes(b"PAR1")
+    lines = lines_of(figures, evidence)
     assert "features.parquet: features.parquet has no column bigram_first" in lines
     assert "clusters.parquet: the file is missing" in lines
     assert any(line.startswith("logits.parquet: the file cannot be read") for line in lines)

@@ -8,7 +8,7 @@ import numpy as np
 
 from saecatalog.verify import figures
 from saecatalog.verify.evidence import Evidence
-from saecatalog.verify.published import Row, parts_of, rows_of
+from saecatalog.verify.published import Row, rows_of
 from saecatalog.verify.report import EXACT, Checker
 
 TOKENS_OF_A_FEATURE = 10
@@ -67,9 +67,11 @@ def _check_texts(e: Evidence, at: Checker, row: Row) -> None:
 
 def sampled(e: Evidence, name: str) -> list[tuple[int, int, list[Row]]]:
     """Each sampled feature, its place in the sample, and its rows of a table."""
-    parts = parts_of(e.published[name], "feature")
-    nothing = e.published[name].iloc[:0]
-    return [(feature, place, rows_of(parts.get(feature, nothing))) for place, feature in enumerate(e.sample)]
+    table = e.published[name]
+    rows: dict[int, list[Row]] = {feature: [] for feature in e.sample}
+    for row in rows_of(table[table["feature"].isin(e.sample)]):
+        rows[row.feature].append(row)
+    return [(feature, place, rows[feature]) for place, feature in enumerate(e.sample)]
 
 
 def check_values(e: Evidence) -> None:
