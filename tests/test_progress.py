@@ -73,10 +73,11 @@ def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[...,
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "\r" not in run.stderr
-    stages = [line.partition(": ")[0] for line in run.stderr.splitlines()]
-    assert {"load model", "corpus", "weights", "features"} <= set(stages)
-    assert len(stages) <= 12
-    assert all(" in " in line and line.endswith(" s") for line in run.stderr.splitlines())
+    # On a machine with much else to do a stage may take so long that it is reported before its end too.
+    ends = [line for line in run.stderr.splitlines() if not line.endswith(" s so far")]
+    assert {"load model", "corpus", "weights", "features"} <= {line.partition(": ")[0] for line in ends}
+    assert len(ends) <= 12
+    assert all(" in " in line and line.endswith(" s") for line in ends)
     assert "%|" not in run.stderr
 
 
