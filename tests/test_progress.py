@@ -6,6 +6,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,12 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sys, "stderr", terminal)
         with Progress().bar("corpus", 10, " tokens") as bar:
             bar.update(10)
-        terminal.flush()
-        drawn = os.read(master, 10_000).decode()
-    os.close(master)
-    assert "\rcorpus" in drawn
-    assert "100%" in drawn
+    drawn = b""
+    with open(master, "rb", buffering=0) as screen, suppress(OSError):  # the error that ends a terminal's output
+        while part := screen.read(1000):
+            drawn += part
+    assert b"\rcorpus" in drawn
+    assert b"100%" in drawn
 
 
 def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[..., Path], tmp_path: Path) -> None:
@@ -71,10 +73,11 @@ def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[...,
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "\r" not in run.stderr
-    stages = [line.partition(": ")[0] for line in run.stderr.splitlines()]
-    assert {"load model", "corpus", "weights", "features"} <= set(stages)
-    assert len(stages) <= 12
-    assert all(" in " in line and line.endswith(" s") for line in run.stderr.splitlines())
+    # On a machine with much else to do a stage may take so long that it is reported before its end too.
+    ends = [line for line in run.stderr.splitlines() if not line.endswith(" s so far")]
+    assert {"load model", "corpus", "weights", "features"} <= {line.partition(": ")[0] for line in ends}
+    assert len(ends) <= 12
+    assert all(" in " in line and line.endswith(" s") for line in ends)
     assert "%|" not in run.stderr
 
 
