@@ -318,7 +318,7 @@ def run_concept(a: argparse.Namespace) -> int:
 
 def run_list(a: argparse.Namespace) -> int:
     """List available SAEs."""
-    from saecatalog.directory import list_saes
+    from saecatalog.sae_directory import list_saes
 
     found = list_saes(a.word)
     if not found:
@@ -340,7 +340,7 @@ def run_list(a: argparse.Namespace) -> int:
 
 def _nothing_listed(word: str) -> int:
     """Say that no SAE matches, with the nearest names and how many SAEs each of them lists."""
-    from saecatalog.directory import similar_names
+    from saecatalog.sae_directory import similar_names
 
     print(f"No SAE matches '{word}'.", file=sys.stderr)
     near = similar_names(word)
