@@ -65,6 +65,7 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatc
     assert b"100%" in drawn
 
 
+@pytest.mark.slow
 def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[..., Path], tmp_path: Path) -> None:
     """Also of the model libraries: the bars of loading weights and writing shards are off."""
     sae = saes("llama", SaeKind("jumprelu"))
