@@ -1,7 +1,6 @@
-"""How a page gets onto the disk: a template with what every page shares, the scripts of charts, styles and assets.
+"""Writes pages, chart scripts, styles and assets.
 
-In: a view, its template and its path. Out: a file below the catalog's folder. Which pages there are is `render.py`'s
-business.
+In: a view, its template and its path. Out: a file below the catalog's folder. `render.py` knows which pages there are.
 """
 
 import os
@@ -26,9 +25,9 @@ CARD = "assets/card.png"
 
 @dataclass(frozen=True)
 class Page:
-    """Where a page lies and how it is named; `root` leads back to the catalog's folder.
+    """The path and the names of a page; `root` is the relative path back to the catalog's folder.
 
-    `address` is the page's own and `card` that of the picture which links to it show; both are "" if unknown.
+    `address` is the page's URL and `card` that of the picture shown in link previews; both are "" if unknown.
     """
 
     title: str
@@ -41,7 +40,7 @@ class Page:
 
 
 class Writer:
-    """Renders templates with what every page shares and writes the results below `out`."""
+    """Renders templates with the values that every page needs, and writes the results below `out`."""
 
     def __init__(self, catalog: Catalog, templates: Path, out: Path, only: Collection[str] | None = None):
         self.catalog, self.out, self.only = catalog, out, only
@@ -52,11 +51,11 @@ class Writer:
         self._folders: set[str] = set()
 
     def wants(self, *paths: str) -> bool:
-        """Whether any of some files is to be written; paths are relative to the catalog's folder."""
+        """Whether any of these files is to be written; paths are relative to the catalog's folder."""
         return self.only is None or any(path in self.only for path in paths)
 
     def page(self, template: str, path: str, title: str, description: str, **view: Any) -> None:
-        """Write one page, where it is wanted."""
+        """Write one page, if it is wanted."""
         if not self.wants(path):
             return
         depth = path.count("/")
@@ -81,15 +80,15 @@ class Writer:
         self.write(cite.embed_page(path), html)
 
     def chart(self, chart: Heatmap | None) -> None:
-        """Write the script that carries a heatmap's numbers."""
+        """Write the script with a heatmap's numbers."""
         if chart is not None:
             call = f"saeFigure({script_json(chart.source)},{script_json(chart.data)});\n"
             self.write(f"charts/{chart.source}.js", call)
 
     def write(self, path: str, text: str | Callable[[], str]) -> None:
-        """Write a file below `out` where it is wanted, from its text or from what makes the text.
+        """Write a file below `out`, if it is wanted, from its text or from a function that makes the text.
 
-        Lone surrogates, which UTF-8 cannot carry, become the replacement character.
+        Lone surrogates, which UTF-8 cannot encode, become question marks.
         """
         if not self.wants(path):
             return
@@ -97,7 +96,7 @@ class Writer:
         if folder not in self._folders:
             (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._folders.add(folder)
-        # Three calls to the system and no more: tens of thousands of files are written.
+        # Only three system calls, because tens of thousands of files are written.
         handle = os.open(f"{self.out}/{path}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             os.write(handle, (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
@@ -106,13 +105,13 @@ class Writer:
 
 
 def own_assets() -> list[Path]:
-    """This package's scripts and pictures, which every catalog has a copy of."""
+    """This package's scripts and pictures, which are copied into every catalog."""
     return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
 
 
 def plotly_bundle() -> Path:
-    """Plotly's script as the installed `plotly` package carries it, so that figures and script are one version."""
-    # Importing it for the place alone would take a second.
+    """Plotly's script from the installed `plotly` package."""
+    # Importing it only for its path would take a second.
     found = find_spec("plotly")
     assert found is not None
     assert found.origin is not None
@@ -120,7 +119,7 @@ def plotly_bundle() -> Path:
 
 
 def copy_assets(folder: Path, names: Iterable[str | Path]) -> None:
-    """Copy files into `folder` and write the style sheet; a name stands for a file among this package's assets."""
+    """Copy files into `folder` and write the style sheet; a name is that of a file among this package's assets."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(ASSETS / name, folder / Path(name).name)
@@ -134,7 +133,7 @@ def _styles(*names: str) -> str:
 
 
 def _embed_style() -> str:
-    """The style sheet inside each embed: the shared one without what an embed has no use for."""
+    """The style sheet inside each embed: the shared one without the rules that an embed does not use."""
     text = _styles("tokens.css", "embed.css")
     text = re.sub(
         r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text
