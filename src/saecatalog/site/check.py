@@ -115,7 +115,7 @@ def _files(site: Path) -> Files:
         for name in names:
             files[(inside / name).as_posix()] = os.stat(os.path.join(folder, name)).st_size
     if not any(path.endswith(".html") for path in files):
-        raise CatalogError("The site folder holds no page.", str(site), "Build it first: python build.py")
+        raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
     return dict(sorted(files.items()))
 
 
@@ -224,7 +224,7 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
         stated = manifest["pages"]
         counts = {kind: int(stated[kind]) for kind in stated}
     except (ValueError, KeyError, TypeError) as error:
-        yield f"{path}: holds no page counts ({type(error).__name__}: {error})"
+        yield f"{path}: has no page counts ({type(error).__name__}: {error})"
         return
     present = _page_counts(catalog, files)
     for kind, count in {"features": 0, **counts}.items():

@@ -62,7 +62,7 @@ def check_out(out: Path) -> Files:
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise CatalogError(
-            "The output folder holds something that this program did not write.",
+            "The output folder contains something that this program did not write.",
             f"{out}: {', '.join(foreign[:3])}{more}",
             "Move it away, or give another --out; nothing was changed.",
         )

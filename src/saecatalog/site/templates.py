@@ -65,7 +65,7 @@ def environment(templates: Path) -> Environment:
         sections=SECTIONS,
         percent_interval=formats.percent_interval,
         interval=formats.interval,
-        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g} %",
+        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g}\u00a0%",
     )
     return env
 
@@ -117,7 +117,7 @@ def _escape(value: object) -> str:
 class _Loader(FileSystemLoader):
     """Loads templates without indentation and without the end tags of cells, rows and list items.
 
-    HTML makes these end tags optional; together they would be a sixth of every page.
+    HTML makes these end tags optional. Together with the indentation, they would be a sixth of every page.
     """
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:

@@ -30,7 +30,7 @@
     }
 
     // A box beside the pointer with lines of text, the first in bold.
-    function tell(place, event, lines) {
+    function showBox(place, event, lines) {
       const plot = place.parentElement;
       const box = plot.querySelector(".told") ?? plot.appendChild(made("div", "", "told"));
       box.replaceChildren(...lines.map((words, i) => Object.assign(made(i ? "p" : "b", words), { dir: "auto" })));
@@ -42,7 +42,7 @@
     }
 
     function listen(place, words, click) {
-      place.on("plotly_hover", ({ points: [{ x, y }], event }) => tell(place, event, words(y, x)));
+      place.on("plotly_hover", ({ points: [{ x, y }], event }) => showBox(place, event, words(y, x)));
       place.on("plotly_unhover", () => { place.parentElement.querySelector(".told").hidden = true; });
       place.on("plotly_click", ({ points: [{ x, y }] }) => click(y, x));
     }

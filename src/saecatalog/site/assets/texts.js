@@ -67,7 +67,7 @@
 
   // The page of a text: one copy of the text is coloured by the chosen feature, or by the one pointed at. Each piece is an
   // element whose class alone changes, so that the selection and the focus are kept.
-  const MOST_TOLD = 6;
+  const MOST_NAMED = 6;
 
   class Reader {
     constructor(text) {
@@ -100,21 +100,21 @@
         if (!peak || Number(value) > Number(peak.title)) peak = this.cells[start];
       }
       peak.tabIndex = 0;
-      this.tell();
+      this.describe();
     }
 
     // The line under the text: the feature it is coloured by or, while a token is pointed at, what fires there.
-    tell() {
+    describe() {
       for (const row of this.rows.values()) row.classList.remove("fires");
       this.reading.textContent = `Feature ${this.painted}: ${this.rows.get(this.painted).querySelector(".count").textContent}`;
     }
 
-    tellToken(cell) {
+    describeToken(cell) {
       const found = this.firingAt(this.cells.indexOf(cell));
       const token = Object.assign(document.createElement("span"), { className: "token" });
       token.append(...[...cell.childNodes].map((node) => node.cloneNode(true)));
-      const words = found.slice(0, MOST_TOLD).map(([feature, value]) => `${feature} (${value})`);
-      if (found.length > MOST_TOLD) words.push(`${found.length - MOST_TOLD} more`);
+      const words = found.slice(0, MOST_NAMED).map(([feature, value]) => `${feature} (${value})`);
+      if (found.length > MOST_NAMED) words.push(`${found.length - MOST_NAMED} more`);
       const subject = found.length === 1 ? "feature" : "features";
       this.reading.replaceChildren(token, found.length ? ` ${subject} ${words.join(", ")}` : " no listed feature fires here");
       const firing = new Set(found.map(([feature]) => feature));
@@ -174,13 +174,13 @@
     listenToText() {
       const read = (event) => {
         const cell = event.target.closest("b");
-        if (cell) this.tellToken(cell);
+        if (cell) this.describeToken(cell);
       };
       this.whole.addEventListener("pointerover", read);
       this.whole.addEventListener("focusin", read);
       // A finger leaves as soon as it is lifted; what fires on the touched token stays shown.
-      this.whole.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.tell());
-      this.whole.addEventListener("focusout", () => this.tell());
+      this.whole.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.describe());
+      this.whole.addEventListener("focusout", () => this.describe());
       this.whole.addEventListener("keydown", (event) => {
         const next = neighbour(event, [...this.whole.querySelectorAll("b[title]")], "ArrowLeft", "ArrowRight");
         if (next) event.target.tabIndex = -1;
