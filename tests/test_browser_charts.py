@@ -171,7 +171,7 @@ def test_cell_without_overlap_says_so(page: Page, opened: Any) -> None:
     (trace,) = opened("coactivation/index.html", "#heatmap")
     row, column = next((int(i), int(j)) for i, j in np.argwhere(np.array(trace["z"]) == 0) if i != j)
     page.mouse.click(*point_at(page, "#heatmap", row, column))
-    page.locator("#pair", has_text="No overlap on record").wait_for()
+    page.locator("#pair", has_text="No overlap recorded").wait_for()
     assert page.locator("#pair a").count() == 2
 
 

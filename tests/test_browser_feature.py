@@ -127,7 +127,7 @@ def test_a_server_that_shows_pages_without_html_at_the_end_is_no_hindrance(brows
         page.route("**/features/1", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8"))
         page.goto(home + "features/1")
         page.locator("#examples [aria-expanded]").first.click()
-        expect(page.locator("#examples [aria-expanded]").first).to_have_text("Only this part")
+        expect(page.locator("#examples [aria-expanded]").first).to_have_text("Excerpt only")
         page.get_by_role("button", name="Copy data row").click()
         expect(page.locator("#cite > p:last-child")).to_contain_text("Copied")
         assert json.loads(copied(page))["feature"] == 1

@@ -25,7 +25,7 @@ SIGHT = """head => {
 RANKED = {
     "index.html": ["Max", "Texts", "Strong texts"],
     "categories/python-code.html": ["Score"],
-    "categories/mixed-مرحبا.html": ["More active"],
+    "categories/mixed-مرحبا.html": ["Difference"],
     "concepts/numbers-title-b.html": ["AUROC", "Consistency", "Mean, all texts"],
     "coactivation/index.html": ["φ"],
 }

@@ -49,7 +49,7 @@ def test_an_example_grows_to_its_text_where_the_text_does_not_list_the_feature(p
             part = len(item.locator("p").text_content() or "")
             item.evaluate("node => { const fold = node.closest('details'); if (fold) fold.open = true; }")
             item.locator("[aria-expanded]").click()
-            expect(item.locator("[aria-expanded]")).to_have_text("Only this part")
+            expect(item.locator("[aria-expanded]")).to_have_text("Excerpt only")
             assert len(item.locator("p").text_content() or "") > part
             assert item.locator("b.p").count() == 1
             grown += 1

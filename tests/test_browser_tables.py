@@ -123,7 +123,7 @@ def test_filters_let_through_what_the_data_says(page: Page, site: Path, features
         table(page, site)
         page.select_option(f"#filters [name={name}]", value)
         wanted = [row.feature for row in features.itertuples() if fits(row)]
-        assert shown(page) == wanted or (not wanted and "No feature passes" in page.inner_text("#table tbody")), value
+        assert shown(page) == wanted or (not wanted and "No feature matches" in page.inner_text("#table tbody")), value
         assert page.inner_text("#filters .found") == f"{len(wanted)} of {len(PAGED)} features"
         sizes.add(len(wanted))
     assert {0, 1} < sizes
@@ -290,7 +290,7 @@ def test_search_finds_by_everything_that_is_known_of_a_feature(page: Page, site:
         assert found.count(), words
         assert found.locator("mark").count(), words
     assert search_for(page, "zzzz").count() == 0
-    assert page.inner_text(".results [role=status]") == "Nothing found."
+    assert page.inner_text(".results [role=status]") == "No results."
     assert page.locator(".results script, .results img").count() == 0
 
 
@@ -318,9 +318,8 @@ def test_a_slip_is_mended_and_said(page: Page, site: Path) -> None:
     page.goto((site / "features/0.html").as_uri())
     for slip in ("labl", "lable", "labbel", "lqbel"):
         assert search_for(page, f"{slip} <4>").first.locator("b").inner_text() == "4"
-        assert (
-            page.inner_text(".results [role=status]") == f"Nothing for “{slip} <4>”; this is for “label <4>”. 1 feature"
-        )
+        said = page.inner_text(".results [role=status]")
+        assert said == f"No results for “{slip} <4>”. Showing results for “label <4>”. 1 feature"
 
 
 def test_search_is_worked_by_the_keyboard(page: Page, site: Path) -> None:
@@ -358,7 +357,7 @@ def test_search_is_worked_by_the_keyboard(page: Page, site: Path) -> None:
 def test_all_results_are_in_the_table(page: Page, many: Path) -> None:
     page.goto(many.as_uri())
     last = search_for(page, "selective").last
-    assert last.text_content() == "All 205 in the table"
+    assert last.text_content() == "Show all 205 in the table"
     last.click()
     page.wait_for_url("**/features/index.html?q=selective")
     page.wait_for_function("() => document.querySelector('#filters .found').textContent.startsWith('205 of')")

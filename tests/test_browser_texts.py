@@ -97,7 +97,7 @@ def test_only_examples_that_are_cut_grow_and_each_change_is_announced(page: Page
     page.evaluate("window.told = []; document.addEventListener('marked', event => told.push(event.target.id))")
     button = page.locator("#examples .examples [aria-expanded]").first
     button.press("Enter")
-    expect(button).to_have_text("Only this part")
+    expect(button).to_have_text("Excerpt only")
     button.press("Enter")
     expect(button).to_have_text("Whole text")
     name = button.locator("xpath=ancestor::li").get_attribute("id")

@@ -185,7 +185,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "embed with a file": (
         add(EMBEDDED, '<img alt="" src="../../../assets/dot.svg">'),
         EMBEDDED,
-        "an embed stands alone",
+        "an embed must be self-contained",
     ),
     "embed without title": (swap(EMBEDDED, "<title>Feature 7</title>", ""), EMBEDDED, "no <title>"),
     "feature page over its limit": (add(FEATURE, "x" * 61_000), FEATURE, "over the limit of 60 KB"),

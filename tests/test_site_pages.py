@@ -153,7 +153,7 @@ def test_front_pages_count_the_pages_that_are_there_and_the_notable_features_apa
     """As `--features 1,9` gives them: pages of a notable feature and of one that is not."""
     made = build(tmp_path / "all")
     said = words(made / "index.html", ".hero .sub") + words(made / "features/index.html", ".lead")
-    assert said.count(f"{len(PAGED)} notable features have pages of their own.") == 2
+    assert said.count(f"{len(PAGED)} notable features have a page.") == 2
     tables, manifest = write(tmp_path / "tables")
     features = tables["features"]
     pages = [f"features/{n}.html" if n in (1, 9) else "" for n in features["feature"]]
@@ -163,15 +163,13 @@ def test_front_pages_count_the_pages_that_are_there_and_the_notable_features_apa
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, out)
     manifest["pages"] = page_counts(files_below(out))
     render.render_root([manifest], TEMPLATES, tmp_path / "site")
-    counted = (
-        f"2 features have pages of their own; 1 of the {(features['notable'] != '').sum()} notable features is among"
-    )
+    counted = f"2 features have a page, including 1 of the {(features['notable'] != '').sum()} notable features."
     assert counted in words(out / "index.html", ".hero .sub")
     assert counted in words(out / "features/index.html", ".lead")
     tokens = tables["texts"]["n_tokens"].sum()
     assert f"({tokens} tokens, {tokens - 2} of them counted)" in words(out / "index.html", ".hero .sub")
     assert words(out / "index.html", ".ways").startswith("2 features ")
-    assert words(tmp_path / "site/index.html", ".cards dl").endswith("With a page2")
+    assert words(tmp_path / "site/index.html", ".cards dl").endswith("Feature pages2")
 
 
 def words(page: Path, selector: str) -> str:
@@ -181,7 +179,7 @@ def words(page: Path, selector: str) -> str:
 
 def test_silent_feature_says_so_and_shows_no_examples(site: Path) -> None:
     page = HTMLParser((site / f"features/{SILENT}.html").read_text("utf-8"))
-    assert "Silent in" in page.css_first(".notice").text()
+    assert "Silent on" in page.css_first(".notice").text()
     assert not page.css("#examples, #bands, #histogram, .examples")
 
 
@@ -213,9 +211,9 @@ def test_a_specialist_shows_its_evidence(site: Path) -> None:
     page = HTMLParser((site / "features/1.html").read_text("utf-8"))
     said = page.css_first("#categories .hint").text()
     assert "AUROC" in said
-    assert "Only one half of the texts alone finds it." in said
+    assert "A specialist in only one half of the texts." in said
     page = HTMLParser((site / "categories/python-code.html").read_text("utf-8"))
-    assert "6 are the same (6.0 would be by chance)" in page.css_first("#specialist").text()
+    assert "6 are the same (6.0 expected by chance)" in page.css_first("#specialist").text()
 
 
 def test_rules_of_two_tokens_are_told(site: Path) -> None:
@@ -274,12 +272,12 @@ def test_effects_on_tokens_stand_beside_the_largest_of_as_many_normal_draws(tmp_
     tables, manifest = write(tmp_path / "tables")
     n = sum(tables["logit_histograms"]["counts"][0])
     largest = np.random.default_rng(1).standard_normal((200_000, n)).max(axis=1)
-    said = "typically {:.1f} SD, over {:.1f} in 5 % of cases".format(*np.quantile(largest, [0.5, 0.95]))
+    said = "typically {:.1f} SD and exceeds {:.1f} in 5 % of cases".format(*np.quantile(largest, [0.5, 0.95]))
     logits, features = tables["logits"], tables["features"]
     features.loc[3, "logit_std"] = 0.5
     write_table(tables.folder, "features", features)
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
-    for name, verdict in ((2, "here 1 promoted and 1 suppressed are."), (3, "no token here is.")):
+    for name, verdict in ((2, "here 1 promoted and 1 suppressed tokens do."), (3, "no token here does.")):
         section = HTMLParser((tmp_path / f"out/features/{name}.html").read_text("utf-8")).css_first("#logits")
         assert f"over all {n} tokens" in section.text()
         assert said in section.text()
@@ -334,9 +332,9 @@ def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
     page = HTMLParser((tmp_path / "out/coactivation/index.html").read_text("utf-8"))
     rule = page.css_first("#verdict").text()
-    assert all(
-        said in rule for said in ("nearly the same from 0.9", "mostly the same from 0.5", "±0.100", "from 0.7 on")
-    )
+    by_phi = ("nearly the same tokens if φ is at least 0.9", "mostly the same tokens if it is at least 0.5")
+    by_cosine = ("±0.100", "From a cosine of 0.7, they are one direction split in two")
+    assert all(said in rule for said in (*by_phi, *by_cosine))
     assert [row.css("td")[2].text().strip() for row in page.css("#pairs tbody tr")] == [
         "Nearly the same tokens, one direction split in two",
         "Mostly the same tokens, related directions",
@@ -347,7 +345,7 @@ def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
     ]
     lead = " ".join(page.css_first(".lead").text().split())
     assert "1 has one direction split in two, 2 have related directions, 2 have unrelated" in lead
-    assert "The largest cosine among the 3 pairs with φ of at least 0.5 is 0.71." in lead
+    assert "The largest cosine among the 3 pairs with a φ of at least 0.5 is 0.71." in lead
 
 
 def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
@@ -356,7 +354,7 @@ def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
     write_table(tables.folder, "coactivation", pairs.assign(phi=0.6, decoder_cosine=[0.3, 0.2, 0.1] * 2))
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
     lead = words(tmp_path / "out/coactivation/index.html", ".lead")
-    assert "3 pairs with φ of at least 0.5 is 0.30: none of them is one direction split in two." in lead
+    assert "3 pairs with a φ of at least 0.5 is 0.30, so none of them is one direction split in two." in lead
 
 
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
@@ -380,7 +378,7 @@ def test_clusters_tell_their_size_their_mean_phi_and_the_tokens_they_share(site:
         members = set(rows["feature"])
         pairs = tables["coactivation"].query("level == 'token' and feature_a in @members and feature_b in @members")
         said = page.css_first(f"#cluster-{number + 1} .sub").text()
-        assert said.startswith(f"{len(members)} features, mean φ {pairs['phi'].mean():.2f} of {len(pairs)} pair")
+        assert said.startswith(f"{len(members)} features, mean φ {pairs['phi'].mean():.2f} over {len(pairs)} pair")
         firsts = tables["tokens"].query("feature in @members and rank < 3")
         counts = firsts.groupby("token")["feature"].nunique()
         assert said.count(" in ") == min(3, sum((counts > 1) & (2 * counts >= len(members))))
@@ -507,7 +505,7 @@ def test_a_text_lists_its_strongest_examples_and_counts_the_rest(
             page = HTMLParser((out / f"texts/{text}.html").read_text("utf-8"))
             assert [n.attributes["id"] for n in page.css("#others li")] == [f"f{row.feature}" for row in listed]
             said = page.css_first("#others summary")
-            assert (said.text() if said else "").startswith(f"Also an example of {len(others)} more" if others else "")
+            assert (said.text() if said else "").startswith(f"Also an example for {len(others)} more" if others else "")
             for row in rows.itertuples():
                 place = f"../texts/{text}.html" + (f"#f{row.feature}" if row in [*listed] or row.feature in top else "")
                 assert f'href="{place}"' in (out / f"features/{row.feature}.html").read_text("utf-8")

@@ -155,7 +155,7 @@ def test_build_check_and_verify_count_pages_and_tokens_alike(
     tokens, excluded = int(texts["n_tokens"].sum()), int(texts["n_excluded"].sum())
     assert excluded
     corpus = f"{len(texts):,} texts, {tokens:,} tokens ({tokens - excluded:,} counted); "
-    of_pages = f"{len(pages):,} pages, 3 of them of features"
+    of_pages = f"{len(pages):,} pages, 3 of them feature pages"
     features = pq.read_table(catalog / "data/features.parquet").to_pandas()
     assert set(features["n_tokens"]) == {tokens - excluded}
     assert (features["page"] != "").sum() == 3

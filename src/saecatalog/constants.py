@@ -1,37 +1,37 @@
-"""Numbers that the analyses go by and that the definitions of the tables name: how much is kept, and from where on.
+"""Numbers that the analyses use and the definitions of the tables mention: how much is kept, and the thresholds.
 
-They stand here alone, so that no sentence can say another number than the code uses.
+They are defined only here, so that the text always matches the code.
 """
 
 BEFORE, AFTER = 20, 10
 """Tokens shown before and after the peak of a context."""
 
 NEAR = 4
-"""Two contexts are near-duplicates when the peak and this many tokens on each side are the same."""
+"""Two contexts are near-duplicates if the peak and this many tokens on each side are equal."""
 
 TOKENS_KEPT = 10
-"""Tokens kept of those a feature fires on."""
+"""Tokens kept for each feature, of those it fires on."""
 
 BIGRAM_GAIN = 0.1
-"""A rule of two tokens is given where its F1 exceeds that of the best single token by at least this."""
+"""A bigram rule is kept if its F1 exceeds that of the best single token by at least this."""
 
 TEXT_TOP = 10
-"""Features kept of each text."""
+"""Features kept for each text."""
 
 PARTNERS = 10
-"""Partners kept per feature and level; a pair is kept when either keeps the other."""
+"""Partners kept per feature and level; a pair is kept if either feature keeps the other."""
 
 MIN_SUPPORT = {"token": 5, "text": 3}
-"""Tokens or texts on which both features of a pair must be active."""
+"""The least number of tokens or texts on which both features of a pair must be active."""
 
 CLUSTER_PHI = 0.5
-"""Features belong to one cluster when a chain of pairs with at least this phi on tokens joins them."""
+"""Features belong to one cluster if a chain of pairs with at least this phi on tokens links them."""
 
 SCORE_DECIMALS = 9
-"""Decimals that a balanced score is rounded to."""
+"""Balanced scores are rounded to this many decimals."""
 
 LENS_ENTRIES = 10
-"""Tokens promoted most, tokens suppressed most, and nearest decoder rows kept of each feature."""
+"""Number of promoted tokens, of suppressed tokens and of nearest decoder rows kept for each feature."""
 
 LENS_BINS = 40
-"""Bins of the histogram of a feature's effects on the logits."""
+"""Bins in the histogram of a feature's direct logit effects."""

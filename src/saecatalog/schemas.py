@@ -1,6 +1,6 @@
-"""What the tables of a catalog are: every column, its Arrow type and its meaning in words.
+"""The tables of a catalog: every column with its Arrow type and its meaning.
 
-The files, the tooltips and `about.html` all take their wording from here.
+The metadata of the files, the tooltips and `about.html` take their wording from here.
 """
 
 import pyarrow as pa
@@ -24,83 +24,86 @@ from saecatalog.names import in_words
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
 _CATEGORY = (pa.string(), "Category of the text.")
 _FEATURE = (pa.int32(), "Index of the feature in the SAE's dictionary.")
-_RANK = (pa.int32(), "Place in the ranking, 0 first; ties are broken by the smaller index.")
-_TOKEN = (pa.string(), "The token as text; a token that holds only part of a character is written in bytes, as <0xE2>.")
+_RANK = (pa.int32(), "Rank, starting at 0; the smaller index breaks ties.")
+_TOKEN = (
+    pa.string(),
+    "The token as text; a token that is only part of a character is written as bytes, such as <0xE2>.",
+)
 _ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the whole text where the feature is active.")
 _ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those positions.")
 
 Schema = dict[str, tuple[pa.DataType, str]]
 
 TABLES: dict[str, tuple[str, str]] = {
-    "features": ("Features", "One row per feature of the dictionary, silent ones included."),
-    "contexts": ("Examples", "Where each feature fires: its strongest token of each text, and examples from all strengths."),
-    "tokens": ("Tokens a feature fires on", f"The {in_words(TOKENS_KEPT)} tokens that carry most of each feature's activation."),
-    "histograms": ("Histograms of activations", "How the active values of each feature that fired are spread; zeros are left out."),
-    "text_scores": ("Scores of texts", "One number per text and feature, where it is above 0; in blocks of neighbouring features, each by text, then feature."),
+    "features": ("Features", "One row per feature of the dictionary, including silent features."),
+    "contexts": ("Examples", "Where each feature fires: its strongest token in each text, and examples of every strength."),
+    "tokens": ("Tokens a feature fires on", f"The {in_words(TOKENS_KEPT)} tokens with the largest share of each feature's activation."),
+    "histograms": ("Histograms of activations", "The distribution of the active values of each feature that fired; zeros are left out."),
+    "text_scores": ("Scores of texts", "One number per text and feature, if above 0. Rows are in blocks of neighbouring features, and sorted by text, then feature, within each block."),
     "text_top": ("Strongest features of a text", f"The {in_words(TEXT_TOP)} features with the largest score on each text."),
-    "texts": ("Texts", "The corpus as it was read."),
-    "categories": ("Features in categories", "What tells a category's texts from all others: one row per category and feature that fired on a text."),
-    "held_out": ("Held-out check of specialists", "Whether specialists found on one half of the texts are specialists on the other half: one row per category."),
-    "coactivation": ("Features that fire together", f"Each feature's {in_words(PARTNERS)} partners with the largest phi, counted on tokens (at least {MIN_SUPPORT['token']} with both) and on texts (at least {MIN_SUPPORT['text']}); none with a phi of 0 or less."),
-    "clusters": ("Clusters", f"Groups of features joined by chains of pairs with a phi of at least {CLUSTER_PHI} on tokens."),
-    "concepts": ("Features for concepts", "What a list of texts that share a concept has in common: one row per concept and feature that fired on it."),
-    "concept_texts": ("Texts of the concepts", "The lists of texts as they were read; they are not part of the corpus."),
-    "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logit each feature raises most and the {in_words(LENS_ENTRIES)} it lowers most, directly: later layers are skipped."),
-    "logit_histograms": ("Spread of direct effects", "How the direct effects of each feature are spread over the vocabulary; empty where the SAE does not write to the residual stream."),
+    "texts": ("Texts", "The texts of the corpus."),
+    "categories": ("Features in categories", "How each feature's scores differ between a category's texts and all others: one row per category and feature that fired on a text."),
+    "held_out": ("Held-out check of specialists", "Whether specialists found in one half of the texts are specialists in the other half: one row per category."),
+    "coactivation": ("Features that fire together", f"Each feature's {in_words(PARTNERS)} partners with the largest phi, counted on tokens (at least {MIN_SUPPORT['token']} with both) and on texts (at least {MIN_SUPPORT['text']}). Only pairs with a phi above 0 are kept."),
+    "clusters": ("Clusters", f"Groups of features linked by chains of pairs with a phi of at least {CLUSTER_PHI} on tokens."),
+    "concepts": ("Features for concepts", "How each feature responds to a list of texts that share a concept: one row per concept and feature that fired on it."),
+    "concept_texts": ("Texts of the concepts", "The texts of each concept; they are not part of the corpus."),
+    "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logits each feature raises most and the {in_words(LENS_ENTRIES)} whose logits it lowers most. Effects are direct: later layers are skipped."),
+    "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
-    "rankings": ("Rankings", "Every list on the pages, in order. Strongest go by max, frequent by n_texts_active, selective by n_texts_strong (fewest first, then max), specialists by balanced_score (then AUROC), common ones (active in more than half of the category's texts) by how much larger their active rate is inside, concepts' lists by consistency (then mean_all), by mean_all, and by AUROC among features active on more than half of the texts (then mean_all); ties that remain go to the smaller index."),
-    "notes": ("Notes", "The author's own words, one row per note as it was written; empty where there are none. They are no result of the analysis."),
+    "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
+    "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
 }  # fmt: skip
-"""The title of each table and what it holds."""
+"""The title of each table and what it contains."""
 
 SCHEMAS: dict[str, Schema] = {
     "features": {
         "feature": _FEATURE,
-        "n_tokens": (pa.int64(), "Tokens counted: real tokens of the corpus, without BOS, padding and excluded positions."),
+        "n_tokens": (pa.int64(), "Tokens counted: the tokens of the corpus without BOS, padding and excluded positions."),
         "n_active": (pa.int64(), "Tokens on which the feature is active (activation > 0)."),
         "density": (pa.float64(), "n_active / n_tokens."),
         "density_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the density."),
         "density_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the density."),
-        "silent_below": (pa.float64(), "Where silent: 3 / n_tokens, the rule of three's 95 % upper bound of the density; empty where it fired."),
-        "max": (pa.float32(), "Largest activation; 0 where the feature is silent."),
-        "mean_active": (pa.float32(), "Mean activation over active tokens; 0 where silent."),
-        "std_active": (pa.float32(), "Standard deviation (population) over active tokens; 0 where silent."),
-        "q25": (pa.float32(), "25 % quantile of the active values; 0 where silent."),
-        "q50": (pa.float32(), "Median of the active values; 0 where silent."),
-        "q75": (pa.float32(), "75 % quantile of the active values; 0 where silent."),
-        "q90": (pa.float32(), "90 % quantile of the active values; 0 where silent."),
-        "q99": (pa.float32(), "99 % quantile of the active values; 0 where silent."),
+        "silent_below": (pa.float64(), "3 / n_tokens, the 95 % upper bound of a silent feature's density (rule of three); empty if the feature fired."),
+        "max": (pa.float32(), "Largest activation; 0 if the feature is silent."),
+        "mean_active": (pa.float32(), "Mean activation over active tokens; 0 if silent."),
+        "std_active": (pa.float32(), "Standard deviation (population) over active tokens; 0 if silent."),
+        "q25": (pa.float32(), "25 % quantile of the active values; 0 if silent."),
+        "q50": (pa.float32(), "Median of the active values; 0 if silent."),
+        "q75": (pa.float32(), "75 % quantile of the active values; 0 if silent."),
+        "q90": (pa.float32(), "90 % quantile of the active values; 0 if silent."),
+        "q99": (pa.float32(), "99 % quantile of the active values; 0 if silent."),
         "n_texts": (pa.int32(), "Texts in the corpus."),
         "n_texts_active": (pa.int32(), "Texts with a text score above 0."),
         "n_texts_strong": (pa.int32(), "Texts with a text score above the strong threshold."),
-        "top_text": (pa.string(), "Id of the text with the largest score; empty where silent."),
-        "token_rule": (pa.string(), "The single token that predicts activity best (largest F1), as text; empty where silent."),
-        "token_precision": (pa.float32(), "P(active | that token): of its occurrences, the share on which the feature is active."),
-        "token_recall": (pa.float32(), "P(that token | active): of the active tokens, the share that are this token."),
-        "bigram_first": (pa.string(), f"Of the two tokens in a row that predict activity on the second best (largest F1), the first, or '<start>' for the start of the text; empty unless this rule's F1 exceeds the single token's by at least {BIGRAM_GAIN}."),
-        "bigram_second": (pa.string(), "The second of the two tokens; empty where bigram_first is."),
-        "bigram_precision": (pa.float32(), "P(active on the second | the two tokens in a row); 0 where there is no such rule."),
-        "bigram_recall": (pa.float32(), "Of the active tokens, the share that are the second of these two in a row; 0 where there is no such rule."),
-        "start_share": (pa.float32(), "Share of the feature's total activation that falls on the first token of a text; 0 where silent."),
-        "logit_std": (pa.float32(), "Standard deviation (population) over the vocabulary of the direct effects on the logits (see logits); 0 where the SAE does not write to the residual stream."),
-        "logit_skew": (pa.float32(), "Skewness of those effects: above 0 when a few tokens are promoted far more than any is suppressed."),
-        "logit_kurtosis": (pa.float32(), "Excess kurtosis of those effects: 0 for a bell curve, large when a few tokens stand out."),
-        "label": (pa.string(), "Label made from the data alone: the most telling tokens, and the category where it is a specialist."),
-        "notable": (pa.string(), "Why the feature is notable, reasons separated by commas; empty where it is not."),
-        "page": (pa.string(), "Relative URL of its page; empty where it has none."),
+        "top_text": (pa.string(), "Id of the text with the largest score; empty if silent."),
+        "token_rule": (pa.string(), "The single token that predicts activity best (largest F1), as text; empty if silent."),
+        "token_precision": (pa.float32(), "P(active | that token): the share of its occurrences on which the feature is active."),
+        "token_recall": (pa.float32(), "P(that token | active): the share of active tokens that are this token."),
+        "bigram_first": (pa.string(), f"First token of the bigram that best predicts activity on its second token (largest F1), or '<start>' for the start of the text; empty unless the F1 of this rule exceeds that of the single token by at least {BIGRAM_GAIN}."),
+        "bigram_second": (pa.string(), "Second token of the bigram; empty if bigram_first is."),
+        "bigram_precision": (pa.float32(), "P(active on the second token | the bigram); 0 if there is no bigram rule."),
+        "bigram_recall": (pa.float32(), "Share of active tokens that are the second token of the bigram; 0 if there is no bigram rule."),
+        "start_share": (pa.float32(), "Share of the feature's total activation that falls on the first token of a text; 0 if silent."),
+        "logit_std": (pa.float32(), "Standard deviation (population) of the direct logit effects over the vocabulary (see logits); 0 if the SAE does not write to the residual stream."),
+        "logit_skew": (pa.float32(), "Skewness of those effects: above 0 if a few tokens are promoted far more than any is suppressed."),
+        "logit_kurtosis": (pa.float32(), "Excess kurtosis of those effects: 0 for a normal distribution, large if a few tokens stand out."),
+        "label": (pa.string(), "Automatic label, made from the data alone: the most characteristic tokens, and the category of which it is a specialist."),
+        "notable": (pa.string(), "Why the feature is notable, as reasons separated by commas; empty if it is not."),
+        "page": (pa.string(), "Relative URL of its page; empty if it has none."),
     },
     "contexts": {
         "feature": _FEATURE,
-        "rank": (pa.int32(), "0 is the strongest; counted within the band."),
+        "rank": (pa.int32(), "Rank within the band; 0 is the strongest."),
         "text": _TEXT,
         "category": _CATEGORY,
-        "position": (pa.int32(), "Index of the token in its text, BOS not counted."),
+        "position": (pa.int32(), "Index of the token in its text, not counting BOS."),
         "token": _TOKEN,
         "activation": (pa.float32(), "Activation of the feature at that token."),
-        "band": (pa.string(), "'top', or the band of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50', 'q0-25', cut at the quartiles q75, q50 and q25 of features; a token that is a quartile belongs to the stronger band. The parts differ in size by one token at most."),
-        "similar_hidden": (pa.int32(), f"Near-duplicates left out: texts whose peak has the same {in_words(2 * NEAR + 1)} tokens around it."),
-        "window_start": (pa.int32(), f"First token of the part of the text shown: up to {BEFORE} tokens before the peak."),
-        "window_end": (pa.int32(), f"One past the last token of the part of the text shown: up to {AFTER} tokens after the peak."),
+        "band": (pa.string(), "'top', or a quarter of the active tokens by rank: 'q75-100', 'q50-75', 'q25-50' or 'q0-25', split at the quartiles q75, q50 and q25 of features. A token at a quartile belongs to the stronger quarter. The sizes of the quarters differ by at most one token."),
+        "similar_hidden": (pa.int32(), f"Near-duplicates left out: texts with the same {in_words(2 * NEAR + 1)} tokens around and including the peak."),
+        "window_start": (pa.int32(), f"First token of the excerpt shown: up to {BEFORE} tokens before the peak."),
+        "window_end": (pa.int32(), f"One past the last token of the excerpt shown: up to {AFTER} tokens after the peak."),
         "active_positions": _ACTIVE_POSITIONS,
         "active_values": _ACTIVE_VALUES,
     },
@@ -117,22 +120,22 @@ SCHEMAS: dict[str, Schema] = {
     },
     "histograms": {
         "feature": _FEATURE,
-        "edges": (pa.list_(pa.float32()), "Edges of the bins of the active values, from 0 to the maximum."),
-        "counts": (pa.list_(pa.int64()), "Active tokens in each bin; the last bin holds its upper edge."),
+        "edges": (pa.list_(pa.float32()), "Bin edges of the active values, from 0 to the maximum."),
+        "counts": (pa.list_(pa.int64()), "Active tokens in each bin; the last bin includes its upper edge."),
     },
     "text_scores": {
         "text": _TEXT,
         "category": _CATEGORY,
         "feature": _FEATURE,
-        "score": (pa.float32(), "Text score of the feature (max, last or mean over the counted tokens: see the manifest); only scores above 0."),
-        "position": (pa.int32(), "Token with the largest activation (the last token where the score is 'last')."),
+        "score": (pa.float32(), "Text score of the feature (maximum, last or mean over the counted tokens; the manifest says which). Only scores above 0 are kept."),
+        "position": (pa.int32(), "Position of the token with the largest activation (of the last token if the score is 'last')."),
     },
     "text_top": {
         "text": _TEXT,
         "rank": _RANK,
         "feature": _FEATURE,
         "score": (pa.float32(), "Text score of the feature."),
-        "position": (pa.int32(), "Token with the largest activation in the text (the last token where the score is 'last')."),
+        "position": (pa.int32(), "Position of the token with the largest activation in the text (of the last token if the score is 'last')."),
         "active_positions": _ACTIVE_POSITIONS,
         "active_values": _ACTIVE_VALUES,
     },
@@ -140,11 +143,11 @@ SCHEMAS: dict[str, Schema] = {
         "text": _TEXT,
         "category": _CATEGORY,
         "source": (pa.string(), "File and record the text was read from."),
-        "half": (pa.string(), "'first' or 'second': the half of the held-out split; a category's texts take turns in the order of their ids, which are hashes of their content."),
+        "half": (pa.string(), "'first' or 'second': the half of the held-out split. A category's texts alternate between the halves in the order of their ids, which are hashes of their content."),
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
-        "n_excluded": (pa.int32(), "Tokens of the text left out of every statistic as massive activations."),
+        "n_excluded": (pa.int32(), "Tokens of the text excluded from every statistic as massive activations."),
         "content": (pa.string(), "The text itself."),
-        "token_ends": (pa.list_(pa.int32()), "For each token, the end of its characters in the content."),
+        "token_ends": (pa.list_(pa.int32()), "For each token, the offset in the content where its characters end."),
     },
     "categories": {
         "category": _CATEGORY,
@@ -156,50 +159,50 @@ SCHEMAS: dict[str, Schema] = {
         "strong_inside": (pa.int32(), "Texts in the category with a score above the strong threshold."),
         "strong_outside": (pa.int32(), "Texts outside with a score above the strong threshold."),
         "specialist_score": (pa.int32(), "strong_inside - strong_outside."),
-        "balanced_score": (pa.float64(), f"specialist_score as it would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories), rounded to {in_words(SCORE_DECIMALS)} decimals. Above 0 the feature is a specialist: with categories of equal size, more than half of its strong texts would be here."),
+        "balanced_score": (pa.float64(), f"What specialist_score would be if every category had as many texts as this one: n_inside * (strong_rate_inside - sum of the strong rates of the other categories), rounded to {in_words(SCORE_DECIMALS)} decimals. A feature with a score above 0 is a specialist: with categories of equal size, more than half of its strong texts would be in this category."),
         "strong_rate_inside": (pa.float64(), "strong_inside / n_inside."),
         "strong_inside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_inside."),
         "strong_inside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_inside."),
-        "strong_rate_outside": (pa.float64(), "strong_outside / n_outside; 0 where there is no text outside."),
-        "strong_outside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_outside; 0 where there is no text outside."),
-        "strong_outside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_outside; 1 where there is no text outside."),
+        "strong_rate_outside": (pa.float64(), "strong_outside / n_outside; 0 if there is no text outside."),
+        "strong_outside_low": (pa.float64(), "Lower end of the 95 % Wilson interval of strong_rate_outside; 0 if there is no text outside."),
+        "strong_outside_high": (pa.float64(), "Upper end of the 95 % Wilson interval of strong_rate_outside; 1 if there is no text outside."),
         "max_inside": (pa.float32(), "Largest score in the category."),
-        "mean_inside": (pa.float32(), "Mean score over all texts of the category, silent ones included."),
-        "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite where it is strong inside only, 0 where it is not strong inside."),
-        "active_lift": (pa.float32(), "Active rate inside over active rate outside; infinite where it is active inside only, 0 where it is not active inside."),
-        "auroc": (pa.float64(), "Chance that a text of the category scores higher than one outside, ties counting half."),
-        "p_value": (pa.float64(), "Two-sided Mann-Whitney p, normal approximation with ties."),
-        "q_value": (pa.float64(), "Benjamini-Hochberg over all pairs of feature and category."),
-        "score_first": (pa.float64(), "balanced_score counted on the first half of the texts alone (see texts.half)."),
-        "score_second": (pa.float64(), "balanced_score counted on the second half alone."),
-        "auroc_first": (pa.float64(), "auroc on the first half alone; 0.5 where it has no text inside or none outside."),
-        "auroc_second": (pa.float64(), "auroc on the second half alone; 0.5 where it has no text inside or none outside."),
-        "held_out": (pa.string(), "The halves on which the feature is a specialist when only they are looked at: 'both', 'first', 'second', or empty for neither."),
+        "mean_inside": (pa.float32(), "Mean score over all texts of the category; silent texts count as 0."),
+        "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite if the feature is strong only inside, 0 if it is not strong inside."),
+        "active_lift": (pa.float32(), "Active rate inside / active rate outside; infinite if the feature is active only inside, 0 if it is not active inside."),
+        "auroc": (pa.float64(), "Probability that a text of the category scores higher than a text outside; ties count half."),
+        "p_value": (pa.float64(), "Two-sided Mann-Whitney p value (normal approximation, corrected for ties)."),
+        "q_value": (pa.float64(), "p_value corrected with Benjamini-Hochberg over all pairs of feature and category."),
+        "score_first": (pa.float64(), "balanced_score on the first half of the texts alone (see texts.half)."),
+        "score_second": (pa.float64(), "balanced_score on the second half alone."),
+        "auroc_first": (pa.float64(), "auroc on the first half alone; 0.5 if it has no text inside or none outside."),
+        "auroc_second": (pa.float64(), "auroc on the second half alone; 0.5 if it has no text inside or none outside."),
+        "held_out": (pa.string(), "The halves in which the feature is a specialist when each half is analysed alone: 'both', 'first', 'second', or empty for neither."),
     },
     "held_out": {
         "category": _CATEGORY,
         "texts_first": (pa.int32(), "Texts of the category in the first half."),
         "texts_second": (pa.int32(), "Texts of the category in the second half."),
-        "found_first": (pa.int32(), "Features that are specialists on the first half alone."),
-        "found_second": (pa.int32(), "Features that are specialists on the second half alone."),
-        "found_both": (pa.int32(), "Features that are specialists on each half alone."),
-        "expected_both": (pa.float64(), "found_both if the halves had nothing to do with each other: found_first * found_second / features that fired on a text."),
-        "auroc_held_out": (pa.float64(), "Mean AUROC of the specialists found on one half, measured on the other half, both ways together; empty where none was found."),
+        "found_first": (pa.int32(), "Specialists in the first half alone."),
+        "found_second": (pa.int32(), "Specialists in the second half alone."),
+        "found_both": (pa.int32(), "Features that are specialists in each half alone."),
+        "expected_both": (pa.float64(), "found_both expected if the halves were independent: found_first * found_second / features that fired on a text."),
+        "auroc_held_out": (pa.float64(), "Mean AUROC of the specialists found in one half, measured on the other half, over both directions; empty if none were found."),
     },
     "coactivation": {
         "feature_a": (pa.int32(), "The smaller index of the pair."),
         "feature_b": (pa.int32(), "The larger index of the pair."),
-        "level": (pa.string(), "'token' or 'text': what the pair was counted on."),
+        "level": (pa.string(), "'token' or 'text': what the counts are of."),
         "n_a": (pa.int64(), "Tokens or texts on which feature_a is active."),
         "n_b": (pa.int64(), "Tokens or texts on which feature_b is active."),
         "n_both": (pa.int64(), "Tokens or texts on which both are active."),
         "jaccard": (pa.float32(), "n_both / (n_a + n_b - n_both)."),
-        "lift": (pa.float32(), "How many times more often than if the two were independent: n_both * n / (n_a * n_b)."),
-        "phi": (pa.float32(), "Correlation of the two yes/no variables."),
+        "lift": (pa.float32(), "How many times as often as if the two were independent: n_both * n / (n_a * n_b)."),
+        "phi": (pa.float32(), "Correlation of the two binary variables (active or not)."),
         "decoder_cosine": (pa.float32(), "Cosine of the two decoder rows."),
     },
     "clusters": {
-        "cluster": (pa.int32(), "Number of the cluster, largest first."),
+        "cluster": (pa.int32(), "Number of the cluster; the largest cluster comes first."),
         "feature": _FEATURE,
     },
     "concepts": {
@@ -211,16 +214,16 @@ SCHEMAS: dict[str, Schema] = {
         "consistency": (pa.float64(), "n_strong / n_texts."),
         "consistency_low": (pa.float64(), "Lower end of the 95 % Wilson interval of the consistency."),
         "consistency_high": (pa.float64(), "Upper end of the 95 % Wilson interval of the consistency."),
-        "mean_all": (pa.float32(), "Mean score over all texts of the concept, silent ones counting 0."),
+        "mean_all": (pa.float32(), "Mean score over all texts of the concept; silent texts count as 0."),
         "mean_active": (pa.float32(), "Mean score over the texts on which the feature fired."),
-        "auroc": (pa.float64(), "Chance that a text of the concept scores higher than a text of the rest of the corpus (texts with the same content as one of the concept's are left out), ties counting half."),
+        "auroc": (pa.float64(), "Probability that a text of the concept scores higher than a text from the rest of the corpus; ties count half. Corpus texts with the same content as a text of the concept are left out."),
     },
     "concept_texts": {
         "concept": (pa.string(), "Name of the concept."),
         "text": (pa.string(), "Id of the text."),
         "source": (pa.string(), "File and record the text was read from."),
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
-        "n_excluded": (pa.int32(), "Tokens of the text left out as massive activations, by the corpus' limit."),
+        "n_excluded": (pa.int32(), "Tokens of the text excluded as massive activations, by the limit of the corpus."),
         "content": (pa.string(), "The text itself."),
     },
     "logits": {
@@ -229,12 +232,12 @@ SCHEMAS: dict[str, Schema] = {
         "rank": _RANK,
         "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
         "token": _TOKEN,
-        "logit": (pa.float32(), "Direct effect of one unit of activation on the token's logit, before the final norm's division by its input's scale, less the mean over the vocabulary."),
+        "logit": (pa.float32(), "Direct effect of one unit of activation on the token's logit, minus the mean over the vocabulary. The final norm's division by the scale of its input is left out."),
     },
     "logit_histograms": {
         "feature": _FEATURE,
-        "edges": (pa.list_(pa.float32()), f"Edges of {LENS_BINS} equal bins of the direct effects on the logits, from the most suppressed token to the most promoted one."),
-        "counts": (pa.list_(pa.int64()), "Tokens of the vocabulary in each bin; the last bin holds its upper edge."),
+        "edges": (pa.list_(pa.float32()), f"Edges of {LENS_BINS} equal bins of the direct logit effects, from the most suppressed token to the most promoted one."),
+        "counts": (pa.list_(pa.int64()), "Tokens of the vocabulary in each bin; the last bin includes its upper edge."),
     },
     "neighbours": {
         "feature": _FEATURE,
@@ -246,13 +249,13 @@ SCHEMAS: dict[str, Schema] = {
         "ranking": (pa.string(), "'strongest', 'frequent', 'selective', 'specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
         "rank": _RANK,
         "feature": _FEATURE,
-        "value": (pa.float64(), "The figure the ranking goes by."),
+        "value": (pa.float64(), "The value that the features are ranked by."),
     },
     "notes": {
-        "kind": (pa.string(), "What the note is about: 'feature', 'category', 'concept', or 'index' for the front page."),
+        "kind": (pa.string(), "The subject of the note: 'feature', 'category', 'concept', or 'index' for the front page."),
         "name": (pa.string(), "The feature's index, or the name of the category or concept; empty for the front page."),
-        "markdown": (pa.string(), "The note in Markdown. A link to 12.md leads to feature 12, one to categories/poetry.md to that category."),
-        "images": (pa.list_(pa.string()), "The images it shows: files of the folder notes/."),
+        "markdown": (pa.string(), "The note in Markdown. A link to 12.md goes to feature 12, and a link to categories/poetry.md to that category."),
+        "images": (pa.list_(pa.string()), "The images it shows, as files in the folder notes/."),
         "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
     },
 }  # fmt: skip
@@ -267,16 +270,16 @@ FEATURE_TABLES = {
     "logit_histograms": ("feature",),
     "neighbours": ("feature",),
 }
-"""The tables that grow with the dictionary and are looked up by feature, and the columns that name one."""
+"""The tables that grow with the dictionary and are read by feature, with the columns that contain a feature index."""
 
 
 def arrow_schema(name: str) -> pa.Schema:
-    """The Arrow schema of a table; each field carries its meaning as metadata."""
+    """The Arrow schema of a table; the metadata of each field contains its meaning."""
     return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
 
 
 def same_type(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Equal types, whatever the inner field of a list is called."""
+    """Whether two types are equal, ignoring the name of a list's inner field."""
     if pa.types.is_list(found) and pa.types.is_list(wanted):
         return bool(found.value_type == wanted.value_type)
     return bool(found == wanted)

@@ -1,6 +1,6 @@
-"""The tables that the analyses write and the site reads: one Parquet file each, under a site's `data/`.
+"""Writes and reads the tables: one Parquet file each, written by the analyses and published in a site's `data/`.
 
-What the tables and their columns are is said in `schemas.py`; here they are written and read.
+`schemas.py` defines the tables and their columns.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,18 +29,18 @@ class Lists:
 
 @dataclass(frozen=True)
 class Coded:
-    """A column of few different strings: row `i` holds `names[codes[i]]`."""
+    """A column with few distinct strings: row `i` holds `names[codes[i]]`."""
 
     names: Sequence[str] | np.ndarray
     codes: np.ndarray
 
 
 Columns = Mapping[str, Any] | pd.DataFrame
-"""A table or a part of one: each column an array, a list, a Series, `Lists` or `Coded`, all of one length."""
+"""A table or a part of one: each column is an array, a list, a Series, `Lists` or `Coded`, and all have one length."""
 
 
 GROUP_ROWS = 1 << 15
-"""Rows of a row group, at least, of a table that is written in pieces; its last one may have fewer."""
+"""The least number of rows in a row group of a table that is written in pieces; the last group may have fewer."""
 
 
 def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
@@ -49,7 +49,7 @@ def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, Coded):
         codes = pa.array(values.codes, pa.int32())
         return pa.DictionaryArray.from_arrays(codes, pa.array(values.names, pa.string())).cast(kind)
-    # An empty column has lost its type in pandas.
+    # pandas loses the type of an empty column.
     return pa.array(values if len(values) else [], type=kind, from_pandas=False)
 
 
@@ -59,11 +59,11 @@ def _arrow_table(name: str, columns: Columns) -> pa.Table:
 
 
 def _packing(name: str) -> dict[str, Any]:
-    """How a table's columns are packed, as arguments for pyarrow.
+    """How a table's columns are encoded and compressed, as arguments for pyarrow.
 
-    Strings go into a dictionary. Of numbers, first bytes are written together, then second bytes, and so on, which
-    compresses better than a dictionary; but float64 columns are rates of counts, where the same number comes again and
-    is found best as it is. The 20,000 rows that pyarrow gives a page are too few for either.
+    Strings use a dictionary. Numbers are split by byte (all first bytes, then all second bytes, and so on), which
+    compresses better than a dictionary. Columns of float64 are left as they are: they are rates of counts, whose
+    repeated values compress best unsplit. Both need larger pages than pyarrow's default of 20,000 rows.
     """
     strings, split = [], {}
     for column, (kind, _) in SCHEMAS[name].items():
@@ -84,9 +84,9 @@ def _packing(name: str) -> dict[str, Any]:
 
 
 class TableWriter:
-    """Writes tables into a folder, each in one piece or in many; every table of the schemas is there at the end.
+    """Writes tables into a folder, each in one piece or in many. On exit, every table of the schemas exists.
 
-    Small pieces wait until they are `GROUP_ROWS` together, for each row group repeats its strings in a dictionary.
+    Small pieces are collected until they have `GROUP_ROWS` rows, because each row group repeats its string dictionary.
     """
 
     def __init__(self, folder: Path):
@@ -103,14 +103,14 @@ class TableWriter:
             self._file(name).close()
 
     def write(self, name: str, columns: Columns) -> None:
-        """Add rows to `<folder>/<name>.parquet`; raises KeyError where a column of its schema is missing."""
+        """Add rows to `<folder>/<name>.parquet`; raises KeyError if a column of its schema is missing."""
         waiting = self._waiting.setdefault(name, [])
         waiting.append(_arrow_table(name, columns))
         if sum(map(len, waiting)) >= GROUP_ROWS:
             self._flush(name)
 
     def _flush(self, name: str) -> None:
-        """Write the pieces that wait as one row group."""
+        """Write the collected pieces as one row group."""
         pieces = self._waiting.pop(name, [])
         if any(map(len, pieces)):
             self._file(name).write_table(pa.concat_tables(pieces))
@@ -123,12 +123,12 @@ class TableWriter:
 
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
-    """Write one table in one piece, in the place of what is there."""
+    """Write one table in one piece, replacing the file if there is one."""
     pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_packing(name))
 
 
 class Tables(Mapping[str, pd.DataFrame]):
-    """The tables of one catalog, in the folder given: `tables["features"]` is `read("features")`, kept once read."""
+    """The tables of one catalog, in a folder: `tables["features"]` is `read("features")`, cached on first use."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -146,16 +146,16 @@ class Tables(Mapping[str, pd.DataFrame]):
         features: Iterable[int] | None = None,
         where: np.ndarray | None = None,
     ) -> pd.DataFrame:
-        """A table, or a part of it: some columns, the rows about some features, the rows where `where` is true.
+        """A table, or a part of it: some columns, the rows of some features, or the rows where `where` is true.
 
-        A row is about a feature that stands in one of the table's columns in `FEATURE_TABLES`, or in `feature` where
-        the table is not among them. `where` has one value for each row of the file; row groups without a true one are
-        not read. A column has the same type in every part: numbers as in the schema, lists as arrays, and strings as
-        objects, equal ones being the same object. Raises KeyError where there is no such table or column.
+        `FEATURE_TABLES` lists the columns that say which features a row is about; for other tables it is `feature`.
+        `where` has one value for each row of the file; row groups without a true value are not read. A column has the
+        same type in every part: numbers as in the schema, lists as arrays, and strings as objects (equal strings are
+        the same object). Raises KeyError if there is no such table or column.
         """
         schema, path = SCHEMAS[name], self.folder / f"{name}.parquet"
         columns = list(schema if columns is None else columns)
-        # A text's id stands in a file thousands of times: read as a code, it becomes one object.
+        # A file repeats the id of a text thousands of times: read as a code, it becomes one object.
         coded = [column for column in columns if schema[column][0] == pa.string()]
         rows = None if features is None else _about(name, sorted(set(features)))
         if where is None:
@@ -164,7 +164,7 @@ class Tables(Mapping[str, pd.DataFrame]):
             found = _rows_where(path, columns, coded, where)
             found = found if rows is None else found.filter(rows)
         frame = in_pandas(found)
-        # Arrow would keep what reading took, ten times of what was asked for.
+        # Arrow would keep the memory that reading took, ten times the size of the result.
         pa.default_memory_pool().release_unused()
         return frame
 
@@ -181,7 +181,7 @@ class Tables(Mapping[str, pd.DataFrame]):
 
 
 def in_pandas(table: pa.Table) -> pd.DataFrame:
-    """A table as a frame: numbers as they are, lists as arrays, strings as objects of which equal ones are the same."""
+    """A table as a frame: numbers unchanged, lists as arrays, strings as objects (equal strings are one object)."""
     texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
     frame: pd.DataFrame = table.to_pandas(categories=texts)
     return frame.astype(dict.fromkeys(texts, object))
@@ -194,7 +194,7 @@ def _rows_where(path: Path, columns: list[str], coded: list[str], where: np.ndar
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if where[at : at + rows].any():
-                # Columns come in the order of the file, not in the order asked for.
+                # Columns come in the order of the file, not in the requested order.
                 read = file.read_row_group(group, columns).select(columns)
                 parts.append(read.filter(pa.array(where[at : at + rows])))
             at += rows
@@ -207,7 +207,7 @@ def _about(name: str, features: list[int]) -> pc.Expression:
 
 
 def _is_among(column: pc.Expression, features: list[int]) -> pc.Expression:
-    """Whether a column holds one of these features, told so that parts of a file without any need not be read."""
+    """Whether a column has one of these features, written so that parts of a file without any of them are skipped."""
     if not features:
         return pc.scalar(False)
     between = (column >= features[0]) & (column <= features[-1])

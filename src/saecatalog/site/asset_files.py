@@ -14,13 +14,13 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def own_assets() -> list[Path]:
-    """This package's scripts and pictures, which every catalog has a copy of."""
+    """This package's scripts and pictures, which are copied into every catalog."""
     return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
 
 
 def plotly_bundle() -> Path:
-    """Plotly's script as the installed `plotly` package carries it, so that figures and script are one version."""
-    # Importing it for the place alone would take a second.
+    """Plotly's script from the installed `plotly` package."""
+    # Importing it only for its path would take a second.
     found = find_spec("plotly")
     assert found is not None
     assert found.origin is not None
@@ -28,7 +28,7 @@ def plotly_bundle() -> Path:
 
 
 def copy_assets(folder: Path, names: Iterable[str | Path]) -> None:
-    """Copy files into `folder` and write the style sheet; a name stands for a file among this package's assets."""
+    """Copy files into `folder` and write the style sheet; a name is that of a file among this package's assets."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(ASSETS / name, folder / Path(name).name)
@@ -42,7 +42,7 @@ def style_sheet(*names: str) -> str:
 
 
 def embed_style() -> str:
-    """The style sheet inside each embed: the shared one without what an embed has no use for."""
+    """The style sheet inside each embed: the shared one without the rules that an embed does not use."""
     text = style_sheet("tokens.css", "embed.css")
     text = re.sub(
         r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text

@@ -1,6 +1,6 @@
-"""One catalog as the views see it: the tables grouped for lookup, and how features, texts and categories are named.
+"""One catalog as the views see it: the tables grouped for lookup, and the names of features, texts and categories.
 
-In: `Tables` and the manifest. Everything here is computed once per build; the views only look up.
+In: `Tables` and the manifest. Everything here is computed once per build; the views only look things up.
 """
 
 from collections.abc import Hashable, Iterable
@@ -29,15 +29,15 @@ REASONS = (
     "contrast",
     "noted",
 )
-"""The kinds of reason a feature may be notable for, in the order they are shown."""
+"""The kinds of reason why a feature can be notable, in the order in which they are shown."""
 
 STATIC_ROWS = 500
-"""Rows of the table of features in one page's HTML; more go on to further pages (with a script, one shows them all)."""
+"""Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
 
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """A mention of a feature: `page` is its page from the catalog's root, `outside` the one on Neuronpedia, or ""."""
+    """A mention of a feature: `page` is its page from the catalog's root, `outside` that on Neuronpedia; "" if none."""
 
     number: int
     label: str
@@ -90,7 +90,7 @@ class Catalog:
 
     @cached_property
     def notable_pages(self) -> int:
-        """How many of the features with a page are notable."""
+        """The number of notable features with a page."""
         frame = self.tables["features"]
         return int(((frame["page"] != "") & (frame["notable"] != "")).sum())
 
@@ -102,20 +102,20 @@ class Catalog:
 
     @cached_property
     def examples(self) -> Examples:
-        """The examples on the pages of features."""
+        """The examples on feature pages."""
         return Examples(self.tables, self.paged)
 
     @cached_property
     def order(self) -> dict[int, int]:
-        """The place of each feature with a page among the pages."""
+        """The position of each feature with a page among those with a page."""
         return {number: place for place, number in enumerate(self.paged)}
 
     def table_page(self, number: int) -> str:
-        """The page of the table of features that has the row of a feature with a page."""
+        """The page of the features table with the row of a feature."""
         return list_page(self.order[number] // STATIC_ROWS)
 
     def by(self, table: str, key: str) -> Groups:
-        """The rows of a table by one of its columns, grouped at first use."""
+        """The rows of a table by one of its columns, grouped on first use."""
         if (table, key) not in self._groups:
             self._groups[table, key] = Groups(self.tables[table], key)
         return self._groups[table, key]
@@ -133,7 +133,7 @@ class Catalog:
 
     @cached_property
     def text_place(self) -> dict[str, int]:
-        """The place of each text within its category."""
+        """The position of each text within its category."""
         return {text: place for members in self.text_ids.values() for place, text in enumerate(members)}
 
     @cached_property
@@ -158,7 +158,7 @@ class Catalog:
 
     @cached_property
     def places(self) -> dict[tuple[str, int], int]:
-        """The place (0 first) of each feature in each ranking it stands in."""
+        """The rank, from 0, of each feature in each ranking that contains it."""
         frame = self.tables["rankings"]
         columns = (frame[name].to_numpy().tolist() for name in ("ranking", "feature", "rank"))
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
@@ -173,7 +173,7 @@ class Catalog:
 
     @cached_property
     def standing(self) -> dict[int, tuple[str, str]]:
-        """Why each feature is notable, and its strongest text: quicker to go through than whole rows."""
+        """Why each feature is notable, and its strongest text: faster to go through than whole rows."""
         columns = (self.tables["features"][name].tolist() for name in ("feature", "notable", "top_text"))
         return {number: (notable, text) for number, notable, text in zip(*columns, strict=True)}
 
@@ -184,7 +184,7 @@ class Catalog:
         return {number: (label, page) for number, label, page in zip(*columns, strict=True)}
 
     def neuronpedia(self, number: int) -> str:
-        """The feature's address on Neuronpedia; "" where the SAE is not there."""
+        """The feature's address on Neuronpedia; "" if the SAE is not there."""
         place = self.manifest["sae"]["neuronpedia_id"]
         return f"https://www.neuronpedia.org/{quote(place)}/{number}" if place else ""
 
@@ -209,7 +209,7 @@ class Catalog:
         return self._notes.get(key)
 
     def _place(self, kind: str, url: str, image: bool) -> str:
-        """The address, on the page of a note of this kind, of what the note links to; "" where that is not here."""
+        """The address of a link's target from the page of a note of this kind; "" if it is not in this catalog."""
         root, link = "" if kind == "index" else "../", link_of(kind, url)
         if link.kind == "image":
             return f"{root}notes/{quote(link.name)}"
@@ -221,7 +221,7 @@ class Catalog:
         return page and f"{root}{page}" + (f"#{link.fragment}" if link.fragment else "")
 
     def _page(self, kind: str, name: str) -> str:
-        """The page of what a note is about, from the catalog's root; "" where there is none."""
+        """The page of a note's subject, from the catalog's root; "" if there is none."""
         match kind:
             case "index":
                 return "index.html"
@@ -239,12 +239,12 @@ class Catalog:
 
 
 def list_page(place: int) -> str:
-    """A page of the table of features, the first one being 0."""
+    """A page of the features table; the first is 0."""
     return f"features/page-{place + 1}.html" if place else "features/index.html"
 
 
 def page_of(kind: str, name: str) -> str:
-    """The page of what a note may be about, from the catalog's root."""
+    """The page of a possible subject of a note, from the catalog's root."""
     folders = {"feature": "features", "category": "categories", "concept": "concepts"}
     return "index.html" if kind == "index" else f"{folders[kind]}/{slug(name)}.html"
 
@@ -255,7 +255,7 @@ def text_page(text: str) -> str:
 
 
 def pick(found: Iterable[Row], column: str, value: Hashable) -> Row | None:
-    """The first row whose column has this value."""
+    """The first row with this value in a column."""
     return next((row for row in found if getattr(row, column) == value), None)
 
 

@@ -1,8 +1,8 @@
-"""The charts: each function takes numbers and gives a still picture with what `assets/charts.js` needs to draw it.
+"""The charts: each function turns numbers into a static picture and the data with which `assets/charts.js` draws it.
 
-A small chart's numbers stand in the page, as attributes for the script and in a table for readers; a heatmap's lie in a
-script file of their own. Nothing here is about looks: fonts and colours come from the page's style sheet, so
-that a chart follows the light and the dark theme.
+The numbers of a small chart are in the page, as attributes for the script and in a table for readers; those of a
+heatmap are in a separate script file. Fonts and colours come from the page's style sheet, so that a chart follows the
+light and the dark theme.
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ from saecatalog.site.formats import number, percent, signed
 Box = tuple[int, int, int]
 """A cluster in a heatmap of pairs: its number, its first row and the row after its last."""
 COLOUR_QUANTILE = 0.98
-"""Where the colours of a heatmap end, among its values above 0."""
+"""The quantile of the values above 0 at which the colours of a heatmap end."""
 _TOPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Where the bars of shares may end."""
+"""The possible ends of the axis of shares."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts over equal bins: `bins` pairs the start of each, as it is shown, with its count.
+    """Counts over equal bins: `bins` pairs the start of each bin, as shown, with its count.
 
-    `titles` are those of the axes, `heads` those of the table. `ends` are the two ends of the bins as numbers; they are
-    powers of ten where `log`.
+    `titles` are the axis titles, and `heads` the column headings of the table. `ends` are the ends of the first and
+    last bin; if `log`, they are exponents of ten.
     """
 
     picture: Markup
@@ -43,15 +43,15 @@ class Histogram:
 
     @property
     def counts(self) -> str:
-        """The count of each bin, as the script reads it."""
+        """The counts of the bins, as the script reads them."""
         return " ".join([str(count) for _, count in self.bins])
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Bars that stand beside the table of their numbers; they end at the share `top`.
+    """Bars beside the table of their numbers; the axis ends at the share `top`.
 
-    The counts are those of each category, as the script reads them.
+    The counts are by category, as the script reads them.
     """
 
     picture: Markup
@@ -63,7 +63,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A heatmap: `data` for the script file `charts/<source>.js`, the value `top` from which on the colour is full.
+    """A heatmap: `data` for the script file `charts/<source>.js`, and the value `top` at which the colours end.
 
     `kind` names the function of `assets/heatmaps.js` that draws it.
     """
@@ -78,15 +78,15 @@ class Heatmap:
 
 
 def script_json(value: object) -> str:
-    """JSON that may stand in HTML: `<`, `>` and `&` are escaped, so no tag can begin or end in it."""
+    """JSON that is safe in HTML: `<`, `>` and `&` are escaped, so that no tag can begin or end in it."""
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def activations(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
-    """How the active values of one feature are spread: bars over equal bins from 0, counts on a log axis.
+    """The distribution of one feature's active values: bars over equal bins from 0, counts on a log axis.
 
-    The table of numbers begins at the first bin that holds a token.
+    The table of numbers begins at the first bin with a token.
     """
     ticks = (number(edges[0], 2), number((edges[0] + edges[-1]) / 2, 2), number(edges[-1], 3))
     titles = ("Activation (SAE units)", "Tokens (log)")
@@ -99,13 +99,13 @@ def activations(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
 
 
 def logits(edges: Sequence[float], counts: Sequence[int]) -> Markup:
-    """How the direct effects of one feature are spread over the vocabulary: a still picture only."""
+    """The distribution of one feature's direct logit effects over the vocabulary, as a static picture only."""
     label = "Histogram of the direct effects on the logits of all tokens, counts on a log axis"
     return svg.spark(counts, label, signed(edges[0]), signed(edges[-1]))
 
 
 def densities(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
-    """How often the features of the SAE are active: features by their density; `edges` are powers of ten."""
+    """The distribution of the densities of the SAE's features; `edges` are exponents of ten."""
     label = "Histogram of the density of all features that fired, both axes logarithmic"
     ticks = [f"{100 * 10**edge:g} %" for edge in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])]
     titles = ("Density (share of tokens, log)", "Features (log)")
@@ -116,7 +116,7 @@ def densities(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
 
 
 def by_category(texts: Sequence[int], active: Sequence[int], strong: Sequence[int]) -> Shares:
-    """On how many of each category's texts a feature is active, and strong."""
+    """How many of each category's texts a feature is active and strong on."""
     active_share, strong_share = (
         [n / size if size else 0.0 for n, size in zip(counts, texts, strict=True)] for counts in (active, strong)
     )
@@ -134,10 +134,10 @@ def scores(
     means: Sequence[Sequence[float]],
     source: str,
 ) -> Heatmap:
-    """Features x texts, the texts in `bands` of (category, how many): `values[i][j]` is the score of `rows[i]`.
+    """Features x texts, the texts in `bands` of (category, number of texts): `values[i][j]` is the score of `rows[i]`.
 
-    `texts` are places in the list of names that all heatmaps share. The still picture shows the `means` by category,
-    its rows named by `labels`.
+    `texts` are indices into the list of names that all heatmaps share. The static picture shows the `means` by
+    category, with `labels` for its rows.
     """
     top = _upper(values)
     label = f"Heatmap of the text score of {len(rows)} features on {len(texts)} texts, grouped by category"
@@ -155,9 +155,9 @@ def together(
     boxes: Sequence[Box],
     source: str,
 ) -> Heatmap:
-    """Features x features: how much the tokens on which two features are active overlap.
+    """Features x features: the overlap of the tokens on which two features are active.
 
-    A row of `pairs` holds the places of the two among `features` and what the page tells of them.
+    A row of `pairs` has the indices of the two in `features` and the figures that the page shows for them.
     """
     top = _upper(values)
     label = f"Heatmap of the Jaccard overlap of {len(features)} features on tokens"
@@ -178,14 +178,14 @@ def short_row(values: Sequence[float]) -> list[float | int]:
 
 
 def _upper(values: Sequence[Sequence[float]]) -> float:
-    """Where a heatmap's colours end: a quantile of what is not 0, so that a few peaks do not pale the rest."""
+    """Where a heatmap's colours end: a quantile of the values above 0, so that a few peaks do not pale the rest."""
     found = np.asarray(values, dtype=float)
     found = found[found > 0]
     return _short(float(np.quantile(found, COLOUR_QUANTILE)), 2) if found.size else 1
 
 
 def _short(value: float, digits: int = 4) -> float | int:
-    """Few significant digits, and a whole number where it is one: what a chart needs and no more."""
+    """A number with few significant digits, as an integer if it is whole: no more than a chart needs."""
     if value == 0:
         return 0
     rounded = float(f"{value:.{digits}g}")

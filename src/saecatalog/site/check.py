@@ -1,7 +1,7 @@
-"""Whether a built site keeps the rules every page and data file keeps.
+"""Checks that a built site keeps the rules for pages and data files.
 
-In: the folder of a site. Out: every problem found, each a line that begins with the file it is in; an empty list
-means the site may be published. Nothing is changed.
+In: the folder of a site. Out: every problem found, as a line that begins with the name of the file; an empty list
+means that the site is ready to publish. Nothing is changed.
 """
 
 import json
@@ -32,7 +32,8 @@ FEATURE_PAGE_MEAN = 20 * KB
 FEATURE_PAGE_MAX = 60 * KB
 EMBED_MAX = 30 * KB
 FIRST_VIEW_MAX = 120 * KB
-"""A feature's page with the scripts and styles it names; charts ask for the chart library later, when in sight."""
+"""A feature's page with the scripts and styles that it loads. The chart library is not counted, because it is loaded
+only when a chart comes into view."""
 SITE_MAX = 1000**3
 
 CHART_LIBRARY = "plotly.min.js"
@@ -47,9 +48,9 @@ Files = dict[str, int]
 
 
 class Summary(TypedDict):
-    """What a site holds: each catalog by its folder, the number of files, and sizes in bytes.
+    """What a site contains: each catalog by its folder, the number of files, and sizes in bytes.
 
-    `feature_page_mean` is 0 where there is no feature page.
+    `feature_page_mean` is 0 if there is no feature page.
     """
 
     catalogs: dict[str, Totals]
@@ -59,9 +60,9 @@ class Summary(TypedDict):
 
 
 def check_site(site: Path, workers: int | None = None) -> list[str]:
-    """Every problem of the site, sorted; empty when it is fine.
+    """Every problem of the site, sorted; empty if there is none.
 
-    `workers` is the number of processes that read pages (default: one a core). Raises CatalogError where there is no
+    `workers` is the number of processes that read pages (default: one per core). Raises CatalogError if there is no
     site to check.
     """
     files = _files(site)
@@ -80,7 +81,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
 
 
 def summary(site: Path) -> Summary:
-    """The numbers of a site; raises CatalogError where there is none."""
+    """The numbers of a site; raises CatalogError if there is no site."""
     files = _files(site)
     features = [size for path, size in files.items() if _FEATURE_PAGE.fullmatch(path)]
     return {
@@ -92,7 +93,7 @@ def summary(site: Path) -> Summary:
 
 
 def _totals(site: Path, catalog: str, files: Files) -> Totals:
-    """What a catalog holds, counted anew from its files and its table of texts; no text where that cannot be read."""
+    """What a catalog contains, counted from its files and its table of texts; 0 texts if the table cannot be read."""
     path = site / catalog / "data/texts.parquet"
     broken = any(_table_problems(path, "texts"))
     table = arrow_schema("texts").empty_table() if broken else pq.read_table(path, columns=["n_tokens", "n_excluded"])
@@ -105,7 +106,7 @@ def _page_counts(catalog: str, files: Files) -> dict[str, int]:
 
 
 def _files(site: Path) -> Files:
-    """Every file of the site and its size; raises CatalogError for a folder with no page."""
+    """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
         raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
     files: Files = {}
@@ -114,12 +115,12 @@ def _files(site: Path) -> Files:
         for name in names:
             files[(inside / name).as_posix()] = os.stat(os.path.join(folder, name)).st_size
     if not any(path.endswith(".html") for path in files):
-        raise CatalogError("The site folder holds no page.", str(site), "Build it first: python build.py")
+        raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
     return dict(sorted(files.items()))
 
 
 def _read_pages(site: Path, files: Files, workers: int | None) -> list[PageFacts]:
-    """Read every page, in several processes where there are many."""
+    """Read every page, in several processes if there are many."""
     paths = [path for path in files if path.endswith(".html")]
     workers = workers or os.cpu_count() or 1
     read = partial(read_page, site, frozenset(files))
@@ -147,7 +148,7 @@ def _catalogs(files: Files) -> list[str]:
 
 
 def _root_problems(site: Path, files: Files) -> Iterator[str]:
-    """The files at the root, and that its index leads to every catalog."""
+    """Missing files at the root, and catalogs that its index does not link to."""
     if ".nojekyll" not in files:
         yield ".nojekyll: missing; GitHub Pages would leave out files whose names begin with an underscore"
     if "index.html" not in files:
@@ -160,7 +161,7 @@ def _root_problems(site: Path, files: Files) -> Iterator[str]:
 
 
 def _size_problems(files: Files) -> Iterator[str]:
-    """Pages over their own budget, catalogs over the mean, and the site over what GitHub Pages takes."""
+    """Pages over their own limit, catalogs over the mean, and a site over the limit of GitHub Pages."""
     by_catalog: dict[str, list[int]] = defaultdict(list)
     for path, size in files.items():
         if match := _FEATURE_PAGE.fullmatch(path):
@@ -174,7 +175,7 @@ def _size_problems(files: Files) -> Iterator[str]:
 
 
 def _first_view_problems(page: PageFacts, files: Files) -> Iterator[str]:
-    """A feature's page that takes too much to be shown at all."""
+    """A feature's page that loads too much before it is shown."""
     if _FEATURE_PAGE.fullmatch(page.path):
         loads = [path for path in page.loads if not path.endswith(f"/{CHART_LIBRARY}")]
         size = sum(files.get(path, 0) for path in [page.path, *loads])
@@ -187,7 +188,7 @@ def _over(what: str, size: float, limit: int) -> Iterator[str]:
 
 
 def _style_sheet_problems(site: Path, path: str, files: Files) -> Iterator[str]:
-    """Files that a style sheet loads and that are not in the site."""
+    """Files that a style sheet loads and that are not part of the site."""
     folder = os.path.dirname(path)
     for url in style_urls((site / path).read_text(encoding="utf-8", errors="replace")):
         parts = urlsplit(url)
@@ -200,7 +201,7 @@ def _style_sheet_problems(site: Path, path: str, files: Files) -> Iterator[str]:
 
 
 def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
-    """The data of one catalog: its manifest, its tables, and that pages and rows agree."""
+    """Problems in the data of one catalog: its manifest, its tables, and pages and rows that disagree."""
     yield from _manifest_problems(site, catalog, files)
     data = site / catalog / "data"
     broken = False
@@ -213,7 +214,7 @@ def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
 
 
 def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
-    """A manifest that is missing, cannot be read, or counts other pages than there are."""
+    """A manifest that is missing, cannot be read, or has page counts that differ from the files."""
     path = f"{catalog}/data/manifest.json"
     if path not in files:
         yield f"{path}: missing"
@@ -223,7 +224,7 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
         stated = manifest["pages"]
         counts = {kind: int(stated[kind]) for kind in stated}
     except (ValueError, KeyError, TypeError) as error:
-        yield f"{path}: holds no page counts ({type(error).__name__}: {error})"
+        yield f"{path}: has no page counts ({type(error).__name__}: {error})"
         return
     present = _page_counts(catalog, files)
     for kind, count in {"features": 0, **counts}.items():

@@ -1,7 +1,7 @@
-"""What one page says about itself: its ids, the files it points to, and every rule it breaks on its own.
+"""Reads one page: its ids, the files it refers to, and every rule that it breaks.
 
-In: the bytes of an HTML file and its place in the site. Out: `PageFacts`, which `check` holds against the files that
-exist. It stands apart from `check` so that worker processes load a parser and nothing else.
+In: the bytes of an HTML file and its path in the site. Out: `PageFacts`, which `check` compares with the files that
+exist. It is separate from `check` so that worker processes load only a parser.
 """
 
 import posixpath
@@ -27,16 +27,16 @@ _STYLE_URL = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])\s*([^"')\s]+)""", r
 
 
 class Link(NamedTuple):
-    """A link within the site: the file it names, relative to the site's root, and the anchor in it ("" for none)."""
+    """A link within the site: its target file, relative to the site's root, and the anchor in it ("" for none)."""
 
     target: str
     fragment: str
 
 
 class PageFacts(NamedTuple):
-    """One page: its path in the site, the rules it breaks, its ids, and its distinct links that name an anchor.
+    """One page: its path in the site, the rules it breaks, its ids, and its distinct links to an anchor.
 
-    `loads` are the files of the site that it loads as it opens: the scripts and style sheets it names.
+    `loads` are the files of the site that it loads when it opens: its scripts and style sheets.
     """
 
     path: str
@@ -47,7 +47,7 @@ class PageFacts(NamedTuple):
 
 
 class _Url(NamedTuple):
-    """A URL as it stands in a page: in which attribute of which element, and that element's `rel`."""
+    """A URL as written in a page: its element, the element's `rel`, and the attribute."""
 
     tag: str
     rel: str
@@ -56,14 +56,14 @@ class _Url(NamedTuple):
 
 
 def is_embed(path: str) -> bool:
-    """Whether a page is made to stand in another page's iframe, to which laxer rules apply."""
+    """Whether a page is an embed, shown in an iframe of another page; fewer rules apply to it."""
     return path.endswith(EMBED_SUFFIX)
 
 
 def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
-    """Parse one page of the site once and tell everything about it.
+    """Parse one page of the site.
 
-    `files` are the paths of all files of the site and `path` that of the page: relative to the site, with `/`.
+    `files` are the paths of all files of the site and `path` is that of the page; both relative to the site, with `/`.
     """
     try:
         html = (site / path).read_bytes().decode("utf-8")
@@ -86,7 +86,7 @@ def linked_files(site: Path, path: str) -> set[str]:
 
 
 def _head_problems(tree: LexborHTMLParser, path: str) -> Iterator[str]:
-    """Title, language, heading, description and policy, each of which a page has once."""
+    """A missing title, language, heading, description or policy."""
     embed = is_embed(path)
     root = tree.css_first("html")
     if root is None or not root.attributes.get("lang"):
@@ -96,7 +96,7 @@ def _head_problems(tree: LexborHTMLParser, path: str) -> Iterator[str]:
         yield "no <title>"
     headings = len(tree.css("h1"))
     if headings > 1 or (headings == 0 and not embed):
-        yield f"{headings} <h1> where there must be one"
+        yield f"{headings} <h1>; there must be exactly one"
     metas = {_meta_name(node): node.attributes.get("content") or "" for node in tree.css("meta")}
     if not embed and not metas.get("description", "").strip():
         yield "no description meta"
@@ -106,17 +106,17 @@ def _head_problems(tree: LexborHTMLParser, path: str) -> Iterator[str]:
 
 
 def _meta_name(node: LexborNode) -> str:
-    """What a meta element is about: its name, or the header it stands for."""
+    """The name of a meta element, or the header that it replaces."""
     attributes = node.attributes
     return (attributes.get("name") or attributes.get("http-equiv") or "").lower()
 
 
 def _script_problems(tree: LexborHTMLParser, html: str) -> Iterator[str]:
-    """Script that the policy would block: in the page, or in an event attribute."""
+    """Scripts that the policy would block: inline, or in an event attribute."""
     for node in tree.css("script:not([src])"):
         if (node.attributes.get("type") or "").lower() != "application/json":
             yield "inline script"
-    # Attribute values may look like event attributes, so the quick search is only a reason to look closely.
+    # The fast search also matches attribute values that look like event attributes; the slow one is exact.
     if _EVENT_ATTRIBUTE.search(html):
         for node in tree.css("*"):
             for name in node.attributes:
@@ -134,7 +134,7 @@ def _repeated(ids: list[str]) -> Iterator[str]:
 
 
 def _loads(tree: LexborHTMLParser, path: str) -> Iterator[str]:
-    """The scripts and style sheets that the page's HTML names."""
+    """The scripts and style sheets that the page's HTML loads."""
     for node in tree.css("script[src], link[rel=stylesheet]"):
         attributes = node.attributes
         link, _, _ = _resolve(posixpath.dirname(path), attributes.get("src") or attributes.get("href") or "")
@@ -143,7 +143,7 @@ def _loads(tree: LexborHTMLParser, path: str) -> Iterator[str]:
 
 
 def _style_problems(tree: LexborHTMLParser) -> Iterator[str]:
-    """Styles written in the page that would load something from outside it."""
+    """Inline styles that would load another file."""
     for node in tree.css("style"):
         yield from _styles_load(node.text())
     for node in tree.css('[style*="url("]'):
@@ -162,7 +162,7 @@ def style_urls(css: str) -> list[str]:
 
 
 def _links(tree: LexborHTMLParser, path: str) -> tuple[set[Link], list[str]]:
-    """The page's links within the site, and what is wrong with the others."""
+    """The page's links within the site, and the problems of the others."""
     links: set[Link] = set()
     problems: list[str] = []
     for url in dict.fromkeys(_urls(tree)):
@@ -175,7 +175,7 @@ def _links(tree: LexborHTMLParser, path: str) -> tuple[set[Link], list[str]]:
 
 
 def _urls(tree: LexborHTMLParser) -> Iterator[_Url]:
-    """Each attribute that names another file; a `srcset` gives one for each candidate."""
+    """Each attribute that refers to another file; a `srcset` gives one for each candidate."""
     for node in tree.css(_WITH_URL):
         attributes, tag = node.attributes, node.tag or ""
         for name in _URL_ATTRIBUTES:
@@ -188,7 +188,7 @@ def _urls(tree: LexborHTMLParser) -> Iterator[_Url]:
 
 
 def _judge(path: str, url: _Url) -> tuple[Link | None, str]:
-    """A link to check against the site, or what is wrong with it; neither for links that need no check."""
+    """A link to check against the site, or its problem; neither if the link needs no check."""
     tag, rel, name, value = url
     if tag == "base":
         return None, "<base> would change every relative link"
@@ -204,13 +204,13 @@ def _judge(path: str, url: _Url) -> tuple[Link | None, str]:
         allowed = (followed and value.startswith("https://")) or (not followed and value.startswith("data:"))
         return None, "" if allowed else f"<{tag} {name}> points outside the site: {value[:200]}"
     if is_embed(path) and not followed:
-        return link, f"an embed stands alone, but <{tag} {name}> loads {value}"
+        return link, f"an embed must be self-contained, but <{tag} {name}> loads {value}"
     return link, ""
 
 
 @lru_cache(maxsize=200_000)
 def _resolve(folder: str, value: str) -> tuple[Link | None, str, bool]:
-    """Where a link from a page in `folder` leads: (link within the site, problem, whether it leads elsewhere)."""
+    """The target of a link from a page in `folder`: (link within the site, problem, whether it is external)."""
     try:
         parts = urlsplit(value)
     except ValueError:
@@ -230,7 +230,7 @@ def _resolve(folder: str, value: str) -> tuple[Link | None, str, bool]:
 
 
 def missing_anchors(page: PageFacts, ids: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """The page's links to anchors that their page, one of those whose ids are given, does not have."""
+    """The page's links to anchors that do not exist on the target page; `ids` has the ids of each page."""
     for target, fragment in page.anchors:
         if target in ids and fragment not in ids[target]:
             yield f"{page.path}: link to {target}#{fragment}, but that page has no such id"

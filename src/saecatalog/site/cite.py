@@ -1,4 +1,4 @@
-"""How a feature or a catalog is cited: the address, BibTeX, LaTeX, Markdown, plain text and the code of an embed.
+"""Citations of a feature or a catalog: the address, BibTeX, LaTeX, Markdown, plain text and the code of an embed.
 
 In: the manifest and a feature's row. Out: a `Citation` of plain strings, which the templates escape.
 """
@@ -17,12 +17,12 @@ _LATEX = str.maketrans(
 )
 
 EMBED_ALL = 5000
-"""With more pages than this, only notable features have an embed: each is a third of a page more."""
+"""With more pages than this, only notable features have an embed, because each is a third as large as a page."""
 
 
 @dataclass(frozen=True)
 class Citation:
-    """One thing to cite, in the forms a reader may need; `embed` is "" where there is nothing to embed."""
+    """A citation in several formats; `embed` is "" if there is nothing to embed."""
 
     address: str
     bibtex: str
@@ -33,9 +33,9 @@ class Citation:
 
 
 def feature(manifest: dict[str, Any], row: Row, embedded: bool) -> Citation:
-    """The citation of one feature, with its embed where it has one.
+    """The citation of one feature, with its embed if it has one.
 
-    Without a `base_url` the address is the path within the site.
+    Without a `base_url`, the address is the path within the site.
     """
     short = f"Feature {row.feature}"
     name = f"{short} of {sae_name(manifest)}"
@@ -45,13 +45,13 @@ def feature(manifest: dict[str, Any], row: Row, embedded: bool) -> Citation:
 
 
 def embedded(paged: Iterable[int], notable: Iterable[int]) -> set[int]:
-    """The features with an embed: all that have a page, or the notable ones of them where that would be too much."""
+    """The features with an embed: all that have a page, or only the notable ones if these are too many."""
     found = set(paged)
     return found if len(found) <= EMBED_ALL else found & set(notable)
 
 
 def embed_page(page: str) -> str:
-    """Where the embed of a feature lies, given its page."""
+    """The path of a feature's embed, given that of its page."""
     return page.removesuffix(".html") + ".embed.html"
 
 
@@ -68,12 +68,12 @@ def catalog(manifest: dict[str, Any]) -> Citation:
 
 
 def sae_name(manifest: dict[str, Any]) -> str:
-    """The SAE and its model in one phrase."""
+    """The names of the SAE and its model in one phrase."""
     return f"{manifest['sae']['name']} ({manifest['model']['name']})"
 
 
 def address(manifest: dict[str, Any], page: str = "index.html") -> str:
-    """The full address of a page where the site's is known, else its path within the site."""
+    """The full address of a page if that of the site is known, else its path within the site."""
     base = manifest["base_url"]
     return f"{base.rstrip('/') + '/' if base else ''}{manifest['slug']}/{page}"
 

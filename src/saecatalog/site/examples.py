@@ -1,8 +1,8 @@
-"""The examples that pages show: which rows of `contexts` stand on a feature's page, and which of them a text's lists.
+"""Chooses the examples: which rows of `contexts` a feature's page shows, and which of them a text's page lists.
 
-In: the tables. Out: rows with the columns of `contexts`, and `listed`: whether the text's own page lists the feature,
-so that the feature's page can link there. Only the columns that decide are read whole; the rows are read a part at a
-time.
+In: the tables. Out: rows with the columns of `contexts`, and `listed`: whether the text's page lists the feature, so
+that the feature's page can link there. Only the columns needed for this choice are read whole; the rows are read in
+parts.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -14,19 +14,19 @@ from saecatalog.site.records import Groups
 from saecatalog.tables import Tables
 
 TOP = 8
-"""The strongest contexts that a feature's page shows."""
+"""How many of the strongest contexts a feature's page shows."""
 IN_BAND = range(2, 6)
-"""How many contexts it shows of each quarter of the active tokens: as many as `BAND_TOKENS` allows."""
+"""How many contexts it shows for each quarter of the active tokens: as many as `BAND_TOKENS` allows."""
 BAND_TOKENS = 400
-"""Most tokens that the contexts of all quarters show together, so that pages stay below 20 kB on average."""
+"""The most tokens in the contexts of all quarters together, so that pages stay below 20 kB on average."""
 MANY_PAGES = 5000
-"""With more pages of features than this, each shows as few contexts of a quarter as it may: a site must stay small."""
+"""With more feature pages than this, each shows the fewest contexts per quarter, because a site must stay small."""
 LISTED = 15
-"""Most features a text's page lists as examples, besides its strongest: the page must not grow with the dictionary."""
+"""The most features that a text's page lists besides its strongest, so that it does not grow with the dictionary."""
 
 
 class Examples:
-    """The contexts on the pages of features, to be looked up by feature and by text."""
+    """The contexts on feature pages, for lookup by feature and by text."""
 
     def __init__(self, tables: Tables, paged: Collection[int]):
         self._tables = tables
@@ -34,7 +34,7 @@ class Examples:
         frame = tables.read("contexts", columns)
         in_band = IN_BAND if len(paged) <= MANY_PAGES else IN_BAND[:1]
         self._features = frame["feature"].to_numpy()
-        # Which of `_texts` each context is a part of.
+        # The index in `_texts` of each context's text.
         self._text, self._texts = pd.factorize(frame["text"])
         self._shown = (frame["rank"].to_numpy() < _most(frame, in_band)) & np.isin(self._features, list(paged))
         strongest = self._among_strongest()
@@ -43,15 +43,15 @@ class Examples:
         self._listed[others[_first(self._text[others], frame.iloc[others], LISTED)]] = True
 
     def of_features(self, features: Iterable[int]) -> Groups:
-        """The examples on the pages of these features, by feature."""
+        """The examples on the pages of these features, grouped by feature."""
         return self._rows(np.isin(self._features, list(features)), "feature")
 
     def of_texts(self, texts: Iterable[str]) -> Groups:
-        """The examples that are parts of these texts, by text."""
+        """The examples from these texts, grouped by text."""
         return self._rows(np.isin(self._text, self._places(texts)), "text")
 
     def _places(self, texts: Iterable[str]) -> np.ndarray:
-        """The place of each of these texts in `_texts`; -1 where no context is a part of it."""
+        """The index of each of these texts in `_texts`; -1 if it has no context."""
         return self._texts.get_indexer(pd.Index(list(texts), dtype=object))
 
     def _rows(self, wanted: np.ndarray, key: str) -> Groups:
@@ -68,10 +68,10 @@ class Examples:
 
 
 def _most(contexts: pd.DataFrame, counts: Sequence[int]) -> np.ndarray:
-    """For each context, how many of its band are shown.
+    """For each context, how many contexts of its band are shown.
 
-    Of each quarter of a feature that is the largest of `counts` with which all quarters stay within `BAND_TOKENS`, or
-    the first of them.
+    For the quarters of a feature, this is the largest of `counts` with which all quarters stay within `BAND_TOKENS`, or
+    the first of `counts`.
     """
     top = (contexts["band"] == "top").to_numpy()
     features, ranks = contexts["feature"].to_numpy(), contexts["rank"].to_numpy()
@@ -84,7 +84,7 @@ def _most(contexts: pd.DataFrame, counts: Sequence[int]) -> np.ndarray:
 
 
 def _first(texts: np.ndarray, contexts: pd.DataFrame, most: int) -> np.ndarray:
-    """The places of the strongest contexts of each text, `most` at most; ties go to the smaller feature."""
+    """The indices of the strongest contexts of each text, at most `most`; the smaller feature breaks ties."""
     order = np.lexsort((contexts["feature"].to_numpy(), -contexts["activation"].to_numpy(), texts))
     sorted_texts = texts[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_texts, sorted_texts)

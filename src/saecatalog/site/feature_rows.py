@@ -1,7 +1,7 @@
-"""The rows about some features in the tables that grow with the dictionary, to be looked up by feature.
+"""The rows of some features in the tables that grow with the dictionary, for lookup by feature.
 
-In: `Tables` and the features wanted. Out: lists of rows. Pages are made for some thousand features at a time, so that a
-process never holds the rows of a whole dictionary.
+In: `Tables` and the features. Out: lists of rows. Pages are made for some thousand features at a time, so that a
+process never has the rows of a whole dictionary in memory.
 """
 
 from collections.abc import Iterable
@@ -14,25 +14,25 @@ from saecatalog.site.records import Groups
 from saecatalog.tables import Tables
 
 PAIR_COLUMNS = ("n_both", "phi", "decoder_cosine")
-"""What a feature's page shows of another one that fires on the same tokens."""
+"""What a feature's page shows for another feature that fires on the same tokens."""
 
 
 class FeatureRows:
-    """The rows about some features; each table is read and grouped by feature at its first use."""
+    """The rows of some features; each table is read and grouped by feature on first use."""
 
     def __init__(self, tables: Tables, features: Iterable[int]):
         self._tables, self._features = tables, list(features)
         self._groups: dict[tuple[str, tuple[str, ...] | None], Groups] = {}
 
     def of(self, table: str, columns: tuple[str, ...] | None = None) -> Groups:
-        """The rows of a table by feature, with all columns or with these, of which one is `feature`."""
+        """The rows of a table by feature, with all columns or only these, which must include `feature`."""
         if (table, columns) not in self._groups:
             self._groups[table, columns] = Groups(self._tables.read(table, columns, self._features), "feature")
         return self._groups[table, columns]
 
     @cached_property
     def partners(self) -> Groups:
-        """The features that fire on the same tokens as each one, the largest phi first: `other` and `PAIR_COLUMNS`."""
+        """For each feature, those that fire on the same tokens, by decreasing phi: `other` and `PAIR_COLUMNS`."""
         columns = ("level", "feature_a", "feature_b", *PAIR_COLUMNS)
         pairs = self._tables.read("coactivation", columns, self._features)
         pairs = pairs[pairs["level"] == "token"]

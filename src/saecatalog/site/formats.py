@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: plain functions from a number to a short string, used as template filters."""
+"""Formats numbers for readers: functions from a number to a short string, used as template filters."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ def count(value: float) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A measured number to `digits` significant digits, at most 4 decimals; powers of ten where it is tiny or huge."""
+    """A number to `digits` significant digits (below 1: decimals); tiny or huge numbers as a power of ten."""
     size = abs(value)
     if 1e-3 <= size < 1e6:
         text = f"{size:,.{digits if size < 1 else max(0, digits - len(str(int(size))))}f}"
@@ -32,7 +32,7 @@ def number(value: float, digits: int = 3) -> str:
 
 def decimals(value: float, places: int) -> str:
     """A number with a fixed count of decimals, so that a column of them lines up."""
-    # Adding 0 takes the sign off a number that rounds to it.
+    # Adding 0 removes the sign of a number that rounds to -0.
     return NO_VALUE if math.isnan(value) else f"{round(value, places) + 0.0:,.{places}f}".replace("-", MINUS)
 
 
@@ -46,7 +46,7 @@ def percent(share: float) -> str:
 
 
 def percent_interval(share: float, low: float, high: float) -> str:
-    """A share with its interval, to the digits that a third of its width supports: `0.31 % [0.27, 0.36]`."""
+    """A share with its interval, rounded to the order of a third of its width: `0.31 % [0.27, 0.36]`."""
     width = 100 * (high - low)
     places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
     return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
@@ -79,9 +79,9 @@ def _power(value: float, digits: int) -> str:
 
 
 def bins(found: Iterable[tuple[str, int]]) -> Markup:
-    """The rows of a histogram's table: a third of a page's cells, for which a loop in a template takes far longer.
+    """The rows of a histogram's table: a third of a page's cells, for which a loop in a template would be far slower.
 
-    The start of each is a number as this module writes it, in which there is nothing to escape.
+    The start of each bin is a number formatted by this module, so nothing needs to be escaped.
     """
     return Markup("".join([f"<tr><td>{start}<td>{n:,}" for start, n in found]))
 

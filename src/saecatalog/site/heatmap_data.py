@@ -1,7 +1,7 @@
-"""The dense rows behind the heatmaps: scores of a few features on texts grouped by category, and overlaps of pairs.
+"""The data of the heatmaps: scores of some features on texts grouped by category, and overlaps of pairs.
 
-In: a `Catalog` and the features wanted. Out: lists of rows, and the names that all heatmaps share. The tables are read
-once for all features wanted, so the cost does not grow with the number of heatmaps.
+In: a `Catalog` and the features. Out: lists of rows, and the names that all heatmaps share. The tables are read once
+for all features, so the cost does not grow with the number of heatmaps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from saecatalog.site.catalog import Catalog
 from saecatalog.site.tokens import shorten
 
 MOST_TEXTS = 1500
-"""Texts in one heatmap at most; more would be thinner than a pixel. Each category keeps its share of them."""
+"""The most texts in one heatmap; more would be thinner than a pixel. Each category keeps its share of them."""
 BEGINNING = 90
-"""Characters of a text that a heatmap shows beside its name."""
+"""Characters of a text that a heatmap shows after its name."""
 
 
 class ScoreRows:
-    """The text scores of chosen features on chosen texts, the texts in order of category."""
+    """The text scores of chosen features on chosen texts, with the texts in order of category."""
 
     def __init__(self, catalog: Catalog, wanted: Iterable[int]):
         frame = catalog.tables["texts"]
@@ -31,17 +31,17 @@ class ScoreRows:
         self._row, self._values = _dense(catalog, wanted, self.texts)
 
     def of(self, features: Sequence[int]) -> list[list[float]]:
-        """One row of scores for each of these features, silent texts as 0."""
+        """One row of scores for each of these features; silent texts are 0."""
         return [self._values[self._row[number]].tolist() for number in features]
 
     @property
     def bands(self) -> list[tuple[str, int]]:
-        """The title of each category that has texts here, and how many, in the order of the texts."""
+        """The title and number of texts of each category that has texts here, in the order of the texts."""
         return [(title(name), len(list(same))) for name, same in groupby(self.groups)]
 
 
 class SharedTexts:
-    """The texts on which two of the chosen features both fire."""
+    """The texts on which two features both fire."""
 
     def __init__(self, catalog: Catalog, wanted: Iterable[int]):
         self.texts: list[str] = list(catalog.texts)
@@ -55,7 +55,7 @@ class SharedTexts:
 
 
 class HeatmapNames:
-    """How the features and texts of all heatmaps are named: collected while they are made, written to one script."""
+    """The names of the features and texts in all heatmaps: collected while these are made, written to one script."""
 
     def __init__(self, catalog: Catalog):
         self._catalog = catalog
@@ -63,11 +63,11 @@ class HeatmapNames:
         self._features: set[int] = set()
 
     def text(self, text: str) -> int:
-        """The place of a text in the list of texts."""
+        """The index of a text in the list of texts."""
         return self._texts.setdefault(text, len(self._texts))
 
     def add(self, features: Iterable[int]) -> None:
-        """Name these features too."""
+        """Add features whose names are needed."""
         self._features.update(features)
 
     def data(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class HeatmapNames:
 
 
 def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
-    """The Jaccard overlap on tokens of each pair of these features; 0 where there is none, and of each with itself."""
+    """The Jaccard overlap on tokens of each pair of these features; 0 for pairs without a row, and on the diagonal."""
     place = {number: i for i, number in enumerate(features)}
     values = np.zeros((len(features), len(features)))
     pairs = _among(catalog, features)
@@ -96,7 +96,7 @@ def overlaps(catalog: Catalog, features: Sequence[int]) -> list[list[float]]:
 
 
 def best_overlaps(catalog: Catalog, features: Sequence[int]) -> dict[int, float]:
-    """For each of these features that overlaps with another one, how much at most."""
+    """The largest overlap of each of these features that overlaps with another one."""
     pairs = _among(catalog, features)
     both = pd.concat([pairs.set_index(side)["jaccard"] for side in ("feature_a", "feature_b")])
     return {int(number): float(value) for number, value in both.groupby(level=0).max().items()}
@@ -110,7 +110,7 @@ def _among(catalog: Catalog, features: Sequence[int]) -> pd.DataFrame:
 
 
 def alike(values: Sequence[Sequence[float]]) -> list[int]:
-    """An order of the rows of a symmetric matrix that puts rows with large values between them side by side."""
+    """An order of the rows of a symmetric matrix that puts pairs with large values side by side."""
     if len(values) < 3:
         return list(range(len(values)))
     from scipy.cluster.hierarchy import leaves_list, linkage
@@ -123,7 +123,7 @@ def alike(values: Sequence[Sequence[float]]) -> list[int]:
 
 
 def side_by_side(order: Sequence[int], group: Mapping[int, int]) -> list[int]:
-    """The same order with the members of each group moved to where the first of them stands."""
+    """The same order with the members of each group moved next to the first of them."""
     first: dict[tuple[bool, int], int] = {}
     keys = [(n in group, group.get(n, n)) for n in order]
     for place, key in enumerate(keys):
@@ -132,7 +132,7 @@ def side_by_side(order: Sequence[int], group: Mapping[int, int]) -> list[int]:
 
 
 def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tuple[dict[int, int], np.ndarray]:
-    """The row of each feature wanted, and the text scores `[feature, text]`, silent texts as 0."""
+    """The row of each feature, and the text scores `[feature, text]`; silent texts are 0."""
     features = sorted(set(wanted))
     row = {number: i for i, number in enumerate(features)}
     column = {text: i for i, text in enumerate(texts)}
@@ -146,7 +146,7 @@ def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tup
 
 
 def _chosen_texts(frame: pd.DataFrame, categories: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Texts in order of category and their categories; where there are too many, evenly spaced ones of each."""
+    """Texts in order of category, and their categories; if there are too many, evenly spaced texts of each category."""
     share = min(1.0, MOST_TEXTS / max(1, len(frame)))
     texts: list[str] = []
     groups: list[str] = []

@@ -1,7 +1,7 @@
-"""What stands in a site's folder: which catalogs, which files of each, and what they were built from.
+"""The contents of a site's folder: its catalogs, the files of each, and what they were built from.
 
-In: the folder. Out: its files, read in one walk, and what the catalogs' own lists say of them. Nothing here renders, so
-that a build with nothing to do is over at once.
+In: the folder. Out: its files, read in one walk, and what the catalogs' file lists say about them. This module loads
+nothing that renders pages, so a build with nothing to do ends at once.
 """
 
 import json
@@ -20,15 +20,15 @@ ROOT_LIST = ".saecatalog.json"
 """At the site's root: the files there that belong to no catalog, with their sizes."""
 
 TOLERATED = {".git", ".gitignore", ".gitattributes", ".github", "CNAME", ".DS_Store"}
-"""What people keep in a site's folder for publishing; never touched."""
+"""Files that people keep in a site's folder for publishing; they are never touched."""
 
 Files = Mapping[str, int]
-"""The files below a folder by their paths in it, with their sizes in bytes."""
+"""The files below a folder: their paths relative to it, and their sizes in bytes."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Hashes of what a build is made of: `all` of it, each template, and the `rest` without templates and notes."""
+    """Hashes of a build's inputs: `all` of them, each template, and the `rest` without templates and notes."""
 
     all: str
     rest: str
@@ -53,7 +53,7 @@ def _walk(folder: str, inside: str) -> Iterator[tuple[str, int]]:
 def check_out(out: Path) -> Files:
     """The files of the output folder.
 
-    Raises CatalogError where it is a file or holds something this program did not write.
+    Raises CatalogError if it is a file or contains something that this program did not write.
     """
     if out.exists() and not out.is_dir():
         raise CatalogError("The output folder is a file.", str(out), "Give another --out, or move the file away.")
@@ -62,7 +62,7 @@ def check_out(out: Path) -> Files:
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise CatalogError(
-            "The output folder holds something that this program did not write.",
+            "The output folder contains something that this program did not write.",
             f"{out}: {', '.join(foreign[:3])}{more}",
             "Move it away, or give another --out; nothing was changed.",
         )
@@ -79,19 +79,19 @@ def _foreign(out: Path, files: Files) -> Iterator[str]:
 
 
 def listed(path: Path) -> Files:
-    """The files that a list names; none where it cannot be read."""
+    """The files in a list; none if it cannot be read."""
     files: Files = read_list(path).get("files", {})
     return files
 
 
 def read_list(path: Path) -> dict[str, Any]:
-    """A list as it was written, `files` with their sizes; empty where it cannot be read."""
+    """A list as it was written, with the sizes of its `files`; empty if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     files = found.get("files") if isinstance(found, dict) else None
-    # Lists without sizes were written before 0.1.0: what they name is this program's, and is made anew.
+    # Lists without sizes were written before 0.1.0: this program wrote the files in them and will write them again.
     known = dict.fromkeys(files) if isinstance(files, list) else files
     return {**found, "files": known} if isinstance(known, dict) else {}
 
@@ -102,7 +102,7 @@ def catalogs(files: Files) -> list[str]:
 
 
 def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
-    """True where the catalog stands there as it was built with this key; `files` are those of the output folder."""
+    """Whether the catalog is there as it was built with this key; `files` are those of the output folder."""
     found = read_list(out / slug / FILE_LIST)
     return (
         found.get("key") == key and _as_built(found, files, slug) and listed(out / ROOT_LIST).items() <= files.items()
@@ -110,9 +110,9 @@ def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
 
 
 def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[str], set[str]]:
-    """The files of the catalog that stands there and the templates that have changed since.
+    """The files of the existing catalog, and the templates that have changed since it was built.
 
-    There are no files where one of them is missing or has another size, or where more than notes and templates has
+    The list of files is empty if one of them is missing or has another size, or if more than notes and templates has
     changed.
     """
     found = read_list(out / slug / FILE_LIST)
@@ -123,5 +123,5 @@ def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[
 
 
 def _as_built(found: Mapping[str, Any], files: Files, slug: str) -> bool:
-    """Whether every file of a catalog's list is there and has its size: who edited a page by hand sees it made anew."""
+    """Whether every file of a catalog's list exists with its size; a page edited by hand is therefore written again."""
     return all(files.get(f"{slug}/{file}") == size for file, size in found.get("files", {}).items())

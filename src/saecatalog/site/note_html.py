@@ -1,7 +1,7 @@
-"""A note as its page shows it: Markdown flows in, safe HTML and plain text flow out.
+"""Renders a note: Markdown in, safe HTML and plain text out.
 
-The reader already shows the author's HTML as text; the result goes through a sanitiser all the same, with
-nothing allowed but what is made here. Where a link leads is the caller's to say: `locate` gives its address, or "".
+The Markdown reader already shows the author's HTML as text; a sanitiser then removes everything that this module does
+not produce. The caller resolves links: `locate` gives the address of a link's target, or "".
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ TOP = 3
 """The level of a note's highest heading, below that of its section."""
 
 Locate = Callable[[str, bool], str]
-"""From an address in a note, and whether it is an image's, to one on the page; "" where it leads nowhere."""
+"""From an address in a note, and whether it is of an image, to an address on the page; "" if there is no target."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Note:
 
 
 def note(markdown: str, locate: Locate) -> Note:
-    """Render one note; raises CatalogError where reading it could take minutes."""
+    """Render one note; raises CatalogError if reading it could take minutes."""
 
     def finish(root: Element) -> None:
         _shift_headings(root)
@@ -79,7 +79,7 @@ def note(markdown: str, locate: Locate) -> Note:
 
 
 def _clean(html: str) -> str:
-    """The HTML with nothing in it but what a note may hold."""
+    """The HTML without anything that a note may not contain."""
     return nh3.clean(
         html,
         tags=TAGS,
@@ -92,7 +92,7 @@ def _clean(html: str) -> str:
 
 
 def _allowed(tag: str, name: str, value: str) -> str | None:
-    """Images come from the site itself, and a link leads somewhere."""
+    """The value of an attribute, or None to drop it: images must come from the site, and links need a target."""
     if name == "src" and not value.startswith(("notes/", "../notes/")):
         return None
     return value if value or name != "href" else None
@@ -107,7 +107,7 @@ def _shift_headings(root: Element) -> None:
 
 
 def _box_tables(root: Element) -> None:
-    """Put each table into a box of its own that scrolls where the table is wide."""
+    """Put each table into a box that scrolls if the table is wide."""
     for number, box in enumerate([*root.iter("table")], 1):
         table = Element("table")
         table[:] = box[:]
@@ -117,7 +117,7 @@ def _box_tables(root: Element) -> None:
 
 
 def _place(root: Element, locate: Locate) -> None:
-    """Give links and images their addresses on the page; what is written back is HTML, so `&` is escaped."""
+    """Set the addresses of links and images; the result is written as HTML, so `&` is escaped."""
     for image in root.iter("img"):
         image.set("src", locate(address(image), True).replace("&", "&amp;"))
     for link in root.iter("a"):
@@ -128,7 +128,7 @@ def _place(root: Element, locate: Locate) -> None:
 
 
 def _plain(html: str) -> str:
-    """The words of a note as it is shown; of an image, its description."""
+    """The text of a note as shown; an image is replaced by its description."""
     body = LexborHTMLParser(f"<body>{html}").body
     nodes = body.traverse(include_text=True) if body else ()
     words = (node.text_content or node.attributes.get("alt") or "" for node in nodes)

@@ -1,7 +1,7 @@
-"""Publishing: finished tables and templates flow in, a site folder flows out, whole or not at all.
+"""Publishing: writes a site folder from finished tables and templates, completely or not at all.
 
-A catalog is built beside its place, then swapped in. Each catalog lists its own files, so that a rebuild knows what it
-may replace and leaves alone, with an error, what it did not write.
+A catalog is built in a temporary folder and then swapped in. Each catalog lists its files, so that a rebuild knows what
+it may replace; it stops with an error at files it did not write.
 """
 
 import json
@@ -27,7 +27,7 @@ from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
 MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
-"""What may differ where nothing but the notes does, besides the pages that show them: `about.html` tells the commit."""
+"""Files that can change even if only notes change, besides the pages that show them: `about.html` names the commit."""
 
 
 def publish(
@@ -39,11 +39,11 @@ def publish(
     standing: Files,
     progress: Callable[..., Any],
 ) -> None:
-    """Build one catalog's folder beside its place, swap it in, and renew the site's root page.
+    """Build one catalog in a temporary folder, swap it in, and renew the site's root page.
 
-    `keys` identify the build the next time, `standing` are the files of the output folder. Where the catalog that
-    stands there differs in notes and templates at most, only the pages made from these are made anew; the rest is taken
-    over. Raises CatalogError for a note that links to a feature without a page.
+    `keys` identify the build for the next time, and `standing` are the files of the output folder. If the existing
+    catalog differs only in notes and templates, only the pages made from these are written again and the rest is
+    carried over. Raises CatalogError for a note that links to a feature without a page.
     """
     out, templates = Path(config.out), Path(config.templates)
     features = Tables(analysis).read("features", ["feature", "page"])
@@ -56,7 +56,7 @@ def publish(
         if kept:
             only = _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
             _carry_over(target, folder, [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")])
-        # The pages are made from the tables that are published, as `verify` makes them again.
+        # Pages are made from the published tables, because `verify` makes them again from these.
         tables = _write_tables(analysis, notes, folder / "data", config.csv)
         render_catalog(tables, manifest, templates, folder, progress, only=only)
         _copy_images(notes, folder / NOTES)
@@ -68,18 +68,18 @@ def publish(
 
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
-    """The files that are other ones than before, when of all that a catalog is made of only the notes are."""
+    """The files that change if only the notes change."""
     columns = ("kind", "name", "markdown")
     old = set(zip(*(before[name] for name in columns), strict=True))
     new = {(note.kind, note.name, note.markdown) for note in notes.files}
     found = {(kind, name) for kind, name, _ in old ^ new}
     pages = {page_of(kind, name) for kind, name in found}
-    # A feature's note is found by the search.
+    # The search index contains the notes of features.
     return {*MADE_ANEW, *pages} | ({"search-index.js"} if "feature" in {kind for kind, _ in found} else set())
 
 
 def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
-    """Put files of one folder into another: as hard links, which takes no time, or as copies where there are none."""
+    """Put files of one folder into another: as hard links, which is fast, or as copies if links are not possible."""
     for inside in {file.rpartition("/")[0] for file in files}:
         (folder / inside).mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -90,9 +90,9 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
 
 
 def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:
-    """The tables of a site as Parquet, and as CSV too on request: those of the analysis, and the notes.
+    """Write the tables of a site, those of the analysis and the notes, as Parquet and, if `csv`, also as CSV.
 
-    What stands there already, taken over from the catalog before, is left as it is.
+    Files carried over from the previous catalog are left as they are.
     """
     data.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS.keys() - {"notes"}:
@@ -107,20 +107,20 @@ def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables
 
 
 def _copy_images(notes: Notes, folder: Path) -> None:
-    """The images that the notes show."""
+    """Copy the images that the notes show."""
     for image, _ in notes.images:
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(notes.folder / image, folder / image)
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """List columns as numbers separated by spaces, for CSV has no lists."""
+    """List columns as numbers separated by spaces, because CSV has no lists."""
     lists = [c for c in table if len(table) and hasattr(table[c].iloc[0], "tolist") and table[c].dtype == object]
     return table.assign(**{str(c): [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
 def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
-    """Renew the page that lists the catalogs in `slugs`, and drop files of an older root that are no part of it."""
+    """Renew the page that lists the catalogs in `slugs`, and delete files of an older root page."""
     manifests = [json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in slugs]
     with tempfile.TemporaryDirectory(prefix=".root-", dir=out) as folder:
         root = Path(folder)

@@ -1,7 +1,7 @@
-"""A table's rows by key, grouped once: one stable sort, then every lookup is a slice.
+"""A table's rows by key, grouped once: after one stable sort, every lookup is a slice.
 
-In: a DataFrame and the column to group by. Out: lists of rows as plain Python values. Filtering a DataFrame for
-each page would cost a pass over the whole table for each of 25,000 pages.
+In: a DataFrame and the column to group by. Out: lists of rows as plain Python values. Filtering a DataFrame for each
+page would need a pass over the whole table for each of 25,000 pages.
 """
 
 from array import array
@@ -18,24 +18,24 @@ Row = Any
 
 
 class Groups:
-    """The rows of `frame` by the values of column `key`; within a key by `rank` where there is one, else in order."""
+    """The rows of `frame` by the values of column `key`; within a key by `rank` if there is one, else in order."""
 
     def __init__(self, frame: pd.DataFrame, key: str):
         codes, names = pd.factorize(frame[key])
         rank = frame["rank"].to_numpy() if "rank" in frame else np.arange(len(frame))
         order = np.lexsort((rank, codes))
         self._bounds = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
-        # Plain values at once: taking them from an array for each key in turn would take several times as long.
+        # Converting to plain values once is several times faster than for each key in turn.
         self._columns = [frame[name].to_numpy()[order].tolist() for name in frame.columns]
         self._make = _maker(tuple(frame.columns))
         self._place: dict[Hashable, int] = {name: i for i, name in enumerate(names.tolist())}
 
     def __getitem__(self, key: Hashable) -> list[Row]:
-        """The rows of `key`; an empty list where it has none."""
+        """The rows of `key`; an empty list if it has none."""
         return self.first(key, None)
 
     def first(self, key: Hashable, most: int | None) -> list[Row]:
-        """The first rows of `key`, `most` at most."""
+        """The first rows of `key`, at most `most`."""
         place = self._place.get(key)
         if place is None:
             return []
@@ -51,9 +51,9 @@ class Groups:
 
 
 class Records(Mapping[Any, Row]):
-    """The rows of a table by a column in which no value stands twice; a row is made when it is first asked for.
+    """The rows of a table by a column without repeated values; a row is made when it is first needed.
 
-    A list of whole numbers comes as an `array`: what a long text has for each token stays small.
+    A list of whole numbers becomes an `array`, so that the data for each token of a long text stays small.
     """
 
     def __init__(self, frame: pd.DataFrame, key: str):
@@ -96,6 +96,6 @@ def blocks(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 @cache
 def _maker(columns: tuple[str, ...]) -> Any:
-    """What makes a row of its values, in the order of the columns."""
+    """The function that makes a row from its values, in the order of the columns."""
     row_class: Any = namedtuple  # its columns are known at run time only, which mypy does not take
     return row_class("Row", columns)._make

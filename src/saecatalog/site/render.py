@@ -1,10 +1,10 @@
-"""From tables to pages: writes one catalog's folder, or the site's root page that lists the catalogs.
+"""Writes the pages of one catalog from its tables, or the site's root page, which lists the catalogs.
 
 In: `Tables`, the manifest and the folder of templates. Out: HTML, chart scripts, the search index and the assets. The
-views decide what a page shows, the templates how; this module only knows which pages there are and where they lie.
+views decide what a page shows and the templates how; this module only knows which pages there are and their paths.
 
-Pages of features and of texts may be many: they are made a part at a time, by several processes where that pays. What a
-page holds depends on the tables alone, so that the files are the same however the work is shared out.
+There may be many pages of features and of texts, so they are made in parts, by several processes if that is faster. A
+page depends on the tables alone, so the files are the same however the work is divided.
 """
 
 import json
@@ -33,7 +33,7 @@ from saecatalog.tables import Tables
 
 
 class Bar(Protocol):
-    """What a progress bar must offer; tqdm's does."""
+    """The interface of a progress bar; tqdm's has it."""
 
     def update(self, n: int = 1) -> object: ...
     def close(self) -> object: ...
@@ -45,12 +45,12 @@ POOL_FROM = 2000
 """With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
 
 PART = {"features": 2048, "texts": 512}
-"""Pages of one kind that are written from one reading of the tables, which takes as long as a few hundred pages."""
+"""Pages of one kind written per reading of the tables; one reading takes as long as a few hundred pages."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to know to write pages of one catalog."""
+    """What a process needs to write pages of one catalog."""
 
     tables: Path
     manifest: str
@@ -71,9 +71,9 @@ def render_catalog(
 ) -> dict[str, int]:
     """Write every page of one catalog into the folder `out`; returns how many pages of each kind were written.
 
-    `progress(words, total)` opens a bar for a long kind of page, which is updated by the pages written and then closed.
-    `workers` is the number of processes that write pages where there are many (default: one a core). Where paths are
-    given as `only`, nothing else is written: the rest of the catalog stands there already.
+    `progress(words, total)` opens a bar for each kind of page with many pages; it is updated with the number of pages
+    written and then closed. `workers` is the number of processes that write pages if there are many (default: one per
+    core). If `only` is given, only these paths are written: the rest of the catalog exists already.
     """
     job = Job(tables.folder, json.dumps(manifest), templates, out, None if only is None else frozenset(only))
     writer = Writer(Catalog(tables, manifest), templates, out, only)
@@ -83,7 +83,7 @@ def render_catalog(
         "texts": [text for text in catalog.texts if writer.wants(f"texts/{text}.html", f"texts/{text}.js")],
     }
     with _processes(sum(map(len, many.values())), workers) as pool:
-        # The processes begin with these while this one goes on with the rest.
+        # The other processes begin with these while this one writes the rest.
         started = {kind: _start(pool, job, kind, keys) for kind, keys in many.items() if pool}
         if only is None:
             copy_assets(out / "assets", [*own_assets(), plotly_bundle()])
@@ -97,7 +97,7 @@ def render_catalog(
 
 
 def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterator[None]]]:
-    """Every kind of page but those of features and of texts, which are too many for one process: `BY_KEY` has these."""
+    """Every kind of page except those in `BY_KEY`, which may be too many for one process."""
     return [
         ("overviews", _overviews(writer)),
         ("categories", _categories(writer, names)),
@@ -109,7 +109,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
 
 
 def _processes(pages: int, workers: int | None) -> AbstractContextManager[Executor | None]:
-    """Processes to write pages, or None where starting them takes longer than what they would save."""
+    """Processes that write pages, or None if starting them takes longer than they would save."""
     workers = workers or os.cpu_count() or 1
     if workers == 1 or pages < POOL_FROM:
         return nullcontext()
@@ -118,34 +118,34 @@ def _processes(pages: int, workers: int | None) -> AbstractContextManager[Execut
 
 
 def _start(pool: Executor, job: Job, kind: str, keys: Sequence[Any]) -> list[Future[int]]:
-    """Hand out the pages of one kind in parts of consecutive ones."""
+    """Submit the pages of one kind in parts of consecutive pages."""
     return [pool.submit(_write_part, job, kind, part) for part in blocks(keys, PART[kind])]
 
 
 def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
-    """Write some pages, in a process of its own; returns how many."""
+    """Write some pages in a worker process; returns how many."""
     return sum(1 for _ in BY_KEY[kind](_open(job), keys))
 
 
 @cache
 def _open(job: Job) -> Writer:
-    """The writer of a job: a process keeps what it has read for the next part."""
+    """The writer of a job, cached so that a process keeps what it has read for the next part."""
     return Writer(Catalog(Tables(job.tables), json.loads(job.manifest)), job.templates, job.out, job.only)
 
 
 def _finish(parts: list[Future[int]]) -> Iterator[int]:
-    """The pages of each part as it is done; raises what stopped a process."""
+    """The number of pages in each part when it is done; raises the error that stopped a process."""
     for part in as_completed(parts):
         yield part.result()
 
 
 def _one_by_one(kind: str, writer: Writer, keys: Sequence[Any]) -> Iterator[int]:
-    """Write the pages in this process, a part at a time all the same."""
+    """Write the pages in this process, also in parts."""
     return (1 for part in blocks(keys, PART[kind]) for _ in BY_KEY[kind](writer, part))
 
 
 def _count(pages: Iterable[int], words: str, total: int, progress: Progress | None) -> int:
-    """Go through pages that are written, and count them."""
+    """Count the pages as they are written."""
     bar = progress(words, total) if progress and total else None
     done = 0
     for number in pages:
@@ -158,7 +158,7 @@ def _count(pages: Iterable[int], words: str, total: int, progress: Progress | No
 
 
 def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
-    """Write the site's root page, which lists its catalogs, and its few assets."""
+    """Write the site's root page, which lists its catalogs, and its assets."""
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
     base = catalogs[0]["base_url"] if catalogs else ""
@@ -169,7 +169,7 @@ def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
 
 
 Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
-"""Writes the pages of one kind that belong to the keys given, and yields after each."""
+"""Writes the pages of one kind for the given keys, and yields after each page."""
 
 
 def _overviews(writer: Writer) -> Iterator[None]:
@@ -178,10 +178,10 @@ def _overviews(writer: Writer) -> Iterator[None]:
     if writer.wants("index.html"):
         writer.page("index.html", "index.html", m["title"], m["description"] or words, **front.catalog_front(catalog))
         yield
-    words = "What the catalog was built from, what every figure means, and how to cite it."
+    words = "What this catalog was built from, what every figure means, and how to cite it."
     writer.page("about.html", "about.html", "About", words, **about.view(catalog))
     yield
-    words = "How a feature's card looks in a page of your own, and the code for it."
+    words = "How a feature’s card looks on your own page, and the code for it."
     if writer.wants("embed.html"):
         writer.page("embed.html", "embed.html", "Embed a feature", words, **feature.embedding(catalog))
         yield
@@ -207,13 +207,13 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
         view = groups.categories(catalog, by_feature, scores, names)
         writer.chart(view["frequent"])
         writer.chart(view["notable"])
-        words = "Which features tell the categories of texts apart, with the evidence."
+        words = "Which features distinguish the categories of texts, with the evidence."
         writer.page("categories.html", "categories/index.html", "Categories", words, **view)
         yield
     for ref in refs:
         view = groups.category(catalog, ref, by_feature, scores, names)
         writer.chart(view["heatmap"])
-        words = f"The features special to and common in the {ref.texts} texts of {ref.title}."
+        words = f"Specialists and common features of the {ref.texts} texts in {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
         writer.page("category.html", ref.page, ref.title, words, **view)
         yield
@@ -226,7 +226,7 @@ def _concepts(writer: Writer) -> Iterator[None]:
         writer.page("concepts.html", "concepts/index.html", "Concepts", words, **groups.concepts(catalog))
         yield
     for ref in [ref for ref in catalog.concepts if writer.wants(ref.page)]:
-        words = f"The features that answer to {ref.title}, by consistency, strength and contrast."
+        words = f"The features that respond to {ref.title}, by contrast, consistency and strength."
         writer.page("concept.html", ref.page, ref.title, words, **groups.concept(catalog, ref))
         yield
 
@@ -246,7 +246,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         "groups": catalog.categories,
         "titles": features.titles(catalog),
     }
-    words = "All features with a page, to sort and to filter."
+    words = "Sort and filter all features with a page."
     for place, numbers in enumerate(parts):
         found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
@@ -280,14 +280,14 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
 
 
 BY_KEY: dict[str, Make] = {"features": _features, "texts": _texts}
-"""The kinds of pages of which there may be many: each writes those of the keys it is given."""
+"""The kinds of page of which there may be many: each function writes the pages of the given keys."""
 
 
 def _text_lists(writer: Writer) -> Iterator[None]:
     if not writer.wants("texts/index.html"):
         return
     catalog = writer.catalog
-    words = "The texts the model was shown, by category."
+    words = "The texts that the model read, by category."
     view = texts.overview(catalog)
     writer.page("texts.html", "texts/index.html", "Texts", words, category=None, texts=[], **view)
     yield

@@ -1,9 +1,9 @@
-"""The search index: one classic script file that a page loads when its search box is first used.
+"""The search index: a classic script that a page loads when its search box is first used.
 
-In: a `Catalog`. Out: JavaScript that hands `assets/search.js` what can be found: the categories and concepts, and for
-each feature with a page its number and the texts of `FIELDS`. Pages opened from a folder may not fetch, so the data
-comes as a script. It holds plain text and no prepared index: one pass over it is quick, and finds a part of a word, a
-sign such as `def (`, an emoji, and scripts that are written without spaces.
+In: a `Catalog`. Out: JavaScript that gives `assets/search.js` the searchable data: the categories and concepts, and the
+number and the texts of `FIELDS` for each feature with a page. Pages opened from a folder cannot use fetch, so the data
+is a script. It is plain text without a prepared index: one pass over it is fast, and finds parts of words, code such as
+`def (`, emoji, and writing systems without spaces.
 """
 
 import re
@@ -21,14 +21,14 @@ TOKENS = 8
 EXCERPTS = 2
 TOKEN_COLUMNS = ("feature", "rank", "token")
 CONTEXT_COLUMNS = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
-"""What is read of the tokens and of the contexts: the latter's activations are by far the most."""
+"""The columns that are read of the tokens and of the contexts, without the activations of contexts, which are large."""
 BEFORE, AFTER = 40, 30
-"""Characters of an excerpt before and after its peak, to the next space: 25,000 features stay near 6 MB."""
+"""Characters of an excerpt before and after its peak, up to a space: the index of 25,000 features is near 6 MB."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A catalog with what is searched of each feature's tokens and contexts: of large tables no more than that."""
+    """A catalog with the searched part of each feature's tokens and contexts."""
 
     catalog: Catalog
     tokens: Groups
@@ -44,7 +44,7 @@ class Source:
 
 
 def index(catalog: Catalog) -> str:
-    """The script: one call with the features' numbers, each field's texts joined by line breaks, and all else.
+    """The script: one call with all data; the texts of each field are joined by line breaks.
 
     A browser reads a few long strings far faster than a hundred thousand short ones.
     """
@@ -64,7 +64,7 @@ def index(catalog: Catalog) -> str:
 
 
 def _words(fields: Iterable[list[str]]) -> list[str]:
-    """The words that stand at least twice, most frequent first: what a mistyped word is compared with."""
+    """The words that occur at least twice, most frequent first; a mistyped word is compared with these."""
     counts = Counter(word for texts in fields for text in texts for word in WORD.findall(text.lower()))
     return [word for word, count in counts.most_common() if count > 1]
 
@@ -74,7 +74,7 @@ def _label(source: Source, number: int) -> str:
 
 
 def _tokens(source: Source, number: int) -> str:
-    """The tokens it fires on; parts of a character, such as `<0xE2>`, are nothing that anyone types."""
+    """The tokens it fires on, without parts of characters such as `<0xE2>`, which nobody types."""
     found = (row.token.strip() for row in source.tokens[number])
     return " ".join(dict.fromkeys(token for token in found if token and "<0x" not in token))
 
@@ -92,13 +92,13 @@ def _subjects(source: Source, number: int) -> str:
 
 
 def _note(source: Source, number: int) -> str:
-    """What its author says of it."""
+    """The author's note on it."""
     note = source.catalog.note("feature", str(number))
     return note.text if note else ""
 
 
 def _examples(source: Source, number: int) -> str:
-    """What stands around the peaks of its first contexts."""
+    """The text around the peaks of its first contexts."""
     texts = source.catalog.texts
     return " … ".join(dict.fromkeys(_excerpt(texts[row.text], row) for row in source.contexts[number]))
 
@@ -119,7 +119,7 @@ FIELDS: dict[str, Callable[[Source, int], str]] = {
     "note": _note,
     "examples": _examples,
 }
-"""What is searched of each feature, most telling first: a match in an earlier field ranks before one in a later.
+"""The searched fields of each feature, most specific first: a match in an earlier field ranks before one in a later.
 
-The last is the longest, and only there does a word of its own count no more than a part of a word.
+In the last and longest field, a whole word counts no more than a part of a word.
 """

@@ -1,6 +1,6 @@
-"""A look at a built site over HTTP, on this computer only.
+"""Previews a built site over HTTP, on this computer only.
 
-In: the folder of a site and a port. Out: nothing but the pages, to browsers on the loopback address.
+In: the folder of a site and a port. Out: the pages, to browsers at the loopback address.
 """
 
 import logging
@@ -16,14 +16,14 @@ ADDRESS = "127.0.0.1"
 
 
 class _SiteServer(ThreadingHTTPServer):
-    """A server that takes a browser's broken-off request for what it is: nothing to report."""
+    """A server that does not report requests that a browser has cancelled."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logging.getLogger(__name__).debug("request from %s failed", client_address, exc_info=True)
 
 
 class _SiteHandler(SimpleHTTPRequestHandler):
-    """Serves the files of the site: no listings, no log, and nothing that a link leads to outside the folder."""
+    """Serves the files of the site, without listings or a log, and without links to files outside the folder."""
 
     def send_head(self) -> Any:
         try:
@@ -39,18 +39,18 @@ class _SiteHandler(SimpleHTTPRequestHandler):
         self.send_error(404, "File not found")
 
     def end_headers(self) -> None:
-        # A page looked at during work is always the one just built.
+        # The browser must always show the page that was built last.
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet; the command line says what there is to say."""
+        """Log nothing; the command line prints what is needed."""
 
 
 def make_server(site: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the site, bound to the loopback address (port 0: any free one) and not yet running.
+    """A server of the site, bound to the loopback address (port 0: any free port) and not yet running.
 
-    Raises CatalogError where there is no site or the port cannot be had.
+    Raises CatalogError if there is no site or the port cannot be used.
     """
     if not (site / "index.html").is_file():
         raise CatalogError("There is no site to serve.", str(site), "Build it first: python build.py")
@@ -65,13 +65,13 @@ def make_server(site: Path, port: int) -> ThreadingHTTPServer:
 
 
 def _say_nothing(line: str) -> None:
-    """The default of `serve`: its caller says nothing."""
+    """The default of `serve`: print nothing."""
 
 
 def serve(site: Path, port: int, say: Callable[[str], None] = _say_nothing) -> None:
-    """Serve the site until Ctrl-C; `say` is told the address once."""
+    """Serve the site until Ctrl-C; `say` is called once, with the address."""
     with make_server(site, port) as server:
-        say(f"http://{ADDRESS}:{server.server_port}/index.html (Ctrl-C ends it)")
+        say(f"http://{ADDRESS}:{server.server_port}/index.html (press Ctrl-C to stop)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

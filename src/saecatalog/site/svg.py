@@ -1,8 +1,8 @@
-"""Small still pictures of the charts: each function takes numbers and gives one SVG string.
+"""Small static pictures of the charts: each function turns numbers into one SVG string.
 
-They stand behind the interactive charts (no script, print, embeds) and are styled by the page's style sheet through
-classes, down to where a label stands: a page carries shapes and words only. All shapes of one kind are one path, and
-the plotting area begins at 0,0, which keeps a picture well below one kilobyte.
+They are shown in place of the interactive charts without JavaScript, in print and in embeds. The page's style sheet
+styles them through classes, including the positions of labels, so a page contains only shapes and text. All shapes of
+one kind are one path, and the plotting area begins at 0,0, which keeps a picture well below one kilobyte.
 """
 
 import math
@@ -14,23 +14,23 @@ from markupsafe import Markup, escape
 
 WIDTH = 360
 NAMED = 3
-"""Rows that a box has at least where its name stands beside it; the names of smaller ones would meet."""
+"""The least number of rows of a box whose name is shown; the names of smaller boxes would overlap."""
 _BARS, _PLOT, _MARGINS = 220, 72, (16, 14, 28, 32)
-"""Width and height of a histogram's plot at most, and its margins: above, right, below and left."""
+"""The largest width and the height of a histogram's plot, and its margins: above, right, below and left."""
 _STEPS = (0.05, 0.3, 0.45, 0.6, 0.85)
-"""Where the five colours of a matrix begin, as shares of the value that has the strongest."""
+"""Where the five colours of a matrix begin, as shares of `top`."""
 _CELL, _ROW, _CHARACTER = (12, 24), 12, 6
-"""A matrix's least and greatest column width, its row height, and the width of one character of a name."""
+"""The least and the largest column width of a matrix, its row height, and the width of a character in a name."""
 _ROW_NAME, _COLUMN_NAME = 32, 24
-"""The most characters of the names of its rows and of its columns."""
+"""The most characters in the names of its rows and of its columns."""
 _RULE = 200
-"""Length of the bar of the largest share."""
+"""The length of a bar for the share `top`."""
 
 
 def histogram(counts: Sequence[int], label: str, titles: tuple[str, str], ticks: Sequence[str]) -> Markup:
     """Counts over equal bins on a logarithmic axis.
 
-    `titles` say what is measured and what is counted, `ticks` are the texts at start, middle and end.
+    `titles` are the titles of the x and the y axis, and `ticks` the labels at the start, middle and end of the x axis.
     """
     top, step = _decades(counts), max(1, _BARS // max(1, len(counts)))
     width = step * len(counts)
@@ -48,7 +48,7 @@ def histogram(counts: Sequence[int], label: str, titles: tuple[str, str], ticks:
 
 
 def spark(counts: Sequence[int], label: str, low: str, high: str) -> Markup:
-    """The shape of a histogram on a logarithmic axis, with no more than what its ends are."""
+    """The shape of a histogram on a logarithmic axis, labelled only at its ends."""
     height, step = 60, max(1, WIDTH // max(1, len(counts)))
     ends = f'<text y="{height + 13}">{escape(low)}</text>'
     ends += f'<text x="{step * len(counts)}" y="{height + 13}" text-anchor="end">{escape(high)}</text>'
@@ -56,9 +56,9 @@ def spark(counts: Sequence[int], label: str, low: str, high: str) -> Markup:
 
 
 def shares(active: Sequence[float], strong: Sequence[float], top: float) -> Markup:
-    """Two bars a row, the second thinner and within the first, from 0 to `top`.
+    """Two bars per row, the second thinner and inside the first, from 0 to `top`.
 
-    It is stretched beside the rows of a table that has the names and the numbers, so that none is in the page twice.
+    The picture is stretched beside the rows of a table with the names and numbers, so these are not in the page twice.
     """
     body = f'<path d="{_rules(active, top)}"/><path d="{_rules(strong, top)}"/>'
     box = f'viewBox="0 0 {_RULE} {2 * len(active)}" preserveAspectRatio="none"'
@@ -80,7 +80,7 @@ def matrix(
 def heat(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], top: float, label: str
 ) -> Markup:
-    """A matrix in five steps up to `top`, its rows named at the left and its columns above."""
+    """A matrix in five steps up to `top`, with the names of its rows at the left and of its columns above."""
     beside, named = _short(rows, _ROW_NAME), _short(columns, _COLUMN_NAME)
     margin, above = (10 + _CHARACTER * max(map(len, names), default=0) for names in (beside, named))
     width = max(_CELL[0], min(_CELL[1], (WIDTH - margin) // max(1, len(columns))))
@@ -95,12 +95,12 @@ def heat(
 
 
 def _short(names: Sequence[str], most: int) -> list[str]:
-    """Names with `most` characters at most."""
+    """Names with at most `most` characters."""
     return [name if len(name) <= most else name[: most - 1] + "…" for name in names]
 
 
 def _bars(counts: Sequence[int], top: int, height: int, step: int) -> str:
-    """One outline around bars of equal width, each from the bottom of the plot up to its count."""
+    """One outline around bars of equal width, each from the bottom of the plot to its count."""
     tops = [round(height * (1 - _log_share(n, top))) for n in counts]
     at, outline = height, ""
     for y, same in groupby(tops):
@@ -115,7 +115,7 @@ def _rules(values: Sequence[float], top: float) -> str:
 
 
 def _cells(values: Sequence[Sequence[float]], top: float) -> str:
-    """The cells of each of the five colours as one path, cells of one colour side by side as one shape."""
+    """The cells of each of the five colours as one path; adjacent cells of one colour are one shape."""
     paths: list[list[str]] = [[] for _ in _STEPS]
     for i, row in enumerate(values):
         at = 0
@@ -128,13 +128,13 @@ def _cells(values: Sequence[Sequence[float]], top: float) -> str:
 
 
 def _decades(counts: Sequence[int]) -> int:
-    """The power of ten that the largest count does not exceed, 1 at least."""
+    """The exponent of the least power of ten that is not below the largest count, at least 1."""
     return max(1, math.ceil(math.log10(max([*counts, 1]))))
 
 
 @lru_cache(1 << 16)
 def _log_share(count: float, top: int) -> float:
-    """How high a count stands on a logarithmic axis up to 10**top; a count of 1 is still seen, 0 is not."""
+    """The relative height of a count on a logarithmic axis up to 10**top; a count of 1 is visible, and 0 is not."""
     return (math.log10(count) + 0.15) / (top + 0.15) if count else 0.0
 
 

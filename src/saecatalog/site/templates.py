@@ -1,6 +1,6 @@
-"""The templates: how they are loaded and compiled, and which page is made from which.
+"""The templates: loads and compiles them, and knows which page is made from which.
 
-In: the folder of templates. Out: a Jinja environment, and for an edit of templates the files that must be made anew.
+In: the folder of templates. Out: a Jinja environment, and the files to write again when templates have changed.
 """
 
 import re
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from saecatalog.site import charts, formats, tokens
 
-# No page connects to anything; without `connect-src 'self'` Lighthouse cannot ask for robots.txt and marks pages down.
+# Pages make no requests, but without `connect-src 'self'` Lighthouse cannot read robots.txt and lowers its score.
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
@@ -39,11 +39,11 @@ TEMPLATES = (
     (r"concepts/.*\.html", "concept.html"),
     (r"([^/]*\.html)", r"\1"),
 )
-"""The template of each page, by the first pattern that its path fits; other files are made from none."""
+"""The template of each page, by the first pattern that matches its path; other files have no template."""
 
 
 def environment(templates: Path) -> Environment:
-    """The Jinja environment: everything is escaped, an unknown name is an error."""
+    """The Jinja environment: everything is escaped, and an unknown name is an error."""
     env = Environment(
         loader=_Loader(templates),
         autoescape=True,
@@ -65,13 +65,13 @@ def environment(templates: Path) -> Environment:
         sections=SECTIONS,
         percent_interval=formats.percent_interval,
         interval=formats.interval,
-        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g} %",
+        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g}\u00a0%",
     )
     return env
 
 
 def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> set[str]:
-    """Those of a catalog's files that are made from some templates, or from one that extends or imports these."""
+    """The files, among `paths`, made from one of these templates or from one that extends or imports it."""
     if not names:
         return set()
     env = environment(templates)
@@ -85,7 +85,7 @@ def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> 
 
 
 def _template_of(path: str) -> str:
-    """The template of a file of a catalog; "" where it is made from none."""
+    """The template of a file of a catalog; "" if it has none."""
     for pattern, name in TEMPLATES:
         if match := re.fullmatch(pattern, path):
             return match.expand(name)
@@ -96,7 +96,7 @@ _NEEDS_ESCAPE = re.compile("[&<>\"']").search
 
 
 class _Template(Template):
-    """A template whose output is escaped without a `Markup` for each piece, which took a third of a page's time."""
+    """A template that escapes without making a `Markup` for each piece, which took a third of a page's time."""
 
     @classmethod
     def from_code(cls, environment: Environment, code: Any, globals: Any, uptodate: Any = None) -> Template:
@@ -106,7 +106,7 @@ class _Template(Template):
 
 
 def _escape(value: object) -> str:
-    """What `markupsafe.escape` makes of a value, for being written out and nothing else."""
+    """The result of `markupsafe.escape`, to be written directly to the page."""
     if type(value) is Markup:
         return value
     if type(value) is str:
@@ -115,9 +115,9 @@ def _escape(value: object) -> str:
 
 
 class _Loader(FileSystemLoader):
-    """Templates without what helps those who write them and is a sixth of every page.
+    """Loads templates without indentation and without the end tags of cells, rows and list items.
 
-    That is their indentation, and the end tags of cells, rows and list items, which HTML lets be left out.
+    HTML makes these end tags optional. Together with the indentation, they would be a sixth of every page.
     """
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:

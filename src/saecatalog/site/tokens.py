@@ -1,9 +1,9 @@
-"""Exact texts as HTML: what a reader sees is what the model was given, with the strength of a feature on each token.
+"""Exact texts as HTML: the reader sees what the model read, with the strength of a feature on each token.
 
-In: a text, the end of each token in it, and a feature's sparse activations. Out: `Markup` whose text is the text
-itself, character for character, so that copying it gives the original. White space gets its visible sign from the
-style sheet; the few characters that HTML cannot carry or that would hide or reorder the text are replaced by a sign.
-The result stands between tags, never in an attribute: quotes are left as they are.
+In: a text, the end of each token in it, and a feature's sparse activations. Out: `Markup` whose text is the original,
+character for character, so that copying gives the original. The style sheet makes white space visible; the few
+characters that HTML cannot contain, or that would hide or reorder text, are replaced by a sign. The result is for use
+between tags, never in an attribute: quotes are not escaped.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 LEVELS = 9
-"""Steps of the highlight; the style sheet has one class, `a1` to `a9`, for each."""
+"""Highlight steps; the style sheet has a class for each, `a1` to `a9`."""
 
 # Controls, bidirectional marks and overrides, invisible spaces: shown as signs. The joiners U+200C and U+200D and the
 # variation selectors stay, because scripts and emoji are written with them.
@@ -29,7 +29,7 @@ _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
 
 
 class Mark(NamedTuple):
-    """A run of characters on which a feature fires, as it is shown."""
+    """A run of characters on which a feature fires, as shown."""
 
     start: int
     end: int
@@ -39,19 +39,19 @@ class Mark(NamedTuple):
 
 
 def level(value: float, largest: float) -> int:
-    """The step of the highlight (1 to LEVELS) of an activation, where `largest` has the last step."""
+    """The highlight step (1 to LEVELS) of an activation; `largest` has the last step."""
     step = -int(-LEVELS * value // largest) if largest > 0 else 1
     return step if 0 < step <= LEVELS else max(1, min(LEVELS, step))
 
 
 def visible(text: str) -> Markup:
-    """A text with white space marked for the style sheet and everything else escaped."""
+    """A text with its white space marked for the style sheet and everything else escaped."""
     return Markup(_SPECIAL.sub(_sign_of_match, text))
 
 
 @lru_cache(1 << 16)
 def token(text: str) -> Markup:
-    """One token on its own, where its spaces matter too."""
+    """A token on its own, with its spaces made visible too."""
     return Markup(_SPECIAL_OR_SPACE.sub(_sign_of_match, text))
 
 
@@ -65,14 +65,14 @@ def highlight(
 ) -> Markup:
     """A text, or the tokens `window` of it, with each active token marked by its strength relative to `largest`.
 
-    `active` holds (token, activation) in the order of the text; `peak` is the token the text is shown for: it
-    stands out, and the page's script lets the keyboard reach it.
+    `active` has (token, activation) in the order of the text. `peak` is the token for which the text is shown: it
+    stands out, and the page's script makes it reachable by keyboard.
     """
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
     stop = ends[last - 1] if last else 0
     if _cuts_clean(content, ends, first) and _cuts_clean(content, ends, last):
-        # No mark crosses the ends of the window, so that those outside, which may be many, need not be worked out.
+        # No mark crosses the ends of the window, so the marks outside, which may be many, can be skipped.
         active = [entry for entry in active if first <= entry[0] < last]
     parts: list[str] = []
     for mark in marks(content, ends, active, largest, peak):
@@ -90,7 +90,7 @@ def highlight(
 def marks(
     content: str, ends: Sequence[int], active: Sequence[tuple[int, float]], largest: float, peak: int = -1
 ) -> list[Mark]:
-    """What `highlight` marks, in order and without overlap."""
+    """The marks of `highlight`, in order and without overlap."""
     peak_end = ends[peak] if peak >= 0 else -1
     return [
         Mark(start, end, level(value, largest), f"{value:.4g}", start < peak_end <= end)
@@ -99,8 +99,8 @@ def marks(
 
 
 def cuts(content: str, ends: Sequence[int]) -> list[int]:
-    """Every place where a mark may begin or end: cut there, the text gives pieces that any marks can be made of."""
-    # Tokens with the same end share their characters, so that one of them tells for all.
+    """Every offset at which a mark may begin or end; any mark consists of whole pieces between these offsets."""
+    # Tokens with the same end share their characters, so one of them is enough.
     units = itertools.pairwise([0, *sorted(set(ends))])
     edges = {edge for start, end in units for edge in _whole_characters(content, start, end)}
     return sorted(edges | {0, len(content)})
@@ -109,13 +109,13 @@ def cuts(content: str, ends: Sequence[int]) -> list[int]:
 def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]) -> list[tuple[int, int, float]]:
     """The characters of each active token as (start, end, activation), in order and without overlap.
 
-    Tokens that share a character are one span with the larger activation: half a character cannot be coloured. A span
-    takes in the marks that belong to its last character (accents, skin tones, emoji joiners).
+    Tokens that share a character are one span with the larger activation, because half a character cannot be coloured.
+    A span includes the combining characters after its last character (accents, skin tones, emoji joiners).
     """
     found: list[tuple[int, int, float]] = []
     for position, value in active:
         start, end = unit(ends, position)
-        # Of ASCII nothing belongs to the character before it: no need to look at the neighbours one by one.
+        # No ASCII character combines with the one before it, so the neighbours need no check.
         if start == end or not content[start : end + 1].isascii():
             start, end = _whole_characters(content, start, end)
         if found and start < found[-1][1]:
@@ -126,7 +126,7 @@ def spans(content: str, ends: Sequence[int], active: Sequence[tuple[int, float]]
 
 
 def unit(ends: Sequence[int], position: int) -> tuple[int, int]:
-    """Start and end of the characters that hold token `position`; tokens with the same end share a character."""
+    """Start and end of the characters of token `position`; tokens with the same end share a character."""
     start, end = ends[position - 1] if position else 0, ends[position]
     if start == end:
         first = bisect_left(ends, end)
@@ -135,13 +135,13 @@ def unit(ends: Sequence[int], position: int) -> tuple[int, int]:
 
 
 def pieces(content: str, ends: Sequence[int]) -> list[Markup]:
-    """The text cut at its tokens; tokens that share a character come as one piece."""
+    """The text split into tokens; tokens that share a character are one piece."""
     cuts = [0, *sorted({end for end in ends if end > 0})]
     return [visible(content[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
 def shorten(text: str, length: int) -> str:
-    """The beginning of a text on one line, cut after `length` characters, controls as signs; for titles and lists."""
+    """The beginning of a text on one line, at most `length` characters, controls as signs; for titles and lists."""
     line = " ".join(text.split()).translate(_CONTROL_SIGNS)
     if len(line) <= length:
         return line
@@ -151,7 +151,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
-    """The range widened to the marks before and after it that belong to a character of it, and to one character."""
+    """The range extended to whole characters with their combining characters, and to at least one character."""
     end = max(end, min(start + 1, len(content)))
     while 0 < start < len(content) and _extends(content[start]):
         start -= 1
@@ -161,7 +161,7 @@ def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
-    """Whether no character, with the marks that belong to it, is on both sides of the start of a token."""
+    """Whether no character, with its combining characters, is on both sides of the start of a token."""
     if place in (0, len(ends)):
         return True
     at = ends[place - 1]
@@ -169,7 +169,7 @@ def _cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
 
 
 def _extends(char: str) -> bool:
-    """Whether a character belongs to the one before it; nearly all stand before the first that may."""
+    """Whether a character combines with the one before it; the comparison is fast and excludes nearly all."""
     return char >= "\u0300" and _EXTENDS.match(char) is not None
 
 

@@ -1,6 +1,6 @@
-"""How much a catalog holds: `build`, `check` and `verify` all count and word it as here.
+"""The size of a catalog, counted and worded the same way by `build`, `check` and `verify`.
 
-In: files, a manifest, or the table of texts. Out: counts and the words for them.
+In: files, a manifest, or the table of texts. Out: counts, and phrases that state them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,30 +16,30 @@ class Totals:
     tokens: int
     """Tokens of all texts, without BOS."""
     counted: int
-    """The tokens that enter the statistics: all but those with a massive activation."""
+    """The tokens that enter the statistics: all except those with massive activations."""
     pages: Mapping[str, int]
     """Pages by kind, as `page_counts` gives them."""
 
     def corpus_words(self) -> str:
-        """Texts and tokens in one phrase."""
+        """The numbers of texts and tokens in one phrase."""
         counted = "all" if self.counted == self.tokens else f"{self.counted:,}"
         return f"{self.texts:,} texts, {self.tokens:,} tokens ({counted} counted)"
 
     def page_words(self) -> str:
-        """Pages in one phrase."""
-        return f"{sum(self.pages.values()):,} pages, {self.pages['features']:,} of them of features"
+        """The numbers of pages in one phrase."""
+        return f"{sum(self.pages.values()):,} pages, {self.pages['features']:,} of them feature pages"
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> Totals:
-    """What the manifest of a published catalog says."""
+    """The totals in the manifest of a published catalog."""
     corpus = manifest["corpus"]
     return Totals(corpus["texts"], corpus["tokens"], manifest["counts"]["tokens"], manifest["pages"])
 
 
 def page_counts(files: Iterable[str]) -> dict[str, int]:
-    """How many pages of each kind a catalog has, from its files; indexes and lists count as `overviews`.
+    """The number of pages of each kind in a catalog, from its files; indexes and lists count as `overviews`.
 
-    A page is an HTML file of the catalog's folder. Embeds are pages of their own kind.
+    A page is an HTML file in the catalog's folder. Embeds are a separate kind.
     """
     counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
     for path in files:

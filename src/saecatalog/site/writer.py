@@ -1,7 +1,6 @@
-"""How a page gets onto the disk: a template with what every page shares, and the scripts of its charts.
+"""Writes pages and the scripts of their charts.
 
-In: a view, its template and its path. Out: a file below the catalog's folder. Which pages there are is `render.py`'s
-business.
+In: a view, its template and its path. Out: a file below the catalog's folder. `render.py` knows which pages there are.
 """
 
 import os
@@ -23,9 +22,9 @@ CARD = "assets/card.png"
 
 @dataclass(frozen=True)
 class Page:
-    """Where a page lies and how it is named; `root` leads back to the catalog's folder.
+    """The path and the names of a page; `root` is the relative path back to the catalog's folder.
 
-    `address` is the page's own and `card` that of the picture which links to it show; both are "" if unknown.
+    `address` is the page's URL and `card` that of the picture shown in link previews; both are "" if unknown.
     """
 
     title: str
@@ -38,7 +37,7 @@ class Page:
 
 
 class Writer:
-    """Renders templates with what every page shares and writes the results below `out`."""
+    """Renders templates with the values that every page needs, and writes the results below `out`."""
 
     def __init__(self, catalog: Catalog, templates: Path, out: Path, only: Collection[str] | None = None):
         self.catalog, self.out, self.only = catalog, out, only
@@ -49,11 +48,11 @@ class Writer:
         self._folders: set[str] = set()
 
     def wants(self, *paths: str) -> bool:
-        """Whether any of some files is to be written; paths are relative to the catalog's folder."""
+        """Whether any of these files is to be written; paths are relative to the catalog's folder."""
         return self.only is None or any(path in self.only for path in paths)
 
     def page(self, template: str, path: str, title: str, description: str, **view: Any) -> None:
-        """Write one page, where it is wanted."""
+        """Write one page, if it is wanted."""
         if not self.wants(path):
             return
         depth = path.count("/")
@@ -78,15 +77,15 @@ class Writer:
         self.write(cite.embed_page(path), html)
 
     def chart(self, chart: Heatmap | None) -> None:
-        """Write the script that carries a heatmap's numbers."""
+        """Write the script with a heatmap's numbers."""
         if chart is not None:
             call = f"saeFigure({script_json(chart.source)},{script_json(chart.data)});\n"
             self.write(f"charts/{chart.source}.js", call)
 
     def write(self, path: str, text: str | Callable[[], str]) -> None:
-        """Write a file below `out` where it is wanted, from its text or from what makes the text.
+        """Write a file below `out`, if it is wanted, from its text or from a function that makes the text.
 
-        Lone surrogates, which UTF-8 cannot carry, become the replacement character.
+        Lone surrogates, which UTF-8 cannot encode, become question marks.
         """
         if not self.wants(path):
             return
@@ -94,7 +93,7 @@ class Writer:
         if folder not in self._folders:
             (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._folders.add(folder)
-        # Three calls to the system and no more: tens of thousands of files are written.
+        # Only three system calls, because tens of thousands of files are written.
         handle = os.open(f"{self.out}/{path}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             os.write(handle, (text if isinstance(text, str) else text()).encode("utf-8", "replace"))

@@ -1,13 +1,13 @@
-// Draws each chart with Plotly when it comes into view; the still picture stands until then, and without script.
-// Small charts are drawn from the attributes of their figure, heatmaps by heatmaps.js, which is loaded first where it is
-// needed.
+// Draws each chart with Plotly when it comes into view; until then, a static picture is shown.
+// Small charts are drawn from the attributes of their figure. Heatmaps are drawn by heatmaps.js, which pages that need it
+// load first.
 // Fonts and colours come from the style sheet, so charts follow the theme.
 (() => {
   const root = document.body.dataset.root ?? "";
   const drawn = new Map();
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  // Plotly reads tags in every text it shows.
+  // Plotly interprets tags in every text it shows.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const numbers = (words) => words.split(" ").map(Number);
   // The names of the rows of the table behind a chart.
@@ -33,19 +33,19 @@
     };
     const xaxis = { title: { text: x }, fixedrange: true, range: [log ? low : 0, high] };
     if (log) {
-      // A percent at each power of ten, or at every other one.
+      // A percentage at each power of ten, or at every second one.
       const step = element.clientWidth < 500 ? 2 : 1;
       xaxis.tickvals = Array.from({ length: Math.floor((high - Math.ceil(low)) / step) + 1 }, (_, i) => Math.ceil(low) + i * step);
       xaxis.tickangle = 0;
       xaxis.ticktext = xaxis.tickvals.map((power) => `${(100 * 10 ** power).toPrecision(1) * 1} %`);
     }
-    // A count of 1 is still seen.
+    // A count of 1 must be visible.
     const range = [-0.15, Math.max(1, Math.ceil(Math.log10(Math.max(...heights))))];
     const yaxis = { type: "log", title: { text: y }, dtick: 1, separatethousands: true, fixedrange: true, range };
     return { data: [trace], layout: { xaxis, yaxis, bargap: 0.05, height: 280 } };
   }
 
-  // Two bars for each category: on how many of its texts the feature is active, and strong.
+  // Two bars for each category: the share of its texts on which the feature is active, and strong.
   function shares(element) {
     const rows = names(element);
     const texts = numbers(element.dataset.texts);
@@ -99,7 +99,7 @@
     return made;
   }
 
-  // What the heading of a page or section says, as a file name and as a title.
+  // The headings of the page and the section, for a file name and a title.
   const headings = (element) => [document.querySelector("h1"), element.closest("section").querySelector("h2")].map((head) => head.textContent.trim());
   const fileName = (element) => headings(element).join(" ").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 80);
 
@@ -118,7 +118,7 @@
     link.click();
   }
 
-  // Plotly's own PNG goes through a blob, which the pages' policy does not let in.
+  // Plotly's own PNG export uses a blob, which the pages' policy does not allow.
   async function png(picture, width, height) {
     const image = new Image();
     image.src = picture;
@@ -128,7 +128,7 @@
     return canvas.toDataURL("image/png");
   }
 
-  // The place to draw in; a table that stood for its chart goes behind a summary below it.
+  // The element to draw in; a table shown in place of its chart moves into a details element below it.
   function placeFor(element) {
     let plot = element.querySelector(".plot");
     if (!plot) {
@@ -174,8 +174,8 @@
     }
   }, { rootMargin: "200px" });
 
-  // Plotly takes a slow phone seconds to start. Its still picture serves whoever has just come; the first move, touch,
-  // scroll or key brings the charts in sight to life, and from then on each one that comes into sight.
+  // Plotly takes seconds to start on a slow phone, so the page first shows static pictures. The first move, touch, scroll
+  // or key draws the charts in view, and from then on each chart that comes into view.
   const SIGNS = ["pointermove", "pointerdown", "wheel", "scroll", "keydown", "focusin"];
   function begin() {
     for (const sign of SIGNS) removeEventListener(sign, begin);

@@ -1,4 +1,4 @@
-// The page about embeds: shows the card of the feature that the address asks for, as wide as the reader likes.
+// The page about embeds: shows the card of the feature in the address, at a width that the reader chooses.
 (() => {
   const frame = document.querySelector("iframe");
   if (!frame) return;
@@ -7,7 +7,7 @@
   const width = document.getElementById("width");
   const first = /\d+/.exec(link.textContent)[0];
   const wanted = new URLSearchParams(location.search).get("feature") ?? "";
-  // Where not every feature has a card, the page names those that do.
+  // If not every feature has a card, the page lists those that do.
   const offered = document.getElementById("preview").dataset.embedded?.split(" ");
   const number = /^\d+$/.test(wanted) && (offered?.includes(wanted) ?? true) ? wanted : first;
   const pattern = code.textContent;
@@ -22,7 +22,7 @@
       .replace('width="640" height="600"', `width="${width.value}" height="${height}"`);
   }
 
-  // From a server the card's height can be read, and the frame be made to fit; from a folder a browser forbids that.
+  // On a server, the frame is fitted to the card's height; in a folder, browsers do not let the page read it.
   function fit() {
     write(600);
     const card = frame.contentDocument?.querySelector("main");

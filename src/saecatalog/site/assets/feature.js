@@ -1,4 +1,4 @@
-// A feature's page: colours relative to the feature or to each example, links to single examples, and its row of data.
+// A feature's page: colours relative to the feature or to each example, links to examples, and the feature's data row.
 (() => {
   const LEVELS = 9;
   const root = document.body.dataset.root;
@@ -9,7 +9,7 @@
   const value = (mark) => Number(mark.title);
   const marks = (item) => [...item.querySelectorAll("b[title]")];
 
-  // The page comes with colours relative to the feature's maximum, which are kept to go back to.
+  // The page's HTML has colours relative to the feature's maximum, which are kept so that they can be restored.
   function colour(item) {
     const largest = Math.max(...marks(item).map(value));
     for (const mark of marks(item)) {

@@ -1,5 +1,5 @@
-// Numbers as a reader sees them: the same functions as in site/formats.py, so that a table looks the same with and
-// without script.
+// Formats numbers for readers with the same functions as site/formats.py, so that a table looks the same with and
+// without JavaScript.
 window.saeFormats = (() => {
   const minus = (text) => text.replace("-", "\u2212");
 

@@ -1,5 +1,5 @@
 // The heatmaps: each function makes a figure for charts.js from the numbers in its script file and the names in
-// charts/names.js, says on hover what a cell is, and on click leads to it.
+// charts/names.js. Hovering over a cell describes it, and clicking opens it.
 (() => {
   const registered = new Map();
   window.saeFigure = (name, data) => registered.set(name, data);
@@ -29,8 +29,8 @@
       return link;
     }
 
-    // A box beside the pointer with lines of text, the first of them strong.
-    function tell(place, event, lines) {
+    // A box beside the pointer with lines of text, the first in bold.
+    function showBox(place, event, lines) {
       const plot = place.parentElement;
       const box = plot.querySelector(".told") ?? plot.appendChild(made("div", "", "told"));
       box.replaceChildren(...lines.map((words, i) => Object.assign(made(i ? "p" : "b", words), { dir: "auto" })));
@@ -42,13 +42,13 @@
     }
 
     function listen(place, words, click) {
-      place.on("plotly_hover", ({ points: [{ x, y }], event }) => tell(place, event, words(y, x)));
+      place.on("plotly_hover", ({ points: [{ x, y }], event }) => showBox(place, event, words(y, x)));
       place.on("plotly_unhover", () => { place.parentElement.querySelector(".told").hidden = true; });
       place.on("plotly_click", ({ points: [{ x, y }] }) => click(y, x));
     }
 
-    // Beside each row a link to its feature; the number alone where space is short. The keyboard has the same links in
-    // the table below, where they are large enough.
+    // Beside each row, a link to its feature, with only the number if space is short. For the keyboard, the table below
+    // has the same links in a usable size.
     function nameRows(place, features, { margin }, height, wide) {
       const plot = place.parentElement;
       plot.querySelector(".rows")?.remove();
@@ -67,7 +67,7 @@
       plot.append(list);
     }
 
-    // Features x texts. Every row and margin has a fixed height, so that the names stand beside their rows.
+    // Features x texts. Rows and margins have fixed heights, so that the names align with their rows.
     async function scores(element) {
       const { features, bands, texts, z, top } = await numbersOf(element);
       const names = texts.map((place) => window.saeNames.texts[place]);
@@ -116,7 +116,7 @@
 
     const FIGURES = ["Jaccard overlap", "Tokens with both", "Tokens with the first", "Tokens with the second", "φ", "Cosine of the decoder rows"];
 
-    // What is known of two features, with links to both and to texts where both fire.
+    // The figures of a pair, with links to both features and to texts where both fire.
     function showPair({ features, kept }, row, column, pair) {
       const panel = document.getElementById("pair");
       const [a, b] = (pair ?? [row, column]).slice(0, 2).map((place) => features[place]);
@@ -124,12 +124,12 @@
       both.append(featureLink(a), document.createElement("br"), row === column ? "" : featureLink(b));
       panel.replaceChildren(both);
       if (!pair) {
-        panel.append(made("p", row === column ? "A feature with itself: left out." : `No overlap on record: neither is among the ${kept} partners kept for the other.`));
+        panel.append(made("p", row === column ? "A feature’s overlap with itself is not shown." : `No overlap recorded: neither is among the ${kept} partners kept for the other.`));
         return;
       }
       const list = document.createElement("dl");
       FIGURES.forEach((name, i) => list.append(made("dt", name), made("dd", pair[i + 2].toLocaleString("en"))));
-      panel.append(list, made("p", pair[8].length ? "Texts where both fire most:" : "There is no text where both fire.", "sub"));
+      panel.append(list, made("p", pair[8].length ? "Texts where both fire most strongly:" : "No text where both fire.", "sub"));
       const texts = document.createElement("ul");
       for (const [id, name, beginning] of pair[8].map((place) => window.saeNames.texts[place])) {
         const item = document.createElement("li");
@@ -139,7 +139,7 @@
       panel.append(texts);
     }
 
-    // Features x features, clusters outlined.
+    // Features x features, with outlined clusters.
     async function together(element) {
       const numbers = await numbersOf(element);
       const { features, pairs, boxes, top } = numbers;
@@ -167,8 +167,8 @@
       };
       const words = (row, column) => {
         const pair = found.get(row * size + column);
-        const told = pair ? [`Jaccard overlap ${pair[2]}`, `${pair[3].toLocaleString("en")} tokens with both`] : [row === column ? "The feature with itself: left out" : "No overlap on record"];
-        return [featureText(features[row]), ...(row === column ? [] : [featureText(features[column])]), ...told];
+        const figures = pair ? [`Jaccard overlap ${pair[2]}`, `${pair[3].toLocaleString("en")} tokens with both`] : [row === column ? "Overlap with itself: not shown" : "No overlap recorded"];
+        return [featureText(features[row]), ...(row === column ? [] : [featureText(features[column])]), ...figures];
       };
       return {
         data: [heat(element, z, top)],

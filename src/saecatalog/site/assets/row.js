@@ -1,8 +1,8 @@
-// The rows of the table `features` for the features with a page, out of features/table-data.js.
+// The rows of the table `features` for features with a page, from features/table-data.js.
 //
-//   saeRow(root, number)  a promise of {column: value} for one feature, with the names that `features` has; null where
-//                         it has no page. Floats have six significant digits. `root` leads to the catalog's folder.
-//   saeColumn(name)       one column as a list, in the order of the pages; only once the data is there.
+//   saeRow(root, number)  a promise of {column: value} for one feature, with the column names of `features`; null if it
+//                         has no page. Floats have six significant digits. `root` is the path to the catalog's folder.
+//   saeColumn(name)       one column as a list, in the order of the pages; only after the data has loaded.
 (() => {
   const columns = new Map();
 

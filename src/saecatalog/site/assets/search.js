@@ -1,12 +1,12 @@
-// Search over the features, in plain text: every term of a query must stand somewhere in what is known of a feature, in
-// any order. search-index.js calls saeSearchData; saeFind gives the places of the answers among the features with a page,
-// best first, for the table of features too; saeSearch puts results under the search box as one types.
+// Full-text search over the features: every term of a query must occur in some field of a feature, in any order.
+// search-index.js calls saeSearchData. saeFind returns the indices of the results among the features with a page, best
+// first; the features table uses it too. saeSearch shows results under the search box as the reader types.
 (() => {
   const MOST = 12;
-  const TIER = 3; // a field counts this much more than the next, so that a whole word in one never beats an earlier one
+  const TIER = 3; // a field weighs this much more than the next, so that a whole word in it never beats a match in an earlier one
   let data = null;
 
-  // Texts come joined by line breaks, which is far quicker to read than a list of strings.
+  // Texts are joined by line breaks, which is far faster to read than a list of strings.
   window.saeSearchData = (given) => {
     const fields = Object.values(given.fields).map((text, i, all) => {
       const lowerText = text.toLowerCase();
@@ -17,7 +17,7 @@
 
   const isWord = (sign) => sign !== undefined && /[\p{L}\p{N}_]/u.test(sign);
 
-  // 2 where the term stands as a word of its own, 1.5 where it begins one, 1 inside one.
+  // 2 if the term is a whole word, 1.5 if it begins one, 1 if it is inside one.
   function grade(text, term, at) {
     let best = 1;
     for (; at >= 0 && best < 2; at = text.indexOf(term, at + 1)) {
@@ -27,7 +27,7 @@
     return best;
   }
 
-  // What a term is worth for a feature, by the first field that holds it; 0 is no match.
+  // The weight of a term for a feature, by the first field that contains it; 0 is no match.
   function worth(place, term) {
     for (const field of data.fields) {
       const text = field.lower[place];
@@ -46,17 +46,17 @@
       if (!found) return 0;
       sum += found;
     }
-    // Several words that stand together, as they were typed, beat the same words apart.
+    // Words that occur together as typed beat the same words apart.
     return terms.length > 1 ? sum + worth(place, whole) * data.fields[0].worth * TIER : sum;
   }
 
   const termsOf = (query) => query.split(/\s+/).filter(Boolean);
   const plain = (query) => query.trim().toLowerCase().replace(/^#(?=\d+$)/, "");
 
-  // One look through a whole field is far quicker than one into each feature's text.
+  // One search through a whole field is far faster than one in each feature's text.
   const isKnown = (term) => /^\d+$/.test(term) || data.fields.some(({ lowerText }) => lowerText.includes(term));
 
-  // The places of all features that answer a query, best first, those of one score by number.
+  // The indices of all features that match a query, best first; equal scores are ordered by number.
   function places(query) {
     const terms = termsOf(query);
     if (!terms.every(isKnown)) return [];
@@ -69,7 +69,7 @@
     return [...byScore.keys()].sort((a, b) => b - a).flatMap((found) => byScore.get(found));
   }
 
-  // One letter more, less or other, or two exchanged.
+  // One letter added, missing or different, or two adjacent letters swapped.
   function oneSlip(a, b) {
     let i = 0;
     while (i < a.length && a[i] === b[i]) i++;
@@ -78,13 +78,13 @@
       || (a[i] === b[i + 1] && a[i + 1] === b[i] && rest(a, 2) === rest(b, 2));
   }
 
-  // A query with each unknown word replaced by the most frequent one that is a slip away.
+  // A query with each unknown word replaced by the most frequent word that is one slip away.
   function mended(query) {
     const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term) && data.words.find((word) => oneSlip(term, word));
     return termsOf(query).map((term) => near(term) || term).join(" ");
   }
 
-  // { query, places }: the query as it was answered, after mending a slip where nothing else was found.
+  // { query, places }: the query that was used (corrected if the original found nothing) and its results.
   function find(query) {
     const found = places(query);
     if (found.length || !data.numbers.length) return { query, places: found };
@@ -93,7 +93,7 @@
   }
   window.saeFind = (query) => find(plain(query)).places;
 
-  // A text with the terms marked, as nodes; hostile text stays text.
+  // A text with the terms marked, as nodes; markup in the text stays text.
   function marked(text, terms) {
     const parts = document.createDocumentFragment();
     const lower = text.toLowerCase();
@@ -109,7 +109,7 @@
     return parts;
   }
 
-  // Where the label does not show why a feature was found: the text of the first field that does, around the match.
+  // If the label does not show why a feature was found: the text around the match in the first field that does.
   function because(place, terms) {
     const [label, ...others] = data.fields;
     for (const words of [terms.join(" "), ...terms]) {
@@ -145,13 +145,13 @@
     return option(`${root}features/${number}.html`, make("b", "", marked(String(number), terms)), words);
   }
 
-  // A number in the dictionary without a page here is worth an answer too.
+  // A number without a page here also gets an answer.
   function elsewhere(query) {
     if (!/^\d+$/.test(query)) return "";
     return Number(query) < data.size ? `Feature ${query} has no page here.` : `This SAE has ${data.size.toLocaleString("en")} features.`;
   }
 
-  // What is shown for a query: a line about it, and the options.
+  // The response to a query: a line about it, and the options.
   function answer(given, root) {
     const { query, places: found } = find(given);
     const terms = termsOf(query);
@@ -166,9 +166,9 @@
       link.rel = "external";
       options.unshift(link);
     }
-    if (found.length > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `All ${found.length.toLocaleString("en")} in the table`));
+    if (found.length > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${found.length.toLocaleString("en")} in the table`));
     const count = found.length === 1 ? "1 feature" : `${found.length.toLocaleString("en")} features, best first`;
-    const said = [missing, query !== given && `Nothing for “${given}”; this is for “${query}”.`, found.length ? count : !options.length && !missing && "Nothing found."];
+    const said = [missing, query !== given && `No results for “${given}”. Showing results for “${query}”.`, found.length ? count : !options.length && !missing && "No results."];
     return { line: said.filter(Boolean).join(" "), options };
   }
 
@@ -229,7 +229,7 @@
       }
     });
     box.addEventListener("blur", () => open(false));
-    // The box keeps the focus while a result is clicked, so that the list is still there.
+    // The box keeps the focus while a result is clicked, so that the list stays open.
     panel.addEventListener("mousedown", (event) => event.preventDefault());
     show();
   };

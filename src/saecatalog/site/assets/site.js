@@ -1,9 +1,9 @@
-// What every page can do: the theme, the keyboard, copying, exact values on tap, and loading the search when it is used.
+// On every page: the theme, the keyboard, copying, exact values on tap, and loading the search when it is first used.
 (() => {
   const rootPath = document.body.dataset.root ?? "";
   const root = document.documentElement;
 
-  // Adds a classic script once; pages opened from a folder can load no modules.
+  // Adds a classic script once; pages opened from a folder cannot load modules.
   const loaded = new Map();
   window.saeLoad = (path) => {
     if (!loaded.has(path)) {
@@ -27,14 +27,14 @@
     try {
       localStorage.setItem("theme", root.dataset.theme);
     } catch {
-      // The choice then holds for this page only.
+      // The choice then applies only to this page.
     }
     document.dispatchEvent(new Event("themechange"));
   }
   document.querySelector(".theme")?.addEventListener("click", switchTheme);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
 
-  // Search: its code and index come on the first focus.
+  // Search: its code and index are loaded on the first focus.
   const box = document.getElementById("search");
   box?.addEventListener("focus", async () => {
     await window.saeLoad(`${rootPath}assets/search.js`);
@@ -42,7 +42,7 @@
     window.saeSearch(box, rootPath);
   }, { once: true });
 
-  // Help, made on first use.
+  // Help, created on first use.
   const KEYS = [["/", "search"], ["g", "go to a feature by its number"], ["j or →", "next feature or text"], ["k or ←", "previous feature or text"], ["t", "light or dark"], ["?", "this help"]];
   let help = null;
   function showHelp() {
@@ -68,7 +68,7 @@
     if (link) location.href = link.href;
   }
 
-  // Search knows a number with its sign, and says so where that feature has no page.
+  // Search accepts a number after `#`, and says if that feature has no page.
   function askNumber() {
     if (!box) return;
     box.value = "#";
@@ -79,14 +79,14 @@
   const previous = () => follow("prev");
   const actions = { "/": () => box?.focus(), g: askNumber, j: next, ArrowRight: next, k: previous, ArrowLeft: previous, t: switchTheme, "?": showHelp };
   document.addEventListener("keydown", (event) => {
-    // Arrows scroll wide tables and belong to whatever control has the focus.
+    // Arrows scroll wide tables and belong to the control that has the focus.
     const busy = event.key.startsWith("Arrow") ? event.target !== document.body : event.target.closest?.("input, select, textarea, dialog[open]");
     if (busy || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey && event.key !== "?" || !(event.key in actions)) return;
     event.preventDefault();
     actions[event.key]();
   });
 
-  // A button that copies what `content` gives. Where the clipboard is closed to the page, `source` is selected instead.
+  // A button that copies what `content` returns. If the page may not use the clipboard, `source` is selected instead.
   window.saeCopyButton = (words, label, content, source) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: words, className: "copier" });
     button.setAttribute("aria-label", label);
@@ -103,7 +103,7 @@
     return button;
   };
 
-  // A catalog built without its address on the web cites paths; a page that came from the web knows the rest.
+  // A catalog built without its public address cites paths; a page from a web server can complete them.
   const known = document.querySelector('link[rel="canonical"]') || !/^https?:/.test(location.protocol);
   for (const block of document.querySelectorAll(".copy")) {
     const source = block.querySelector("pre");
@@ -111,7 +111,7 @@
     block.append(window.saeCopyButton("Copy", `Copy: ${block.querySelector("h3").textContent}`, () => source.textContent, source));
   }
 
-  // The exact activation on tap and on keyboard focus; a pointer that hovers has the title.
+  // The exact activation on tap and on keyboard focus; a hovering pointer shows the title.
   const tip = Object.assign(document.createElement("div"), { className: "tip" });
   tip.setAttribute("role", "status");
   function showTip(event) {

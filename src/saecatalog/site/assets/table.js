@@ -1,7 +1,7 @@
-// The table of all features: sorting, filtering, columns, paging and download over the data in features/table-data.js.
-// The state is in the address, so that a view can be linked. Without script the table stands in the page as it is.
+// The features table: sorting, filtering, columns, paging and download of the data in features/table-data.js.
+// The state is in the address, so that a view can be linked. Without JavaScript, the page shows a static table.
 (() => {
-  const PAGE = 50; // twice as many would take twice as long to lay out, and sorting should feel immediate
+  const PAGE = 50; // twice as many would take twice as long to lay out, and sorting must feel immediate
   const KINDS_AND_CATEGORY = ["Notable as", "Strongest text in"];
   const table = document.getElementById("table");
   const filters = document.getElementById("filters");
@@ -18,11 +18,11 @@
     return made;
   }
 
-  // The state. In the address stands what differs from the beginning.
+  // The state. The address has only what differs from the defaults.
   const BEGIN = { q: "", reason: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
   let state;
   const sort = () => state.sort || (state.q ? "match" : "feature");
-  // The columns shown: the number, those chosen, and the one that is sorted by.
+  // The columns shown: the number, the chosen ones, and the one that is sorted by.
   const columns = () => [...new Set(["feature", ...state.columns.split(","), sort()])].filter((name) => statistics.has(name));
   const upFirst = (name) => !statistics.has(name) || name === "feature";
 
@@ -33,7 +33,7 @@
     if (!statistics.has(state.sort) && state.sort !== "label" && state.sort !== "match") state.sort = "";
   }
 
-  // A change by the reader begins at the first page again, and is a step that the browser's back button undoes.
+  // A change by the reader returns to the first page, and the browser's back button undoes it.
   function change(given, typing = false) {
     state = { ...state, page: 1, ...given };
     state.columns = columns().join();
@@ -42,7 +42,7 @@
     return show();
   }
 
-  // All places in the order of one column, each order made once. What has no value comes last, whatever the direction.
+  // All indices in the order of one column; each order is made once. Missing values come last in both directions.
   const orders = new Map();
   function order(key, dir) {
     const name = `${key} ${dir}`;
@@ -55,7 +55,7 @@
     return orders.get(name);
   }
 
-  // The places of the rows that pass every filter, in the chosen order.
+  // The indices of the rows that match every filter, in the chosen order.
   function select() {
     const best = state.q.trim() ? window.saeFind(state.q) : null;
     const answers = new Set(best);
@@ -96,10 +96,10 @@
 
   function showHead() {
     const row = table.tHead.rows[0];
-    // Only where the columns have changed, so that the heading that was pressed keeps the focus.
+    // Only if the columns have changed, so that a pressed heading keeps the focus.
     if (row.dataset.columns !== columns().join()) {
       const heads = columns().map((name) => heading(name, statistics.get(name).heading, statistics.get(name).meaning));
-      heads.splice(1, 0, heading("label", "Label", "Label made from the data alone."));
+      heads.splice(1, 0, heading("label", "Label", "Automatic label, made from the data alone."));
       const last = KINDS_AND_CATEGORY.map((words) => Object.assign(make("th", "words", words), { scope: "col" }));
       row.replaceChildren(...heads, ...last);
       row.dataset.columns = columns().join();
@@ -110,7 +110,7 @@
     }
   }
 
-  // The column that is sorted by comes into sight where the table is wider than the screen; the first one stays in place.
+  // Scrolls the sorted column into view if the table is wider than the screen; the first column stays in place.
   function showSorted() {
     const head = table.tHead.querySelector("[aria-sort]");
     if (!head || head.cellIndex === 0) return;
@@ -140,12 +140,12 @@
   }
 
   function nothing() {
-    const cell = make("td", "words", "No feature passes all of these filters. Take one away, use fewer words, or press Clear.");
+    const cell = make("td", "words", "No feature matches all filters. Remove a filter, use fewer words, or press Clear.");
     cell.colSpan = table.tHead.rows[0].cells.length;
     return make("tr", "", cell);
   }
 
-  // The search index is large, so it comes with the first word that is typed.
+  // The search index is large, so it is loaded when the first word is typed.
   const loadIndex = () => window.saeLoad(`${root}assets/search.js`).then(() => window.saeLoad(`${root}search-index.js`));
 
   let rows = [];
@@ -162,7 +162,7 @@
     showPager(pages);
   }
 
-  // All columns of the rows found, in their order, as a CSV file.
+  // All columns of the matching rows, in their order, as a CSV file.
   function download() {
     const names = Object.keys(window.saeTable.values);
     const all = names.map(window.saeColumn);
@@ -173,7 +173,7 @@
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
-  // What the page leaves to the script: every statistic to sort by, and to show as a column.
+  // Parts of the page that the script fills in: every statistic to sort by, and to show as a column.
   function offer() {
     const sorts = filters.querySelector("[name=sort]");
     sorts.append(new Option("Best match", "match"), new Option("Label", "label"));
@@ -189,7 +189,7 @@
     }
   }
 
-  // A link to a row, as from a feature's reasons, may be on another page of the table.
+  // A link to a row, such as from a feature's reasons, may be to another page of the table.
   async function goToLinkedRow() {
     const place = numbers.indexOf(Number(location.hash.replace("#f", "")));
     const at = location.hash.startsWith("#f") ? rows.indexOf(place) : -1;

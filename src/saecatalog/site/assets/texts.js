@@ -1,6 +1,6 @@
-// Whole texts marked by a feature: the examples of a feature's page grow to them, and the page of a text is coloured by
-// the feature that the reader points at. Each text comes as a script that calls saeText with its pieces, which are HTML
-// that the build has escaped, and with the marks of each feature; so nothing of how a mark is found is here.
+// Whole texts marked by a feature: examples on a feature's page expand to them, and the page of a text is coloured by
+// the feature that the reader points at. Each text is a script that calls saeText with its pieces, which are HTML escaped
+// by the build, and with the marks of each feature, which the build has computed.
 (() => {
   const texts = new Map();
   window.saeText = (text) => texts.set(document.currentScript.src, text);
@@ -11,8 +11,8 @@
     return template.content;
   }
 
-  // The marks of a feature, each written as the pieces skipped, the level, the value, then p for the peak and the number
-  // of pieces where there is more to say.
+  // The marks of a feature. Each is the pieces skipped, the level and the value, then p if it is the peak, then the number
+  // of pieces if it is not 1.
   function marksOf(text, feature) {
     let at = 0;
     return text.marks[feature].split(" ").map((mark) => {
@@ -23,7 +23,7 @@
     });
   }
 
-  // The same HTML as the build writes for a text marked by a feature.
+  // The HTML that the build would write for a text marked by a feature.
   function markup(text, feature) {
     let at = 0;
     const html = (start, end) => text.pieces.slice(start, end).join("");
@@ -35,11 +35,11 @@
     return parts.join("") + html(at);
   }
 
-  // An example that shows a part of its text gets a button that shows all of it, and the part again.
+  // An example that shows an excerpt of its text gets a button that switches between the excerpt and the whole text.
   function growable(shown) {
     const item = shown.parentElement;
     const link = item.querySelector('a[href*="/texts/"]');
-    // Not from the page's address: a web server may show the page under one without `.html`.
+    // Not from the page's address: a web server may serve the page without `.html` in it.
     const [feature] = /\d+/.exec(document.querySelector("h1").textContent);
     const source = link.href.replace(/html(#.*)?$/, "js");
     const part = [...shown.childNodes];
@@ -53,7 +53,7 @@
       item.dispatchEvent(new Event("marked", { bubbles: true }));
     };
     function label(whole) {
-      button.textContent = whole ? "Only this part" : "Whole text";
+      button.textContent = whole ? "Excerpt only" : "Whole text";
       button.setAttribute("aria-expanded", String(whole));
     }
     button.addEventListener("click", () => {
@@ -65,9 +65,9 @@
   }
   for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r)")) growable(shown);
 
-  // The page of a text: the text stands once and is coloured by the chosen feature, or by the one pointed at. Each piece
-  // is an element that changes its class only, so that a selection and the focus stay.
-  const MOST_TOLD = 6;
+  // The page of a text: one copy of the text is coloured by the chosen feature, or by the one pointed at. Each piece is an
+  // element whose class alone changes, so that the selection and the focus are kept.
+  const MOST_NAMED = 6;
 
   class Reader {
     constructor(text) {
@@ -84,7 +84,7 @@
       this.chooseFromAddress();
       addEventListener("hashchange", () => this.chooseFromAddress());
       document.querySelector(".reader").classList.add("coloured");
-      // The address may name a row, which the text now stands beside.
+      // The address may name a row of the list; the text is now beside that row.
       if (location.hash) scrollTo({ top: 0, behavior: "instant" });
     }
 
@@ -100,23 +100,23 @@
         if (!peak || Number(value) > Number(peak.title)) peak = this.cells[start];
       }
       peak.tabIndex = 0;
-      this.tell();
+      this.describe();
     }
 
-    // Under the text: what it is coloured by or, while a token is pointed at, what fires there.
-    tell() {
+    // The line under the text: the feature it is coloured by or, while a token is pointed at, what fires there.
+    describe() {
       for (const row of this.rows.values()) row.classList.remove("fires");
       this.reading.textContent = `Feature ${this.painted}: ${this.rows.get(this.painted).querySelector(".count").textContent}`;
     }
 
-    tellToken(cell) {
+    describeToken(cell) {
       const found = this.firingAt(this.cells.indexOf(cell));
       const token = Object.assign(document.createElement("span"), { className: "token" });
       token.append(...[...cell.childNodes].map((node) => node.cloneNode(true)));
-      const words = found.slice(0, MOST_TOLD).map(([feature, value]) => `${feature} (${value})`);
-      if (found.length > MOST_TOLD) words.push(`${found.length - MOST_TOLD} more`);
+      const words = found.slice(0, MOST_NAMED).map(([feature, value]) => `${feature} (${value})`);
+      if (found.length > MOST_NAMED) words.push(`${found.length - MOST_NAMED} more`);
       const subject = found.length === 1 ? "feature" : "features";
-      this.reading.replaceChildren(token, found.length ? ` ${subject} ${words.join(", ")}` : " no feature of the list fires here");
+      this.reading.replaceChildren(token, found.length ? ` ${subject} ${words.join(", ")}` : " no listed feature fires here");
       const firing = new Set(found.map(([feature]) => feature));
       for (const [feature, row] of this.rows) row.classList.toggle("fires", firing.has(feature));
     }
@@ -170,17 +170,17 @@
       });
     }
 
-    // The marked tokens are one stop of the Tab key; the arrow keys go from one to the next.
+    // The marked tokens are one stop of the Tab key; the arrow keys move between them.
     listenToText() {
       const read = (event) => {
         const cell = event.target.closest("b");
-        if (cell) this.tellToken(cell);
+        if (cell) this.describeToken(cell);
       };
       this.whole.addEventListener("pointerover", read);
       this.whole.addEventListener("focusin", read);
-      // A finger leaves as soon as it is lifted; what it touched stays told.
-      this.whole.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.tell());
-      this.whole.addEventListener("focusout", () => this.tell());
+      // A finger leaves as soon as it is lifted; what fires on the touched token stays shown.
+      this.whole.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.describe());
+      this.whole.addEventListener("focusout", () => this.describe());
       this.whole.addEventListener("keydown", (event) => {
         const next = neighbour(event, [...this.whole.querySelectorAll("b[title]")], "ArrowLeft", "ArrowRight");
         if (next) event.target.tabIndex = -1;
@@ -188,7 +188,7 @@
     }
   }
 
-  // The element before or after the one with the focus, which then has it; null where the key is another.
+  // Moves the focus to the element before or after and returns that element; null for any other key.
   function neighbour(event, all, back, forth) {
     const place = all.indexOf(event.target);
     const next = place < 0 ? null : { [back]: all[place - 1], [forth]: all[place + 1] }[event.key];
@@ -199,7 +199,7 @@
     return next;
   }
 
-  // The script of the page's text, where there is one, has run by then.
+  // The script of the page's text, if there is one, has run by then.
   document.addEventListener("DOMContentLoaded", () => {
     if (document.querySelector(".reader .firings")) texts.forEach((text) => new Reader(text));
   });

@@ -1,4 +1,4 @@
-// Runs before the page is drawn: marks that scripts run, and applies the theme the reader chose earlier.
+// Runs before the page is drawn: marks that JavaScript runs, and applies the theme that the reader chose earlier.
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
@@ -6,6 +6,6 @@
     const chosen = localStorage.getItem("theme");
     if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
   } catch {
-    // Storage may be switched off; the page then follows the system.
+    // If storage is disabled, the page follows the system.
   }
 })();

@@ -1,6 +1,6 @@
-"""The view model of the about page: what every figure means, what was built from what, and how to cite it.
+"""The view model of the about page: what every figure means, what the catalog was built from, and how to cite it.
 
-In: a `Catalog` and the wording of `schemas.SCHEMAS`. Out: plain values for the template.
+In: a `Catalog` and the descriptions in `schemas.SCHEMAS`. Out: plain values for the template.
 """
 
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ def view(catalog: Catalog) -> dict[str, Any]:
 
 
 def definitions(table: str) -> list[Definition]:
-    """The columns of a table in their order."""
+    """The columns of a table, in order."""
     return [Definition(f"{table}-{c}", c, str(kind), words) for c, (kind, words) in SCHEMAS[table].items()]
 
 
 def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What the catalog was built from, in groups of label and value; empty values are left out."""
+    """What the catalog was built from, as groups of labels and values; empty values are left out."""
     model, sae, corpus, program = (manifest[name] for name in ("model", "sae", "corpus", "program"))
     groups: list[tuple[str, list[tuple[str, object]]]] = [
         (
@@ -63,7 +63,7 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Architecture", sae["architecture"]),
                 ("Hook", sae["hook"]),
                 ("Features", sae["d_sae"]),
-                ("Width of its input", sae["d_in"]),
+                ("Input width", sae["d_in"]),
                 ("BOS before each text", "yes" if sae["prepend_bos"] else "no"),
                 ("SHA-256 of the weights", sae["weights_sha256"]),
                 ("Neuronpedia", sae["neuronpedia_id"] or "This SAE is not on Neuronpedia"),

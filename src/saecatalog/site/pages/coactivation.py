@@ -1,4 +1,4 @@
-"""The view model of the co-activation page: which features fire together, and how sure that is.
+"""The view model of the co-activation page: which features fire together, with the evidence.
 
 In: a `Catalog`. Out: plain values for the template and the chart of the heatmap.
 """
@@ -21,34 +21,34 @@ from saecatalog.site.records import Groups, Row, rows
 STRONGEST = 40
 """Pairs in the table."""
 IN_HEATMAP, LEAST_OVERLAP = 120, 0.02
-"""Features in the heatmap at most, and the least overlap that brings a feature into it."""
+"""The most features in the heatmap, and the least overlap that a feature needs to be included."""
 IN_CLUSTER, OPEN_CLUSTERS = 24, 12
-"""Members of a cluster that are named, and clusters that are shown before the reader opens the rest."""
+"""Members of a cluster that are listed, and clusters that are shown before the reader opens the rest."""
 COMMON_TOKENS = 3
-"""First tokens of each member among which a cluster's common tokens are looked for, and most that are shown."""
+"""How many top tokens of each member are searched for a cluster's common tokens, and how many are shown at most."""
 IN_CELL, IN_ROW = 3, 2
-"""Texts where both features of a pair fire: shown for a cell of the heatmap, and in a row of the table."""
+"""How many texts on which both features fire are shown for a cell of the heatmap, and in a row of the table."""
 SPLIT = 0.7
-"""Decoder rows with at least this cosine are one direction split in two: about half of each, the cosine squared, lies
-along the other."""
+"""Decoder rows with at least this cosine are one direction split in two: about half of each row's squared norm (the
+cosine squared) lies along the other."""
 BY_CHANCE = 3.0
-"""The cosine of two random directions is about normal with mean 0 and standard deviation 1 / sqrt(d); rows are called
-related or opposed from this many standard deviations on."""
+"""The cosine of two random directions is approximately normal with mean 0 and standard deviation 1 / sqrt(d). Rows are
+called related or opposed beyond this many standard deviations."""
 MOSTLY = 0.5
-"""A phi from which on two features fire mostly on the same tokens."""
+"""With a phi of at least this, two features fire mostly on the same tokens."""
 OCCASIONS = ((0.9, "Nearly the same tokens"), (MOSTLY, "Mostly the same tokens"), (-1.0, "Some of the same tokens"))
-"""What a phi of at least this says of the tokens on which two features are active."""
+"""For each least phi, what it says about the tokens on which two features are active."""
 DIRECTIONS = ("one direction split in two", "related directions", "unrelated directions", "opposed directions")
-"""What the cosine of two decoder rows may say of what the features write."""
+"""What the cosine of two decoder rows can say about their directions."""
 FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two features, their figures on tokens, and on texts where the pair was counted there too.
+    """Two features with their figures on tokens, and on texts if the pair was counted there too.
 
-    `occasions` and `directions` are the verdict: when the two fire, and what they write. `shared` are the texts on
-    which the weaker of the two is strongest.
+    `occasions` and `directions` are the verdict: how far the two fire on the same tokens, and how their decoder rows
+    relate. `shared` are the texts on which the weaker of the two is strongest.
     """
 
     a: FeatureRef
@@ -62,10 +62,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Features that fire together; `rest` counts the members left out of `members`, `shown` those in the heatmap.
+    """Features that fire together. `rest` counts the members not in `members`, and `shown` those in the heatmap.
 
-    `phi` is the mean over its `pairs` in the table of pairs; `tokens` are those that carry much of the activation of
-    at least half of its members, each with how many members that is.
+    `phi` is the mean over the cluster's `pairs` in the table. `tokens` are the tokens with a large share of the
+    activation of at least half of the members, each with the number of those members.
     """
 
     number: int
@@ -88,14 +88,14 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
     boxes = outlines(catalog, features)
     found = cells(on_tokens, features, shared, names)
     listed = pairs(catalog, best, shared)
-    told = Counter(pair.directions for pair in listed)
+    verdicts = Counter(pair.directions for pair in listed)
     often = on_tokens.loc[on_tokens["phi"] >= MOSTLY, "decoder_cosine"]
     return {
         "heatmap": charts.together(features, values, found, boxes, "coactivation") if features else None,
         "shown": len(features),
         "notable": len(catalog.paged),
         "pairs": listed,
-        "verdicts": [(words, told[words]) for words in DIRECTIONS if told[words]],
+        "verdicts": [(words, verdicts[words]) for words in DIRECTIONS if verdicts[words]],
         "often": {"phi": MOSTLY, "pairs": len(often), "largest": float(often.max())} if len(often) else None,
         "rule": {"split": SPLIT, "chance": chance_cosine(catalog), "occasions": OCCASIONS[:2]},
         "cluster_phi": CLUSTER_PHI,
@@ -106,9 +106,9 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
 
 
 def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
-    """The notable features that overlap with another one, the most overlapping first chosen, and their overlaps.
+    """The features with a page that overlap most with another one, and the matrix of their overlaps.
 
-    They stand in an order that puts features which fire together side by side, and clusters in one piece.
+    The order puts features that fire together side by side and keeps the members of a cluster together.
     """
     best = best_overlaps(catalog, catalog.paged)
     chosen = [n for n in sorted(best, key=lambda n: (-best[n], n))[:IN_HEATMAP] if best[n] >= LEAST_OVERLAP]
@@ -118,12 +118,12 @@ def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
 
 
 def cluster_of(catalog: Catalog) -> dict[int, int]:
-    """The number of each feature's cluster, 1 the largest, where it is in one."""
+    """The cluster number of each feature that is in a cluster; 1 is the largest."""
     return {row.feature: row.cluster + 1 for row in rows(catalog.tables["clusters"])}
 
 
 def outlines(catalog: Catalog, features: list[int]) -> list[Box]:
-    """The clusters of which two or more features stand in the heatmap, where they do."""
+    """The clusters with two or more features in the heatmap, and their rows there."""
     cluster = cluster_of(catalog)
     places: dict[int, list[int]] = {}
     for place, feature in enumerate(features):
@@ -133,7 +133,7 @@ def outlines(catalog: Catalog, features: list[int]) -> list[Box]:
 
 
 def cells(on_tokens: pd.DataFrame, features: list[int], shared: SharedTexts, names: HeatmapNames) -> list[list[Any]]:
-    """Each pair of the heatmap once: the places of the two, its `FIGURES`, and the texts where both fire."""
+    """Each pair of the heatmap once: the rows of the two features, their `FIGURES`, and texts on which both fire."""
     names.add(features)
     place = {number: i for i, number in enumerate(features)}
     inside = on_tokens[on_tokens["feature_a"].isin(features) & on_tokens["feature_b"].isin(features)]
@@ -174,12 +174,12 @@ def pairs(catalog: Catalog, best: pd.DataFrame, shared: SharedTexts) -> list[Pai
 
 
 def occasions(phi: float) -> str:
-    """How far two features with this phi on tokens fire on the same ones."""
+    """How far two features with this phi fire on the same tokens."""
     return next(words for least, words in OCCASIONS if phi >= least)
 
 
 def directions(cosine: float, chance: float) -> str:
-    """What two features with this cosine of the decoder rows write, where random rows stay within `chance` of 0."""
+    """How two decoder rows with this cosine relate, if the cosine of random rows stays within `chance` of 0."""
     split, related, unrelated, opposed = DIRECTIONS
     if abs(cosine) <= chance:
         return unrelated
@@ -189,12 +189,12 @@ def directions(cosine: float, chance: float) -> str:
 
 
 def chance_cosine(catalog: Catalog) -> float:
-    """How far from 0 the cosine of two random directions in the SAE's input space may be."""
+    """The largest magnitude of the cosine of two random directions in the SAE's input space, by `BY_CHANCE`."""
     return float(BY_CHANCE / np.sqrt(catalog.manifest["sae"]["d_in"]))
 
 
 def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -> list[Cluster]:
-    """The clusters, largest first, each with its first members and what they have in common."""
+    """The clusters, largest first, each with its first members and their common tokens."""
     cluster = cluster_of(catalog)
     members: dict[int, list[int]] = {}
     for feature, number in cluster.items():
@@ -218,7 +218,7 @@ def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -
 
 
 def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
-    """The tokens among the first of at least half of the members, the most common first."""
+    """The tokens among the top tokens of at least half of the members, the most common first."""
     found = Counter(
         token for n in members for token in dict.fromkeys(row.token for row in tokens.first(n, COMMON_TOKENS))
     )
@@ -226,7 +226,7 @@ def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
 
 
 def _spot(catalog: Catalog, text: str, pair: Row) -> TextRef:
-    """A text, opened where its page shows one of the two features, if it does."""
+    """A link to a text, at the place where its page shows one of the two features, if it does."""
     ref = catalog.text_ref(text, catalog.texts[text].category)
-    told = {row.feature for row in catalog.by("text_top", "text")[text]}
-    return next((replace(ref, page=f"{ref.page}#f{n}") for n in (pair.feature_a, pair.feature_b) if n in told), ref)
+    listed = {row.feature for row in catalog.by("text_top", "text")[text]}
+    return next((replace(ref, page=f"{ref.page}#f{n}") for n in (pair.feature_a, pair.feature_b) if n in listed), ref)

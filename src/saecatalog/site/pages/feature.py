@@ -1,6 +1,6 @@
 """The view models of a feature's page, of its embed, and of the page about embeds.
 
-In: a `Catalog` and a feature's number. Out: plain values for the templates; nothing here knows HTML or the disk.
+In: a `Catalog` and a feature's number. Out: plain values for the templates. This module does no file access.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,19 +23,19 @@ BANDS = {
     "q25-50": ("Third quarter", "q25", "q50"),
     "q0-25": ("Weakest quarter", "", "q25"),
 }
-"""The title of each quarter of the active tokens, and the columns of `features` with the two ends of its range."""
+"""The title of each quarter of the active tokens, and the columns of `features` with the ends of its range."""
 PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
 START_SHARE_SHOWN = 0.1
-# How much of each table a page shows, and from where on the share of the activation on first tokens: a page stays near
-# 20 kB on average, and the data files have the rest.
+# How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
+# near 20 kB; the data files have the rest.
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a feature is notable: the words, its place in the ranking (0 where it has none) and where the ranking is."""
+    """Why a feature is notable: the text, its place in the ranking (0 if it has none) and the page of the ranking."""
 
     text: str
     place: int
@@ -45,8 +45,8 @@ class Reason:
 class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
-    `cut` says where the text goes on: "l" before the part shown, "r" after it. `place` is where the text's page tells
-    of the feature, from the catalog's root, or that page alone where it does not.
+    `cut` says where the text continues: "l" before the excerpt, "r" after it. `place` is the URL of the text's page
+    from the catalog's root, with the anchor of the feature if that page lists it.
     """
 
     anchor: str
@@ -60,7 +60,7 @@ class Example(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Examples from one quarter of the active tokens by rank, and the activations from which to which it runs.
+    """Examples from one quarter of the active tokens by rank, and the range of its activations.
 
     `low` is 0 for the weakest quarter.
     """
@@ -79,13 +79,13 @@ CATEGORY_COLUMNS = (
 TOKEN_COLUMNS = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
 EFFECT_COLUMNS = ("feature", "direction", "rank", "token", "logit")
 NEIGHBOUR_COLUMNS = ("feature", "rank", "neighbour", "cosine")
-"""What is read of a feature's rows by category, of its tokens, of its effects on the logits, and of its neighbours."""
+"""The columns that are read of a feature's rows by category, its tokens, its logit effects, and its neighbours."""
 
 
 class Share(NamedTuple):
-    """How many texts of one category a feature is active and strong on.
+    """On how many texts of one category a feature is active, and on how many it is strong.
 
-    `row` has the interval and all else that is known; it is None where the feature fired on no text at all.
+    `row` is the row of `categories`; it is None if the feature fired on no text at all.
     """
 
     title: str
@@ -105,10 +105,10 @@ class Effect(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """The tokens promoted and suppressed most, beside the largest of as many normal draws as there are tokens.
+    """The tokens promoted and suppressed most, compared with the largest of as many normal draws as there are tokens.
 
-    `typical` is the median of that largest draw and `beyond` its 95 % quantile, in standard deviations; `outside` says
-    how many of the promoted and of the suppressed tokens shown lie farther out than `beyond`.
+    `typical` is the median of that largest draw and `beyond` its 95 % quantile, in standard deviations. `outside` is
+    how many of the promoted and of the suppressed tokens shown exceed `beyond`.
     """
 
     ways: list[tuple[str, list[Effect]]]
@@ -119,7 +119,7 @@ class Effects(NamedTuple):
 
 
 def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Sequence[Row]) -> dict[str, Any]:
-    """Everything the page of one feature shows; `by_feature` holds its rows, `contexts` are its examples."""
+    """Everything that a feature's page shows; `by_feature` has its rows, `contexts` are its examples."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
     bands = _examples(catalog, row, contexts)
@@ -148,13 +148,13 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
 
 
 def embed(view: dict[str, Any]) -> dict[str, Any]:
-    """What the embed of a feature shows, taken from the view of its page: the best examples and the histogram."""
+    """What a feature's embed shows, taken from the view of its page: the best examples and the histogram."""
     shown = {name: view[name] for name in ("f", "histogram", "neuronpedia")}
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
 
 
 def embedding(catalog: Catalog) -> dict[str, Any]:
-    """What the page about embeds shows: the card of the feature that the front page introduces, and the code for it."""
+    """What the page about embeds shows: the card of the front page's example feature, and the code for it."""
     shown = introduction(catalog)
     if shown is None or shown["ref"].number not in catalog.embedded:
         return {"ref": None}
@@ -170,10 +170,10 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
 
 
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
-    """A feature that shows a newcomer what a feature is, with its first examples; None where no feature has a page.
+    """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
 
-    It is the one that tells a concept apart best, else the first specialist, else the strongest, among those whose
-    label begins with a word, which reads more easily than a sign.
+    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. Features whose
+    label begins with a word are preferred, because words are easier to read than symbols.
     """
     frame = catalog.tables["rankings"]
     words = [number for number in catalog.paged if catalog.ref(number).label.partition(" ")[0].isalpha()]
@@ -187,12 +187,12 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
 
 
 def reasons(catalog: Catalog, row: Row) -> list[Reason]:
-    """Why a feature is notable, each with its place in the ranking and the page where the ranking stands."""
+    """Why a feature is notable: each reason with the place in its ranking and the page of the ranking."""
     return [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
 
 
 def shares(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[Share]:
-    """For every category, the texts on which the feature is active and strong; zero where the table is silent."""
+    """For every category, the number of texts on which the feature is active and strong; zero if it has no row."""
     found = {row.category: row for row in by_feature.of("categories", CATEGORY_COLUMNS)[number]}
     return [
         Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r)
@@ -227,7 +227,7 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
 
 
 def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRef | None]:
-    """The features before and after among those with a page."""
+    """The previous and the next feature with a page."""
     place, pages = catalog.order[number], catalog.paged
     before = catalog.ref(pages[place - 1]) if place else None
     return before, catalog.ref(pages[place + 1]) if place + 1 < len(pages) else None
@@ -259,7 +259,7 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
 
 
 def _bands(row: Row, examples: dict[str, list[Example]]) -> list[Band]:
-    """The examples by quarter of the active tokens, strongest quarter first; only quarters that have any."""
+    """The examples by quarter of the active tokens, strongest first; quarters without examples are left out."""
     return [
         Band(name, words, getattr(row, low) if low else 0.0, getattr(row, high), shown)
         for name, (words, low, high) in BANDS.items()
@@ -268,7 +268,7 @@ def _bands(row: Row, examples: dict[str, list[Example]]) -> list[Band]:
 
 
 def _effects(by_feature: FeatureRows, row: Row) -> Effects | None:
-    """The tokens promoted and suppressed most, beside what chance gives; None where the SAE has no direct effect."""
+    """The tokens promoted and suppressed most, with what chance gives; None if the SAE has no direct logit effect."""
     spread = by_feature.of("logit_histograms")[row.feature]
     if not spread or not row.logit_std:
         return None
@@ -284,10 +284,10 @@ def _effects(by_feature: FeatureRows, row: Row) -> Effects | None:
 
 
 def largest_normal(n: int, share: float) -> float:
-    """The value below which the largest of `n` independent standard normal draws lies with this probability.
+    """The `share` quantile of the largest of `n` independent standard normal draws.
 
-    The largest of them is below x when all are, so its distribution is Phi(x) ** n (David and Nagaraja, Order
-    Statistics, 3rd edition, section 2.1). The smallest is the same with the sign turned.
+    The largest is below x if all are, so its distribution function is Phi(x) ** n (David and Nagaraja, Order
+    Statistics, 3rd edition, section 2.1). The smallest has the same distribution with the opposite sign.
     """
     return NormalDist().inv_cdf(share ** (1 / n))
 
@@ -301,13 +301,13 @@ def _neighbours(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[
 
 
 def _histogram(by_feature: FeatureRows, number: int) -> Histogram | None:
-    """The spread of the active values; None for a silent feature."""
+    """The distribution of the active values; None for a silent feature."""
     found = by_feature.of("histograms")[number]
     return charts.activations(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
 
 def _logit_spread(by_feature: FeatureRows, number: int) -> Markup | None:
-    """A still picture of how the direct effects on the logits are spread; None where the SAE has none."""
+    """A static picture of the distribution of the direct logit effects; None if the SAE has none."""
     found = by_feature.of("logit_histograms")[number]
     return charts.logits(found[0].edges.tolist(), found[0].counts.tolist()) if found else None
 
@@ -317,7 +317,7 @@ def _category_chart(found: list[Share]) -> Shares:
 
 
 def _partners(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[tuple[FeatureRef, int, float, float]]:
-    """The features that fire on the same tokens, by phi: with how many tokens, phi and the cosine."""
+    """The features that fire on the same tokens, by phi: with the number of tokens, phi and the cosine."""
     return [
         (catalog.ref(r.other), r.n_both, r.phi, r.decoder_cosine) for r in by_feature.partners.first(number, PARTNERS)
     ]

@@ -15,7 +15,7 @@ from saecatalog.site.records import Row
 
 @dataclass(frozen=True)
 class Column:
-    """One statistic of the table: its column in `features`, its heading and format, and if it is shown at first."""
+    """A statistic of the table: its column in `features`, heading and format, and whether it is shown by default."""
 
     name: str
     heading: str
@@ -24,7 +24,7 @@ class Column:
 
     @property
     def meaning(self) -> str:
-        """What the statistic is, in the words of the data files."""
+        """What the statistic means, as in the data files."""
         return SCHEMAS["features"][self.name][1]
 
 
@@ -56,7 +56,7 @@ COLUMNS = (
     Column("logit_skew", "Skewness of logit effects"),
     Column("logit_kurtosis", "Kurtosis of logit effects"),
 )
-"""Every number of the `features` table, in the order in which the table of all features shows them."""
+"""Every number in the `features` table, in the order in which the page shows them."""
 
 BANDS = (
     ("0.1-", "above 10 %"),
@@ -65,11 +65,11 @@ BANDS = (
     ("0.0001-0.001", "0.01 to 0.1 %"),
     ("-0.0001", "below 0.01 %"),
 )
-"""Densities to filter by: from, included, and to, left out; and the words for them."""
+"""Density ranges to filter by (lower bound included, upper bound excluded) and their text."""
 
 
 def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows of the table for these features, with the figures as its script has them."""
+    """The rows of the table for these features, with the same figures as in the data of its script."""
     return [
         {
             "ref": catalog.ref(number),
@@ -84,20 +84,20 @@ def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]
 
 
 def kinds(row: Row) -> list[str]:
-    """The kinds of a feature's reasons, each once: `specialist` for any number of categories."""
+    """The kinds of a feature's reasons, each once: a specialist of several categories gives one `specialist`."""
     return list(dict.fromkeys(reason.partition(":")[0] for reason in _in_order(split_reasons(row.notable))))
 
 
 def _in_order(reasons: Iterable[str]) -> list[str]:
-    """Reasons, or kinds of them, in the order of `REASONS`."""
+    """Reasons, or kinds of reason, in the order of `REASONS`."""
     places = {kind: place for place, kind in enumerate(REASONS)}
     return sorted(reasons, key=lambda reason: (places.get(reason.partition(":")[0], len(places)), reason))
 
 
 def table_data(catalog: Catalog) -> dict[str, Any]:
-    """What the table's script sorts, filters and downloads, and what "copy data row" needs.
+    """What the table's script sorts, filters and downloads, and what "Copy data row" needs.
 
-    `values` holds every column of `features` but `page`, packed. `statistics` says how to show the numbers.
+    `values` has every column of `features` except `page`, packed. `statistics` says how to show the numbers.
     """
     frame = catalog.tables.features.loc[catalog.paged]
     return {
@@ -111,9 +111,9 @@ def table_data(catalog: Catalog) -> dict[str, Any]:
 
 
 def _packed(values: list[Any]) -> str | list[str] | dict[str, Any]:
-    """A column for `assets/row.js`: numbers as one string, which a browser reads far faster than a list of them.
+    """A column for `assets/row.js`: numbers as one string, which a browser reads far faster than a list of numbers.
 
-    Strings are a list, or, where they repeat, the list of the distinct ones and the packed place of each row's in it.
+    Strings are a list or, if they repeat, a list of the distinct strings and the packed index of each row in that list.
     """
     if not values or not isinstance(values[0], str):
         return ",".join("" if value != value else f"{rounded(value):.15g}" for value in values)
@@ -124,7 +124,7 @@ def _packed(values: list[Any]) -> str | list[str] | dict[str, Any]:
 
 
 def _category(catalog: Catalog, top_text: str) -> str:
-    """The category of a feature's strongest text; "" where it is silent."""
+    """The category of a feature's strongest text; "" if the feature is silent."""
     return str(catalog.texts[top_text].category) if top_text else ""
 
 
@@ -134,7 +134,7 @@ def titles(catalog: Catalog) -> dict[str, str]:
 
 
 def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
-    """Every kind of reason that some feature with a page has, with the name and title of each of its subjects."""
+    """Every kind of reason among the features with a page, with the name and title of each of its subjects."""
     found: dict[str, set[str]] = {}
     for notable in catalog.tables.features.loc[catalog.paged, "notable"].unique():
         for reason in split_reasons(notable):
@@ -144,5 +144,5 @@ def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
 
 
 def rounded(value: float) -> float:
-    """Six significant digits: sorting by it is exact enough, and it is short."""
+    """A number to six significant digits: short, and exact enough to sort by."""
     return value if isinstance(value, int) else float(f"{value:.6g}")

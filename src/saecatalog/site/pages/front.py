@@ -1,4 +1,4 @@
-"""The view models of the two front pages: a catalog's own, and the site's, which lists its catalogs.
+"""The view models of the front page of a catalog, and of the site's front page, which lists its catalogs.
 
 In: a `Catalog`, or the manifests of all catalogs. Out: plain values for the templates.
 """
@@ -17,7 +17,7 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Ranked:
-    """A feature's place in a ranking with its row and the figure the ranking goes by."""
+    """A feature's place in a ranking, with its row and the value it is ranked by."""
 
     place: int
     ref: FeatureRef
@@ -26,7 +26,7 @@ class Ranked:
 
 
 def catalog_front(catalog: Catalog) -> dict[str, Any]:
-    """The front page: the three rankings, the health of the SAE on this corpus, and the ways in."""
+    """A catalog's front page: an example, links, three rankings, and the health of the SAE on this corpus."""
     health = catalog.manifest["health"]
     return {
         "note": catalog.note("index", ""),
@@ -50,7 +50,7 @@ def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
 
 
 def site_front(manifests: list[Manifest]) -> dict[str, Any]:
-    """The page that lists the catalogs of a site, and the program that made it."""
+    """The page that lists the catalogs of a site."""
     program = manifests[0]["program"] if manifests else {"name": "SAE Catalog", "version": ""}
     return {
         "catalogs": [without_paths(manifest) for manifest in manifests],

@@ -1,4 +1,4 @@
-"""The view models of categories and concepts: which features tell them apart, with every count behind the claim.
+"""The view models of categories and concepts: which features distinguish them, with the counts behind each claim.
 
 In: a `Catalog`. Out: plain values for the templates and the charts of the heatmaps.
 """
@@ -28,7 +28,7 @@ CONCEPT_RANKINGS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A feature in a category's or concept's ranking; `row` has the counts, `value` the figure it is ranked by."""
+    """A feature in a category's or concept's ranking; `row` has the counts, and `value` is what it is ranked by."""
 
     place: int
     ref: FeatureRef
@@ -38,16 +38,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class HeatTable:
-    """Mean score of features in categories, as numbers and as steps of the colour scale (0 to 9)."""
+    """The mean scores of features in categories, as numbers and as steps of the colour scale (0 to 9)."""
 
     categories: list[GroupRef]
     rows: list[tuple[FeatureRef, list[tuple[float, int]]]]
 
 
 def categories(catalog: Catalog, by_feature: FeatureRows, scores: ScoreRows, names: HeatmapNames) -> dict[str, Any]:
-    """The overview: each category with its specialists, those without any, and the heatmaps over all categories.
+    """The overview: each category with its specialists, the categories without any, and two heatmaps.
 
-    `by_feature` and `scores` hold the features of `heatmap_features`.
+    `by_feature` and `scores` have the features of `heatmap_features`.
     """
     counts = specialist_counts(catalog)
     held_out = {row.category: row for row in rows(catalog.tables["held_out"])}
@@ -70,7 +70,7 @@ def categories(catalog: Catalog, by_feature: FeatureRows, scores: ScoreRows, nam
 def category(
     catalog: Catalog, ref: GroupRef, by_feature: FeatureRows, scores: ScoreRows, names: HeatmapNames
 ) -> dict[str, Any]:
-    """One category: its specialists, the features common in it, and how they score on all texts."""
+    """One category: its specialists, its common features, and how they score on all texts."""
     special = specialists(catalog, by_feature, ref.name)
     common = entries(catalog, by_feature.of("categories"), f"common:{ref.name}", "category", ref.name)
     table = heat_table(catalog, by_feature, [entry.ref.number for entry in special or common])
@@ -91,7 +91,7 @@ def category(
 
 
 def concepts(catalog: Catalog) -> dict[str, Any]:
-    """The overview of concepts, each with its best feature by consistency and by contrast."""
+    """The overview of concepts, each with its best features by each of the three rankings."""
     return {
         "concepts": [
             {"ref": ref, **{kind: _concept_entries(catalog, kind, ref.name)[:3] for kind in CONCEPT_RANKINGS}}
@@ -117,7 +117,7 @@ def specialists(catalog: Catalog, by_feature: FeatureRows, name: str) -> list[En
 
 
 def entries(catalog: Catalog, by_feature: Groups, ranking: str, column: str, name: str) -> list[Entry]:
-    """The first features of a ranking with their rows, of which `by_feature` has one per feature and name."""
+    """The first features of a ranking with their rows; `by_feature` has one row per feature and name."""
     found = []
     for ranked in catalog.rankings[ranking][:SHOWN]:
         row = pick(by_feature[ranked.feature], column, name)
@@ -127,7 +127,7 @@ def entries(catalog: Catalog, by_feature: Groups, ranking: str, column: str, nam
 
 
 def frequent_features(catalog: Catalog) -> list[int]:
-    """The features active in the most texts; ties are broken by the smaller index."""
+    """The features active in the most texts; the smaller index breaks ties."""
     frame = catalog.tables["features"].sort_values(["n_texts_active", "feature"], ascending=[False, True])
     found: list[int] = frame["feature"].head(FREQUENT).tolist()
     return found
@@ -150,7 +150,7 @@ def specialist_counts(catalog: Catalog) -> dict[str, int]:
 
 
 def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool) -> set[int]:
-    """Every feature in a heatmap on the pages of these categories and, if asked for, on the overview."""
+    """Every feature in a heatmap on the pages of these categories and, if `overview`, on the overview."""
     found = {*frequent_features(catalog), *notable_features(catalog)} if overview else set()
     for ref in [*refs, *(catalog.categories if overview else ())]:
         for kind in ("specialist", "common"):
@@ -159,7 +159,7 @@ def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool)
 
 
 def heatmap(scores: ScoreRows, table: HeatTable, names: HeatmapNames, source: str) -> Heatmap:
-    """The features of a table x texts, grouped by category; the table's means are its still picture."""
+    """A heatmap of the features of a table x texts, grouped by category; its static picture shows the table's means."""
     features = [ref.number for ref, _ in table.rows]
     names.add(features)
     labels = [f"{ref.number} {ref.label}".rstrip() for ref, _ in table.rows]

@@ -1,6 +1,6 @@
 """The view models of the texts: one page and one script per text, one list per category, and an overview.
 
-In: a `Catalog`. Out: plain values for the templates, and what `assets/texts.js` needs to colour a text by any feature.
+In: a `Catalog`. Out: plain values for the templates, and the data with which `assets/texts.js` colours a text.
 """
 
 import itertools
@@ -18,14 +18,14 @@ from saecatalog.site.records import Row
 OPEN = 5
 SAMPLES = 3
 MARK_ALL = 2000
-"""With more texts than this, a page without script has its text marked by the strongest feature only, not by each."""
+"""With more texts than this, a page without JavaScript shows its text marked by the strongest feature only."""
 
 
 @dataclass(frozen=True)
 class Firing:
-    """A feature on a text: its activation at its token there, and how many tokens it fires on.
+    """A feature on a text: its activation at the token shown, and how many tokens it fires on.
 
-    `level` is the step of the highlight of that activation; `entry` is the row of `text_top` or of `contexts`.
+    `level` is the highlight step of that activation; `entry` is the row of `text_top` or of `contexts`.
     """
 
     ref: FeatureRef
@@ -47,7 +47,7 @@ class Listed:
 
 
 def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
-    """Everything the page of one text shows; `examples` are the contexts that features' pages show of it."""
+    """Everything that a text's page shows; `examples` are the contexts from it that feature pages show."""
     top = catalog.by("text_top", "text")[row.text]
     found = [_firing(catalog, row, entry) for entry in top]
     strongest = {entry.feature for entry in top}
@@ -73,10 +73,10 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
 
 
 def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
-    """What is needed to mark the text by any feature of its page, made so that the browser has nothing to work out.
+    """The data with which a script marks the text by any feature of its page, without further computation.
 
-    `pieces` are HTML, which joined give the text. `marks` has for each feature its marks in order, as `_in_short`
-    writes them; the peak is the one that the feature's page shows this text for.
+    `pieces` are HTML and, joined, give the text. `marks` has the marks of each feature in order, as `_in_short` writes
+    them; the peak is the one for which the feature's page shows this text.
     """
     places = tokens.cuts(row.content, row.token_ends)
     piece = {place: i for i, place in enumerate(places)}
@@ -91,9 +91,10 @@ def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
 
 
 def _in_short(marks: list[tokens.Mark], piece: dict[int, int]) -> Iterator[str]:
-    """Each mark as the pieces skipped since the last one, the step of the highlight and the activation, by commas.
+    """Each mark as the pieces skipped since the last mark, the highlight step and the activation, separated by commas.
 
-    Then `p` where it is the peak, and the number of pieces where that is not 1. There are millions of marks.
+    `p` follows if it is the peak, and the number of pieces if that is not 1. It is short because there are millions of
+    marks.
     """
     at = 0
     for start, end, level, value, is_peak in marks:
@@ -106,7 +107,7 @@ def _in_short(marks: list[tokens.Mark], piece: dict[int, int]) -> Iterator[str]:
 
 
 def overview(catalog: Catalog) -> dict[str, Any]:
-    """All categories with the beginning of a few of their texts."""
+    """All categories with the beginnings of a few of their texts."""
     found = []
     for ref in catalog.categories:
         members = texts_of(catalog, ref.name)
@@ -125,7 +126,7 @@ def texts_of(catalog: Catalog, category: str) -> list[Row]:
 
 
 def list_page(category: str) -> str:
-    """The page that lists a category's texts, from the catalog's root; its dot keeps it apart from the texts' pages."""
+    """The page that lists a category's texts, from the catalog's root; no text's page has a dot in its name."""
     return f"texts/all.{slug(category)}.html"
 
 
@@ -139,13 +140,13 @@ def _firing(catalog: Catalog, row: Row, entry: Row) -> Firing:
 
 
 def _marked(catalog: Catalog, row: Row, entry: Row) -> Markup:
-    """The text with all tokens marked that a feature fires on."""
+    """The text with every token marked on which a feature fires."""
     largest = catalog.features[entry.feature].max
     return tokens.highlight(row.content, row.token_ends, _active(entry), largest, peak=entry.position)
 
 
 def _active(entry: Row) -> list[tuple[int, float]]:
-    """The tokens on which a feature fires and how strongly, of a row of `text_top` or of `contexts`."""
+    """The tokens on which a feature fires and their activations, from a row of `text_top` or of `contexts`."""
     return list(zip(entry.active_positions.tolist(), entry.active_values.tolist(), strict=True))
 
 
@@ -156,7 +157,7 @@ def _listed(catalog: Catalog, row: Row) -> Listed:
 
 
 def _neighbours(catalog: Catalog, row: Row) -> tuple[TextRef | None, TextRef | None]:
-    """The texts before and after in the same category."""
+    """The previous and the next text of the same category."""
     members = catalog.text_ids[row.category]
     place = catalog.text_place[row.text]
     before = catalog.text_ref(members[place - 1], row.category) if place else None
