@@ -51,7 +51,7 @@ def test_theme_is_switched_kept_and_followed_by_charts(page: Page, site: Path) -
     colour = "document.querySelector('#histogram .drawn')._fullData[0].marker.color"
     light, ground = page.evaluate(colour), page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click(".theme")
-    page.wait_for_function(f"{colour} !== '{light}'")
+    page.wait_for_function(f"() => {colour} !== '{light}'")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -78,7 +78,7 @@ def test_row_of_data_is_the_published_one(page: Page, site: Path) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto((site / "features/1.html").as_uri())
     page.get_by_role("button", name="Copy data row as JSON").click()
-    page.wait_for_function("document.querySelector('#cite > p .copier').textContent === 'Copied'")
+    page.wait_for_function("() => document.querySelector('#cite > p .copier').textContent === 'Copied'")
     row = json.loads(copied(page))
     published = pd.read_parquet(site.parents[2] / "tables/features.parquet").set_index("feature").loc[1]
     assert (row["feature"], row["n_active"]) == (1, published["n_active"])

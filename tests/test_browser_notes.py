@@ -81,7 +81,7 @@ def test_a_wide_table_is_reached_with_the_keyboard(page: Page, site: Path) -> No
     box = page.locator("#note section.scroll").first
     box.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('#note section.scroll').scrollLeft > 0")
+    page.wait_for_function("() => document.querySelector('#note section.scroll').scrollLeft > 0")
 
 
 def test_a_note_is_shown_without_scripts_and_in_the_dark(browser: Browser, site: Path) -> None:
