@@ -1,4 +1,4 @@
-"""Chromium for the tests that need a browser: fixtures, and what they have in common.
+"""Chromium for the tests that need a browser: fixtures and shared helpers.
 
 `conftest.py` names this module as a plugin, so every test may use the fixtures.
 """
@@ -72,7 +72,7 @@ def watch(page: Page, complaints: list[str], home: str = "file:") -> None:
 
 
 def note_failure(request: Request, complaints: list[str]) -> None:
-    """A request that leaving the page cut off is no failure."""
+    """A request that was cut off by leaving the page is not a failure."""
     if request.failure != "net::ERR_ABORTED":
         complaints.append(f"failed: {request.url}: {request.failure}")
 

@@ -264,7 +264,7 @@ def test_list_of_a_mistyped_word_names_the_nearest(word: str, near: str, capsys:
     assert main(["list", word]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"No SAE matches '{word}'.\nNearest names:\n")
+    assert said.err.startswith(f"No SAE matches '{word}'.\nSimilar names:\n")
     assert near in said.err
     for line in said.err.splitlines()[2:]:
         name, count, _ = line.split()
@@ -289,7 +289,7 @@ def test_check_fails_on_a_broken_site(site: Path, tmp_path: Path, capsys: pytest
     [
         (["--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre"], "gpt2-small-res-jb"),
         (["--sae", "gpt2-small-res-jb/blocks.66.hook_resid_pre"], "blocks.6.hook_resid_pre"),
-        (["--sae", "corpora"], "holds no SAE"),
+        (["--sae", "corpora"], "does not contain an SAE"),
         (["--features", "9999"], f"0 to {D_SAE - 1}"),
         (["--features", "one"], "notable, all, or numbers"),
         (["--corpus", "nowhere"], "nowhere"),
@@ -334,12 +334,15 @@ def test_an_sae_of_another_width_is_refused(
     with torch.no_grad():
         wide.save_model(tmp_path / "wide")
     said = refused(capsys, "build", *flags, "--sae", str(tmp_path / "wide"), "--out", str(tmp_path / "site"))
-    assert "The SAE reads 20 values" in said
+    assert "The SAE expects 20 values" in said
 
 
 @pytest.mark.parametrize(
     ("hook", "words"),
-    [("blocks.77.hook_resid_pre", "no hook 'blocks.77.hook_resid_pre'"), (None, "does not say where in the model")],
+    [
+        ("blocks.77.hook_resid_pre", "does not have the SAE's hook 'blocks.77.hook_resid_pre'"),
+        (None, "does not name its hook"),
+    ],
 )
 def test_an_sae_of_an_unknown_hook_is_refused(
     hook: str | None, words: str, flags: list[str], saes: Any, tmp_path: Path, capsys: Any

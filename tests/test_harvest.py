@@ -201,7 +201,7 @@ def test_a_batch_that_does_not_fit_is_halved(
 
 def test_one_window_that_does_not_fit_is_an_error(subjects: Callable, texts: list[Any], tmp_path: Path) -> None:
     narrow = Narrow(subjects("gpt2", SaeKind("standard")), 0, NO_MEMORY[0])
-    with pytest.raises(CatalogError, match="One window is too much for the memory"):
+    with pytest.raises(CatalogError, match="A single window does not fit into the device's memory"):
         run(narrow, texts, tmp_path / "store")
 
 

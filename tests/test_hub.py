@@ -208,7 +208,7 @@ def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, 
     assert run.stdout.split() == ["2", "2"], run.stderr
     fix = f"  do:    {hub_module.OFFLINE_FIX}"
     assert run.stderr.splitlines() == [
-        *("error: The model hub cannot be reached for the SAE.", f"  where: --sae {SAE}", fix),
-        *("error: The model hub cannot be reached for the model.", "  where: --model gpt2-small", fix),
+        *("error: The model hub cannot be reached to load the SAE.", f"  where: --sae {SAE}", fix),
+        *("error: The model hub cannot be reached to load the model.", "  where: --model gpt2-small", fix),
     ]
     assert not (tmp_path / "site").exists()

@@ -265,13 +265,13 @@ def test_a_missing_folder_is_refused_and_none_is_possible(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["build", *flags, "--out", str(tmp_path / "site")]
-    assert "no such folder of notes" in refused(capsys, *words, "--notes", str(tmp_path / "none"))
+    assert "notes folder does not exist" in refused(capsys, *words, "--notes", str(tmp_path / "none"))
     assert main([*words, "--notes", ""]) == GOOD
     assert table(tmp_path / "site", "notes") == []
     assert not (catalog(tmp_path / "site") / "notes").exists()
 
 
-def disagreements(site: Path) -> list[str]:
+def mismatches(site: Path) -> list[str]:
     """What `verify` says of the pages and files of a site."""
     report = Report()
     check_pages(Published(catalog(site)), report, Progress(quiet=True))
@@ -279,7 +279,7 @@ def disagreements(site: Path) -> list[str]:
 
 
 def test_verify_makes_the_same_pages(built: tuple[Path, Path]) -> None:
-    assert disagreements(built[1]) == []
+    assert mismatches(built[1]) == []
 
 
 def test_verify_finds_an_edited_note_and_an_edited_image(copy: tuple[Path, Path]) -> None:
@@ -288,7 +288,7 @@ def test_verify_finds_an_edited_note_and_an_edited_image(copy: tuple[Path, Path]
     page.write_text(page.read_text("utf-8").replace("Silent here", "Loud here"), encoding="utf-8")
     (folder / "notes/img/a.png").write_bytes(b"another")
     (folder / "notes/img/b.png").write_bytes(b"smuggled in")
-    said = disagreements(copy[1])
+    said = mismatches(copy[1])
     assert len(said) == 3
     assert all(any(name in line for line in said) for name in (page.name, "img/a.png", "img/b.png"))
 

@@ -139,7 +139,7 @@ def test_a_right_site_is_found_right(
     catalog = sites(shape, kind, *words)
     code, said = verify(capsys, workshop, str(catalog), "--sample", str(D_SAE))
     assert said.splitlines()[-1].startswith("Checked "), said
-    assert said.endswith("; 0 disagreements\n"), said
+    assert said.endswith("; 0 mismatches\n"), said
     assert f"{D_SAE} features (of {D_SAE})" in said
     assert "not compared" not in said
     assert code == GOOD
@@ -223,7 +223,7 @@ def test_a_site_of_the_hub(
     cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], str(tmp_path / "site")
     assert main(["build", "--sae", test_hub.SAE, *corpus, *cache, "--out", site]) == GOOD
     assert main(["verify", site, "--sample", "1000", *cache]) == GOOD
-    assert capsys.readouterr().out.endswith("; 0 disagreements\n")
+    assert capsys.readouterr().out.endswith("; 0 mismatches\n")
 
 
 # The sample
@@ -494,13 +494,13 @@ def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.
     code, said = verify(capsys, workshop, str(copy), "--sample", "2")
     assert code == FOUND
     assert said.splitlines()[:5] == [
-        "about.html: missing, though the data calls for it",
+        "about.html: missing, although the data requires it",
         "charts/names.js: differs from its data",
         f"features/{page.name}: differs from its data",
         f"texts/{script.name}: differs from its data",
-        "texts/mine.html: nothing in the data calls for this file",
+        "texts/mine.html: nothing in the data requires this file",
     ]
-    assert said.splitlines()[-1].endswith("5 disagreements")
+    assert said.splitlines()[-1].endswith("5 mismatches")
 
 
 def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, capsys: Any) -> None:
@@ -516,7 +516,7 @@ def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, c
 
 @pytest.mark.parametrize("shift", [1e-7, 1e-3])
 @pytest.mark.parametrize("side", ["active", "silent"])
-def test_an_activation_too_close_to_call_is_no_disagreement(
+def test_an_activation_too_close_to_call_is_no_mismatch(
     side: str, shift: float, site: Path, evidence: Evidence, texts: list[Any], models: Callable
 ) -> None:
     """A threshold is put a hair beyond one activation, so that the published decision is not the one made here."""
@@ -546,10 +546,10 @@ def test_an_activation_too_close_to_call_is_no_disagreement(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "no such site folder"),
-        (["tests"], "holds no catalog"),
+        (["nowhere"], "site folder does not exist"),
+        (["tests"], "contains no catalog"),
         (["{site}", "--sample", "0"], "--sample 0"),
-        (["{site}", "--sae", "nowhere/at-all"], "no such SAE release"),
+        (["{site}", "--sae", "nowhere/at-all"], "No SAE release or folder has this name"),
         (["{site}", "--model", "tests"], "model cannot be loaded"),
     ],
 )
@@ -566,7 +566,7 @@ def test_a_broken_manifest_is_told(copy: Path, workshop: Path, capsys: pytest.Ca
     change_manifest(copy, lambda manifest: manifest["health"].pop("norm_limit"))
     code, said = verify(capsys, workshop, str(copy))
     assert code == MISTAKE
-    assert "The manifest does not say health.norm_limit." in said
+    assert "The manifest lacks health.norm_limit." in said
     (copy / "data" / "manifest.json").write_text("{", encoding="utf-8")
     code, said = verify(capsys, workshop, str(copy))
     assert code == MISTAKE
