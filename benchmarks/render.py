@@ -40,7 +40,7 @@ def build(work: Path, base_url: str) -> None:
     from saecatalog.config import SiteConfig
     from saecatalog.notes import Subjects, read_notes
     from saecatalog.progress import Progress
-    from saecatalog.site.output import check_out
+    from saecatalog.site.inventory import check_out
 
     manifest = json.loads((work / "analysis/manifest.json").read_text("utf-8"))
     manifest = {**{name: value for name, value in manifest.items() if name != "pages"}, "base_url": base_url}

@@ -23,9 +23,10 @@ from saecatalog.config import CorpusConfig
 from saecatalog.corpus import Text, read_corpus
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site import search
+from saecatalog.site.asset_files import copy_assets, own_assets
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.render import _feature_tables
-from saecatalog.site.writer import Writer, copy_assets, own_assets
+from saecatalog.site.writer import Writer
 from saecatalog.tables import Tables, TableWriter
 
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,6 @@
 """Corpora as dense cases, read from stores, written to stores or made by hand, and figures that only tests compute.
 
-The other figures are in `saecatalog.verify.figures`, which `verify` uses too.
+The other figures are in `saecatalog.verify.formulas`, which `verify` uses too.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saecatalog.verify.figures import BANDS, Case, active_values, band_of, norm_limit, surroundings
+from saecatalog.verify.formulas import BANDS, Case, active_values, band_of, norm_limit, surroundings
 
 
 def make_case(

@@ -24,7 +24,7 @@ from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.store import Lens, read_lens, read_store
-from saecatalog.verify.figures import Case
+from saecatalog.verify.formulas import Case
 from saecatalog.windows import tokenize
 
 LENS_ENTRIES = 6

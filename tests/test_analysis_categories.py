@@ -15,7 +15,7 @@ from studies import SCORES, Study, analyse_case, close, count, split, text_score
 from saecatalog.analysis.categories import category_rows, category_table, second_half
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_categories_table(study: Study) -> None:
@@ -31,7 +31,7 @@ def test_categories_table(study: Study) -> None:
         assert (row.strong_inside, row.strong_outside) == (count(inside, strong), count(outside, strong))
         assert row.specialist_score == count(inside, strong) - count(outside, strong)
         close([row.max_inside, row.mean_inside], [max(inside), math.fsum(inside) / len(inside)])
-        close(row.auroc, figures.auroc(inside, outside), atol=1e-12)
+        close(row.auroc, formulas.auroc(inside, outside), atol=1e-12)
         close(row.lift, lift(inside, outside, strong))
         close(row.active_lift, lift(inside, outside, 0))
 
@@ -51,7 +51,7 @@ def test_p_and_q_values(study: Study) -> None:
         test = stats.mannwhitneyu(inside, outside, alternative="two-sided", method="asymptotic")
         close(row.p_value, test.pvalue, atol=1e-12)
         close(row.auroc, test.statistic / (len(inside) * len(outside)), atol=1e-12)
-    close(table["q_value"], figures.benjamini_hochberg(table["p_value"].tolist()), atol=1e-12)
+    close(table["q_value"], formulas.benjamini_hochberg(table["p_value"].tolist()), atol=1e-12)
 
 
 def test_one_category(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_equal_rates_make_no_specialist(tmp_path: Path) -> None:
     table = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["categories"].set_index("category")
     assert table.loc["a", "balanced_score"] == 0
     close(table.loc["b", "balanced_score"], 6 * (1 / 6 - 1 / 3 - 1 / 6))
-    close(table.loc["a", ["strong_inside_low", "strong_inside_high"]], figures.wilson(1, 3))
-    close(table.loc["a", ["strong_outside_low", "strong_outside_high"]], figures.wilson(2, 12))
+    close(table.loc["a", ["strong_inside_low", "strong_inside_high"]], formulas.wilson(1, 3))
+    close(table.loc["a", ["strong_outside_low", "strong_outside_high"]], formulas.wilson(2, 12))
 
 
 def test_a_large_category_does_not_win_by_its_size(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_category_table_on_random_scores(columns: list[list[float]], seed: int, 
     assert list(zip(table["category"], table["feature"], strict=True)) == wanted
     for row in table.itertuples():
         inside, outside = split(dense[:, row.feature], names, row.category)
-        close(row.auroc, figures.auroc(inside, outside), atol=1e-12)
+        close(row.auroc, formulas.auroc(inside, outside), atol=1e-12)
         assert (row.strong_inside, row.strong_outside) == (count(inside, strong), count(outside, strong))
         close([row.max_inside, row.mean_inside], [max(inside), sum(inside) / len(inside)])
 

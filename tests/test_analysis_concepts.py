@@ -27,7 +27,7 @@ from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.schemas import SCHEMAS
 from saecatalog.store import read_store
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_concepts_table(study: Study) -> None:
@@ -49,7 +49,7 @@ def test_concepts_table(study: Study) -> None:
         assert row.consistency == n_strong / len(scores)
         close(row.mean_all, math.fsum(scores) / len(scores))
         close(row.mean_active, math.fsum(active) / len(active))
-        close(row.auroc, figures.auroc(scores, matrix[:, row.feature].tolist()), atol=1e-12)
+        close(row.auroc, formulas.auroc(scores, matrix[:, row.feature].tolist()), atol=1e-12)
     assert (table["mean_all"] < table["mean_active"] * 0.99).any()
 
 
@@ -94,7 +94,7 @@ def test_a_concept_is_compared_with_the_rest_of_the_corpus(tmp_path: Path) -> No
     table = run_analyses(inputs, AnalysisConfig(), tmp_path / "tables").tables["concepts"]
     # Of k's 5 and 2 against 1 and 3, of other's 4 against 5, 1 and 3.
     close(table["auroc"], [3 / 4, 2 / 3])
-    close(table.loc[0, ["consistency_low", "consistency_high"]], figures.wilson(table.loc[0, "n_strong"], 2))
+    close(table.loc[0, ["consistency_low", "consistency_high"]], formulas.wilson(table.loc[0, "n_strong"], 2))
 
 
 def test_concepts_are_judged_by_the_corpus_median(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_concept_table_on_random_scores(a: list[float], b: list[float], c: list[
     table = concept_rows(text_scores_of(concept), TextGroups.of(names), text_scores_of(corpus), common, 0.75)
     for row in table.itertuples():
         scores, _ = split(concept[:, row.feature], names, row.concept)
-        close(row.auroc, figures.auroc(scores, corpus[:, row.feature].tolist()), atol=1e-12)
+        close(row.auroc, formulas.auroc(scores, corpus[:, row.feature].tolist()), atol=1e-12)
         close(row.mean_all, sum(scores) / len(scores))
         close(row.mean_active, sum(scores) / sum(s > 0 for s in scores))
     fired = {(n, f) for n in set(names) for f in range(2) if any(split(concept[:, f], names, n)[0])}

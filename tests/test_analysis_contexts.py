@@ -12,7 +12,7 @@ from studies import Study, analyse_case
 
 from saecatalog.analysis.contexts import AFTER, BEFORE, PER_BAND, band_bounds
 from saecatalog.config import AnalysisConfig
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_top_contexts(study: Study, models: Callable) -> None:
@@ -78,8 +78,8 @@ def test_bands_meet_at_the_quartiles_of_any_number_of_tokens(n: int) -> None:
         quartile = np.quantile(values, share)
         assert (values[: bounds[place]] >= quartile).all()
         assert (values[bounds[place] :] < quartile).all()
-    names = [figures.band_of(rank, n) for rank in range(n)]
-    assert names == [name for name, size in zip(figures.BANDS, sizes, strict=True) for _ in range(size)]
+    names = [formulas.band_of(rank, n) for rank in range(n)]
+    assert names == [name for name, size in zip(formulas.BANDS, sizes, strict=True) for _ in range(size)]
 
 
 def test_no_text_is_shown_twice_for_a_feature(study: Study) -> None:
@@ -87,7 +87,7 @@ def test_no_text_is_shown_twice_for_a_feature(study: Study) -> None:
     assert not table.duplicated(["feature", "text"]).any()
     where = {name: t for t, name in enumerate(study.case.text_ids)}
     for _, rows in table.groupby("feature"):
-        around = [figures.surroundings(study.case, where[r.text], r.position) for r in rows.itertuples()]
+        around = [formulas.surroundings(study.case, where[r.text], r.position) for r in rows.itertuples()]
         assert len(set(around)) == len(around)
 
 

@@ -9,7 +9,7 @@ from conftest import CONSTANT, SILENT
 from studies import Study, analyse_case, close
 
 from saecatalog.config import AnalysisConfig
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_features_table(study: Study) -> None:
@@ -17,16 +17,16 @@ def test_features_table(study: Study) -> None:
     assert table["feature"].tolist() == list(range(study.case.d_sae))
     n_tokens = sum(sum(kept) for kept in study.keep)
     for row in table.itertuples():
-        values = [v for _, _, v in figures.active_values(study.case, row.feature)]
+        values = [v for _, _, v in formulas.active_values(study.case, row.feature)]
         assert row.n_tokens == n_tokens
         assert row.n_active == len(values)
         assert row.density == len(values) / n_tokens
-        close([row.density_low, row.density_high], figures.wilson(len(values), n_tokens), atol=1e-12)
+        close([row.density_low, row.density_high], formulas.wilson(len(values), n_tokens), atol=1e-12)
         mean = math.fsum(values) / len(values) if values else 0.0
         spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) if values else 0.0
         assert row.max == max(values, default=0.0)
         close([row.mean_active, row.std_active], [mean, spread], rtol=1e-5, atol=1e-6)
-        wanted = [figures.quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
+        wanted = [formulas.quantile(values, q) for q in (0.25, 0.5, 0.75, 0.9, 0.99)]
         close([row.q25, row.q50, row.q75, row.q90, row.q99], wanted, rtol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_histograms(study: Study) -> None:
     table = study.table("histograms")
     assert table["feature"].tolist() == study.fired
     for row in table.itertuples():
-        values = [v for _, _, v in figures.active_values(study.case, row.feature)]
+        values = [v for _, _, v in formulas.active_values(study.case, row.feature)]
         bins = len(row.counts)
         counts = [0] * bins
         for value in values:

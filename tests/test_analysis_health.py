@@ -18,7 +18,7 @@ from saecatalog.analysis.activations import include
 from saecatalog.analysis.health import explained_variance
 from saecatalog.corpus import Text
 from saecatalog.store import read_store
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_health(study: Study, models: Callable, saes: Callable, texts: list[Text]) -> None:
@@ -32,7 +32,7 @@ def test_health(study: Study, models: Callable, saes: Callable, texts: list[Text
     assert health["excluded_positions"] == sum(not k for kept in study.keep for k in kept)
     median = cases.median_norm(study.raw)
     close(health["norm_median"], median, rtol=6e-6)
-    close(health["norm_limit"], figures.norm_limit(median, study.config.outlier_multiple), rtol=6e-6)
+    close(health["norm_limit"], formulas.norm_limit(median, study.config.outlier_multiple), rtol=6e-6)
     density = [math.log10(active[:, f].mean()) for f in study.fired]
     edges = health["density_edges"]
     wanted = [sum(a <= d < b for d in density) for a, b in itertools.pairwise(edges)]

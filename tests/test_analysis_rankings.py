@@ -17,7 +17,7 @@ from studies import Study, analyse_case, close
 from saecatalog.analysis.rankings import rank_features
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_rankings_of_features(study: Study) -> None:
@@ -31,7 +31,7 @@ def test_rankings_of_features(study: Study) -> None:
 
 
 def assert_ranking(study: Study, name: str, rows: list[Any], key: Callable, value: Callable) -> None:
-    wanted = figures.ranked(rows, key, study.config.top)
+    wanted = formulas.ranked(rows, key, study.config.top)
     rankings = study.table("rankings")
     found = rankings[rankings["ranking"] == name]
     assert found["feature"].tolist() == [r.feature for r in wanted]

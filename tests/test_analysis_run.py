@@ -15,7 +15,7 @@ from saecatalog.analysis import FINDINGS, activations, coactivation, disk_arrays
 from saecatalog.analysis.run import Findings
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS, arrow_schema
-from saecatalog.verify.figures import Case
+from saecatalog.verify.formulas import Case
 
 
 def test_the_studies_are_not_trivial(study: Study) -> None:

@@ -9,14 +9,14 @@ from studies import ACTIVATIONS, SCORES, close
 
 from saecatalog.analysis import statistics
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 @given(st.integers(1, 10**7), st.floats(0, 1))
 def test_wilson_against_scipy(n: int, share: float) -> None:
     k = round(n * share)
     low, high = wilson(np.array([k]), n)
-    interval = stats.binomtest(k, n).proportion_ci(0.95, method="wilson") if n < 10**5 else figures.wilson(k, n)
+    interval = stats.binomtest(k, n).proportion_ci(0.95, method="wilson") if n < 10**5 else formulas.wilson(k, n)
     close([low[0], high[0]], list(interval), rtol=1e-6, atol=1e-9)
     assert 0 <= low[0] <= k / n <= high[0] <= 1
 
@@ -44,7 +44,7 @@ def test_ranks_and_tests_against_scipy(columns: list[list[float]], seed: int) ->
     for column, scores in enumerate(dense.T):
         for group, member in enumerate((inside, ~inside)):
             mine, rest = scores[member].tolist(), scores[~member].tolist()
-            close(auroc[group, column], figures.auroc(mine, rest), atol=1e-12)
+            close(auroc[group, column], formulas.auroc(mine, rest), atol=1e-12)
             if not mine or not rest or len(set(mine + rest)) == 1:
                 assert p[group, column] == 1
                 continue
@@ -55,7 +55,7 @@ def test_ranks_and_tests_against_scipy(columns: list[list[float]], seed: int) ->
 def test_benjamini_hochberg(p: list[float]) -> None:
     found = benjamini_hochberg(np.array([p]))
     assert found.shape == (1, len(p))
-    close(found[0], figures.benjamini_hochberg(p), atol=1e-300)
+    close(found[0], formulas.benjamini_hochberg(p), atol=1e-300)
 
 
 def test_benjamini_hochberg_of_nothing() -> None:

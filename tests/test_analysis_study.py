@@ -2,12 +2,12 @@
 
 from studies import Study
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_strong_threshold(study: Study) -> None:
     if study.config.strong is not None:
         assert study.findings.strong == study.config.strong
         return
-    value = figures.quantile(sorted(score for score, _ in study.scores.values()), 0.9)
+    value = formulas.quantile(sorted(score for score, _ in study.scores.values()), 0.9)
     assert study.findings.strong == float(f"{value:.2g}")

@@ -15,16 +15,16 @@ from saecatalog.analysis import token_view
 from saecatalog.analysis.activations import Block
 from saecatalog.analysis.token_view import CodeCounts, best_rules
 from saecatalog.config import AnalysisConfig
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 
 
 def test_tokens_table(study: Study) -> None:
     table = study.table("tokens")
     assert sorted(set(table["feature"])) == study.fired
     for feature, rows in table.groupby("feature"):
-        by_token = figures.token_figures(study.case, study.keep, feature)
+        by_token = formulas.token_figures(study.case, study.keep, feature)
         total = sum(f.total for f in by_token.values())
-        wanted = figures.ranked(list(by_token), lambda i, f=by_token: (-round(f[i].total, 9), i), 10)
+        wanted = formulas.ranked(list(by_token), lambda i, f=by_token: (-round(f[i].total, 9), i), 10)
         assert rows["token_id"].tolist() == wanted
         assert rows["rank"].tolist() == list(range(len(wanted)))
         assert rows["n_active"].tolist() == [by_token[i].n_active for i in wanted]
@@ -36,11 +36,11 @@ def test_tokens_table(study: Study) -> None:
 
 def test_best_single_token_rule(study: Study, models: Callable) -> None:
     for row in study.table("features").itertuples():
-        by_token = figures.token_figures(study.case, study.keep, row.feature)
+        by_token = formulas.token_figures(study.case, study.keep, row.feature)
         if not by_token:
             assert (row.token_rule, row.token_precision, row.token_recall) == ("", 0, 0)
             continue
-        best = figures.best_token(by_token)
+        best = formulas.best_token(by_token)
         n_active = sum(f.n_active for f in by_token.values())
         assert row.token_rule == reference.token_text(models(study.shape), best)
         close(row.token_precision, by_token[best].n_active / by_token[best].n_occurrences)
@@ -79,7 +79,7 @@ def test_best_token_ties_go_by_the_smaller_id(tmp_path: Path) -> None:
     tokens = [3] * 3 + [4] * 11 + [5] * 20
     active = [[1.0]] + [[0.0]] * 2 + [[1.0]] * 2 + [[0.0]] * 9 + [[1.0]] * 2 + [[0.0]] * 18
     case = make_case([active], None, [tokens])
-    assert figures.best_token(figures.token_figures(case, [[True] * 34], 0)) == 3
+    assert formulas.best_token(formulas.token_figures(case, [[True] * 34], 0)) == 3
     found = analyse_case(tmp_path, case, AnalysisConfig())
     assert found.tables["features"]["token_rule"].tolist() == ["w3"]
 
@@ -87,7 +87,7 @@ def test_best_token_ties_go_by_the_smaller_id(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30)), min_size=1, max_size=8))
 def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
     """Ties are exact: two rules of equal F1 must not be told apart by rounding."""
-    by_token = {i: figures.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
+    by_token = {i: formulas.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
     n = len(by_token)
     found = CodeCounts(
         np.zeros(n, np.int64),
@@ -97,7 +97,7 @@ def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
         np.ones(n),
         np.arange(n),
     )
-    assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [figures.best_token(by_token)]
+    assert best_rules(np.array([sum(a for a, _ in counts)]), found)["code"].tolist() == [formulas.best_token(by_token)]
 
 
 @given(st.integers(1, 200), st.integers(1, 6), st.integers(0, 2**32 - 1))

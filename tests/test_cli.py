@@ -16,7 +16,7 @@ import pytest
 from conftest import D_SAE, SaeKind
 
 from saecatalog.cli import COMMANDS, main, parser
-from saecatalog.directory import list_saes
+from saecatalog.sae_directory import list_saes
 from saecatalog.site.check import check_site
 
 ROOT = Path(__file__).parent.parent

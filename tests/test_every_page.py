@@ -63,6 +63,10 @@ LOST_ON_PAPER = """() => [document.body, ...document.body.querySelectorAll("*")]
 # Where a page has a search, it has answered.
 SEARCHED = "() => !document.querySelector('#search') || document.querySelector('#results [role=option]')"
 
+# Every chart is drawn for the width it has now.
+FOLLOWED = """() => [...document.querySelectorAll("figure.chart")].every(
+    (chart) => chart.querySelector(".main-svg")?.getAttribute("width") === String(chart.clientWidth))"""
+
 MOVES = """() => {
     const lasts = (times) => times.split(",").some((time) => parseFloat(time) > 0);
     const moves = (style) => style.scrollBehavior === "smooth" || lasts(style.transitionDuration)
@@ -120,12 +124,12 @@ def test_pages_in_use_are_quiet_fit_and_rest(browser: Browser, any_site: Path) -
     """From a folder: nothing fails or is asked of another host, nothing is said, moves, or sticks out at any width."""
 
     def use(page: Page) -> list[str]:
-        charts = draw_charts(page)
+        draw_charts(page)
         found: list[str] = [] if page.locator("h1").is_visible() else ["no heading"]
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             # Charts follow the width a moment later.
-            page.wait_for_timeout(300 if charts else 30)
+            page.wait_for_function(FOLLOWED)
             found += page.evaluate(STICKING_OUT, width)
         page.keyboard.press("/")
         page.keyboard.type("1")

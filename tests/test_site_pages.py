@@ -15,7 +15,7 @@ from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import catalog, cite, examples, formats, render
 from saecatalog.site.formats import percent
-from saecatalog.site.output import files_below
+from saecatalog.site.inventory import files_below
 from saecatalog.site.pages import feature
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saecatalog.store import FIXED_POINT, Piece, band_edge, norm_bands, ranges, read_store, write_store
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.windows import TokenizedTexts, Window
 
 
@@ -70,7 +70,7 @@ def test_norm_bands_and_edges(values: list[float]) -> None:
     for value, band in zip(values, bands.tolist(), strict=True):
         assert 2 ** (band / 8) <= value * (1 + 1e-12)
         assert value * (1 - 1e-12) < 2 ** ((band + 1) / 8)
-        np.testing.assert_allclose(band_edge(value), figures.norm_limit(value, 1.0))
+        np.testing.assert_allclose(band_edge(value), formulas.norm_limit(value, 1.0))
 
 
 def test_a_norm_of_zero_has_a_band() -> None:

@@ -580,9 +580,9 @@ VERIFY = Path(saecatalog.verify.__file__).parent
 TESTS = ROOT / "tests"
 REFERENCE = {
     VERIFY / "model.py": set(),
-    VERIFY / "figures.py": set(),
+    VERIFY / "formulas.py": set(),
     TESTS / "reference.py": {"saecatalog.verify.model"},
-    TESTS / "cases.py": {"saecatalog.verify.figures"},
+    TESTS / "cases.py": {"saecatalog.verify.formulas"},
 }
 """The modules of the slow reference, and what each may import of the package."""
 

@@ -10,7 +10,7 @@ from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
-from saecatalog.site.output import Files, Keys, check_out, files_below, is_current
+from saecatalog.site.inventory import Files, Keys, check_out, files_below, is_current
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
 

@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="build.py",
         description="Build a browsable catalog of the features of a sparse autoencoder (SAE).",
-        epilog="`build` is the default command: `python build.py` builds catalog.toml into site/.",
+        epilog="`build` is the default command: `python build.py` builds catalog.toml into site/. Flags: build --help",
     )
     top.add_argument("--version", action="version", version=f"saecatalog {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -115,7 +115,7 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     g.add_argument("--dtype", choices=DTYPES, help=f"number format of the model; default: {SubjectConfig.dtype}")
     g.add_argument("--batch-tokens", metavar="N", type=int, help="tokens run at once: affects speed and memory only")
     g.add_argument(
-        "--context", metavar="N", type=int, help="tokens in a window, BOS included; default: that of the SAE"
+        "--context", metavar="N", type=int, help="tokens run as one context, BOS included; default: that of the SAE"
     )
     _add_cache(p)
     p.add_argument("--quiet", action="store_true", help="show no progress")
@@ -135,16 +135,19 @@ def _add_corpus(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--corpus-format", choices=FORMATS, help=f"format of files; default: {CorpusConfig.format} (by name)"
     )
-    g.add_argument("--concepts", metavar="DIR", help=f"a file of texts per concept; default: {CorpusConfig.concepts}")
     g.add_argument(
-        "--limit-tokens", metavar="N", type=int, help="stop after N tokens, taking texts from all categories in turn"
+        "--concepts", metavar="DIR", help=f"folder with one file of texts per concept; default: {CorpusConfig.concepts}"
     )
+    g.add_argument("--limit-tokens", metavar="N", type=int, help="use about N tokens, spread over the categories")
     g = p.add_argument_group("analysis")
     g.add_argument(
         "--text-score", choices=TEXT_SCORES, help=f"a feature's score on a text; default: {AnalysisConfig.text_score}"
     )
     g.add_argument(
-        "--strong", metavar="X", type=float, help="a score above X is strong; default: chosen from the activations"
+        "--strong",
+        metavar="X",
+        type=float,
+        help="a score above X is strong; default: the 90th percentile of non-zero scores",
     )
     g.add_argument("--top", metavar="N", type=int, help=f"entries in each ranking; default: {AnalysisConfig.top}")
 
@@ -156,12 +159,14 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("site")
     g.add_argument("--out", metavar="DIR", help=f"folder of the site; default: {SiteConfig.out}")
     g.add_argument(
-        "--features", metavar="WHICH", help=f"pages for: notable, all, or 1,2,3; default: {SiteConfig.features}"
+        "--features",
+        metavar="WHICH",
+        help=f"which features get a page: notable, all, or 1,2,3; default: {SiteConfig.features}",
     )
     g.add_argument(
         "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
     )
-    g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the catalog file")
+    g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the settings file")
     g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
     g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")
     g.add_argument("--csv", action="store_const", const=True, help="also write the data files as CSV")
@@ -318,7 +323,7 @@ def run_concept(a: argparse.Namespace) -> int:
 
 def run_list(a: argparse.Namespace) -> int:
     """List available SAEs."""
-    from saecatalog.directory import list_saes
+    from saecatalog.sae_directory import list_saes
 
     found = list_saes(a.word)
     if not found:
@@ -340,7 +345,7 @@ def run_list(a: argparse.Namespace) -> int:
 
 def _nothing_listed(word: str) -> int:
     """Report that no SAE matches, and suggest similar names with the number of SAEs that each would list."""
-    from saecatalog.directory import similar_names
+    from saecatalog.sae_directory import similar_names
 
     print(f"No SAE matches '{word}'.", file=sys.stderr)
     near = similar_names(word)
@@ -370,7 +375,7 @@ def run_check(a: argparse.Namespace) -> int:
 
 
 def run_verify(a: argparse.Namespace) -> int:
-    """Recompute a sample of a site's figures independently and report every mismatch."""
+    """Recompute a sample of a site's numbers independently and report every mismatch."""
     from saecatalog.verify.run import verify_site
     from saecatalog.verify.runner import SubjectSources
 
@@ -392,7 +397,7 @@ def run_serve(a: argparse.Namespace) -> int:
 
 
 def run_fetch(a: argparse.Namespace) -> int:
-    """Download the embedded model into the cache."""
+    """Download the default model into the cache."""
     from saecatalog import embedded
 
     print(f"The embedded model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
@@ -423,19 +428,19 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
     "list": (
         run_list,
         _add_list,
-        "List available SAEs: the embedded one and those in the sae_lens directory.",
+        "List known SAEs: the default one and those that sae_lens lists.",
         "python build.py list gpt2-small-res",
     ),
     "check": (
         run_check,
         _add_site,
-        "Check a built site: links, page rules, size limits, data files.",
+        "Check a built site: links, pages, size limits, data files.",
         "python build.py check site",
     ),
     "verify": (
         run_verify,
         _add_verify,
-        "Recompute a sample of a site's figures independently and report every mismatch.",
+        "Recompute a sample of a site's numbers independently and report every mismatch.",
         "python build.py verify site --sample 20",
     ),
     "serve": (
@@ -447,7 +452,7 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
     "fetch": (
         run_fetch,
         _add_fetch,
-        "Download the embedded model into the cache (`make site` does this).",
+        "Download the default model into the cache (`make site` does this).",
         "python build.py fetch",
     ),
 }

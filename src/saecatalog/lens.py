@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from saecatalog.atomic_writes import write_json
 from saecatalog.constants import LENS_BINS
-from saecatalog.folders import write_json
 from saecatalog.subject import Subject
 from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.vocabulary import token_strings

@@ -5,21 +5,22 @@ has to run the model.
 """
 
 import json
+import shutil
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saecatalog.analysis import FINDINGS
+from saecatalog.atomic_writes import new_folder
 from saecatalog.config import Config
 from saecatalog.constants import LENS_ENTRIES
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
-from saecatalog.directory import find_sae
 from saecatalog.errors import CatalogError
-from saecatalog.folders import keep_newest, new_folder
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
+from saecatalog.sae_directory import find_sae
 from saecatalog.stage_keys import stage_key
 from saecatalog.store import Harvested, read_lens
 from saecatalog.subject_info import SubjectInfo
@@ -92,7 +93,7 @@ class Pipeline:
                     self.subject, texts, limit, batch_tokens, temporary, shards,
                     lambda missing: self.progress.bar(what, missing, " tokens"),
                 )  # fmt: skip
-            keep_newest(shards.parent, CACHED_STAGES)
+            _keep_newest(shards.parent, CACHED_STAGES)
         return Harvested.of(texts, self._used(folder))
 
     @property
@@ -176,7 +177,7 @@ class Pipeline:
     def _used(self, folder: Path) -> Path:
         """Mark a stage's output as the most recently used, and remove the oldest ones."""
         folder.touch()
-        keep_newest(folder.parent, CACHED_STAGES)
+        _keep_newest(folder.parent, CACHED_STAGES)
         return folder
 
 
@@ -184,3 +185,10 @@ def _fingerprint(folder: Path) -> list[list[object]]:
     """Names, sizes and modification times of a folder's files: enough to detect a change."""
     stats = [(p, p.stat()) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".py"]
     return [[p.name, s.st_size, s.st_mtime_ns] for p, s in stats]
+
+
+def _keep_newest(folder: Path, limit: int) -> None:
+    """Remove all entries of a cache folder but the `limit` most recently used ones."""
+    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
+    for old in entries[: max(0, len(entries) - limit)]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()

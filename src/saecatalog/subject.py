@@ -21,9 +21,9 @@ from torch import Tensor
 
 from saecatalog import embedded
 from saecatalog.config import SubjectConfig
-from saecatalog.directory import SaeSource, catalog_slug, find_sae
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.hub import hub_errors
+from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
 from saecatalog.subject_info import SubjectInfo
 
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")

@@ -20,13 +20,13 @@ from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs, Study
-from saecatalog.analysis.texts import concept_text_rows, text_rows, text_score_rows, text_top_rows
-from saecatalog.analysis.weights import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
+from saecatalog.analysis.text_rows import concept_text_rows, text_rows, text_score_rows, text_top_rows
+from saecatalog.atomic_writes import write_json
 from saecatalog.config import AnalysisConfig
-from saecatalog.folders import write_json
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.tables import Columns, Tables, TableWriter

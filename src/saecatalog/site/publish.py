@@ -14,13 +14,13 @@ from typing import Any
 
 import pandas as pd
 
+from saecatalog.atomic_writes import new_folder, write_json
 from saecatalog.config import NOTES, SiteConfig
-from saecatalog.folders import new_folder, write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import page_of
-from saecatalog.site.output import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts

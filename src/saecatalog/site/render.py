@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
+from saecatalog.site.asset_files import copy_assets, own_assets, plotly_bundle
 from saecatalog.site.catalog import STATIC_ROWS, Catalog, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
@@ -27,7 +28,7 @@ from saecatalog.site.heatmap_data import HeatmapNames, ScoreRows
 from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
-from saecatalog.site.writer import CARD, Page, Writer, copy_assets, own_assets, plotly_bundle
+from saecatalog.site.writer import CARD, Page, Writer
 from saecatalog.tables import Tables
 
 

@@ -1,26 +1,23 @@
-"""How a page gets onto the disk: a template with what every page shares, the scripts of charts, styles and assets.
+"""How a page gets onto the disk: a template with what every page shares, and the scripts of its charts.
 
 In: a view, its template and its path. Out: a file below the catalog's folder. Which pages there are is `render.py`'s
 business.
 """
 
 import os
-import re
-import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from saecatalog.site import cite
+from saecatalog.site.asset_files import embed_style
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.charts import Heatmap, script_json
 from saecatalog.site.templates import SECTIONS, environment
 
-ASSETS = Path(__file__).parent / "assets"
 CARD = "assets/card.png"
 
 
@@ -48,7 +45,7 @@ class Writer:
         self.env = environment(templates)
         manifest = catalog.manifest
         self.env.globals.update(m=manifest, categories=catalog.category, up="../" * len(manifest["slug"].split("/")))
-        self.style = Markup(_embed_style())
+        self.style = Markup(embed_style())
         self._folders: set[str] = set()
 
     def wants(self, *paths: str) -> bool:
@@ -103,41 +100,3 @@ class Writer:
             os.write(handle, (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
         finally:
             os.close(handle)
-
-
-def own_assets() -> list[Path]:
-    """This package's scripts and pictures, which every catalog has a copy of."""
-    return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
-
-
-def plotly_bundle() -> Path:
-    """Plotly's script as the installed `plotly` package carries it, so that figures and script are one version."""
-    # Importing it for the place alone would take a second.
-    found = find_spec("plotly")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "package_data" / "plotly.min.js"
-
-
-def copy_assets(folder: Path, names: Iterable[str | Path]) -> None:
-    """Copy files into `folder` and write the style sheet; a name stands for a file among this package's assets."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copyfile(ASSETS / name, folder / Path(name).name)
-    (folder / "style.css").write_text(_styles("tokens.css", "style.css"), encoding="utf-8", newline="\n")
-
-
-def _styles(*names: str) -> str:
-    """Style sheets joined into one, without comments and indentation."""
-    text = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
-    return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)).strip() + "\n"
-
-
-def _embed_style() -> str:
-    """The style sheet inside each embed: the shared one without what an embed has no use for."""
-    text = _styles("tokens.css", "embed.css")
-    text = re.sub(
-        r':root\[data-theme="dark"\] \{[^}]*\}\n|\.still(?:\.\w+| \.m\d| path\.box)[^{]* \{[^}]*\}\n', "", text
-    )
-    used = set(re.findall(r"var\((--[\w-]+)\)", text))
-    return re.sub(r"(--[\w-]+):[^;]*;\s*", lambda found: found.group() if found.group(1) in used else "", text)

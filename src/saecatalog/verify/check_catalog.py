@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
 from saecatalog.verify.report import EXACT, SINGLE, Checker
@@ -37,7 +37,7 @@ Ranked = dict[str, list[tuple[int, float]]]
 
 def _rank(e: Evidence, rows: list[Row], key: Key, value: Callable[[Row], float]) -> list[tuple[int, float]]:
     """The first rows by a key; ties are broken by the feature's number."""
-    ranked = figures.ranked(rows, lambda row: (*key(row), row.feature), int(e.settings["top"]))
+    ranked = formulas.ranked(rows, lambda row: (*key(row), row.feature), int(e.settings["top"]))
     return [(row.feature, float(value(row))) for row in ranked]
 
 
@@ -202,14 +202,14 @@ def _check_norms(e: Evidence, at: Checker) -> None:
     health, multiple = e.manifest["health"], float(e.settings["outlier_multiple"])
     median = float(np.median(e.seen.norms)) if len(e.seen.norms) else 0.0
     at.close("health.norm_median", health["norm_median"], median, max(SIX_DIGITS, e.tolerance.relative / 10))
-    limits = [figures.norm_limit(median * (1 + d), multiple) for d in (-SIX_DIGITS, SIX_DIGITS)] if median else [0, 0]
+    limits = [formulas.norm_limit(median * (1 + d), multiple) for d in (-SIX_DIGITS, SIX_DIGITS)] if median else [0, 0]
     at.within("health.norm_limit", health["norm_limit"], limits[0], limits[1], SIX_DIGITS)
 
 
 def _l0(e: Evidence, surely: bool) -> tuple[float, float]:
     """Mean and standard deviation of the number of active features over the counted tokens."""
     per_token = np.asarray(e.seen.matrix(surely).sum(1)).ravel()[e.seen.counted]
-    return figures.mean_and_spread(per_token.tolist())
+    return formulas.mean_and_spread(per_token.tolist())
 
 
 def _explained(e: Evidence) -> float:
@@ -226,7 +226,7 @@ def _check_density_histogram(e: Evidence, at: Checker) -> None:
     fired = [row.n_active for row in rows_of(e.published["features"]) if row.n_active]
     edges = [float(x) for x in health.get("density_edges", [])]
     logarithms = [math.log10(n_active / n) for n_active in fired]
-    for number, (low, high) in enumerate(figures.bin_counts(logarithms, edges, EXACT)):
+    for number, (low, high) in enumerate(formulas.bin_counts(logarithms, edges, EXACT)):
         if number < len(counts):
             at.within(f"health.density_counts[{number}]", counts[number], low, high)
     at.same("health.density_counts", sum(counts), len(fired))
@@ -235,5 +235,5 @@ def _check_density_histogram(e: Evidence, at: Checker) -> None:
 def _check_threshold(e: Evidence, at: Checker) -> None:
     """The strong threshold is the one in the settings, or else the one that the rule gives."""
     asked = e.settings["strong"]
-    wanted = figures.strong_threshold(e.scores.values.tolist()) if asked is None else float(asked)
+    wanted = formulas.strong_threshold(e.scores.values.tolist()) if asked is None else float(asked)
     at.close("settings.strong_threshold", e.settings["strong_threshold"], wanted)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, rows_of
 from saecatalog.verify.report import EXACT, Checker
@@ -47,7 +47,7 @@ def _maxima(e: Evidence, surely: bool) -> list[tuple[float, float]]:
 def _check_density(at: Checker, row: Row) -> None:
     """The density and its interval, from the published counts."""
     n = max(1, row.n_tokens)
-    low, high = figures.wilson(row.n_active, n)
+    low, high = formulas.wilson(row.n_active, n)
     at.close("density", row.density, row.n_active / n, EXACT)
     at.close("density_low", row.density_low, low, EXACT, 1e-12)
     at.close("density_high", row.density_high, high, EXACT, 1e-12)
@@ -77,21 +77,21 @@ def sampled(e: Evidence, name: str) -> list[tuple[int, int, list[Row]]]:
 def check_values(e: Evidence) -> None:
     """The distribution of the active values of the sampled features."""
     for feature, place, rows in sampled(e, "features"):
-        values = [v for _, _, v in figures.active_values(e.case, place)]
-        mean, spread = figures.mean_and_spread(values)
+        values = [v for _, _, v in formulas.active_values(e.case, place)]
+        mean, spread = formulas.mean_and_spread(values)
         for row in rows:
             at, slack = e.report.at("features", f"feature {feature}"), e.slack[feature]
             at.close("mean_active", row.mean_active, mean, e.tolerance.relative, slack)
             at.close("std_active", row.std_active, spread, e.tolerance.relative, slack)
             for name, q in QUANTILES.items():
-                at.close(name, getattr(row, name), figures.quantile(values, q), e.tolerance.relative, slack)
-            at.close("start_share", row.start_share, figures.start_share(e.case, place), e.tolerance.relative, 1e-5)
+                at.close(name, getattr(row, name), formulas.quantile(values, q), e.tolerance.relative, slack)
+            at.close("start_share", row.start_share, formulas.start_share(e.case, place), e.tolerance.relative, 1e-5)
 
 
 def check_token_rules(e: Evidence) -> None:
     """The single token and the pair of consecutive tokens that predict each sampled feature best."""
     for feature, place, rows in sampled(e, "features"):
-        by_token = figures.token_figures(e.case, e.keep, place)
+        by_token = formulas.token_figures(e.case, e.keep, place)
         for row in rows:
             at = e.report.at("features", f"feature {feature}")
             if not by_token:
@@ -99,11 +99,11 @@ def check_token_rules(e: Evidence) -> None:
                 at.lists("bigram_first", _bigram(row), ["", "", 0, 0])
                 continue
             n_active = sum(f.n_active for f in by_token.values())
-            best = by_token[figures.best_token(by_token)]
-            at.same("token_rule", row.token_rule, e.token(figures.best_token(by_token)))
+            best = by_token[formulas.best_token(by_token)]
+            at.same("token_rule", row.token_rule, e.token(formulas.best_token(by_token)))
             at.close("token_precision", row.token_precision, best.n_active / best.n_occurrences)
             at.close("token_recall", row.token_recall, best.n_active / n_active)
-            _check_bigram(e, at, row, place, float(figures.f1(best, n_active)))
+            _check_bigram(e, at, row, place, float(formulas.f1(best, n_active)))
 
 
 def _bigram(row: Row) -> list[str | float]:
@@ -112,14 +112,14 @@ def _bigram(row: Row) -> list[str | float]:
 
 def _check_bigram(e: Evidence, at: Checker, row: Row, place: int, single: float) -> None:
     """The rule of two tokens; if several are equally good, any of them."""
-    by_pair = figures.pair_figures(e.case, e.keep, place)
+    by_pair = formulas.pair_figures(e.case, e.keep, place)
     n_active = sum(f.n_active for f in by_pair.values())
-    scores = {pair: float(figures.f1(f, n_active)) for pair, f in by_pair.items()}
+    scores = {pair: float(formulas.f1(f, n_active)) for pair, f in by_pair.items()}
     gain = max(scores.values()) - single - BIGRAM_GAIN
     best = [pair for pair, score in scores.items() if score >= max(scores.values()) - EXACT]
     named = {_names(e, pair): by_pair[pair] for pair in best} if gain > -EXACT else {}
     if gain < EXACT:
-        named["", ""] = figures.TokenFigures(0, 1, 0.0)
+        named["", ""] = formulas.TokenFigures(0, 1, 0.0)
     rule = row.bigram_first, row.bigram_second
     wanted = " or ".join(f"{first!r} {second!r}" for first, second in named)
     at.holds(rule in named, "bigram_first", f"published {rule[0]!r} {rule[1]!r}, recomputed {wanted}")
@@ -136,7 +136,7 @@ def _names(e: Evidence, pair: tuple[int | None, int]) -> tuple[str, str]:
 def check_tokens(e: Evidence) -> None:
     """The tokens that carry most of the sampled features' activation."""
     for feature, place, rows in sampled(e, "tokens"):
-        by_token = figures.token_figures(e.case, e.keep, place)
+        by_token = formulas.token_figures(e.case, e.keep, place)
         total = sum(f.total for f in by_token.values())
         at = e.report.at("tokens", f"feature {feature}")
         shares = {token: f.total / total for token, f in by_token.items()}
@@ -144,7 +144,7 @@ def check_tokens(e: Evidence) -> None:
         check_best(at, "token_id", found, shares, TOKENS_OF_A_FEATURE, e.tolerance.relative)
         at.lists("rank", [row.rank for row in rows], list(range(len(rows))))
         for row in rows:
-            mine = by_token.get(row.token_id, figures.TokenFigures(0, 1, 0.0))
+            mine = by_token.get(row.token_id, formulas.TokenFigures(0, 1, 0.0))
             at = e.report.at("tokens", f"feature {feature}, token {row.token_id}")
             at.same("token", row.token, e.token(row.token_id))
             at.same("n_active", row.n_active, mine.n_active)
@@ -180,7 +180,7 @@ def check_histograms(e: Evidence) -> None:
     """The number of a sampled feature's values in each bin."""
     for feature, place, rows in sampled(e, "histograms"):
         at, slack = e.report.at("histograms", f"feature {feature}"), e.slack[feature]
-        values = [v for _, _, v in figures.active_values(e.case, place)]
+        values = [v for _, _, v in formulas.active_values(e.case, place)]
         at.holds(len(rows) == bool(values), "feature", f"{len(rows)} histograms for {len(values)} active values")
         for row in rows[:1]:
             edges = [float(x) for x in row.edges]
@@ -195,7 +195,7 @@ def check_bins(at: Checker, counts: Sequence[int], values: list[float], edges: l
     """The counts of a histogram, each as exact as its edges."""
     at.same("counts", int(sum(counts)), len(values))
     at.same("counts", len(counts), len(edges) - 1)
-    for number, (low, high) in enumerate(figures.bin_counts(values, edges, slack)):
+    for number, (low, high) in enumerate(formulas.bin_counts(values, edges, slack)):
         if number < len(counts):
             at.within(f"counts[{number}]", int(counts[number]), low, high)
 
@@ -240,7 +240,7 @@ Tokens = tuple[int | None, ...]
 def _around(e: Evidence, row: Row) -> Tokens:
     """The nine tokens around an example."""
     t = e.place.get(row.text)
-    return () if t is None else figures.surroundings(e.case, t, row.position)
+    return () if t is None else formulas.surroundings(e.case, t, row.position)
 
 
 def _check_peak(e: Evidence, at: Checker, row: Row, peaks: Peaks) -> None:
@@ -251,7 +251,7 @@ def _check_peak(e: Evidence, at: Checker, row: Row, peaks: Peaks) -> None:
 
 def _alike(e: Evidence, peaks: Peaks, around: Tokens) -> tuple[int, int]:
     """In how many texts the peak surely has these tokens around it, and in how many it possibly has."""
-    found = [[figures.surroundings(e.case, t, i) == around for i in places] for t, (_, places) in peaks.items()]
+    found = [[formulas.surroundings(e.case, t, i) == around for i in places] for t, (_, places) in peaks.items()]
     return sum(all(same) for same in found), sum(any(same) for same in found)
 
 
@@ -263,7 +263,7 @@ def _check_none_missing(e: Evidence, feature: int, top: list[Row], shown: set[To
     texts = {row.text for row in top}
     for t, (largest, places) in peaks.items():
         slack = e.slack[feature] + e.tolerance.relative * largest
-        hidden = any(figures.surroundings(e.case, t, i) in shown for i in places)
+        hidden = any(formulas.surroundings(e.case, t, i) in shown for i in places)
         good = e.text_ids[t] in texts or hidden or largest <= last + slack
         at.holds(good, "text", f"{e.text_ids[t]} is missing; it has {largest:.6g} at {places}")
 
@@ -271,9 +271,9 @@ def _check_none_missing(e: Evidence, feature: int, top: list[Row], shown: set[To
 def check_bands(e: Evidence) -> None:
     """Examples are in the band of ranks that they are listed under."""
     for feature, place, rows in sampled(e, "contexts"):
-        values = np.array([v for _, _, v in figures.active_values(e.case, place)])
-        ranks = [figures.band_of(rank, len(values)) for rank in range(len(values))]
-        for band in figures.BANDS:
+        values = np.array([v for _, _, v in formulas.active_values(e.case, place)])
+        ranks = [formulas.band_of(rank, len(values)) for rank in range(len(values))]
+        for band in formulas.BANDS:
             mine = [row for row in rows if row.band == band]
             at = e.report.at("contexts", f"feature {feature}, {band}")
             at.lists("rank", [r.rank for r in mine], list(range(len(mine))))
@@ -284,5 +284,5 @@ def check_bands(e: Evidence) -> None:
                 # Activations that are equal, exactly or after rounding, may be in either order.
                 first, stop = (values > row.activation + slack).sum(), (values >= row.activation - slack).sum()
                 at.holds(band in ranks[first:stop], "band", f"{row.activation:.6g} has rank {first} of {len(values)}")
-        others = sorted({row.band for row in rows} - {"top", *figures.BANDS})
+        others = sorted({row.band for row in rows} - {"top", *formulas.BANDS})
         e.report.at("contexts", f"feature {feature}").lists("band", others, [])

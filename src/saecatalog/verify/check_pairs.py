@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import sparse
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.model import cosines
 from saecatalog.verify.published import Row, rows_of
@@ -60,7 +60,7 @@ class Counts:
     def phi_range(self, a: int) -> tuple[Float64[np.ndarray, "feature"], Float64[np.ndarray, "feature"]]:
         """The smallest and the largest possible correlation of a feature with each feature."""
         n_a, n_b, both = self.alone(a)[0], self.single[0], self.both[0][self.place[a]]
-        phi = np.array([figures.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
+        phi = np.array([formulas.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
         # How far undecided tokens may change it: through the shared count, and through either feature's own count.
         one, many = max(1, n_a), np.maximum(1, n_b)
         shared = (self.both[-1][self.place[a]] - both) / np.sqrt(one * many)
@@ -85,7 +85,7 @@ def _check_pair(e: Evidence, at: Checker, row: Row, counts: Counts) -> None:
     at.within("n_both", row.n_both, *counts.of(row.feature_a, row.feature_b))
     at.close("jaccard", row.jaccard, row.n_both / max(1, row.n_a + row.n_b - row.n_both))
     at.close("lift", row.lift, row.n_both * counts.n / max(1, row.n_a * row.n_b))
-    at.close("phi", row.phi, figures.phi(row.n_a, row.n_b, row.n_both, counts.n), SINGLE, 1e-7)
+    at.close("phi", row.phi, formulas.phi(row.n_a, row.n_b, row.n_both, counts.n), SINGLE, 1e-7)
     decoder = e.runner.sae.w["W_dec"]
     cosine = cosines(decoder[row.feature_a], decoder[[row.feature_b]])[0]
     at.close("decoder_cosine", row.decoder_cosine, float(cosine), e.tolerance.relative, 1e-6)
@@ -127,8 +127,8 @@ def check_clusters(e: Evidence) -> None:
     n = int(e.seen.counted.sum())
     table = e.published["coactivation"]
     rows = rows_of(table[table["level"] == "token"])
-    strong = [r for r in rows if figures.phi(r.n_a, r.n_b, r.n_both, n) >= CLUSTER_PHI]
-    wanted = figures.clusters([(r.feature_a, r.feature_b) for r in strong])
+    strong = [r for r in rows if formulas.phi(r.n_a, r.n_b, r.n_both, n) >= CLUSTER_PHI]
+    wanted = formulas.clusters([(r.feature_a, r.feature_b) for r in strong])
     found: dict[int, list[int]] = {}
     for row in rows_of(e.published["clusters"]):
         found.setdefault(row.cluster, []).append(row.feature)

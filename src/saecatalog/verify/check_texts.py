@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from saecatalog.names import slug
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
-from saecatalog.verify.recompute import Block
 from saecatalog.verify.report import Checker, Disagreement, show
+from saecatalog.verify.rerun import Block
 
 TOP_OF_A_TEXT = 10
 """As the table's description says: the ten features with the largest score on each text."""
@@ -29,13 +29,13 @@ def check_texts(e: Evidence) -> None:
         at.lists("token_ends", row.token_ends.tolist(), e.runner.token_ends(row.content))
     rows = list(zip(table["text"], table["category"], table["content"], strict=True))
     at = e.report.at("manifest.json")
-    at.same("corpus.sha256", e.manifest["corpus"]["sha256"], figures.corpus_hash(rows))
+    at.same("corpus.sha256", e.manifest["corpus"]["sha256"], formulas.corpus_hash(rows))
     at.holds(len(set(e.text_ids)) == len(rows), "texts", "two texts have the same id")
 
 
 def _check_id(at: Checker, text: str, category: str, content: str) -> None:
     """A text's id consists of its category and the hash of its content."""
-    wanted = f"{slug(category)}-{figures.content_digest(content)}"
+    wanted = f"{slug(category)}-{formulas.content_digest(content)}"
     good = text == wanted or text.rpartition("-")[0] == wanted
     at.holds(good, "text", f"category and content give the id {wanted}")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.check_features import check_best, check_bins, sampled
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.model import cosines, direct_effects
@@ -52,7 +52,7 @@ def _slack(effects: np.ndarray) -> float:
 
 
 def _check_shape(at: Checker, row: Row, effects: np.ndarray) -> None:
-    spread, skew, kurtosis = figures.shape_of(effects.tolist())
+    spread, skew, kurtosis = formulas.shape_of(effects.tolist())
     at.close("logit_std", row.logit_std, spread, 1e-4)
     at.close("logit_skew", row.logit_skew, skew, 1e-3, 1e-4)
     at.close("logit_kurtosis", row.logit_kurtosis, kurtosis, 1e-3, 1e-3)

@@ -14,11 +14,11 @@ import pandas as pd
 from jaxtyping import Float64
 
 from saecatalog.progress import Progress
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.model import text_of_token
 from saecatalog.verify.published import Manifest, Published
-from saecatalog.verify.recompute import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.report import Report
+from saecatalog.verify.rerun import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.runner import Runner
 
 
@@ -70,7 +70,7 @@ class Evidence:
     @cached_property
     def halves(self) -> list[str]:
         """The half of each text, recomputed."""
-        return figures.halves(self.text_ids, self.categories)
+        return formulas.halves(self.text_ids, self.categories)
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -89,7 +89,7 @@ class Evidence:
         return dict(zip(table["feature"].tolist(), table["n_active"].tolist(), strict=True))
 
     @cached_property
-    def case(self) -> figures.Case:
+    def case(self) -> formulas.Case:
         """The sampled features, dense, with undecided activations settled; features are numbered as in the sample."""
         columns = settle(self.seen, self.sample, self.n_active)
         return dense_case(self.seen, columns, self.text_ids, self.categories)

@@ -14,8 +14,8 @@ from saecatalog.progress import Progress
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
+    check_categories,
     check_features,
-    check_groups,
     check_pairs,
     check_texts,
     check_weights,
@@ -23,8 +23,8 @@ from saecatalog.verify import (
 )
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
-from saecatalog.verify.recompute import TOLERANCES
 from saecatalog.verify.report import Disagreement, Report
+from saecatalog.verify.rerun import TOLERANCES
 from saecatalog.verify.runner import SubjectSources, load_runner
 from saecatalog.verify.runner import check_weights as check_hashes
 
@@ -43,10 +43,10 @@ CHECKS: tuple[Check, ...] = (
     (check_features.check_histograms, ("texts", "features", "histograms")),
     (check_features.check_top_contexts, ("texts", "features", "contexts")),
     (check_features.check_bands, ("texts", "features", "contexts")),
-    (check_groups.check_categories, ("texts", "text_scores", "categories")),
-    (check_groups.check_q_values, ("categories",)),
-    (check_groups.check_held_out, ("texts", "text_scores", "categories", "held_out")),
-    (check_groups.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
+    (check_categories.check_categories, ("texts", "text_scores", "categories")),
+    (check_categories.check_q_values, ("categories",)),
+    (check_categories.check_held_out, ("texts", "text_scores", "categories", "held_out")),
+    (check_categories.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
     (check_pairs.check_pairs, ("texts", "text_scores", "coactivation")),
     (check_pairs.check_clusters, ("coactivation", "clusters")),
     (check_weights.check_effects, ("features", "logits", "logit_histograms")),

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from saecatalog import embedded
 from saecatalog.config import SubjectConfig
-from saecatalog.directory import SaeSource, find_sae
 from saecatalog.errors import CatalogError
+from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.verify.model import (
     Module,
     Sae,

@@ -1,4 +1,4 @@
-"""Folders and files that are written completely or not at all, and the clean-up of cache folders."""
+"""Folders that are written completely or not at all, and the JSON files in them."""
 
 import json
 import shutil
@@ -30,10 +30,3 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def keep_newest(folder: Path, limit: int) -> None:
-    """Remove all entries of a cache folder but the `limit` most recently used ones."""
-    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
-    for old in entries[: max(0, len(entries) - limit)]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from scipy import stats
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.check_features import sampled
 from saecatalog.verify.check_texts import score_bounds
 from saecatalog.verify.evidence import Evidence
@@ -62,7 +62,7 @@ def _check_counts(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
 
 def _check_rates(at: Checker, row: Row, side: str, strong: int, n: int) -> None:
     """The strong rate of one side and its interval, which is 0 to 1 for a side without texts."""
-    low, high = figures.wilson(strong, n) if n else (0.0, 1.0)
+    low, high = formulas.wilson(strong, n) if n else (0.0, 1.0)
     at.close(f"strong_rate_{side}", getattr(row, f"strong_rate_{side}"), strong / n if n else 0, EXACT)
     at.close(f"strong_{side}_low", getattr(row, f"strong_{side}_low"), low, EXACT, 1e-12)
     at.close(f"strong_{side}_high", getattr(row, f"strong_{side}_high"), high, EXACT, 1e-12)
@@ -80,19 +80,19 @@ def _check_strength(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> N
 
 def _lift(inside: list[float], outside: list[float], threshold: float) -> float:
     rates = [Fraction(_above(side, threshold), len(side)) if side else Fraction(0) for side in (inside, outside)]
-    return figures.ratio(rates[0], rates[1])
+    return formulas.ratio(rates[0], rates[1])
 
 
 def _balanced(e: Evidence, scores: np.ndarray, category: str, half: str = "") -> Fraction:
     chosen = [(s, c) for s, c, h in zip(scores.tolist(), e.categories, e.halves, strict=True) if half in ("", h)]
     sizes, strong = Counter(c for _, c in chosen), Counter(c for s, c in chosen if s > e.strong)
-    return figures.balanced_score(strong, sizes, category)
+    return formulas.balanced_score(strong, sizes, category)
 
 
 def _check_tests(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
     """AUROC by counting pairs, and the p-value of the rank sum test."""
     inside, outside = _split(e, scores, row.category)
-    at.close("auroc", row.auroc, figures.auroc(inside, outside), EXACT)
+    at.close("auroc", row.auroc, formulas.auroc(inside, outside), EXACT)
     p = 1.0
     if inside and outside and len({*inside, *outside}) > 1:
         p = float(stats.mannwhitneyu(inside, outside, alternative="two-sided", method="asymptotic").pvalue)
@@ -105,7 +105,7 @@ def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
     for half in HALVES:
         score, (inside, outside) = _balanced(e, scores, row.category, half), _split(e, scores, row.category, half)
         at.close(f"score_{half}", getattr(row, f"score_{half}"), float(score), EXACT, NINE_DECIMALS)
-        at.close(f"auroc_{half}", getattr(row, f"auroc_{half}"), figures.auroc(inside, outside), EXACT)
+        at.close(f"auroc_{half}", getattr(row, f"auroc_{half}"), formulas.auroc(inside, outside), EXACT)
         special += [half] if score > 0 else []
     at.same("held_out", row.held_out, "both" if len(special) == 2 else "".join(special))
 
@@ -113,7 +113,7 @@ def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
 def check_q_values(e: Evidence) -> None:
     """Benjamini-Hochberg over all published p-values."""
     rows = rows_of(e.published["categories"])
-    for row, q in zip(rows, figures.benjamini_hochberg([row.p_value for row in rows]), strict=True):
+    for row, q in zip(rows, formulas.benjamini_hochberg([row.p_value for row in rows]), strict=True):
         at = e.report.at("categories", f"{row.category}, feature {row.feature}")
         at.close("q_value", row.q_value, q, 1e-6, 1e-300)
 
@@ -183,7 +183,7 @@ def _check_concept(e: Evidence, at: Checker, row: Row, scores: list[Bounds]) -> 
     at.same("n_texts", row.n_texts, n)
     at.within("n_active", row.n_active, sum(low > 0 for low, _, _ in scores), sum(high > 0 for _, high, _ in scores))
     at.within("n_strong", row.n_strong, surely, possibly)
-    low, high = figures.wilson(row.n_strong, n)
+    low, high = formulas.wilson(row.n_strong, n)
     at.close("consistency", row.consistency, row.n_strong / n, EXACT)
     at.close("consistency_low", row.consistency_low, low, EXACT, 1e-12)
     at.close("consistency_high", row.consistency_high, high, EXACT, 1e-12)
@@ -199,6 +199,6 @@ def _check_contrast(e: Evidence, at: Checker, row: Row, mine: list[Bounds], scor
     contents = set(table.loc[table["concept"] == row.concept, "content"])
     rest = [s for s, c in zip(scores.tolist(), e.published["texts"]["content"], strict=True) if c not in contents]
     same = 2 * e.tolerance.relative
-    least = figures.auroc_range([low for low, _, _ in mine], rest, same)[0]
-    most = figures.auroc_range([high for _, high, _ in mine], rest, same)[1]
+    least = formulas.auroc_range([low for low, _, _ in mine], rest, same)[0]
+    most = formulas.auroc_range([high for _, high, _ in mine], rest, same)[1]
     at.within("auroc", row.auroc, least, most, 0, EXACT)

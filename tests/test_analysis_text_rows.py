@@ -6,7 +6,7 @@ import numpy as np
 import reference
 from studies import Study, close
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.model import token_ends
 
 
@@ -42,7 +42,7 @@ def test_text_top_table(study: Study) -> None:
     for t, name in enumerate(study.case.text_ids):
         rows = table[table["text"] == name]
         active = [f for f in range(study.case.d_sae) if matrix[t, f] > 0]
-        wanted = figures.ranked(active, lambda f, s=matrix[t]: (-s[f], f), 10)
+        wanted = formulas.ranked(active, lambda f, s=matrix[t]: (-s[f], f), 10)
         assert rows["feature"].tolist() == wanted
         assert rows["rank"].tolist() == list(range(len(wanted)))
         close(rows["score"], matrix[t, wanted])

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from scipy import sparse
 
-from saecatalog.verify import figures
+from saecatalog.verify import formulas
 from saecatalog.verify.model import decode_rows, encode_rows
 from saecatalog.verify.runner import Runner
 
@@ -283,10 +283,10 @@ def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> Float32[n
 
 def dense_case(
     seen: Pass, columns: Float[np.ndarray, "token sampled_feature"], text_ids: list[str], categories: list[str]
-) -> figures.Case:
+) -> formulas.Case:
     """The settled features as a case, in which features are numbered by index in the sample."""
     spans = list(pairwise(seen.offsets.tolist()))
-    return figures.Case(
+    return formulas.Case(
         text_ids,
         categories,
         [seen.ids(t) for t in range(seen.n_texts)],
