@@ -91,7 +91,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, print, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=standin.CACHE, help="where the stand-ins are kept")
+    parser.add_argument("--cache", type=Path, default=standin.CACHE, help="folder for the stand-ins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="SVG file to draw")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Settings: what a catalog file may say, and how its mistakes are reported."""
+"""Settings: what a catalog file may contain, and how its mistakes are reported."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
     assert "line 2: [analysis] topp is not a setting. Did you mean top?" in message
     assert "line 3: [analysis] notable is 0; use a whole number, 1 or more" in message
     assert "line 5: unknown setting or section 'sight'. Did you mean site?" in message
-    assert "line 9: [site] csv is 'yes'; give true or false" in message
+    assert "line 9: [site] csv is 'yes'; use true or false" in message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Texts: every format gives the same texts, ids do not depend on where a text stands, and mistakes name their place."""
+"""Texts: all formats give the same texts, ids do not depend on a text's place, and errors say where the mistake is."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Notes: what a folder of them may hold, how its mistakes are told, and what becomes of Markdown, hostile or not."""
+"""Notes: what a notes folder may contain, how mistakes are reported, and how Markdown (also hostile) is rendered."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ PICTURE = b"\x89PNG any bytes"
 
 
 def write(folder: Path, **files: Any) -> str:
-    """A folder of notes; in the names, `__` stands for a slash."""
+    """A notes folder; in the names, `__` represents a slash."""
     for name, content in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def test_a_link_to_a_feature_without_a_page_is_told(tmp_path: Path) -> None:
 
 
 def render(markdown: str) -> note_html.Note:
-    """A note whose links all stay what they are."""
+    """A note whose links all stay unchanged."""
     return note_html.note(markdown, lambda url, image: url)
 
 
@@ -143,7 +143,7 @@ def scheme(url: str) -> str:
 
 
 def in_page(markdown: str) -> HTMLParser:
-    """A note in a section of a page, parsed as a browser parses it; raises where it breaks out of the section."""
+    """A note in a section of a page, parsed as in a browser; raises an error if it breaks out of the section."""
     page = HTMLParser(f"<main><section id=s>{render(markdown).html}</section><p id=after></p></main>")
     assert page.css_first("main > #after")
     for node in page.css("#s *"):
@@ -207,7 +207,7 @@ NESTED = ["> ", "- ", "*a ", "[", "![", "**_", "(", "`", "<b>", "|a", "*a **b "]
 @pytest.mark.parametrize("piece", NESTED)
 @pytest.mark.parametrize("size", [200, LONGEST_BLOCK - 10, LONGEST // 4, LONGEST - 10])
 def test_huge_nesting_ends(piece: str, size: int) -> None:
-    """It is shown, or refused as any mistake is; what is small may only be refused for its lists and quotes."""
+    """It is rendered, or refused with an error; small notes may be refused only because of their lists and quotes."""
     may_refuse = size > 200 or piece in ("> ", "- ")
     with suppress(CatalogError) if may_refuse else nullcontext():
         in_page(piece * (size // len(piece)))
