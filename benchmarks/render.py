@@ -78,7 +78,7 @@ for count in PROCESSES:
 
 
 def run(name: str, work: Path, base_url: str) -> dict[str, Any]:
-    """Run a step in a process of its own: its seconds, its processors' seconds, the memory of all it started."""
+    """Run a step in its own process; returns its seconds, processor seconds, peak memory with children, and output."""
     words = [sys.executable, __file__, "--step", name, "--work", str(work), "--base-url", base_url]
     before, started = os.times(), time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

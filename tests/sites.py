@@ -21,7 +21,7 @@ from saecatalog.config import load_config
 from saecatalog.embedded import GGUF, MODEL_NAME
 
 ROOT = Path(__file__).parent.parent
-FETCH_FIRST = "the embedded model is not in the cache; `make site` fetches it"
+FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
 
 KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""

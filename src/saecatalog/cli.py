@@ -226,7 +226,7 @@ def _add_verify(p: argparse.ArgumentParser) -> None:
         "--cache",
         metavar="DIR",
         type=Path,
-        help="folder that holds the embedded model; default: your user cache folder",
+        help="folder with the default model; default: your user cache folder",
     )
     p.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -400,7 +400,7 @@ def run_fetch(a: argparse.Namespace) -> int:
     """Download the default model into the cache."""
     from saecatalog import embedded
 
-    print(f"The embedded model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
+    print(f"The default model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
     return 0
 
 

@@ -28,7 +28,7 @@ UNREACHABLE = {
 }
 """Names of the errors by which the libraries (httpx, requests, urllib3) report a failed connection."""
 
-OFFLINE_FIX = "Connect to the internet once (files are cached), or build the embedded default, which needs no hub."
+OFFLINE_FIX = "Connect to the internet once (files are cached), or build the default catalog, which needs no hub."
 
 
 class Url(Protocol):

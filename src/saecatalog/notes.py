@@ -297,7 +297,8 @@ def _unnamed(path: Path, kind: str, name: str, subjects: Subjects) -> CatalogErr
     if kind == "file":
         return CatalogError("Notes in this folder belong to no page.", str(path), NAMES)
     known = subjects.known(kind)
-    fix = nearest(name, known) or f"Use one of these names: {', '.join(known) or 'none'}."
+    names = f"Use one of these names: {', '.join(known)}." if known else f"This catalog has no {FOLDERS[kind][:-1]}."
+    fix = nearest(name, known) or names
     return CatalogError(f"No {kind} of this catalog matches the name of this note.", str(path), fix)
 
 

@@ -67,7 +67,7 @@ def _first_words(start_share: float, first: str, second: str) -> dict[str, float
 
 
 def _character(activations: Activations, block: Block, column: int, token_id: int, contents: list[str]) -> str:
-    """The whole character of a token with only some of its bytes, where the feature is strongest on that token."""
+    """The whole character of which a token has only some bytes, at the token's strongest occurrence."""
     store = activations.store
     entries = slice(block.indptr[column], block.indptr[column + 1])
     tokens = block.tokens[entries]

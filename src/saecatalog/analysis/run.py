@@ -186,7 +186,7 @@ def _pairs(study: Study) -> pd.DataFrame:
     }
     levels = []
     for level, matrix in matrices.items():
-        with study.bar(f"pairs, {level}s") as bar:
+        with study.bar(f"{level} pairs") as bar:
             levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update))
     return pd.concat(levels, ignore_index=True)
 

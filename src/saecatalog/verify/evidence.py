@@ -152,5 +152,5 @@ def gather(published: Published, runner: Runner, sample: list[int], report: Repo
         with progress.bar(what, int(table["n_tokens"].sum()), " tokens") as bar:
             return run_texts(runner, texts, limit, tolerance, bar.update)
 
-    corpus, concepts = run("texts", "texts again"), run("concept_texts", "concepts again")
+    corpus, concepts = run("texts", "rerun texts"), run("concept_texts", "rerun concepts")
     return Evidence(published, runner, sample, corpus, concepts, report)
