@@ -1,4 +1,4 @@
-"""Print the section of CHANGELOG.md about a version; fails where the program has another version or none is dated.
+"""Print a version's section of CHANGELOG.md; fails if the program has another version or the section has no date.
 
 python .github/changelog_section.py 0.2.0
 """
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def section(changelog: str, version: str) -> str:
-    """What stands below the heading `## [version] - date`, up to the next version; raises ValueError without it."""
+    """The text from the heading `## [version] - date` to the next version; raises ValueError if there is no heading."""
     found = re.search(
         rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n(.+?)(?=^## \[|\Z)", changelog, re.MULTILINE | re.DOTALL
     )

@@ -1,14 +1,14 @@
-"""What the analyses of a store cost: seconds part by part, and memory.
+"""The cost of analysing a store: seconds of each part, and memory.
 
     python benchmarks/analysis.py --tokens 100000 --features 24576 --l0 70 --texts 600
     python benchmarks/analysis.py --cache FOLDER [--catalog catalog.toml]
     python benchmarks/analysis.py --grow
 
-The first makes a store of random activations, the same for the same numbers: features of very unequal density that
-hang on tokens and on texts. The second takes the corpus of a catalog from a cache folder that a build has filled. The
-third runs the first on a small grid, one number varied at a time. Prints a table and one line of JSON for each;
-seconds of what is done in blocks of features are the processor's, others those of the clock.
-Memory is read from /proc (Linux): without it, 0 is printed.
+The first command makes a reproducible store of random activations: features of very unequal density that depend on
+tokens and on texts. The second takes the corpus of a catalog from a cache folder that a build has filled. The third
+runs the first on a small grid and varies one number at a time. Each prints a table and one line of JSON. Times are
+processor seconds for parts that run in blocks of features, and wall-clock seconds for the others. Memory is read from
+/proc (Linux); without it, 0 is printed.
 """
 
 import argparse
@@ -52,11 +52,11 @@ PARTS: dict[str, tuple[Any, str]] = {
     "top features of texts": (run, "text_top_rows"),
     "writing": (TableWriter, "write"),
 }
-"""The parts of the analyses, by the function that does each."""
+"""The parts of the analyses and the function of each."""
 
 
 def make_store(folder: Path, tokens: int, features: int, l0: float, texts: int, seed: int = 5) -> Store:
-    """A store of random activations, written some tokens at a time."""
+    """A store of random activations, written in chunks of tokens."""
     chance = np.random.default_rng(seed)
     share = np.sort(np.exp(chance.normal(0, 1.5, features)))[chance.permutation(features)].cumsum()
     ids = np.minimum(chance.zipf(1.2, tokens) - 1, VOCABULARY - 1).astype(np.int32)
@@ -91,7 +91,7 @@ def make_store(folder: Path, tokens: int, features: int, l0: float, texts: int, 
 def _active(
     chance: np.random.Generator, share: np.ndarray, l0: float, ids: np.ndarray, texts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row and feature of each active entry: a third hang on the token, a third on its text, a third on neither."""
+    """Row and feature of each active entry: a third depend on the token, a third on its text, a third on neither."""
     most = max(3, int(1.5 * l0))
     drawn = np.searchsorted(share, chance.random((len(ids), most)))
     for third, key in ((0, ids), (1, texts + VOCABULARY)):
@@ -100,7 +100,7 @@ def _active(
             key[:, None].astype(np.uint64) * np.uint64(2654435761) + rank.astype(np.uint64) * np.uint64(40503)
         ) % 2**32
         drawn[:, third::3] = np.searchsorted(share, (same * np.uint64(2246822519) % 2**32) / 2**32)
-    # Of the features drawn, each token keeps a number about L0 that varies by a third.
+    # Each token keeps about L0 of the features drawn; the number varies by a third.
     order = chance.random((len(ids), most)).argsort(1)
     kept = order < (chance.normal(l0, l0 / 3, len(ids)).clip(1, most))[:, None]
     row, place = np.nonzero(kept)
@@ -137,7 +137,7 @@ def _texts(store: Store, kind: str) -> list[Text]:
 
 
 def read_inputs(catalog: Path, cache: Path) -> tuple[Inputs, AnalysisConfig]:
-    """The corpus of a catalog, from the cache; what is missing there is made first."""
+    """The corpus of a catalog, from the cache; missing stages are run first."""
     config = replace(load_config(catalog), cache=cache)
     pipeline = Pipeline(config, Progress())
     corpus, found = pipeline.corpus, pipeline.concept_corpus
@@ -155,7 +155,7 @@ def read_inputs(catalog: Path, cache: Path) -> tuple[Inputs, AnalysisConfig]:
 
 @contextmanager
 def timed_parts() -> Iterator[dict[str, float]]:
-    """Seconds of each part: of the processor for blocks of features, which run in threads, of the clock elsewhere."""
+    """Seconds of each part: processor time for blocks of features, which run in threads, else wall-clock time."""
     seconds: dict[str, float] = defaultdict(float)
     before = {part: getattr(*place) for part, place in PARTS.items()}
     for part, (module, name) in PARTS.items():
@@ -201,7 +201,7 @@ def measure(inputs: Inputs, config: AnalysisConfig, folder: Path) -> dict[str, A
 
 
 def grow() -> None:
-    """The whole grid, each point in a process of its own, as memory that was freed may stay with a process."""
+    """The whole grid, each point in its own process, because a process may keep memory that was freed."""
     columns = ["tokens", "features", "l0", "texts", "wall_s", "processor_s", "anonymous_mb", "resident_mb", "data_mb"]
     print("".join(f"{name:>14}" for name in columns))
     for varied, values in GRID.items():
@@ -220,7 +220,7 @@ def main() -> None:
         arguments.add_argument(f"--{name}", type=int, default=number)
     arguments.add_argument("--cache", type=Path, help="take the corpus of a catalog from this cache folder")
     arguments.add_argument("--catalog", type=Path, default=Path("catalog.toml"))
-    arguments.add_argument("--folder", type=Path, help="where to put what is made; must not be in memory")
+    arguments.add_argument("--folder", type=Path, help="folder for temporary files; must be on a disk")
     arguments.add_argument("--grow", action="store_true")
     given = arguments.parse_args()
     if given.grow:

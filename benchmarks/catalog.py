@@ -1,13 +1,13 @@
-"""The whole way, stage by stage: from texts to finished data and to a finished site of every feature.
+"""All stages of a build: from texts to finished data, and to a finished site with a page for every feature.
 
     python benchmarks/catalog.py --tokens 100000
     python benchmarks/catalog.py --tokens 1000000 [--keep FOLDER]
 
 The stages are those of `build.py --features all` on the stand-in of `standin.py`, with an empty cache. The bare loop of
-`harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and its rate gives what it
-would take for all of them; it runs in a process of its own, so that what it leaves behind is not taken for the
-program's. Memory is what the program's process holds above the loaded model and SAE; worker processes that render pages
-are not in it. `--keep` leaves the cache and the site in a folder.
+`harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and extrapolated to all
+tokens; it runs in its own process, so that its memory is not counted as the program's. Memory is that of the program's
+process beyond the loaded model and SAE, without the worker processes that render pages. `--keep` keeps the cache and
+the site in a folder.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from saecatalog.windows import tokenize
 
 
 class Stages:
-    """Seconds of each stage, and its peak memory above what the process held at first, in the order they ran."""
+    """Seconds of each stage and its peak memory beyond the process's memory at the start, in the order they ran."""
 
     def __init__(self) -> None:
         self.before = held()
@@ -43,7 +43,7 @@ class Stages:
         self.megabytes: dict[str, float] = {}
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run a stage and keep its figures."""
+        """Run a stage and record its figures."""
         start = time.perf_counter()
         with peak_memory(self.before) as memory:
             result = work()
@@ -61,22 +61,22 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
 
 
 def bare_rate(config: Config, ids: np.ndarray, shape: tuple[int, int] | None) -> tuple[float, tuple[int, int]]:
-    """Seconds a token of the bare loop, and the shape it was run in: the fastest where none is given."""
+    """Seconds per token of the bare loop, and the shape it was run in: the fastest one if none is given."""
     subject = load_subject(config.subject, config.cache)
     shape = shape or best_shape(subject, ids)
     return bare_loop(subject, ids, *shape), shape
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of some work that was done in a process of its own."""
+    """The result of work done in its own process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[str, Any]:
-    """Every stage once, the bare loop on a share of the tokens before and after (not at all for 0 tokens).
+    """Run every stage once, and the bare loop on a share of the tokens before and after (not at all for 0 tokens).
 
-    Where nothing is to be measured `afterwards`, the finished site is neither checked nor built again.
+    Unless `afterwards`, the finished site is neither checked nor rebuilt.
     """
     progress = Progress()
     pipeline = Pipeline(config, progress)
@@ -113,7 +113,7 @@ def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[s
 
 
 def _ratios(seconds: dict[str, float], bare: list[float], n_tokens: int) -> dict[str, Any]:
-    """How many times the bare loop's time for all tokens each leg of the way takes."""
+    """The time of each part of the build, relative to the bare loop's time for all tokens."""
     floor = sum(bare) / len(bare) * n_tokens
     to_data = sum(seconds[name] for name in ("harvest", "concepts", "weights", "analysis"))
     return {

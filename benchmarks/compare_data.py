@@ -1,10 +1,10 @@
-"""Whether two builds of a catalog have the same figures: every value of every table, and the manifest.
+"""Check that two builds of a catalog have the same figures: every value of every table, and the manifest.
 
     python benchmarks/compare_data.py OLD NEW
 
-OLD and NEW are `data` folders of built catalogs, or sites that hold one catalog. Prints each difference on a line and
-exits with 1 where there is any. Left out are what may differ without a figure being another: the program's version and
-commit, the versions of the libraries, and how a file is packed.
+OLD and NEW are `data` folders of built catalogs, or sites with one catalog. Prints each difference on a line and exits
+with 1 if there is any. Differences that do not affect figures are ignored: the program's version and commit, the
+versions of the libraries, and how a file is packed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ MAY_DIFFER = {"program", "libraries"}
 
 
 def data_folder(path: Path) -> Path:
-    """The folder itself where it has a manifest, else that of the site's only catalog."""
+    """The folder itself if it has a manifest, else that of the site's only catalog."""
     if (path / "manifest.json").exists():
         return path
     (found,) = path.glob("*/*/data")
@@ -39,7 +39,7 @@ def differences(old: Path, new: Path) -> Iterator[str]:
 
 
 def table_differences(name: str, old: pa.Table, new: pa.Table) -> Iterator[str]:
-    """The columns of one table that are not the same, with how many rows differ and the first of them."""
+    """The columns of one table that differ, with the number of different rows and the first of them."""
     if old.column_names != new.column_names:
         yield f"{name}: columns {sorted(set(old.column_names) ^ set(new.column_names))} are in one only"
     if len(old) != len(new):
@@ -56,7 +56,7 @@ def table_differences(name: str, old: pa.Table, new: pa.Table) -> Iterator[str]:
 
 
 def same(a: pa.Array, b: pa.Array) -> bool:
-    """Whether two arrays hold the same values; NaN is the same as NaN."""
+    """Whether two arrays have the same values; NaN equals NaN."""
     if a.equals(b):
         return True
     if not pa.types.is_floating(a.type):
@@ -65,7 +65,7 @@ def same(a: pa.Array, b: pa.Array) -> bool:
 
 
 def manifest_differences(old: Path, new: Path) -> Iterator[str]:
-    """The entries of the manifest that are not the same."""
+    """The entries of the manifest that differ."""
     before, after = (json.loads((folder / "manifest.json").read_text("utf-8")) for folder in (old, new))
     for name in sorted((before.keys() | after.keys()) - MAY_DIFFER):
         if before.get(name) != after.get(name):

@@ -2,8 +2,8 @@
 
     python benchmarks/growth.py [--plot growth.svg]
 
-Each point is a catalog of every feature, built from nothing by the stages of `catalog.py`. Prints a table and one line
-of JSON; `--plot` draws the seconds of each stage in Chromium with Plotly.
+Each point is a catalog with a page for every feature, built by the stages of `catalog.py` with an empty cache. Prints a
+table and one line of JSON; `--plot` draws the seconds of each stage in Chromium with Plotly.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STAGES = ("harvest", "weights", "analysis", "site")
 
 @dataclass(frozen=True)
 class Point:
-    """One catalog: what is varied."""
+    """One catalog, described by the quantities that are varied."""
 
     tokens: int = 16_384
     features: int = 6_144
@@ -48,7 +48,7 @@ VARIED: dict[str, tuple[Any, ...]] = {
 
 
 def points() -> Iterator[tuple[str, Point]]:
-    """What is varied, and the point."""
+    """The name of the varied quantity, and the point."""
     for name, values in VARIED.items():
         for value in values:
             yield name, replace(Point(), **{name: value})
@@ -64,7 +64,7 @@ def cost(point: Point, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Seconds of each stage against each thing varied, both axes by powers."""
+    """Plot the seconds of each stage against each varied quantity, with logarithmic axes."""
     titles = {"tokens": "tokens", "features": "features", "l0": "L0", "mean_length": "texts"}
     figure = make_subplots(1, len(VARIED), subplot_titles=list(titles.values()), shared_yaxes=True)
     colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -91,7 +91,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, print, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=standin.CACHE, help="where the stand-ins are kept")
+    parser.add_argument("--cache", type=Path, default=standin.CACHE, help="folder for the stand-ins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="SVG file to draw")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
-"""The harvest against the bare loop: forward to the hook, encode, and nothing kept.
+"""The harvest compared with the bare loop: a forward pass to the hook and the encoder, keeping nothing.
 
     python benchmarks/harvest.py [--tokens 32768] [--rounds 4]
 
 Both run the same tokens through the stand-in of `standin.py` (GPT-2-small's shape, 24,576 features), in turns, so that
-a change of the machine's mood hits both. The bare loop packs the tokens into full contexts of 128 and takes the
+changes in the machine's speed affect both. The bare loop packs the tokens into full contexts of 128 and takes the
 fastest of eight shapes; the harvest takes the texts as they are, with a BOS before each window, and writes its store.
 """
 
@@ -27,16 +27,16 @@ from saecatalog.subject import Subject, load_subject
 from saecatalog.windows import tokenize
 
 BATCHES = (4, 8, 16, 32)
-"""Contexts in a batch that the bare loop tries."""
+"""Numbers of contexts per batch that the bare loop tries."""
 
 ROWS = (320, 1 << 30)
-"""Rows that it tries to encode at a time: parts that the allocator keeps, or all of a batch at once."""
+"""Numbers of rows that it tries to encode at once: parts that the allocator keeps, or a whole batch."""
 
 TRIAL_TOKENS = 8192
 
 
 def load(arguments: argparse.Namespace) -> Subject:
-    """The stand-in, loaded as the build loads it."""
+    """The stand-in, loaded in the same way as by a build."""
     made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
     config = SubjectConfig(model=str(made.model), sae=str(made.sae), device=arguments.device, dtype=arguments.dtype)
     return load_subject(config, arguments.cache)
@@ -44,7 +44,7 @@ def load(arguments: argparse.Namespace) -> Subject:
 
 @torch.inference_mode()
 def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float:
-    """Seconds a token of the plainest loop: `model(tokens, stop_at_layer)`, then `sae.encode`."""
+    """Seconds per token of the simplest loop: `model(tokens, stop_at_layer)`, then `sae.encode`."""
     contexts = len(ids) // subject.info.context
     tokens = torch.from_numpy(ids[: contexts * subject.info.context].astype(np.int64)).view(contexts, -1)
     start = time.perf_counter()
@@ -56,19 +56,19 @@ def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float
 
 
 def best_shape(subject: Subject, ids: np.ndarray) -> tuple[int, int]:
-    """The shape in which the bare loop is fastest here: contexts in a batch, rows encoded at a time."""
+    """The shape in which the bare loop is fastest here: contexts per batch, rows encoded at once."""
     trials = {shape: bare_loop(subject, ids[:TRIAL_TOKENS], *shape) for shape in product(BATCHES, ROWS)}
     return min(trials, key=trials.__getitem__)
 
 
 def _finish(device: torch.device) -> None:
-    """Wait for what the device still has to do."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def timed_harvest(subject: Subject, chosen: list[Text]) -> tuple[float, int, int]:
-    """Seconds a token of the whole harvest, store included; its tokens and active entries."""
+    """Seconds per token of the whole harvest, including the store; its numbers of tokens and active entries."""
     tokens = tokenize(chosen, subject.tokenizer)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -79,7 +79,7 @@ def timed_harvest(subject: Subject, chosen: list[Text]) -> tuple[float, int, int
 
 
 def measure(subject: Subject, corpus: list[Text], rounds: int) -> dict[str, Any]:
-    """Both in turns, each round on its own share of the texts."""
+    """Measure both in turns, each round on its own share of the texts."""
     ids = tokenize(corpus, subject.tokenizer).ids
     batch, rows = best_shape(subject, ids)
     bare, kept, tokens, active = [], [], 0, 0

@@ -2,7 +2,7 @@
 
     python benchmarks/harvest_profile.py [--tokens 8192]
 
-Prints the share of each part; what the parts leave over is making activations sparse, and Python.
+Prints the share of each part. The rest is the conversion of activations to sparse form, and Python.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PARTS: dict[str, tuple[Any, str]] = {
 
 
 def timed(work: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
-    """The function, with its time added up."""
+    """The function, with its total time recorded."""
 
     def run(*values: Any, **named: Any) -> Any:
         start = time.thread_time()

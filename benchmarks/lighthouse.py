@@ -1,8 +1,8 @@
 """Lighthouse's scores of a built site: `python benchmarks/lighthouse.py [SITE]`, after `make site` and `make test`.
 
-Serves the site on the loopback address under a sub-path, as GitHub Pages would, and runs Lighthouse with the installed
-Chromium on the catalog's index, a feature's page and the co-activation page. Prints a table, every audit that is not
-perfect, and the scores as one line of JSON. Lighthouse itself comes from npm into a temporary folder.
+Serves the site at http://127.0.0.1 under a sub-path, as GitHub Pages would, and runs Lighthouse with the installed
+Chromium on the catalog's index, a feature page and the co-activation page. Prints a table, every imperfect audit, and
+the scores as one line of JSON. Lighthouse itself is installed with npm into a temporary folder.
 """
 
 import json
@@ -27,11 +27,11 @@ CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of each request."""
+        """Do not log requests."""
 
 
 def pages(site: Path) -> list[str]:
-    """The index of the site's first catalog, its feature page of middle size, and its co-activation page."""
+    """The index of the site's first catalog, its feature page of median size, and its co-activation page."""
     catalog = next(site.rglob("data/manifest.json")).parent.parent
     features = sorted(catalog.glob("features/[0-9]*[0-9].html"), key=lambda page: page.stat().st_size)
     chosen = [catalog / "index.html", features[len(features) // 2], catalog / "coactivation/index.html"]
@@ -39,7 +39,7 @@ def pages(site: Path) -> list[str]:
 
 
 def measure(url: str, folder: Path) -> dict[str, Any]:
-    """Lighthouse's report of one page, as it prints it in JSON."""
+    """Lighthouse's JSON report on one page."""
     report = folder / "report.json"
     words = ["--yes", LIGHTHOUSE, url, "--quiet", "--output=json", f"--output-path={report}", f"--chrome-flags={FLAGS}"]
     environment = {**os.environ, "CHROME_PATH": str(CHROMIUM), "npm_config_cache": str(folder / "npm")}
@@ -49,7 +49,7 @@ def measure(url: str, folder: Path) -> dict[str, Any]:
 
 
 def flaws(report: dict[str, Any]) -> list[str]:
-    """The audits that count and are not perfect, each with its category, score and finding."""
+    """The imperfect audits among those that count, each with its category, score and finding."""
     found = []
     for name in CATEGORIES:
         for part in report["categories"][name]["auditRefs"]:

@@ -1,4 +1,4 @@
-"""What every benchmark needs: memory while a block runs, what the machine is, and how figures are printed."""
+"""Tools for every benchmark: memory use of a block, a description of the machine, and output of figures."""
 
 import json
 import os
@@ -19,16 +19,16 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass
 class Memory:
-    """Megabytes above what the process held at some time before."""
+    """Megabytes beyond what the process used at an earlier time."""
 
     anonymous: float = 0.0
-    """Peak of what belongs to the process alone."""
+    """Peak of the memory that belongs to the process alone."""
     resident: float = 0.0
-    """Peak of everything resident, files that are mapped into memory included; the system may drop those."""
+    """Peak of all resident memory, including memory-mapped files, which the system may drop."""
 
 
 def held() -> tuple[float, float]:
-    """Anonymous and resident memory now, in megabytes; 0 where there is no /proc (it is Linux that has it)."""
+    """Anonymous and resident memory now, in megabytes; 0 if there is no /proc (only Linux has it)."""
     path = Path("/proc/self/status")
     lines = dict(line.split(":", 1) for line in path.read_text().splitlines()) if path.exists() else {}
     anonymous, resident = (int(lines.get(name, "0").split()[0]) * 1024 / 1e6 for name in ("RssAnon", "VmRSS"))
@@ -37,7 +37,7 @@ def held() -> tuple[float, float]:
 
 @contextmanager
 def peak_memory(before: tuple[float, float] | None = None) -> Iterator[Memory]:
-    """Look at this process' memory from a thread while the block runs; `before` is what `held` said, or now."""
+    """Watch this process's memory from a thread while the block runs; `before` is a result of `held`, default now."""
     start, memory, done = before or held(), Memory(), threading.Event()
 
     def look() -> None:
@@ -56,7 +56,7 @@ def peak_memory(before: tuple[float, float] | None = None) -> Iterator[Memory]:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what something was measured."""
+    """The machine and the software of a measurement."""
     models = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -77,7 +77,7 @@ def machine() -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> None:
-    """Print the figures, one a line, then all of them with the machine as one line of JSON."""
+    """Print the figures, one per line, then all of them with the machine as one line of JSON."""
     for name, value in figures.items():
         shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
         print(f"{name.replace('_', ' '):44}{shown:>20}")

@@ -1,17 +1,18 @@
-"""This tool against `sae-dashboard` and `sae-vis`: the whole dictionary on the same model, SAE and token ids.
+"""This tool compared with `sae-dashboard` and `sae-vis`: the whole dictionary, on the same model, SAE and token ids.
 
     python benchmarks/peers.py [--tokens 16384] [--counts 256 512 1024] [--vis-counts 32 64 128] [--threads 2]
-    python benchmarks/peers.py --only vis            # one part; what was measured before stays
-    python benchmarks/peers.py --only ours --again   # measure that part anew
+    python benchmarks/peers.py --only vis            # one part; earlier measurements are kept
+    python benchmarks/peers.py --only ours --again   # measure that part again
     python benchmarks/peers.py --only wide           # `sae-dashboard` with its cache and larger batches of features
 
-Five parts, each a process of its own with the same threads and cores, in float32: the bare floor (a forward pass to
-the hook and one encode of every token), `sae-dashboard` as its README uses it, the same with its activation cache,
+Five parts, each in its own process with the same threads and cores, in float32: the bare floor (a forward pass to the
+hook and one encode of every token), `sae-dashboard` as its README uses it, the same with its activation cache,
 `sae-vis` as its demo uses it, and this tool from texts to the finished site, all features, with an empty cache. The
 peers are timed at a few feature counts and extrapolated by a straight line to the whole dictionary. The floor's time is
-that of its loop alone, a peer's includes loading the model once, this tool's is that of the whole process. The peers'
-environments (Python 3.11 or 3.12, every version pinned in `benchmarks/peers/`), the stand-in model and SAE and all
-results are kept in the cache folder. Prints a table, how far the tools agree, and everything as one line of JSON.
+that of its loop alone, a peer's time includes loading the model once, and this tool's time is that of the whole
+process. The peers' environments (Python 3.11 or 3.12, every version pinned in `benchmarks/peers/`), the stand-in model
+and SAE and all results are kept in the cache folder. Prints a table, how far the tools agree, and everything as one
+line of JSON.
 """
 
 import argparse
@@ -48,15 +49,15 @@ PARTS = {
     "vis": "sae-vis",
 }
 DEFAULT = [part for part in PARTS if part != "wide"]
-"""The parts measured unless others are named; `wide` is not as anything documents it, and takes minutes more."""
+"""The parts measured by default. `wide` is left out: no document describes that use, and it takes minutes more."""
 AT_A_TIME = {"wide": 1024}
-"""Features that `sae-dashboard` is told to make at a time, where not its default of 256."""
+"""Features that `sae-dashboard` processes at a time, if not its default of 256."""
 SAMPLE = range(32)
 """Features whose top activations are compared."""
 EDGES = 6, 5
-"""Positions at a window's start and end (BOS counted) that the peers never list a sequence for."""
+"""Positions at a window's start and end (including BOS) for which the peers never list a sequence."""
 INTERVAL = 0.2
-"""Seconds between two looks at a process's memory."""
+"""Seconds between two readings of a process's memory."""
 ROUNDING = 1e-4
 """The peers round activations to four decimals."""
 
@@ -65,7 +66,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """One setting of the benchmark, and the folder that holds its texts, tokens and results."""
+    """One configuration of the benchmark, and the folder with its texts, tokens and results."""
 
     subject: Standin
     folder: Path
@@ -82,7 +83,7 @@ class Bench:
         return list(json.loads(self.results.read_text())) if self.results.exists() else []
 
     def keep(self, record: Record) -> None:
-        """Add a measurement, in place of an older one of the same part and count."""
+        """Add a measurement; it replaces an older one of the same part and count."""
         others = [r for r in self.records() if (r["part"], r["features"]) != (record["part"], record["features"])]
         unfinished = self.results.with_suffix(".part")
         unfinished.write_text(json.dumps([*others, record]))
@@ -90,7 +91,7 @@ class Bench:
 
 
 def prepare(a: argparse.Namespace) -> Bench:
-    """Make the stand-ins, the texts and their token ids where they are not there yet."""
+    """Make the stand-ins, the texts and their token ids if they do not exist yet."""
     subject = standin(a.d_sae, a.l0, a.seed, a.cache)
     name = f"peers-{a.tokens}-tokens-{subject.sae.name}-{a.threads}-threads"
     folder = made(a.cache / name, lambda folder: write_windows(folder, a.tokens // CONTEXT, a.seed, a.cache))
@@ -100,8 +101,8 @@ def prepare(a: argparse.Namespace) -> Bench:
 def write_windows(folder: Path, count: int, seed: int, cache: Path) -> None:
     """Write `count` texts of one window each, for this tool, and their token ids with BOS, for the others.
 
-    The others take windows of one length only, so every text is cut to fill a window exactly; a cut that its tokenizer
-    would read differently is left out.
+    The others accept windows of one length only, so every text is cut to fill a window exactly. Cuts that would be
+    tokenised differently are left out.
     """
     tokenizer = gpt2_tokenizer(cache)
     windows = []
@@ -126,10 +127,10 @@ def cut_windows(texts: Iterator[tuple[str, str, list[int]]], tokenizer: Any) -> 
 
 
 def environment(name: str, cache: Path) -> Path:
-    """The Python of a peer's own virtual environment, made the first time.
+    """The Python of a peer's own virtual environment, which is made on first use.
 
-    After torch, with what this system's build of it needs, nothing beyond the pins is installed: one of
-    `sae-dashboard`'s requirements asks for packages that it never imports and that do not fit this torch.
+    Besides torch and the requirements of its build for this system, only the pinned packages are installed: one of
+    `sae-dashboard`'s requirements asks for packages that it never imports and that are incompatible with this torch.
     """
     if sys.version_info >= (3, 13):
         sys.exit("The peers' pinned versions need Python 3.11 or 3.12.")
@@ -148,7 +149,7 @@ def environment(name: str, cache: Path) -> Path:
 
 
 def hub(model: Path, cache: Path) -> Path:
-    """A folder for HF_HOME in which the stand-in is found as `gpt2`: the peers take a model by its name only."""
+    """A folder for HF_HOME in which the stand-in is named `gpt2`, because the peers load models only by name."""
 
     def link(folder: Path) -> None:
         for repository in ("gpt2", "openai-community/gpt2"):
@@ -187,7 +188,7 @@ def run(bench: Bench, command: Sequence[str | Path]) -> tuple[Record, str]:
 
 
 def memory(pid: int) -> int:
-    """Bytes that a process and those it started hold now; what they share counts for each of them."""
+    """Bytes that a process and its children use now; shared memory counts for each of them."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for process in (first := psutil.Process(pid), *first.children(recursive=True)):
@@ -198,7 +199,7 @@ def memory(pid: int) -> int:
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Keep all processes on so many cores, where the system can."""
+    """Limit all processes to this number of cores, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -226,7 +227,7 @@ def run_worker(bench: Bench, part: str, features: int) -> Record:
 
 
 def run_ours(bench: Bench) -> Record:
-    """Build the whole catalog with an empty cache; what is wanted of the site is read, then it is removed."""
+    """Build the whole catalog with an empty cache, read the needed figures from the site, and remove it."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as name:
         folder = Path(name)
         site = folder / "site"
@@ -250,7 +251,7 @@ def run_ours(bench: Bench) -> Record:
 
 
 def peaks(data: Path) -> dict[str, list[tuple[int, int, float]]]:
-    """The strongest token of every window, for the sampled features: window, position (BOS counted), activation."""
+    """The strongest token of every window, for the sampled features: window, position (including BOS), activation."""
     texts = pd.read_parquet(data / "texts.parquet", columns=["text", "source"])
     window = texts.set_index("text").source.str.extract(r"line (\d+)$")[0].astype(int) - 1
     scores = pd.read_parquet(data / "text_scores.parquet", filters=[("feature", "in", list(SAMPLE))])
@@ -261,13 +262,13 @@ def peaks(data: Path) -> dict[str, list[tuple[int, int, float]]]:
 
 
 def counts(a: argparse.Namespace) -> dict[str, list[int]]:
-    """How many features each part is measured with."""
+    """The feature counts that each part is measured with."""
     own = {"floor": [0], "ours": [a.d_sae], "wide": a.wide_counts, "vis": a.vis_counts}
     return {**own, "dashboard": a.counts, "cached": a.counts}
 
 
 def measure(bench: Bench, a: argparse.Namespace) -> None:
-    """Run what was asked for and is not measured yet."""
+    """Run the requested measurements that do not exist yet."""
     done = {(r["part"], r["features"]) for r in bench.records()}
     for part in a.only:
         for features in counts(a)[part]:
@@ -280,7 +281,7 @@ def measure(bench: Bench, a: argparse.Namespace) -> None:
 
 
 def commit() -> str:
-    """The commit measured, marked where files differ from it."""
+    """The measured commit, marked if files differ from it."""
     words = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
@@ -294,9 +295,9 @@ def machine() -> str:
 
 
 def extrapolate(records: list[Record], d_sae: int) -> Record:
-    """A straight line through the seconds at each count, saving included, loading not; read at the whole dictionary.
+    """Extrapolate a line through the seconds at each count (with saving, without loading) to the whole dictionary.
 
-    What the line starts with is paid once, or for every batch of features where no count went beyond the first batch.
+    The line's intercept counts once, or once for every batch of features if no count went beyond the first batch.
     """
     largest = records[-1]
     counts = np.array([r["features"] for r in records], float)
@@ -321,7 +322,7 @@ def extrapolate(records: list[Record], d_sae: int) -> Record:
 
 
 def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and start of the least-squares line; through 0 where it would start below, or for one point."""
+    """Slope and intercept of the least-squares line; through 0 if the intercept would be negative, or for one point."""
     slope, start = np.polyfit(x, y, 1) if len(x) > 1 else (0.0, -1.0)
     return (float(slope), float(start)) if start >= 0 else (float((x * y).sum() / (x * x).sum()), 0.0)
 
@@ -352,7 +353,7 @@ def summary(bench: Bench, a: argparse.Namespace) -> Record:
 
 
 def with_ratios(found: Record) -> Record:
-    """Each part's time over the floor's and over this tool's."""
+    """Each part's time divided by the floor's and by this tool's."""
     for part in PARTS.keys() & found.keys():
         for other in {"floor", "ours"} & found.keys() - {part}:
             found[part][f"over_{other}"] = round(found[part]["whole_s"] / found[other]["whole_s"], 2)
@@ -362,8 +363,8 @@ def with_ratios(found: Record) -> Record:
 def agreement(tops: dict[str, list[list[float]]], peaks: dict[str, list[list[float]]]) -> Record:
     """How a peer's top sequences of the sampled features compare with this tool's strongest token of each window.
 
-    The peer lists several tokens of a window; the strongest counts. It never lists a token near a window's edge, so its
-    strongest may stand elsewhere where ours does. A feature that never fired has 20 top sequences there and none here.
+    If the peer lists several tokens of a window, the strongest one counts. It never lists a token near a window's edge,
+    so its strongest token may differ from ours. A feature that never fired has 20 top sequences there and none here.
     """
     found = {"features": len(tops), "windows_alike": 0, "windows_with_peak_at_edge": 0, "windows_unlike": 0}
     found |= {"peaks_missing": 0, "maxima_unlisted": 0, "silent_with_examples": 0}
@@ -393,7 +394,7 @@ def agreement(tops: dict[str, list[list[float]]], peaks: dict[str, list[list[flo
 
 
 def at_edge(position: int) -> bool:
-    """Whether the peers leave a position out of all their examples."""
+    """Whether the peers leave this position out of all their examples."""
     return 0 <= position < EDGES[0] or position >= CONTEXT - EDGES[1]
 
 
@@ -409,7 +410,7 @@ def table(found: Record) -> Iterator[str]:
     for part in [part for part in PARTS if part in found and part not in ("floor", "ours")]:
         fit = found[part]
         points = ", ".join(f"{point['features']:,}: {point['seconds']:,} s" for point in fit["base_points"])
-        misfit = "no misfit to tell" if fit["largest_misfit"] is None else f"largest misfit {fit['largest_misfit']:.1%}"
+        misfit = "no misfit known" if fit["largest_misfit"] is None else f"largest misfit {fit['largest_misfit']:.1%}"
         yield (
             f"{PARTS[part]}: extrapolated from {points} ({misfit}): {fit['s_per_feature']} s a feature, "
             f"{fit['starts']} x {fit['start_s']} s besides, {fit['load_s']} s of loading"
@@ -421,16 +422,16 @@ def table(found: Record) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, and print what is known."""
+    """Measure, and print all results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--tokens", type=int, default=16_384, help="tokens, BOS counted; a multiple of 128")
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens, including BOS; a multiple of 128")
     parser.add_argument("--counts", type=int, nargs="+", default=[256, 512, 1024], help="features for sae-dashboard")
     parser.add_argument("--wide-counts", type=int, nargs="+", default=[1024, 2048], help="features for `wide`")
     parser.add_argument("--vis-counts", type=int, nargs="+", default=[32, 64, 128], help="features for sae-vis")
     parser.add_argument("--threads", type=int, default=2, help="threads and cores for everyone")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=DEFAULT, help="parts to measure")
-    parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
+    parser.add_argument("--again", action="store_true", help="repeat existing measurements")
     a = parser.parse_args()
     bench = prepare(a)
     measure(bench, a)

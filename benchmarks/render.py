@@ -2,9 +2,9 @@
 
     python benchmarks/render.py DATA [--work DIR] [--base-url URL]
 
-DATA is the `data` folder of a built catalog. Every step runs in a process of its own, so that it pays for what it
-imports. Prints a table and one line of JSON. Seconds are of the clock; `cpu` ones are of all processors together, which
-other work on the machine changes less.
+DATA is the `data` folder of a built catalog. Every step runs in its own process, so that its time includes its
+imports. Prints a table and one line of JSON. Seconds are wall-clock time; `cpu` is the time of all processors together,
+which depends less on other work on the machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PROCESSES = (1, 2)
 
 
 def step(function: Callable[[Path, str], object]) -> Callable[[Path, str], object]:
-    """A step of the benchmark: it is given the working folder and the address of the site."""
+    """A step of the benchmark, which takes the working folder and the address of the site."""
     STEPS[function.__name__] = function
     return function
 
@@ -78,7 +78,7 @@ for count in PROCESSES:
 
 
 def run(name: str, work: Path, base_url: str) -> dict[str, Any]:
-    """Run a step in a process of its own: its seconds, its processors' seconds, the memory of all it started."""
+    """Run a step in its own process; returns its seconds, processor seconds, peak memory with children, and output."""
     words = [sys.executable, __file__, "--step", name, "--work", str(work), "--base-url", base_url]
     before, started = os.times(), time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -95,14 +95,14 @@ def run(name: str, work: Path, base_url: str) -> dict[str, Any]:
 
 
 def _watch(process: "subprocess.Popen[str]", memory: list[float]) -> None:
-    """Keep the largest sum of the memory of a process and all it started, shared pages counted once."""
+    """Record the peak memory of a process and its children together, counting shared pages once."""
     while process.poll() is None:
         memory[0] = max(memory[0], sum(map(_memory, _family(process.pid))))
         time.sleep(0.2)
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all it started; a process that has ended has none."""
+    """A process and all its children; none if the process has ended."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -112,7 +112,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _memory(pid: int) -> float:
-    """A process' proportional share of memory, in MB."""
+    """A process's proportional share of memory, in MB."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -144,7 +144,7 @@ def note_files(corpus: dict[str, Any]) -> dict[str, str]:
 
 
 def measure(work: Path, base_url: str) -> dict[str, Any]:
-    """Every step, in the order in which a reader of the result asks."""
+    """Run every step, in the order of the result."""
     corpus = json.loads((work / "analysis/manifest.json").read_text("utf-8"))["corpus"]
     found = {"build": run("build", work, base_url), "unchanged": run("build", work, base_url)}
     for kind, name in note_files(corpus).items():
@@ -161,7 +161,7 @@ def measure(work: Path, base_url: str) -> dict[str, Any]:
 
 
 def sizes(site: Path) -> dict[str, tuple[int, int]]:
-    """Files and bytes by kind."""
+    """Number of files and bytes of each kind."""
     count, total = Counter[str](), Counter[str]()
     for path in site.rglob("*"):
         if path.is_file():
@@ -172,7 +172,7 @@ def sizes(site: Path) -> dict[str, tuple[int, int]]:
 
 
 def _kind(parts: list[str]) -> str:
-    """What a file of the site is, from the parts of its path."""
+    """The kind of a file of the site, from the parts of its path."""
     folder, name = parts[2] if len(parts) > 3 else "", parts[-1]
     if name == "search-index.js":
         return "search"
@@ -186,7 +186,7 @@ def _kind(parts: list[str]) -> str:
 
 
 def table(found: dict[str, Any], kinds: dict[str, tuple[int, int]]) -> list[str]:
-    """The results as lines to read."""
+    """The results as lines of text."""
     lines = [f"{'step':30}{'s':>8}{'cpu s':>8}{'peak MB':>9}"]
     lines += [f"{name:30}{f['s']:8.1f}{f['cpu_s']:8.1f}{f['peak_mb']:9.0f}" for name, f in found.items()]
     lines += ["", f"{'kind':30}{'files':>8}{'MB':>8}{'bytes each':>12}"]
@@ -198,7 +198,7 @@ def table(found: dict[str, Any], kinds: dict[str, tuple[int, int]]) -> list[str]
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("data", type=Path, help="the `data` folder of a built catalog")
-    arguments.add_argument("--work", type=Path, help="folder to work in, which is left there; default: a temporary one")
+    arguments.add_argument("--work", type=Path, help="folder to work in, which is kept; default: a temporary one")
     arguments.add_argument("--base-url", default="")
     arguments.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     a = arguments.parse_args()
@@ -213,7 +213,9 @@ def main() -> None:
         n = kinds["features' pages"][0]
         rates = {count: n / found[f"feature pages, {count} processes"]["s"] for count in PROCESSES}
         print("\n".join(table(found, kinds)))
-        print("\n".join(f"{rate:,.0f} feature pages a second by {count} processes" for count, rate in rates.items()))
+        print(
+            "\n".join(f"{rate:,.0f} feature pages per second with {count} processes" for count, rate in rates.items())
+        )
         print(f"{found['check']['said']} problems found by the check")
         print(json.dumps({"features": n, "pages_per_s": rates, "steps": found, "sizes": kinds}))
 

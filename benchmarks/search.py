@@ -1,9 +1,9 @@
-"""Search and the table of features in Chromium, for a catalog of 25,000 features opened from a folder.
+"""Speed of search and of the features table in Chromium, for a catalog of 25,000 features opened from a folder.
 
     python benchmarks/search.py [--features 25000]
 
-Makes a catalog with the statistics, tokens and examples of made-up features over the texts in `corpora/`, opens its
-table in Chromium, and measures what a reader waits for. Prints a table and one line of JSON; times in milliseconds.
+Makes a catalog of made-up features (statistics, tokens and examples) over the texts in `corpora/`, opens its table in
+Chromium, and measures how long a reader waits. Prints a table and one line of JSON; times are in milliseconds.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def _texts(pieces: list[Piece]) -> pd.DataFrame:
 
 
 def _features(chance: np.random.Generator, tops: list[list[tuple[Piece, int]]]) -> pd.DataFrame:
-    """Every figure at random, on a scale that its kind may have; labels, reasons and texts from the contexts."""
+    """Random figures on a plausible scale; labels, reasons and texts are taken from the contexts."""
     count = len(tops)
     table = pd.DataFrame({"feature": np.arange(count)})
     for name, (kind, _) in SCHEMAS["features"].items():
@@ -144,7 +144,7 @@ QUERIES = (
     "poerty",
     "sgnature",
 )
-"""What a reader may type: a number, words, several in any order, signs, other scripts, an emoji, two slips."""
+"""Typical queries: a number, words, several words in any order, symbols, other scripts, an emoji, two typing errors."""
 
 TYPED = [query[:length] for query in QUERIES for length in range(1, len(query) + 1)]
 
@@ -155,7 +155,7 @@ ANSWER = """async query => {
   document.querySelector(".results").getBoundingClientRect();
   return performance.now() - start;
 }"""
-"""From a letter typed to the results laid out in the page."""
+"""Measures from a typed letter until the results are laid out."""
 
 LOAD = """async () => {
   const start = performance.now();
@@ -178,11 +178,11 @@ CHANGE = """async ([selector, value]) => {
   document.querySelector("#table").getBoundingClientRect();
   return performance.now() - start;
 }"""
-"""From a change of the table's filters or order to the rows laid out."""
+"""Measures from a change of the table's filters or order until the rows are laid out."""
 
 CHANGES: dict[str, tuple[str, str | None]] = {
     "sort by a statistic not shown": ("[name=sort]", "logit_skew"),
-    "the other way round": ("[data-key=logit_skew] button", None),
+    "reverse the order": ("[data-key=logit_skew] button", None),
     "sort by label": ("[data-key=label] button", None),
     "next page": ("#pager button:last-child", None),
     "filter by density": ("[name=density]", "0.01-0.1"),
@@ -195,7 +195,7 @@ CHANGES: dict[str, tuple[str, str | None]] = {
 
 
 def make_site(folder: Path, count: int) -> Path:
-    """The table of features with its data, the search index and what they need; returns the table's page."""
+    """The features table with its data, the search index and their assets; returns the table's page."""
     tables, made = make_tables(folder / "tables", count)
     writer = Writer(Catalog(tables, made), ROOT / "templates", folder / "site")
     copy_assets(folder / "site/assets", own_assets())
@@ -206,7 +206,7 @@ def make_site(folder: Path, count: int) -> Path:
 
 
 def measure(page: Page, address: str, rounds: int = 5) -> dict[str, Any]:
-    """All times of one browser page, in milliseconds; of each letter and each change the least of some rounds."""
+    """All times of one browser page, in milliseconds; for each letter and change, the minimum over several rounds."""
     page.goto(address)
     page.wait_for_selector("#table thead button")
     opened = page.evaluate("performance.now()")

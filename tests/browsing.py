@@ -1,4 +1,4 @@
-"""Chromium for the tests that need a browser: fixtures, and what they have in common.
+"""Chromium for the tests that need a browser: fixtures and shared helpers.
 
 `conftest.py` names this module as a plugin, so every test may use the fixtures.
 """
@@ -40,7 +40,7 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
-    """A page that fails its test on any console message, error, or request to anywhere but a file."""
+    """A page that fails its test on any console message, any error, and any request for something other than a file."""
     with opened(browser, complaints) as made:
         yield made
     assert complaints == []
@@ -48,7 +48,7 @@ def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
 
 @contextmanager
 def opened(browser: Browser, complaints: list[str], home: str = "file:", **options: Any) -> Iterator[Page]:
-    """A new page in a context of its own; `options` are the context's, and `home` is where requests may go."""
+    """A new page in its own context; `options` are those of the context, and requests may only go to `home`."""
     standard = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
     context = browser.new_context(**(standard | options))
     made = context.new_page()
@@ -58,7 +58,7 @@ def opened(browser: Browser, complaints: list[str], home: str = "file:", **optio
 
 
 def watch(page: Page, complaints: list[str], home: str = "file:") -> None:
-    """Note every console message, error, failed request, and request to anywhere but `home`."""
+    """Record every console message, error, failed request, and request to an address outside `home`."""
     page.on("console", lambda message: complaints.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("requestfailed", lambda request: note_failure(request, complaints))
@@ -72,7 +72,7 @@ def watch(page: Page, complaints: list[str], home: str = "file:") -> None:
 
 
 def note_failure(request: Request, complaints: list[str]) -> None:
-    """A request that leaving the page cut off is no failure."""
+    """A request that was cut off by leaving the page is not a failure."""
     if request.failure != "net::ERR_ABORTED":
         complaints.append(f"failed: {request.url}: {request.failure}")
 
@@ -83,13 +83,13 @@ def note_status(response: Response, complaints: list[str]) -> None:
 
 
 def stir(page: Page) -> None:
-    """Move the pointer, as any reader does; charts wait for that."""
+    """Move the pointer, because charts are only drawn after that."""
     page.mouse.move(1, 1)
     page.mouse.move(2, 2)
 
 
 def draw_charts(page: Page) -> int:
-    """Bring every chart of a page into view, one after the other, until each is drawn; how many there are."""
+    """Scroll to every chart of a page in turn and wait until it is drawn; returns the number of charts."""
     charts = page.locator("figure.chart")
     stir(page)
     for chart in charts.all():
@@ -99,7 +99,7 @@ def draw_charts(page: Page) -> int:
 
 
 def drawn_types(page: Page, selector: str) -> set[str]:
-    """The types of the traces that Plotly really drew in a chart, once it has."""
+    """Wait for Plotly to draw a chart; returns the types of the traces that it drew."""
     stir(page)
     page.locator(selector).first.scroll_into_view_if_needed()
     page.wait_for_selector(f"{selector}.live")

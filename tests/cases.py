@@ -1,4 +1,4 @@
-"""Corpora as dense cases, read from stores, written to stores or made by hand, and figures that only tests compute.
+"""Corpora as dense cases (read from stores, written to stores or made by hand), and figures that only tests compute.
 
 The other figures are in `saecatalog.verify.formulas`, which `verify` uses too.
 """
@@ -15,7 +15,7 @@ from saecatalog.verify.formulas import BANDS, Case, active_values, band_of, norm
 def make_case(
     activations: list[Any], categories: list[str] | None = None, tokens: list[list[int]] | None = None
 ) -> Case:
-    """Texts with the activations given, one `[token, feature]` each, in one category, all tokens different."""
+    """Texts with the given activations, an array `[token, feature]` per text, in one category, all tokens different."""
     dense = [np.array(rows, np.float32) for rows in activations]
     lengths = [len(rows) for rows in dense]
     return Case(
@@ -48,7 +48,7 @@ def case_of(folder: Path, text_ids: list[str], categories: list[str]) -> Case:
 
 
 def save_case(folder: Path, case: Case, residual: list[np.ndarray] | None = None) -> None:
-    """Write a store by hand, in the documented arrays; without residuals the bands hold zeros."""
+    """Write a store by hand, in the documented arrays; without residuals the bands are zero."""
     dense, norms = np.concatenate(case.activations), np.concatenate(case.norms).astype(np.float32)
     rows, columns = np.nonzero(dense)
     bands = np.array([math.floor(8 * math.log2(norm)) for norm in norms.tolist()])
@@ -79,7 +79,7 @@ def median_norm(case: Case) -> float:
 
 
 def without_massive(case: Case, multiple: float, median: float | None = None) -> tuple[Case, list[list[bool]]]:
-    """The case with nothing active on massive positions, and which positions count."""
+    """The case without activations on massive positions, and which positions are included."""
     limit = norm_limit(median_norm(case) if median is None else median, multiple)
     keep = [[float(norm) <= limit for norm in norms] for norms in case.norms]
     cleared = [np.where(np.array(k)[:, None], a, np.float32(0)) for k, a in zip(keep, case.activations, strict=True)]
@@ -126,7 +126,7 @@ def top_contexts(case: Case, feature: int, top: int) -> list[tuple[int, int, flo
 
 
 def bands(case: Case, feature: int) -> dict[str, list[tuple[int, int]]]:
-    """The active tokens by rank, strongest first, cut at the three quartiles; see `band_of`."""
+    """The active tokens by rank, strongest first, divided at the three quartiles; see `band_of`."""
     active = sorted(active_values(case, feature), key=lambda entry: (-entry[2], entry[0], entry[1]))
     slices: dict[str, list[tuple[int, int]]] = {name: [] for name in BANDS}
     for rank, (text, position, _) in enumerate(active):
@@ -140,7 +140,7 @@ def pair_counts(active: np.ndarray) -> np.ndarray:
 
 
 def correlations(active: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of every pair of yes/no columns; 0 where either never changes."""
+    """Pearson's correlation of every pair of boolean columns; 0 if either is constant."""
     changes = [f for f in range(active.shape[1]) if 0 < active[:, f].sum() < len(active)]
     out = np.zeros((active.shape[1], active.shape[1]))
     if changes:

@@ -1,4 +1,4 @@
-"""Tiny models, tokenizers, SAEs, corpora and stores, made once per run in a temporary folder, without network."""
+"""Tiny models, tokenizers, SAEs, corpora and stores, made once per run in a temporary folder, without a network."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -33,10 +33,10 @@ DEFAULT_SITE = {"any_site", "default_site"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens Chromium and what builds the default catalog, by the fixtures in use; order the tests.
+    """Mark tests that open Chromium or build the default catalog, by the fixtures they use, and order the tests.
 
-    The tests of the default catalog are the longest, so they come first: last, they would keep one worker busy while
-    the others have nothing left to do. Side by side they go to the same worker, and the catalog is built once.
+    The tests of the default catalog take longest, so they come first: at the end, one worker would still run them while
+    the others are idle. They are next to each other, so that one worker runs them and builds the catalog once.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def update(request: pytest.FixtureRequest) -> bool:
-    """Whether the snapshots are to be written anew."""
+    """Whether to update the snapshots."""
     return bool(request.config.getoption("--update-snapshots"))
 
 
@@ -177,7 +177,7 @@ def save_model(folder: Path, shape: str) -> None:
 
 
 def _plant_massive_token(model: Any, tokenizer: Any) -> None:
-    """Make the residual stream huge wherever the question mark stands."""
+    """Make the residual stream huge at every question mark."""
     import torch
 
     with torch.no_grad():
@@ -189,9 +189,9 @@ SHAPES = ("llama", "gpt2", "gemma", "sink")
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The temporary folder of everything made here, with a corpus and concepts in it.
+    """The temporary folder of everything made here, with a corpus and concepts.
 
-    Torch is held to one thread: on models this small, threads spend their time waiting for each other.
+    Torch is limited to one thread, because on such small models threads mostly wait for each other.
     """
     import torch
 
@@ -204,7 +204,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models(workshop: Path) -> Callable[[str], Path]:
-    """Gives the folder of a saved model: `llama`, `gpt2` (pad == BOS == EOS), `gemma`, or `sink` (massive tokens)."""
+    """Returns the folder of a saved model: `llama`, `gpt2` (pad == BOS == EOS), `gemma`, or `sink` (massive tokens)."""
 
     @cache
     def folder(shape: str) -> Path:
@@ -216,7 +216,7 @@ def models(workshop: Path) -> Callable[[str], Path]:
 
 @dataclass(frozen=True)
 class SaeKind:
-    """An SAE to make: its architecture, and the settings that change the formula."""
+    """The specification of an SAE: its architecture, and the settings that change its formula."""
 
     architecture: str = "standard"
     hook: str = "blocks.2.hook_resid_pre"
@@ -236,7 +236,7 @@ class SaeKind:
 
 @pytest.fixture(scope="session")
 def saes(workshop: Path, models: Callable[[str], Path]) -> Callable[[str, SaeKind], Path]:
-    """Gives the folder of an SAE of a kind for a model, calibrated on the corpus and saved by sae_lens."""
+    """Returns the folder of an SAE of a kind for a model, calibrated on the corpus and saved by sae_lens."""
 
     @cache
     def folder(shape: str, kind: SaeKind) -> Path:
@@ -282,7 +282,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
 
 
 def _new_sae(kind: SaeKind, d_in: int, d_sae: int, model_folder: Path) -> tuple[Any, Callable]:
-    """An SAE object of sae_lens and the function that makes its biases from the values before them."""
+    """An SAE object of sae_lens, and a function that computes its biases from the values before they are added."""
     from sae_lens.saes import batchtopk_sae, gated_sae, jumprelu_sae, standard_sae, topk_sae
     from sae_lens.saes.sae import SAEMetadata
 
@@ -354,7 +354,7 @@ def _gated_bias(before: Any, norms: Any, generator: Any) -> dict[str, Any]:
 
 
 def _topk_bias(before: Any, norms: Any, generator: Any) -> dict[str, Any]:
-    """No twins here: which of two equal values is among the first k is not defined."""
+    """Without duplicated features, because it is undefined which of two equal values is among the first k."""
     bias = generator.normal(size=before.shape[1])
     bias[SILENT], bias[CONSTANT], bias[TWIN_B] = -1e4, 100.0, -1e4
     return {"b_enc": bias}
@@ -370,7 +370,7 @@ def _batchtopk_bias(before: Any, norms: Any, generator: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def subjects(workshop: Path, saes: Callable[[str, SaeKind], Path]) -> Callable[..., Any]:
-    """Gives the loaded subject of a model and a kind of SAE."""
+    """Returns the loaded subject of a model and a kind of SAE."""
     from saecatalog.config import SubjectConfig
     from saecatalog.subject import load_subject
 
@@ -383,7 +383,7 @@ def subjects(workshop: Path, saes: Callable[[str, SaeKind], Path]) -> Callable[.
 
 @pytest.fixture(scope="session")
 def texts(workshop: Path) -> list[Any]:
-    """The corpus as the program reads it."""
+    """The texts of the corpus, as read by the program."""
     from saecatalog.config import CorpusConfig
     from saecatalog.corpus import read_corpus
 

@@ -1,4 +1,4 @@
-"""What the tests alone need of the slow reference: models and SAEs by their folders.
+"""The parts of the slow reference that only tests need: models and SAEs from folders.
 
 The rest is in `saecatalog.verify.model`, which `verify` uses too.
 """
@@ -27,7 +27,7 @@ from saecatalog.verify.model import (
 
 @cache
 def tokenizer_of(folder: Path) -> Tokenizer:
-    """The tokenizer in a model's folder, which reads special tokens as plain text."""
+    """The tokenizer in a model's folder, set to treat special tokens as plain text."""
     return exact_tokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")))
 
 

@@ -1,4 +1,4 @@
-"""Whole sites for the tests that look at every kind of page: the default catalog as built, and the synthetic one.
+"""Whole sites for tests of every kind of page: the built default catalog and the synthetic one.
 
 `conftest.py` names this module as a plugin, so every test may use the fixtures.
 """
@@ -21,7 +21,7 @@ from saecatalog.config import load_config
 from saecatalog.embedded import GGUF, MODEL_NAME
 
 ROOT = Path(__file__).parent.parent
-FETCH_FIRST = "the embedded model is not in the cache; `make site` fetches it"
+FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
 
 KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""
@@ -29,7 +29,7 @@ KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
 
 @pytest.fixture(scope="session")
 def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default catalog, built with the user's own cache, so that the model runs only where `make site` did not."""
+    """The default catalog, built with the user's cache, so that the model runs only if `make site` has not run it."""
     models = load_config(ROOT / "catalog.toml").cache / "models"
     if not any((models / name).exists() for name in (GGUF, f"{MODEL_NAME}-float32")):
         assert not os.environ.get("CI"), FETCH_FIRST
@@ -44,7 +44,7 @@ def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic catalog, whose names and texts are as hostile as they come."""
+    """The synthetic catalog, with hostile names and texts."""
     return build(tmp_path_factory.mktemp("hostile") / "papers").parent.parent
 
 
@@ -56,7 +56,7 @@ def any_site(request: pytest.FixtureRequest) -> Path:
 
 
 def every_kind(site: Path) -> list[str]:
-    """Pages of every kind a site has, by their paths in it: the smallest and the largest of each kind."""
+    """The paths of the smallest and the largest page of every kind in a site."""
     kinds: dict[str, list[Path]] = {}
     for page in sorted(site.rglob("*.html")):
         alone = page.name == "index.html" or (page.parent / "data").is_dir()
@@ -72,12 +72,12 @@ def size(page: Path) -> int:
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of each request."""
+        """Do not log requests."""
 
 
 @contextmanager
 def address(site: Path, way: str) -> Iterator[str]:
-    """Where the site's pages are, slash included: its folder (`file`), or two folders down on a server (`http`)."""
+    """The base URL of the site's pages, with a final slash: its folder (`file`), or a sub-path of a server (`http`)."""
     if way == "file":
         yield site.as_uri() + "/"
         return

@@ -1,4 +1,4 @@
-"""Corpora run through the analyses, for all tests of `saecatalog.analysis`: harvested ones, and stores made by hand.
+"""Analysed corpora for the tests of `saecatalog.analysis`: harvested ones, and stores made by hand.
 
 `conftest.py` names this module as a plugin, so every test may use the fixture `study`.
 """
@@ -39,7 +39,7 @@ ACTIVATIONS = st.sampled_from([0.0, 1e-30, 0.25, 0.25, 1.0, 3.5, 3.5000002, 1e30
 
 @dataclass(frozen=True)
 class Study:
-    """A corpus run through the analyses, and the same corpus as dense arrays."""
+    """An analysed corpus, and the same corpus as dense arrays."""
 
     shape: str
     kind: SaeKind
@@ -73,12 +73,12 @@ class Study:
 
     @property
     def fired(self) -> list[int]:
-        """The features that are active on some token that counts."""
+        """The features that are active on any included token."""
         return [f for f in range(self.case.d_sae) if any(rows[:, f].any() for rows in self.case.activations)]
 
     @property
     def tokens_active(self) -> np.ndarray:
-        """`[counted token, feature]`, true where active."""
+        """`[included token, feature]`, true where active."""
         rows = np.concatenate(self.case.activations)
         return rows[np.concatenate(self.keep)] > 0
 
@@ -95,7 +95,7 @@ STUDIES = {
 def studies(
     subjects: Callable, texts: list[Text], concept_texts: list[Text], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Study]:
-    """Gives a study by its name, computed once in each worker, however the tests are ordered."""
+    """Returns a study by its name, computed once per worker whatever the order of the tests."""
     from saecatalog.harvest import harvest
     from saecatalog.lens import make_lens
 
@@ -158,7 +158,7 @@ def run_analyses(inputs: Inputs, config: AnalysisConfig, folder: Path) -> Findin
 
 
 def close(found: Any, wanted: Any, rtol: float = 1e-6, atol: float = 1e-9) -> None:
-    """Numbers must be equal but for rounding."""
+    """Numbers must be equal except for rounding."""
     np.testing.assert_allclose(np.asarray(found, float), np.asarray(wanted, float), rtol=rtol, atol=atol)
 
 
@@ -178,7 +178,7 @@ def text_scores_of(dense: np.ndarray) -> TextScores:
 
 
 def empty_lens(d_sae: int) -> Lens:
-    """A lens with nothing in it but a decoder of ones."""
+    """A lens that is empty except for a decoder of ones."""
     none, ids = np.zeros((d_sae, 0), np.float32), np.zeros((d_sae, 0), np.int32)
     empty = {f.name: ids if f.name.endswith("_ids") else none for f in fields(Lens)}
     moments = np.zeros((d_sae, 3), np.float32)

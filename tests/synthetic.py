@@ -1,7 +1,7 @@
-"""A small catalog made by hand, with names and texts as hostile as they come; every table agrees with the activations.
+"""A small catalog made by hand, with hostile names and texts; every table agrees with the activations.
 
-Twelve texts in three categories, a tokenizer that cuts an emoji into four tokens, and twelve features: one silent, one
-that fires everywhere, the others on some tokens. All figures are computed here the slow and obvious way.
+Twelve texts in three categories, a tokenizer that splits an emoji into four tokens, and twelve features: one is silent,
+one fires everywhere, the others fire on some tokens. All figures are computed here the slow and obvious way.
 """
 
 import json
@@ -46,7 +46,7 @@ THRESHOLD = 5.0
 
 
 def tokenize(content: str) -> tuple[list[str], list[int]]:
-    """Words with the space before them, single signs, and four byte tokens for a character outside the first plane."""
+    """Words with the space before them, single symbols, and four byte tokens per character outside the basic plane."""
     tokens: list[str] = []
     ends: list[int] = []
     start = 0
@@ -270,7 +270,7 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def _contexts(world: World) -> list[dict[str, Any]]:
-    """As in a built catalog, no text is shown twice for a feature: the weak examples are of the last two texts."""
+    """As in a built catalog, no text is shown twice for a feature: the weak examples come from the last two texts."""
     found = []
     for feature in range(FEATURES):
         best: dict[str, tuple[float, dict[str, Any], int]] = {}

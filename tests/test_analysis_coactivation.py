@@ -23,7 +23,7 @@ def test_coactivation_table(study: Study, saes: Callable) -> None:
 
 
 def assert_pairs(table: pd.DataFrame, active: np.ndarray, support: int, decoder: np.ndarray) -> None:
-    """Every figure of every pair, and that just the best partners of each feature are there."""
+    """Every figure of every pair, and that exactly the best partners of each feature are listed."""
     both, n = cases.pair_counts(active), len(active)
     phi = cases.correlations(active)
     for row in table.itertuples():
@@ -44,7 +44,7 @@ def assert_pairs(table: pd.DataFrame, active: np.ndarray, support: int, decoder:
 
 
 def best_partners(phi: np.ndarray, both: np.ndarray, support: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """Pairs that are surely among a feature's best partners, and pairs that may be (equal to its last one)."""
+    """Pairs that are surely among a feature's best partners, and pairs that may be (ties with the last one)."""
     must: set[tuple[int, int]] = set()
     may: set[tuple[int, int]] = set()
     for a in range(len(phi)):
@@ -63,7 +63,7 @@ def pairs_of(active: np.ndarray, decoder: np.ndarray) -> pd.DataFrame:
 
 @pytest.mark.parametrize("density", [0.01, 0.03, 0.4])
 def test_pairs_of_sparse_and_dense_matrices(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wider than a block, on both sides of the choice between sparse and dense products, with correlated columns."""
+    """Wider than a block, for both ways of counting (sparse and dense products), with correlated columns."""
     monkeypatch.setattr(coactivation, "BLOCK", 128)
     generator = np.random.default_rng(5)
     active = generator.random((400, 300)) < density
@@ -92,7 +92,7 @@ FREQUENCIES = {
 @pytest.mark.parametrize("width", [89, 90])
 @pytest.mark.parametrize("name", FREQUENCIES)
 def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks that do not divide the dictionary, parts that cut features, and rows of which some do not count."""
+    """In blocks that do not divide the dictionary evenly, parts that split features, and with some rows excluded."""
     generator = np.random.default_rng(3)
     active = generator.random((230, width)) < FREQUENCIES[name][:width]
     keep = generator.random(230) < 0.9
@@ -121,7 +121,7 @@ def test_dense_counts_are_exact_where_everything_fires() -> None:
 
 @pytest.mark.parametrize("most", [3, 40, 200, 2000])
 def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -> None:
-    """Their counts differ by a few in a million, which single precision cannot tell apart."""
+    """Their counts differ by a few in a million, which single precision cannot distinguish."""
     n, width = 1_000_000, 64
     for seed in range(15):
         chance = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -
 
 @pytest.mark.parametrize("width", [3, 10, 11, 63, 64, 200, 700])
 def test_no_partner_is_lost_in_the_quick_choice(width: int) -> None:
-    """What is asked of a candidate is never more than the tenth largest value, and not far below it."""
+    """The threshold for candidates is never above the tenth largest value, and not far below it."""
     values = np.random.default_rng(width).normal(size=(50, width)).astype(np.float32)
     values[0], values[1, : width // 2] = 0.5, 0.25
     least = coactivation._at_least(values)

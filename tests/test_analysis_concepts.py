@@ -81,7 +81,7 @@ def test_concept_means_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_concept_is_compared_with_the_rest_of_the_corpus(tmp_path: Path) -> None:
-    """One of the concept's two texts stands in the corpus too; it is no rival of its concept."""
+    """One of the concept's two texts is also in the corpus; it does not count as a rival of its concept."""
     cases.save_case(tmp_path / "store", make_case([[[5.0]], [[1.0]], [[3.0]]]))
     cases.save_case(tmp_path / "concepts", make_case([[[5.0]], [[2.0]], [[4.0]]]))
     texts = [Text(f"t{i}", "c", "here", content) for i, content in enumerate(["same", "b", "c"])]

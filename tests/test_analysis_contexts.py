@@ -32,7 +32,7 @@ def test_top_contexts(study: Study, models: Callable) -> None:
 
 
 def test_duplicates_are_hidden_and_counted(study: Study) -> None:
-    """The corpus holds one text three times, so every feature that peaks there has near-duplicates."""
+    """The corpus contains one text three times, so every feature that peaks there has near-duplicates."""
     top = study.table("contexts").query("band == 'top'")
     assert top["similar_hidden"].max() >= 2
     assert (top["activation"] > 0).all()
@@ -118,7 +118,7 @@ def test_near_duplicates_go_by_nine_tokens(tmp_path: Path) -> None:
 
 
 def test_an_end_of_a_text_is_not_a_token_of_the_next(tmp_path: Path) -> None:
-    """Surroundings stop at the text's ends, even where the neighbouring text continues alike."""
+    """Surroundings stop at the text's ends, even if the neighbouring text has the same tokens."""
     tokens = [[7, 8], [9, 7, 8], [9]]
     activations = [[[2.0], [0.0]], [[0.0], [3.0], [0.0]], [[0.0]]]
     table = analyse_case(tmp_path, make_case(activations, None, tokens), AnalysisConfig()).tables["contexts"]

@@ -14,7 +14,7 @@ from saecatalog.store import read_store
 
 
 def test_labels_tell_what_is_special(tmp_path: Path) -> None:
-    """Token 1 carries most of the activation but is everywhere; token 5 is rare and always active."""
+    """Token 1 carries most of the activation but is frequent; token 5 is rare and always active."""
     tokens = [[9, 1, 2, 1, 5], [3, 1, 4, 1, 6], [1, 7, 1, 8]]
     case = make_case([[[0], [2], [0], [2], [3]], [[0], [2], [0], [0], [0]], [[0]] * 4], tokens=tokens)
     row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]

@@ -1,4 +1,4 @@
-"""All analyses together: what holds for every table, and that no figure depends on how the work is divided."""
+"""All analyses together: properties of every table, and that no figure depends on how the work is divided."""
 
 from pathlib import Path
 
@@ -135,7 +135,7 @@ CATEGORIES, TEXTS, WIDTH = 3, 24, 70
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """Texts of several lengths whose features fire from on nearly every token to on none, with equal values."""
+    """Texts of several lengths, with ties, whose features range from active on nearly every token to silent."""
     chance = np.random.default_rng(11)
     often = np.append(np.geomspace(0.95, 0.005, WIDTH - 1), 0)
     lengths = [int(n) for n in chance.integers(1, 60, TEXTS)]
@@ -177,7 +177,7 @@ def test_sizes_of_parts_change_no_figure(
 
 
 def by_feature(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """A table in an order that hangs on no block: the text scores come block by block."""
+    """A table in an order that does not depend on blocks; text scores are written block by block."""
     return table.sort_values(["feature", "text"], ignore_index=True) if name == "text_scores" else table
 
 
@@ -194,7 +194,7 @@ def test_threads_change_no_byte(case: Case, tmp_path: Path, monkeypatch: pytest.
 def test_text_scores_come_text_by_text_in_blocks_of_features(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that texts take little room, and a reader of few features skips the row groups of others."""
+    """So that texts take little space, and a reader of a few features can skip the row groups of others."""
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 9)
     monkeypatch.setattr(tables, "GROUP_ROWS", 1)
     folder = analyse_case(tmp_path, case, AnalysisConfig()).tables.folder
@@ -219,7 +219,7 @@ def test_nothing_but_tables_and_findings_is_left(case: Case, tmp_path: Path) -> 
 
 
 def test_an_error_leaves_no_scratch_files(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it happens: scratch files have no names from the beginning."""
+    """Wherever the error happens, because scratch files never have a name."""
     seen: list[set[str]] = []
 
     def broken(*arguments: object) -> None:

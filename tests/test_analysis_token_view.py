@@ -48,7 +48,7 @@ def test_best_single_token_rule(study: Study, models: Callable) -> None:
 
 
 def test_a_rule_of_two_tokens(tmp_path: Path) -> None:
-    """Active on token 7 after 3 only: the token alone is right half of the time, the pair always."""
+    """Active on token 7 only after token 3: the rule of one token is right half of the time, the pair always."""
     tokens = [[3, 7, 1, 7], [2, 7, 3, 7], [7, 7]]
     case = make_case([[[0], [2], [0], [0]], [[0], [0], [0], [2]], [[0], [0]]], tokens=tokens)
     row = analyse_case(tmp_path, case, AnalysisConfig()).tables["features"].iloc[0]
@@ -86,7 +86,7 @@ def test_best_token_ties_go_by_the_smaller_id(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30)), min_size=1, max_size=8))
 def test_best_token_on_random_counts(counts: list[tuple[int, int]]) -> None:
-    """Ties are exact: two rules of equal F1 must not be told apart by rounding."""
+    """Ties are exact: rounding must not separate two rules of equal F1."""
     by_token = {i: formulas.TokenFigures(a, a + more, 1.0) for i, (a, more) in enumerate(counts)}
     n = len(by_token)
     found = CodeCounts(

@@ -1,4 +1,4 @@
-"""What only a browser shows: the synthetic site opened by double-click, with and without scripts."""
+"""What only a browser can show: the synthetic site opened from a folder, with and without scripts."""
 
 from pathlib import Path
 

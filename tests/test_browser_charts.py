@@ -1,4 +1,4 @@
-"""Charts in the browser: what Plotly drew against the tables, what hover, click and saving do, what stands without."""
+"""Charts in the browser: Plotly's traces against the tables; hover, click and save; still pictures without scripts."""
 
 import re
 import struct
@@ -41,7 +41,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.fixture
 def opened(page: Page, site: Path) -> Callable[[str, str], list[dict[str, Any]]]:
-    """Opens a page, waits for a chart to be drawn, and gives its traces."""
+    """Opens a page, waits for a chart to be drawn, and returns its traces."""
 
     def traces(path: str, selector: str) -> list[dict[str, Any]]:
         page.goto((site / path).as_uri())

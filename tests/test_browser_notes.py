@@ -59,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", ["features/1.html", f"categories/{slug(CATEGORIES[1])}.html", "index.html"])
 def test_images_load_nothing_runs_and_the_page_fits_a_phone(page: Page, site: Path, path: str) -> None:
-    """The fixture `page` fails on any message and on requests to other hosts; an alert would be heard here."""
+    """The fixture `page` fails on any message and on requests to other hosts; alerts are caught here."""
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
     page.goto((site / path).as_uri())

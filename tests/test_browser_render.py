@@ -1,4 +1,4 @@
-"""A catalog with many pages in the browser: what its pages leave out is not offered, and what they keep still works."""
+"""A catalog with many pages in the browser: what its pages leave out is not offered, and everything else works."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PLAIN = PAGED[-1]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic catalog as it would be if it had pages by the thousand."""
+    """The synthetic catalog as if it had thousands of pages."""
     folder = tmp_path_factory.mktemp("many")
     tables, manifest = write(folder / "tables")
     features = tables["features"]

@@ -37,7 +37,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table's page of a catalog with more features than one view of it shows."""
+    """The features table of a catalog with more features than one view shows."""
     folder = tmp_path_factory.mktemp("many")
     tables, manifest = write(folder / "tables")
     rows = pd.concat([tables["features"].iloc[PAGED]] * (MANY // len(PAGED) + 1), ignore_index=True).iloc[:MANY]
@@ -56,7 +56,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(page: Page, site: Path, query: str = "") -> None:
-    """Open the table with this in the address, and wait until its script has filled it."""
+    """Open the table with this query in the address, and wait until its script has filled it."""
     page.goto((site / "features/index.html").as_uri() + query)
     page.wait_for_selector("#table thead button")
 
@@ -67,7 +67,7 @@ def shown(page: Page) -> list[int]:
 
 
 def by(frame: pd.DataFrame, column: str, down: bool) -> list[int]:
-    """Feature numbers ordered by a column the slow way; those without a value last, ties by the number."""
+    """Feature numbers sorted by a column the slow way; missing values come last, ties are in order of number."""
     rows = frame[["feature", column]].to_dict("records")
     there = [row for row in rows if not math.isnan(row[column])]
     ordered = sorted(there, key=lambda row: (-row[column] if down else row[column], row["feature"]))
@@ -195,7 +195,7 @@ def test_download_holds_the_rows_of_the_data_file(page: Page, site: Path, featur
 
 
 def same_row(row: dict[str, Any], wanted: pd.Series) -> None:
-    """Every column of a downloaded row is that of the data file, floats to six digits."""
+    """Every column of a downloaded row equals that of the data file, floats to six digits."""
     for name, value in row.items():
         if isinstance(wanted[name], str):
             assert value == wanted[name], name
@@ -295,7 +295,7 @@ def test_search_finds_by_everything_that_is_known_of_a_feature(page: Page, site:
 
 
 def entries(site: Path) -> dict[int, list[str]]:
-    """What the index says of each feature, read without the script."""
+    """The index's entry of each feature, read without the script."""
     text = (site / "search-index.js").read_text("utf-8").removeprefix("saeSearchData(").removesuffix(");\n")
     data = json.loads(text)
     columns = [column.split("\n") for column in data["fields"].values()]

@@ -1,4 +1,4 @@
-"""Whole texts in the browser: examples that grow, and the page of a text, coloured by any feature it names."""
+"""Whole texts in the browser: examples that expand, and a text's page, coloured by any feature it names."""
 
 import re
 from pathlib import Path
@@ -28,14 +28,14 @@ def tables(site: Path) -> Tables:
 
 
 def normal(page: Page, markup: str) -> str:
-    """Markup as the browser writes it."""
+    """Markup as serialised by the browser."""
     script = "html => { const t = document.createElement('template'); t.innerHTML = html; return t.innerHTML; }"
     found: str = page.evaluate(script, markup)
     return found
 
 
 def as_built(tables: Tables, entry: Any, peak: int = -1) -> str:
-    """The whole text of a row of `contexts` or `text_top`, marked by the build."""
+    """The whole text of a row of `contexts` or `text_top`, with the build's marks."""
     text = tables["texts"].set_index("text").loc[entry.text]
     active = list(zip(entry.active_positions.tolist(), entry.active_values.tolist(), strict=True))
     largest = tables.features.loc[entry.feature, "max"]
@@ -43,7 +43,7 @@ def as_built(tables: Tables, entry: Any, peak: int = -1) -> str:
 
 
 def by_character(page: Page, markup: str) -> list[list[str]]:
-    """Each character of some markup with the class and title of its mark, however the marks are cut."""
+    """Each character of some markup with the class and title of its mark, however the marks are divided."""
     script = """html => {
       const box = document.createElement("div");
       box.innerHTML = html;
@@ -135,7 +135,7 @@ def test_example_leads_to_its_text_coloured_by_its_feature(page: Page, site: Pat
 
 
 def test_every_feature_of_every_text_colours_what_the_build_would_mark(page: Page, site: Path, tables: Tables) -> None:
-    """Of the strongest features and of those whose page shows the text; on texts as hostile as they come."""
+    """For the strongest features and for those whose page shows the text; on hostile texts."""
     coloured = 0
     for text in tables["texts"]["text"]:
         page.goto((site / f"texts/{text}.html").as_uri())

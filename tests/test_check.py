@@ -1,4 +1,4 @@
-"""A hand-made site that keeps every rule, and one fault for each rule."""
+"""A site made by hand that follows every rule, and one violation of each rule."""
 
 import json
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def write_features(site: Path, rows: dict[int, str]) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A good site: a root, one catalog with one feature page and its embed, a text and all tables."""
+    """A valid site: a root, one catalog with one feature page and its embed, a text and all tables."""
     root = tmp_path / "site"
     write(root, ".nojekyll", "")
     write(
@@ -89,7 +89,7 @@ Fault = Callable[[Path], object]
 
 
 def swap(path: str, old: str, new: str) -> Fault:
-    """The fault of one text in a file standing where another should."""
+    """A violation: one text in a file is replaced by another."""
 
     def plant(site: Path) -> None:
         text = (site / path).read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def swap(path: str, old: str, new: str) -> Fault:
 
 
 def add(path: str, html: str) -> Fault:
-    """The fault of something more at the end of a page."""
+    """A violation: something is added at the end of a page."""
     return swap(path, "</body>", html + "</body>")
 
 
@@ -109,12 +109,12 @@ def remove(path: str) -> Fault:
 
 
 def cut(path: str) -> Fault:
-    """The fault of a file that ends too early."""
+    """A violation: a file is truncated."""
     return lambda site: (site / path).write_bytes((site / path).read_bytes()[:-20])
 
 
 def retable(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Fault:
-    """The fault of a table with other columns."""
+    """A violation: a table has other columns."""
 
     def plant(site: Path) -> None:
         path = site / CATALOG / f"data/{name}.parquet"

@@ -1,4 +1,4 @@
-"""The command line, end to end on a tiny model: what it builds, what it says, and how it refuses."""
+"""The command line, end to end with a tiny model: what it builds, what it prints, and its errors."""
 
 import json
 import os
@@ -25,7 +25,7 @@ GOOD, MISTAKE = 0, 2
 
 @pytest.fixture(scope="module")
 def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
-    """What names the tiny SAE, its corpus and its concepts."""
+    """Flags for the tiny SAE, its corpus and its concepts."""
     sae = saes("llama", SaeKind("jumprelu"))
     return [
         *("--sae", str(sae), "--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")),
@@ -40,7 +40,7 @@ def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def site(workshop: Path, flags: list[str]) -> Path:
-    """A site built once, for the tests that only read it."""
+    """A site built once, for tests that only read it."""
     os.chdir(ROOT)
     assert main(["build", *flags, "--out", str(workshop / "site")]) == GOOD
     return workshop / "site"
@@ -56,7 +56,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run a command that must end with exit code 2 and one clear error; gives what it said."""
+    """Run a command that must end with exit code 2 and one clear error; returns the error."""
     assert main(list(words)) == MISTAKE
     said = capsys.readouterr().err
     assert said.count("error: ") == 1
@@ -66,7 +66,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond a size, in bytes."""
+    """Limit the size of files that this process writes, in bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -128,7 +128,7 @@ def test_rebuild_from_nothing_gives_the_same_bytes(site: Path, flags: list[str],
 
 @pytest.mark.slow
 def test_a_changed_template_rebuilds_the_pages_without_a_model(site: Path, flags: list[str], tmp_path: Path) -> None:
-    """In a process of its own, so that it shows what was imported."""
+    """In its own process, to see what was imported."""
     shutil.copytree(site, tmp_path / "site")
     shutil.copytree(ROOT / "templates", tmp_path / "templates")
     base = tmp_path / "templates" / "base.html"
@@ -213,7 +213,7 @@ def test_other_hooks_and_no_concepts(flags: list[str], saes: Callable[..., Path]
 def test_the_cache_keeps_what_a_build_uses(
     flags: list[str], workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With room for two harvests, new concepts push out the old concepts and not the corpus, though it is older."""
+    """With room for two harvests, new concepts replace the old concepts and not the corpus, although it is older."""
     monkeypatch.setattr("saecatalog.pipeline.CACHED_STAGES", 2)
     words = [*flags, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site")]
     assert main(["build", *words]) == GOOD
@@ -264,7 +264,7 @@ def test_list_of_a_mistyped_word_names_the_nearest(word: str, near: str, capsys:
     assert main(["list", word]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"No SAE matches '{word}'.\nNearest names:\n")
+    assert said.err.startswith(f"No SAE matches '{word}'.\nSimilar names:\n")
     assert near in said.err
     for line in said.err.splitlines()[2:]:
         name, count, _ = line.split()
@@ -289,7 +289,7 @@ def test_check_fails_on_a_broken_site(site: Path, tmp_path: Path, capsys: pytest
     [
         (["--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre"], "gpt2-small-res-jb"),
         (["--sae", "gpt2-small-res-jb/blocks.66.hook_resid_pre"], "blocks.6.hook_resid_pre"),
-        (["--sae", "corpora"], "holds no SAE"),
+        (["--sae", "corpora"], "does not contain an SAE"),
         (["--features", "9999"], f"0 to {D_SAE - 1}"),
         (["--features", "one"], "notable, all, or numbers"),
         (["--corpus", "nowhere"], "nowhere"),
@@ -334,12 +334,15 @@ def test_an_sae_of_another_width_is_refused(
     with torch.no_grad():
         wide.save_model(tmp_path / "wide")
     said = refused(capsys, "build", *flags, "--sae", str(tmp_path / "wide"), "--out", str(tmp_path / "site"))
-    assert "The SAE reads 20 values" in said
+    assert "The SAE expects 20 values" in said
 
 
 @pytest.mark.parametrize(
     ("hook", "words"),
-    [("blocks.77.hook_resid_pre", "no hook 'blocks.77.hook_resid_pre'"), (None, "does not say where in the model")],
+    [
+        ("blocks.77.hook_resid_pre", "does not have the SAE's hook 'blocks.77.hook_resid_pre'"),
+        (None, "does not name its hook"),
+    ],
 )
 def test_an_sae_of_an_unknown_hook_is_refused(
     hook: str | None, words: str, flags: list[str], saes: Any, tmp_path: Path, capsys: Any
@@ -380,7 +383,7 @@ def test_a_file_added_to_a_built_catalog_is_not_lost(site: Path, flags: list[str
 def test_a_disk_that_takes_no_more_is_told_and_the_old_site_stays(
     site: Path, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit on file size stands in for a full disk: a write fails midway, earlier or later in the build."""
+    """A limit on file size simulates a full disk: a write fails midway, earlier or later in the build."""
     shutil.copytree(site, tmp_path / "site")
     before = tree(tmp_path / "site")
     words = ["build", *flags, "--cache", str(tmp_path / "cache"), "--top", "5", "--out", str(tmp_path / "site")]

@@ -1,4 +1,4 @@
-"""Settings: what a catalog file may say, and how its mistakes are reported."""
+"""Settings: what a catalog file may contain, and how its mistakes are reported."""
 
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         load_config(write(tmp_path, content))
     message = str(caught.value)
     assert "line 2: [analysis] topp is not a setting. Did you mean top?" in message
-    assert "line 3: [analysis] notable is 0; give a whole number from 1" in message
+    assert "line 3: [analysis] notable is 0; use a whole number, 1 or more" in message
     assert "line 5: unknown setting or section 'sight'. Did you mean site?" in message
-    assert "line 9: [site] csv is 'yes'; give true or false" in message
+    assert "line 9: [site] csv is 'yes'; use true or false" in message
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         ("[analysis]\noutlier_multiple = 1\n", "outlier_multiple is 1"),
         ('[site]\nfeatures = "some"\n', "features is 'some'"),
         ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
-        ("[site]\nnotes = true\n", "notes is True; give a text"),
+        ("[site]\nnotes = true\n", "notes is True; use a string"),
     ],
 )
 def test_unfit_values(tmp_path: Path, content: str, words: str) -> None:
@@ -72,7 +72,7 @@ def test_unfit_values(tmp_path: Path, content: str, words: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no such catalog file") as caught:
+    with pytest.raises(CatalogError, match="catalog file does not exist") as caught:
         load_config(tmp_path / "none.toml")
     assert "none.toml" in str(caught.value)
 
@@ -81,6 +81,6 @@ def test_override_replaces_only_what_is_given_and_checks_it() -> None:
     config = override(Config(), "analysis", top=3, strong=None)
     assert config.analysis.top == 3
     assert config.analysis.strong is Config().analysis.strong
-    with pytest.raises(CatalogError, match="cannot have this value") as caught:
+    with pytest.raises(CatalogError, match="has an invalid value") as caught:
         override(Config(), "corpus", limit_tokens=0)
     assert "--limit-tokens 0" in str(caught.value)

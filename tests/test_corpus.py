@@ -1,4 +1,4 @@
-"""Texts: every format gives the same texts, ids do not depend on where a text stands, and mistakes name their place."""
+"""Texts: all formats give the same texts, ids do not depend on a text's place, and errors say where the mistake is."""
 
 import json
 from dataclasses import replace
@@ -106,7 +106,7 @@ def test_no_concepts_folder_means_no_concepts(tmp_path: Path) -> None:
         ("x.jsonl", b'{"text": "a"}\n{"text": ', "x.jsonl, line 2"),
         ("x.jsonl", b'{"txet": "a"}', "no text field 'text'"),
         ("x.jsonl", b"[1]", "x.jsonl, line 1"),
-        ("x.parquet", b"not parquet", "not a Parquet file"),
+        ("x.parquet", b"not parquet", "not a valid Parquet file"),
     ],
 )
 def test_mistakes_in_files_name_the_place(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -117,11 +117,11 @@ def test_mistakes_in_files_name_the_place(tmp_path: Path, name: str, content: by
 
 
 def test_a_missing_path_and_an_empty_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no such corpus file") as caught:
+    with pytest.raises(CatalogError, match="corpus file or folder does not exist") as caught:
         read(tmp_path / "none")
     assert "none" in str(caught.value)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CatalogError, match="holds no texts"):
+    with pytest.raises(CatalogError, match="contains no texts"):
         read(tmp_path / "empty")
 
 

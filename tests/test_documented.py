@@ -37,7 +37,7 @@ def settings() -> Iterator[tuple[str, str, Any]]:
 
 
 def shown_settings() -> dict[tuple[str, str], tuple[Any, str, bool]]:
-    """By section and name, what catalog.toml shows: the value, the comment after it, and whether the line is set."""
+    """What catalog.toml shows, by section and name: the value, the comment after it, and whether it is set."""
     shown, section = {}, ""
     for line in read("catalog.toml").splitlines():
         if match := re.fullmatch(r"\[(\w+)\]", line):
@@ -89,7 +89,7 @@ def test_catalog_toml_shows_every_setting_and_no_other() -> None:
 
 @pytest.mark.parametrize(("section", "name", "default"), [pytest.param(*s, id=f"{s[0]}.{s[1]}") for s in settings()])
 def test_a_setting_is_shown_with_its_default(section: str, name: str, default: Any) -> None:
-    """Where nothing is the default, an example stands there, and the comment says what happens without it."""
+    """If the default is empty, the file shows an example, and the comment says what happens without the setting."""
     value, comment, is_set = shown_settings()[section, name]
     if is_set and name in ("title", "description"):
         return

@@ -1,7 +1,7 @@
-"""What holds for every kind of page, of the default catalog and of the hostile one, in the real browser.
+"""Properties of every kind of page, of the default catalog and of the hostile one, in a real browser.
 
-The pages are listed from the built site, so a new kind is looked at without being named here; a test collects what it
-finds by page, so that one run shows everything that is wrong.
+The pages are listed from the built site, so a new kind is tested without being named here. A test collects its findings
+by page, so that one run shows everything that is wrong.
 """
 
 from collections.abc import Callable

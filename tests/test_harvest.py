@@ -128,7 +128,7 @@ def test_silent_and_twin_features(subjects: Callable, texts: list[Any], tmp_path
 
 @pytest.fixture(scope="module")
 def plain(subjects: Callable, texts: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
-    """Gives the arrays of a harvest with a number of tokens in a batch and a number of threads."""
+    """Returns the arrays of a harvest with this many tokens per batch and this many threads."""
 
     def arrays(shape: str, kind: SaeKind, batch_tokens: int, threads: int) -> dict[str, np.ndarray]:
         torch.set_num_threads(threads)
@@ -160,7 +160,7 @@ def test_batch_size_and_threads_do_not_change_a_byte(shape: str, kind: SaeKind, 
 
 
 class Narrow:
-    """A subject on a device whose memory holds few tokens at once."""
+    """A subject on a device with memory for only a few tokens at once."""
 
     def __init__(self, subject: Any, most: int, error: RuntimeError):
         self.subject, self.most, self.error, self.passes = subject, most, error, 0
@@ -201,7 +201,7 @@ def test_a_batch_that_does_not_fit_is_halved(
 
 def test_one_window_that_does_not_fit_is_an_error(subjects: Callable, texts: list[Any], tmp_path: Path) -> None:
     narrow = Narrow(subjects("gpt2", SaeKind("standard")), 0, NO_MEMORY[0])
-    with pytest.raises(CatalogError, match="One window is too much for the memory"):
+    with pytest.raises(CatalogError, match="A single window does not fit into the device's memory"):
         run(narrow, texts, tmp_path / "store")
 
 
@@ -223,7 +223,7 @@ def test_the_order_of_texts_does_not_matter(subjects: Callable, texts: list[Any]
 
 
 def slice_of(store: Any, text: int) -> tuple[bytes, ...]:
-    """Everything a store holds of one text, in bytes."""
+    """Everything in a store about one text, as bytes."""
     start, stop = int(store.text_offsets[text]), int(store.text_offsets[text + 1])
     first, last = int(store.indptr[start]), int(store.indptr[stop])
     per_token = (store.token_ids, store.token_ends, store.norms, store.squared_errors, np.diff(store.indptr))
@@ -245,7 +245,7 @@ def test_a_text_alone_equals_itself_in_a_batch(
 def test_last_token_where_pad_is_bos_is_eos(
     subjects: Callable, models: Callable, saes: Callable, tmp_path: Path
 ) -> None:
-    """Looking for the last token by its difference from padding lands one token early, and only in a batch."""
+    """Finding the last token by comparison with the padding token stops one token early, and only in a batch."""
     kind = SaeKind("standard")
     subject = subjects("gpt2", kind)
     special = subject.tokenizer
@@ -286,7 +286,7 @@ def test_reference_rejects_what_it_does_not_know() -> None:
 
 
 def test_kinds_have_names_of_their_own() -> None:
-    """Two kinds that share a folder would test one SAE twice."""
+    """If two kinds shared a folder, one SAE would be tested twice."""
     kinds = {kind for _, kind in CASES}
     assert len({kind.slug for kind in kinds}) == len(kinds)
     assert len(dataclasses.fields(SaeKind)) == 7

@@ -15,7 +15,7 @@ MISSING = "html-validate is not installed; `make test` installs it from npm"
 
 
 def complaints(pages: list[Path]) -> list[str]:
-    """What html-validate says of some pages, a line each: file, line, rule and words."""
+    """The messages of html-validate about some pages, one per line: file, line, rule and text."""
     if not PROGRAM.exists():
         assert not os.environ.get("CI"), MISSING
         pytest.skip(MISSING)

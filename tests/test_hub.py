@@ -1,4 +1,4 @@
-"""The path of `gpt2-small` and its SAE, through the real loaders, from a Hub cache that holds tiny files."""
+"""Loading `gpt2-small` and its SAE with the real loaders, from a Hub cache with tiny files."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def write_gpt2(folder: Path) -> None:
 
 
 def write_sae(folder: Path) -> None:
-    """An SAE in the format of the release: an old configuration, without the metadata of today's."""
+    """An SAE in the format of the release: an old configuration without today's metadata."""
     import torch
     from safetensors.torch import save_file
 
@@ -136,7 +136,7 @@ def test_the_model_is_loaded_with_the_arguments_of_the_sae(
 
 
 class Network:
-    """Stands in for `socket.create_connection`: fails a number of times, then connects."""
+    """A substitute for `socket.create_connection` that fails a number of times, then connects."""
 
     def __init__(self, failures: int):
         self.failures, self.tries = failures, 0
@@ -150,7 +150,7 @@ class Network:
 
 @pytest.fixture
 def request_to_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """A request, on a machine without a proxy; nothing is remembered of its host."""
+    """A request on a machine without a proxy; no earlier result is cached for its host."""
     monkeypatch.setattr(hub_module, "getproxies", dict)
     monkeypatch.setattr(hub_module, "PAUSE", 0)
     hub_module._answers.cache_clear()
@@ -192,7 +192,7 @@ for sae in sys.argv[1:3]:
 
 @pytest.mark.slow
 def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, saes: Any, tmp_path: Path) -> None:
-    """For an SAE and for a model of the hub. A port on which nothing listens stands in for the hub."""
+    """For an SAE and for a model from the hub. The hub's address is a port on which nothing listens."""
     folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
     settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     settings["metadata"] |= {"model_class_name": "HookedTransformer", "model_name": "gpt2-small"}
@@ -208,7 +208,7 @@ def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, 
     assert run.stdout.split() == ["2", "2"], run.stderr
     fix = f"  do:    {hub_module.OFFLINE_FIX}"
     assert run.stderr.splitlines() == [
-        *("error: The model hub cannot be reached for the SAE.", f"  where: --sae {SAE}", fix),
-        *("error: The model hub cannot be reached for the model.", "  where: --model gpt2-small", fix),
+        *("error: The model hub cannot be reached to load the SAE.", f"  where: --sae {SAE}", fix),
+        *("error: The model hub cannot be reached to load the model.", "  where: --model gpt2-small", fix),
     ]
     assert not (tmp_path / "site").exists()

@@ -1,4 +1,4 @@
-"""What must not change a byte of the data: batch size, threads, the order of texts and files, doing it again."""
+"""Things that must not change a byte of the data: batch size, threads, the order of texts and files, repetition."""
 
 import json
 import random
@@ -24,7 +24,7 @@ FEW_LINES = "single.txt", "prose.txt", "scripts.txt"
 
 @pytest.fixture(params=KINDS, ids=lambda k: k[0])
 def analyse(request: pytest.FixtureRequest, workshop: Path, saes: Callable[..., Path], tmp_path: Path) -> Callable:
-    """Gives the data files of a corpus, analysed with nothing in the cache."""
+    """Returns the data files of a corpus, analysed with an empty cache."""
     sae = saes(*request.param)
 
     def run(name: str, corpus: Path | None = None, batch_tokens: int = EVERYTHING) -> dict[str, bytes]:
@@ -56,7 +56,7 @@ def test_batch_size_threads_and_a_rebuild_change_nothing(analyse: Callable) -> N
 
 
 def test_the_order_of_texts_and_files_changes_nothing(analyse: Callable, workshop: Path, tmp_path: Path) -> None:
-    """Files made in another order and lines shuffled: only `source` tells, which names each text's line."""
+    """With files made in another order and lines shuffled, only `source`, which names each text's line, differs."""
     corpus = tmp_path / "shuffled"
     shutil.copytree(workshop / "corpus", tmp_path / "copy")
     corpus.mkdir()

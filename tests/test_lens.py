@@ -85,7 +85,7 @@ def test_decoder_neighbours(lens: tuple[str, np.ndarray, Lens]) -> None:
 
 
 def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> None:
-    """Tokens that never occurred often share one unembedding, and dead features one decoder row."""
+    """Tokens that never occurred often have identical unembeddings, and dead features identical decoder rows."""
     import torch
 
     subject = subjects("llama", SaeKind("standard")).replica()

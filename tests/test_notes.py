@@ -1,4 +1,4 @@
-"""Notes: what a folder of them may hold, how its mistakes are told, and what becomes of Markdown, hostile or not."""
+"""Notes: what a notes folder may contain, how mistakes are reported, and how Markdown (also hostile) is rendered."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ PICTURE = b"\x89PNG any bytes"
 
 
 def write(folder: Path, **files: Any) -> str:
-    """A folder of notes; in the names, `__` stands for a slash."""
+    """A notes folder; in the names, `__` represents a slash."""
     for name, content in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,27 +70,27 @@ def test_images_that_are_shown_or_linked_are_found_with_their_hashes(tmp_path: P
 
 
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
-    ({"12.md": "x"}, "12.md", "features run from 0 to 11"),
-    ({"007.md": "x"}, "007.md", "names no feature"),
-    ({"hello.md": "x"}, "hello.md", "names no feature"),
+    ({"12.md": "x"}, "12.md", "numbered from 0 to 11"),
+    ({"007.md": "x"}, "007.md", "No feature matches the name"),
+    ({"hello.md": "x"}, "hello.md", "No feature matches the name"),
     ({"categories__nws.md": "x"}, "categories/nws.md", "Did you mean news?"),
-    ({"concepts__zoo.md": "x"}, "concepts/zoo.md", "Known: numbers"),
+    ({"concepts__zoo.md": "x"}, "concepts/zoo.md", "Use one of these names: numbers"),
     ({"features__1.md": "x"}, "features/1.md", "Notes are <feature>.md"),
     ({"1.md": b"a\nb\xff"}, "1.md, line 2", "not UTF-8"),
     ({"1.md": " \n"}, "1.md", "empty"),
     ({"1.md": "x" * (LONGEST + 1)}, "1.md", "40,000 bytes"),
     ({"1.txt": "x"}, "1.txt", "neither a note nor an image"),
-    ({"a.svg": "<svg/>"}, "a.svg", "may hold scripts"),
+    ({"a.svg": "<svg/>"}, "a.svg", "may contain scripts"),
     ({"categories__python-code.md": "x", "categories__Python code.md": "x"}, "categories/python-code.md", "Two notes"),
-    ({"1.md": "![x](none.png)"}, "1.md", "'none.png', which is not in the folder"),
-    ({"1.md": "![x](../outside.png)"}, "1.md", "not in the folder"),
-    ({"1.md": "![x](link.png)"}, "1.md", "not in the folder"),
-    ({"1.md": "![x](a.svg)"}, "1.md", "may hold scripts"),
-    ({"1.md": "![x](1.md)"}, "1.md", "no image"),
-    ({"1.md": "![x](https://example.org/a.png)"}, "1.md", "no image it may show"),
-    ({"1.md": "![x](data:image/png;base64,AAAA)"}, "1.md", "no image it may show"),
+    ({"1.md": "![x](none.png)"}, "1.md", "'none.png', which is not in the notes folder"),
+    ({"1.md": "![x](../outside.png)"}, "1.md", "not in the notes folder"),
+    ({"1.md": "![x](link.png)"}, "1.md", "not in the notes folder"),
+    ({"1.md": "![x](a.svg)"}, "1.md", "may contain scripts"),
+    ({"1.md": "![x](1.md)"}, "1.md", "not an image"),
+    ({"1.md": "![x](https://example.org/a.png)"}, "1.md", "not an image that a note may show"),
+    ({"1.md": "![x](data:image/png;base64,AAAA)"}, "1.md", "not an image that a note may show"),
     *(
-        ({"1.md": f"[x](<{url}>)"}, "1.md", "leads nowhere here")
+        ({"1.md": f"[x](<{url}>)"}, "1.md", f"broken link: '{url}'")
         for url in (
             *("javascript:alert(1)", "JAVASCRIPT:alert(1)", "http://example.org", "//example.org", "mailto:a@b.org"),
             *("file:///etc/passwd", "/etc/passwd", "../2.md", "12.md", "categories/none.md", "x.pdf", "https:", ""),
@@ -117,7 +117,7 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    assert "no such folder of notes" in refused(str(tmp_path / "none"))
+    assert "notes folder does not exist" in refused(str(tmp_path / "none"))
 
 
 def test_a_link_to_a_feature_without_a_page_is_told(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_link_to_a_feature_without_a_page_is_told(tmp_path: Path) -> None:
 
 
 def render(markdown: str) -> note_html.Note:
-    """A note whose links all stay what they are."""
+    """A note whose links all stay unchanged."""
     return note_html.note(markdown, lambda url, image: url)
 
 
@@ -143,7 +143,7 @@ def scheme(url: str) -> str:
 
 
 def in_page(markdown: str) -> HTMLParser:
-    """A note in a section of a page, parsed as a browser parses it; raises where it breaks out of the section."""
+    """A note in a section of a page, parsed as in a browser; raises an error if it breaks out of the section."""
     page = HTMLParser(f"<main><section id=s>{render(markdown).html}</section><p id=after></p></main>")
     assert page.css_first("main > #after")
     for node in page.css("#s *"):
@@ -207,7 +207,7 @@ NESTED = ["> ", "- ", "*a ", "[", "![", "**_", "(", "`", "<b>", "|a", "*a **b "]
 @pytest.mark.parametrize("piece", NESTED)
 @pytest.mark.parametrize("size", [200, LONGEST_BLOCK - 10, LONGEST // 4, LONGEST - 10])
 def test_huge_nesting_ends(piece: str, size: int) -> None:
-    """It is shown, or refused as any mistake is; what is small may only be refused for its lists and quotes."""
+    """It is rendered, or refused with an error; small notes may be refused only because of their lists and quotes."""
     may_refuse = size > 200 or piece in ("> ", "- ")
     with suppress(CatalogError) if may_refuse else nullcontext():
         in_page(piece * (size // len(piece)))
@@ -217,8 +217,8 @@ def test_huge_nesting_ends(piece: str, size: int) -> None:
     ("markdown", "words"),
     [
         ("> " * 41 + "a", "nests its lists and quotes too deeply"),
-        ("[a] " * 201, "more than 200 signs '['"),
-        ("```a\n\n" * 101, "more than 100 lines that begin or end code"),
+        ("[a] " * 201, "more than 200 '[' characters"),
+        ("```a\n\n" * 101, "more than 100 lines that begin or end a code block"),
         ("a\n# " * 1300, "more than 5,000 characters without a blank line"),
     ],
 )

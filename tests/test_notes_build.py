@@ -44,7 +44,7 @@ def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
-    """What names the tiny SAE and its corpus; so few features are notable that those with a note are not."""
+    """Flags for the tiny SAE and its corpus; with so few notable features, those with a note are not notable."""
     sae = saes("llama", SaeKind("jumprelu"))
     return [
         *("--sae", str(sae), "--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")),
@@ -54,7 +54,7 @@ def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(workshop: Path, flags: list[str]) -> tuple[Path, Path]:
-    """A folder of notes and the site built with it, for the tests that only read them."""
+    """A notes folder and the site built with it, for tests that only read them."""
     os.chdir(ROOT)
     notes, site = workshop / "notes", workshop / "noted-site"
     for name, words in NOTES.items():
@@ -69,7 +69,7 @@ def built(workshop: Path, flags: list[str]) -> tuple[Path, Path]:
 
 @pytest.fixture
 def copy(built: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
-    """A copy of both to change."""
+    """A copy of both that a test may change."""
     notes, site = built
     return shutil.copytree(notes, tmp_path / "notes"), shutil.copytree(site, tmp_path / "site")
 
@@ -111,7 +111,7 @@ def test_only_images_that_are_shown_are_published(built: tuple[Path, Path]) -> N
 def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
     copy: tuple[Path, Path], flags: list[str], tmp_path: Path
 ) -> None:
-    """In a process of its own, so that it shows what was imported."""
+    """In its own process, to see what was imported."""
     notes, site = copy
     before = tree(site)
     (notes / f"{NOTED[1]}.md").write_text("Edited words, and no picture.", encoding="utf-8")
@@ -144,7 +144,7 @@ def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
 def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
     copy: tuple[Path, Path], flags: list[str], tmp_path: Path, name: str, words: str, anew: set[str]
 ) -> None:
-    """What is taken over is the same file, not one with the same bytes."""
+    """Reused files are the same files, not new ones with the same bytes."""
     notes, site = copy
     before = {path.relative_to(site): path.stat().st_ino for path in site.rglob("*")}
     (notes / name).write_text(words, encoding="utf-8") if words else (notes / name).unlink()
@@ -179,7 +179,7 @@ def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_ove
     name: str,
     folders: set[str],
 ) -> None:
-    """Pages of other templates are the same files; so are scripts and data, which are made from none."""
+    """Pages of other templates are the same files, and so are scripts and data, which use no template."""
     notes, site = copy
     shutil.copytree(ROOT / "templates", tmp_path / "project/templates")
     monkeypatch.chdir(tmp_path / "project")
@@ -265,21 +265,21 @@ def test_a_missing_folder_is_refused_and_none_is_possible(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["build", *flags, "--out", str(tmp_path / "site")]
-    assert "no such folder of notes" in refused(capsys, *words, "--notes", str(tmp_path / "none"))
+    assert "notes folder does not exist" in refused(capsys, *words, "--notes", str(tmp_path / "none"))
     assert main([*words, "--notes", ""]) == GOOD
     assert table(tmp_path / "site", "notes") == []
     assert not (catalog(tmp_path / "site") / "notes").exists()
 
 
-def disagreements(site: Path) -> list[str]:
-    """What `verify` says of the pages and files of a site."""
+def mismatches(site: Path) -> list[str]:
+    """The mismatches that `verify` reports for the pages and files of a site."""
     report = Report()
     check_pages(Published(catalog(site)), report, Progress(quiet=True))
     return [str(line) for line in report.found]
 
 
 def test_verify_makes_the_same_pages(built: tuple[Path, Path]) -> None:
-    assert disagreements(built[1]) == []
+    assert mismatches(built[1]) == []
 
 
 def test_verify_finds_an_edited_note_and_an_edited_image(copy: tuple[Path, Path]) -> None:
@@ -288,13 +288,13 @@ def test_verify_finds_an_edited_note_and_an_edited_image(copy: tuple[Path, Path]
     page.write_text(page.read_text("utf-8").replace("Silent here", "Loud here"), encoding="utf-8")
     (folder / "notes/img/a.png").write_bytes(b"another")
     (folder / "notes/img/b.png").write_bytes(b"smuggled in")
-    said = disagreements(copy[1])
+    said = mismatches(copy[1])
     assert len(said) == 3
     assert all(any(name in line for line in said) for name in (page.name, "img/a.png", "img/b.png"))
 
 
 def notable_lines(site: Path) -> list[str]:
-    """What `verify` says of the reasons and pages of features."""
+    """The mismatches that `verify` reports for the reasons and pages of features."""
     evidence = SimpleNamespace(published=Published(catalog(site)), report=Report())
     check_notable(cast(Evidence, evidence))
     return [str(line) for line in evidence.report.found]

@@ -67,7 +67,7 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[..., Path], tmp_path: Path) -> None:
-    """Also of the model libraries: the bars of loading weights and writing shards are off."""
+    """This includes the model libraries: their bars for loading weights and writing shards are off."""
     sae = saes("llama", SaeKind("jumprelu"))
     words = ["--sae", str(sae), "--corpus", str(workshop / "corpus"), "--cache", str(tmp_path / "cache")]
     command = [sys.executable, "build.py", *words, "--device", "cpu", "--out", str(tmp_path / "site")]
@@ -83,7 +83,7 @@ def test_a_build_into_a_log_file_says_little(workshop: Path, saes: Callable[...,
 
 
 def test_bars_of_libraries_are_off_on_a_terminal_too() -> None:
-    """tqdm reads its default when it is imported, so this looks from a process of its own."""
+    """tqdm reads its default when it is imported, so this runs in its own process."""
     program = (
         "from saecatalog.cli import _calm_libraries; _calm_libraries(quiet=False); from tqdm.auto import tqdm;"
         "list(tqdm(range(3), desc='Loading weights'))"

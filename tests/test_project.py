@@ -1,4 +1,4 @@
-"""What the repository itself promises: pinned parts, files that name no one's machine, and a corpus of its own."""
+"""Properties of the repository: pinned dependencies, no paths of anyone's machine, and an original corpus."""
 
 import re
 import runpy
@@ -32,7 +32,7 @@ FORBIDDEN = {
 
 
 def committed_files() -> list[Path]:
-    """The files git keeps, or would keep once added; none where this is no clone."""
+    """The files that git tracks, or would track once added; none if this is not a clone."""
     found = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -43,7 +43,7 @@ def committed_files() -> list[Path]:
 
 
 def normal(name: str) -> str:
-    """A distribution's name as the package index compares it."""
+    """A distribution's name, normalised as on the package index."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -55,12 +55,12 @@ def texts_of(path: Path) -> list[str]:
 
 
 def words(text: str) -> float:
-    """Words by white space; where words are not spaced, two characters count as one."""
+    """The number of words, by white space; in scripts without spaces, two characters count as one word."""
     return len(UNSPACED.sub(" ", text).split()) + len(UNSPACED.findall(text)) / 2
 
 
 def pieces(text: str) -> float:
-    """Words by what stands between punctuation, for formulas and data, which have few spaces."""
+    """The number of words between punctuation, for formulas and data, which have few spaces."""
     return len(re.findall(r"\w+", UNSPACED.sub(" ", text))) + len(UNSPACED.findall(text)) / 2
 
 
@@ -112,7 +112,7 @@ def test_the_changelog_section_of_a_release_is_found_once_it_is_dated() -> None:
 
 
 def test_the_oldest_dependencies_are_the_lower_bounds() -> None:
-    """Of what the program needs; the tools of the tests are as in constraints.txt."""
+    """For the program's own dependencies; test tools are as in constraints.txt."""
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     pinned = {normal(name): version for name, _, version in (line.partition("==") for line in lines)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

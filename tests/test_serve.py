@@ -1,4 +1,4 @@
-"""The local server gives out the site's files and nothing else."""
+"""The local server serves the site's files and nothing else."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ def port(site: Path) -> Iterator[int]:
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    """Ask for a path as written: a client library would tidy it up first."""
+    """Request a path exactly as written; a client library would normalise it first."""
     connection = HTTPConnection(serve.ADDRESS, port, timeout=10)
     connection.request("GET", path)
     reply = connection.getresponse()

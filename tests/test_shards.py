@@ -15,12 +15,12 @@ from saecatalog.windows import tokenize
 
 
 class Stopped(Exception):
-    """Stands for whatever may break a harvest off."""
+    """Simulates an interruption of a harvest."""
 
 
 @pytest.fixture
 def harvested(subjects: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
-    """Gives a store's arrays and the tokens that were run for it; shards are small and kept from call to call."""
+    """Returns a store's arrays and the number of tokens run for it; shards are small and kept between calls."""
     monkeypatch.setattr("saecatalog.harvest.SHARD_TOKENS", 40)
     subject = subjects("gpt2", SaeKind("standard"))
 

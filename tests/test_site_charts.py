@@ -1,4 +1,4 @@
-"""Charts: every still picture is well-formed and shows the numbers, and every figure is as the data has it."""
+"""Charts: every still picture is well-formed and shows the numbers, and every figure agrees with the data."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -55,7 +55,7 @@ def heights(picture: Markup, bins: int) -> list[int]:
 
 
 def test_histogram_draws_each_bin_by_its_count() -> None:
-    """On a log axis from 1 to the next power of ten, where a count of 1 is still seen and 0 is not."""
+    """On a log axis from 1 to the next power of ten, on which a count of 1 is visible and 0 is not."""
     counts = [0, 0, 1, 10, 10, 0, 37, 1000]
     shown = heights(charts.activations(list(range(9)), counts).picture, len(counts))
     largest = shown[-1]

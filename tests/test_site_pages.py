@@ -173,7 +173,7 @@ def test_front_pages_count_the_pages_that_are_there_and_the_notable_features_apa
 
 
 def words(page: Path, selector: str) -> str:
-    """What a part of a page says, in one line."""
+    """The text of a part of a page, in one line."""
     return " ".join(HTMLParser(page.read_text("utf-8")).css_first(selector).text().split())
 
 
@@ -230,7 +230,7 @@ def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
 
 
 def test_a_bands_header_is_the_range_of_the_band(tmp_path: Path) -> None:
-    """That of the table of features, not of the examples shown; each quarter as one context of it stands there."""
+    """The range in the features table, not that of the examples shown; one context represents each quarter."""
     tables, manifest = write(tmp_path / "tables")
     contexts = tables["contexts"]
     place = contexts[contexts["band"] == "top"].groupby("feature")["rank"].max()
@@ -303,7 +303,7 @@ def test_a_citation_without_an_address_says_so(site: Path, tmp_path: Path) -> No
 
 
 def test_the_still_heatmap_is_captioned_as_what_it_is_and_its_rows_have_labels(site: Path) -> None:
-    """Its cells are means over categories, its rows features; what leads to texts is the heatmap of the script."""
+    """Its cells are means over categories and its rows are features; only the script's heatmap links to texts."""
     for name in ("categories/index.html", "categories/python-code.html"):
         page = HTMLParser((site / name).read_text("utf-8"))
         for figure in page.css("figure.chart"):
@@ -321,7 +321,7 @@ def test_the_still_heatmap_is_captioned_as_what_it_is_and_its_rows_have_labels(s
 
 
 def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
-    """By the rule as the page tells it, for pairs of each kind."""
+    """By the rule that the page states, for pairs of each kind."""
     tables, manifest = write(tmp_path / "tables")
     manifest["sae"]["d_in"] = 900
     pairs = tables["coactivation"]
@@ -358,7 +358,7 @@ def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
 
 
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
-    """To the two on which the weaker of the pair is strongest, by a plain reading of the scores."""
+    """To the two texts on which the weaker feature of the pair is strongest, found directly in the scores."""
     scores = write(tmp_path)[0]["text_scores"].set_index(["feature", "text"])["score"].to_dict()
     texts = {text for _, text in scores}
     rows = HTMLParser((site / "coactivation/index.html").read_text("utf-8")).css("#pairs tbody tr")
@@ -439,7 +439,7 @@ def test_what_stops_a_process_stops_the_build(tmp_path: Path, monkeypatch: pytes
 
 
 def test_only_the_files_asked_for_are_written(site: Path, tmp_path: Path) -> None:
-    """And they are what they are when everything is written."""
+    """And they are identical to those of a complete build."""
     tables, manifest = write(tmp_path / "tables")
     some = {"features/2.html", "categories/python-code.html", "concepts/numbers-title-b.html", "texts/t1-0.html"}
     some |= {"index.html", "search-index.js"}
@@ -488,7 +488,7 @@ def test_texts_in_their_thousands_are_marked_by_the_strongest_feature_only(
 def test_a_text_lists_its_strongest_examples_and_counts_the_rest(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a text does not list, no feature's page leads to; which these are, a plain reading of the tables tells."""
+    """Feature pages link to a text's page for a feature only if it is listed there; tables give the expected lists."""
     tables, manifest = write(tmp_path / "tables")
     contexts = tables["contexts"]
     shown = contexts[

@@ -16,7 +16,7 @@ SIGNS = {"\r": "␍", "\x07": "␇", "\x00": "␀", "\x1b": "␛", "\u202e": "U+
 
 
 def text_of(markup: str) -> str:
-    """What a browser takes the markup for."""
+    """The text that a browser reads in the markup."""
     body = HTMLParser(f"<div id=x>{markup}</div>").css_first("#x")
     return body.text()
 
@@ -44,7 +44,7 @@ def test_any_cut_of_any_text_keeps_its_characters(content: str, data: st.DataObj
 
 @given(st.text(alphabet=st.sampled_from("ab \n<&e\u0301\u200d\ufe0f👋🏽👩م\x00"), min_size=1, max_size=20), st.data())
 def test_pieces_and_marks_make_the_same_markup(content: str, data: st.DataObject) -> None:
-    """What a script can do with the pieces and the marks of a text, for any cut of it."""
+    """What a script can do with the pieces and the marks of a text, however it is divided."""
     count = data.draw(st.integers(0, 12))
     ends = [*sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=count, max_size=count))), len(content)]
     active = [(i, float(1 + i % 3)) for i in range(len(ends)) if data.draw(st.booleans())]
@@ -107,7 +107,7 @@ def test_shorten_cuts_between_words() -> None:
 
 
 def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On short texts of characters that belong to each other, cut into tokens anywhere, with every kind of window."""
+    """On short texts of combining characters, divided into tokens anywhere, with every kind of window."""
     chance = random.Random(1)
     cases = []
     for _ in range(3000):

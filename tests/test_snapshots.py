@@ -1,7 +1,7 @@
-"""The HTML of every template, as it stands in `tests/snapshots/` for anyone to read.
+"""The HTML of every template against `tests/snapshots/`.
 
-The pages are those of the synthetic catalog. After a change that was meant, `make snapshots` writes them anew; what
-changed is then in `git diff`.
+The pages are those of the synthetic catalog. After an intended change, `make snapshots` updates them, and `git diff`
+shows what changed.
 """
 
 from difflib import unified_diff
@@ -40,7 +40,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic catalog, with the definitions of one table: those of all would make the page a long one."""
+    """The synthetic catalog, with the definitions of one table only, to keep the page short."""
     view_of_about = about.view
 
     def brief(*given: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rendered_templates() -> set[str]:
-    """The templates that make a page, which are those that no other one extends or imports."""
+    """The templates of pages, which are those that no other template extends or imports."""
     sources = {path.name: path.read_text("utf-8") for path in TEMPLATES.glob("*.html")}
     parse = templates.environment(TEMPLATES).parse
     parts = {part for source in sources.values() for part in find_referenced_templates(parse(source))}
@@ -80,7 +80,7 @@ def test_every_template_has_a_snapshot_and_every_snapshot_a_template(update: boo
 
 
 def difference(old: Path, new: Path) -> str:
-    """The first lines of the difference of two files, each line cut where it is long."""
+    """The first lines of the difference of two files, with long lines truncated."""
     before, after = (path.read_text("utf-8").splitlines() for path in (old, new))
     lines = list(unified_diff(before, after, f"snapshots/{old.name}", "now", n=1, lineterm=""))
     more = [f"and {len(lines) - 24} more lines"] if len(lines) > 24 else []

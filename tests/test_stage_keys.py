@@ -1,6 +1,6 @@
-"""What a stage's key depends on: all that the stage reads, and nothing else.
+"""What a stage's key depends on: everything that the stage reads, and nothing else.
 
-The reference looks for imports with a regular expression, the program lets Python's own module finder read the code.
+The reference finds imports with a regular expression; the program uses Python's module finder.
 """
 
 import re
@@ -32,7 +32,7 @@ PLAIN = re.compile(r"^\s*import (saecatalog[\w.]*)", re.MULTILINE)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package, to change: the keys look at it, while the code that runs stays as it is."""
+    """A copy of the package that a test may change: keys are derived from the copy; the running code stays the same."""
     copy = tmp_path / "source" / "saecatalog"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(stage_keys, "PACKAGE", copy)
@@ -47,7 +47,7 @@ def file_of(name: str) -> str | None:
 
 
 def read_by(module: str) -> set[str]:
-    """The files of all modules that a module imports, however deep, and of the packages that they are in."""
+    """The files of all modules that a module imports, directly or not, and of the packages they are in."""
     files, waiting = set[str](), [module]
     while waiting:
         name = waiting.pop()
@@ -77,7 +77,7 @@ def test_a_changed_line_changes_the_keys_of_the_stages_that_read_it_and_no_other
 
 
 def test_the_stages_differ_in_what_they_read() -> None:
-    """Otherwise the test above would pass where every stage read everything."""
+    """Otherwise the test above would pass if every stage read everything."""
     reads = {stage: read_by(module) for stage, module in STAGES.items()}
     assert reads["subjects"] < reads["harvest"]
     assert "harvest.py" not in reads["analysis"] | reads["lens"] | reads["site"]
@@ -105,7 +105,7 @@ def test_a_library_counts_where_it_is_imported(package: Path, monkeypatch: pytes
 
 
 def test_every_library_of_a_stage_is_known_by_its_version() -> None:
-    """A name that no distribution answers to would hide an update."""
+    """If no distribution had this name, an update would go unnoticed."""
     for module in STAGES.values():
         found = stage_keys.libraries_of(module, PACKAGE)
         assert found
@@ -116,7 +116,7 @@ def test_every_library_of_a_stage_is_known_by_its_version() -> None:
 def build(
     workshop: Path, saes: Callable[..., Path], package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., set[str]]:
-    """Builds a small catalog; gives the stages that were done, seen by what is new in the cache and what was said."""
+    """Builds a small catalog; returns the stages that were run, according to new cache entries and the output."""
     cache = tmp_path / "cache"
     words = ["--sae", str(saes("llama", SaeKind("jumprelu"))), "--device", "cpu", "--cache", str(cache)]
     words += ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")]
@@ -164,7 +164,7 @@ def test_a_build_after_a_change_runs_the_stages_that_read_it(
 def test_the_same_weights_under_a_second_name_are_a_catalog_of_their_own(
     build: Callable[..., set[str]], models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the model is run again, and each catalog stands under its own name."""
+    """The model is not run again, and each catalog has its own name."""
     monkeypatch.chdir(ROOT)
     build()
     shutil.copytree(models("llama"), tmp_path / "second-name")

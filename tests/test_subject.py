@@ -36,7 +36,7 @@ def test_a_replica_shares_weights_and_computes_the_same(subjects: Callable) -> N
     ["none", "layer_norm", "constant_norm_rescale"],
 )
 def test_replicas_keep_nothing_of_each_other(normalize: str, subjects: Callable) -> None:
-    """What one replica encodes between another's encoding and decoding must not show: threads do just that."""
+    """Encoding in one replica, between encoding and decoding in another, must not affect the other (as in threads)."""
     subject = subjects("llama", SaeKind("standard", normalize=normalize))
     twin = subject.replica()
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Tables: what is written comes back, the same whichever part is read, and how it is packed."""
+"""Tables: what is written is read back, the same whichever part is read; and how it is packed."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from saecatalog.tables import Tables, TableWriter, write_table
 
 
 def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
-    """All bits of numbers that no compression likes, by plain pandas, and in a type that says what it is."""
+    """Every bit of numbers that do not compress well, read with plain pandas, in the right type."""
     chance = np.random.default_rng(4)
     scores = chance.integers(0, 2**31 - 2**24, 5000).astype(np.uint32).view(np.float32)
     scores[:4] = [np.inf, np.nan, 1e-45, 0]
@@ -35,7 +35,7 @@ def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_numbers_take_no_more_room_than_their_bytes_apart(tmp_path: Path) -> None:
-    """Of each column the first bytes of all, then the second: compressed here by hand."""
+    """For each column, the first bytes of all values, then the second bytes ...: compressed here by hand."""
     n, chance = 60_000, np.random.default_rng(5)
     scores, positions = chance.lognormal(1, 0.5, n).astype(np.float32), chance.integers(0, 300, n).astype(np.int32)
     columns = {"text": ["t"] * n, "category": ["c"] * n, "feature": np.zeros(n), "score": scores, "position": positions}
@@ -47,7 +47,7 @@ def test_numbers_take_no_more_room_than_their_bytes_apart(tmp_path: Path) -> Non
 
 
 def test_pieces_of_a_table_share_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order they came, also where other tables come between, and never cut."""
+    """In the order of arrival, even with other tables in between, and never split."""
     monkeypatch.setattr(tables, "GROUP_ROWS", 100)
     sizes = [30, 0, 69, 1, 250, 99, 40]
     starts = np.cumsum([0, *sizes])

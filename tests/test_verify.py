@@ -1,4 +1,4 @@
-"""`verify`: sites that are right are found right, and one planted error after another is found out."""
+"""`verify`: correct sites pass, and every planted error is found."""
 
 import ast
 import json
@@ -44,7 +44,7 @@ def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def sites(workshop: Path, saes: Callable[..., Path]) -> Callable[..., Path]:
-    """Gives the folder of a catalog built for a model, a kind of SAE and settings."""
+    """Returns the folder of a catalog built for a model, a kind of SAE and settings."""
 
     @cache
     def catalog(shape: str, kind: SaeKind, *words: str) -> Path:
@@ -60,7 +60,7 @@ def sites(workshop: Path, saes: Callable[..., Path]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def site(sites: Callable[..., Path]) -> Path:
-    """The catalog most tests look at, which nobody may change."""
+    """The catalog that most tests read; tests must not change it."""
     return sites("llama", SaeKind("jumprelu"))
 
 
@@ -72,20 +72,20 @@ def runner(site: Path, workshop: Path) -> Runner:
 
 @pytest.fixture
 def copy(site: Path, tmp_path: Path) -> Path:
-    """A copy of that catalog to spoil, in another place."""
+    """A copy of that catalog in another place, for tests to change."""
     return shutil.copytree(site, tmp_path / "elsewhere" / "copy")
 
 
 @pytest.fixture
 def figures(site: Path, tmp_path: Path) -> Path:
-    """A copy to spoil of what the checks of figures look at: the data, and which features have pages."""
+    """A copy, for tests to change, of what the checks of figures read: the data, and which features have pages."""
     for name in ("data", "features"):
         shutil.copytree(site / name, tmp_path / "figures" / name)
     return tmp_path / "figures"
 
 
 def verify(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> tuple[int, str]:
-    """Run the command; gives its exit code and what it said."""
+    """Run the command; returns its exit code and output."""
     capsys.readouterr()
     code = main(["verify", *words, "--cache", str(workshop / "verify-cache"), "--quiet"])
     said = capsys.readouterr()
@@ -99,7 +99,7 @@ def evidence(site: Path, runner: Runner) -> Evidence:
 
 
 def lines_of(catalog: Path, evidence: Evidence, table: str = "", again: bool = False) -> list[str]:
-    """What the checks (those that read a table) say of a spoiled copy; its texts are run `again` where they changed."""
+    """The mismatches that the checks of a table report for a changed copy; changed texts are run `again`."""
     published, report = Published(catalog), Report()
     published.report_problems(report)
     spoiled = replace(evidence, published=published, report=report)
@@ -139,7 +139,7 @@ def test_a_right_site_is_found_right(
     catalog = sites(shape, kind, *words)
     code, said = verify(capsys, workshop, str(catalog), "--sample", str(D_SAE))
     assert said.splitlines()[-1].startswith("Checked "), said
-    assert said.endswith("; 0 disagreements\n"), said
+    assert said.endswith("; 0 mismatches\n"), said
     assert f"{D_SAE} features (of {D_SAE})" in said
     assert "not compared" not in said
     assert code == GOOD
@@ -148,7 +148,7 @@ def test_a_right_site_is_found_right(
 def test_build_check_and_verify_count_pages_and_tokens_alike(
     sites: Callable[..., Path], saes: Callable[..., Path], workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A catalog with tokens left out and a few chosen pages: all three say what its tables and files hold."""
+    """A catalog with excluded tokens and a few chosen pages: all three agree with its tables and files."""
     words = ("--features", "1,2,3")
     catalog = sites("sink", SaeKind("gated"), *words)
     texts, pages = pq.read_table(catalog / "data/texts.parquet").to_pandas(), list(catalog.rglob("*.html"))
@@ -217,13 +217,13 @@ def test_other_weights_are_found_out(
 def test_a_site_of_the_hub(
     hub: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """GPT-2 by its alias, and an SAE that wants what is written to the residual stream to have mean 0."""
+    """GPT-2 by its alias, and an SAE that expects everything written to the residual stream to have mean 0."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub / "hub"))
     corpus = ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts"), "--device", "cpu"]
     cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], str(tmp_path / "site")
     assert main(["build", "--sae", test_hub.SAE, *corpus, *cache, "--out", site]) == GOOD
     assert main(["verify", site, "--sample", "1000", *cache]) == GOOD
-    assert capsys.readouterr().out.endswith("; 0 disagreements\n")
+    assert capsys.readouterr().out.endswith("; 0 mismatches\n")
 
 
 # The sample
@@ -247,7 +247,7 @@ def test_the_sample_is_always_the_same_and_covers_the_extremes(site: Path) -> No
 
 
 def change_table(catalog: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
-    """Read a table, change it in place or make another, and write it back."""
+    """Read a table, change it in place or replace it, and write it back."""
     path = catalog / "data" / f"{name}.parquet"
     table = pq.read_table(path).to_pandas()
     changed = change(table)
@@ -263,7 +263,7 @@ def change_manifest(catalog: Path, change: Callable[[dict[str, Any]], object]) -
 
 
 def put(column: str, row: int, value: Any) -> Callable[[pd.DataFrame], None]:
-    """A change of one cell: to a value, or to what a function makes of the old one."""
+    """A change of one cell: to a value, or to the result of a function of the old one."""
 
     def change(table: pd.DataFrame) -> None:
         old = table.at[row, column]
@@ -284,13 +284,13 @@ def drop(row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def mean_over_active(table: pd.DataFrame) -> None:
-    """The sum divided by the texts that fired: the mistake that `mean_inside` warns of."""
+    """The sum divided by the number of texts that fired: the mistake that `mean_inside` warns about."""
     active = table["active_inside"].clip(lower=1)
     table["mean_inside"] = (table["mean_inside"] * table["n_inside"] / active).astype(np.float32)
 
 
 def sum_for_mean(table: pd.DataFrame) -> None:
-    """Dividing by one: a sum that is called a mean."""
+    """A sum that is labelled as a mean."""
     table["mean_all"] = table["mean_all"] * table["n_texts"].astype(np.float32)
 
 
@@ -307,7 +307,7 @@ def move_one(counts: np.ndarray) -> np.ndarray:
 
 
 def to_a_silent_token(table: pd.DataFrame) -> None:
-    """An example is moved to a token of its window where the feature is silent."""
+    """Moves an example to a token of its window on which the feature is silent."""
     for row in table.itertuples():
         silent = [i for i in range(row.window_start, row.window_end) if i not in row.active_positions]
         if silent:
@@ -316,7 +316,7 @@ def to_a_silent_token(table: pd.DataFrame) -> None:
 
 
 def forget_what_is_not_shown(table: pd.DataFrame) -> None:
-    """An example lists only what is active in the part shown, as if the rest of its text were silent."""
+    """Makes an example list only activations in the part shown, as if the rest of its text were silent."""
     for row in table.itertuples():
         kept = (row.active_positions >= row.window_start) & (row.active_positions < row.window_end)
         if not kept.all():
@@ -327,7 +327,7 @@ def forget_what_is_not_shown(table: pd.DataFrame) -> None:
 
 
 def far_text(table: pd.DataFrame) -> pd.DataFrame:
-    """An example of the strongest feature is left out, the ranks closed up."""
+    """Removes an example of the strongest feature and renumbers the ranks."""
     table = table.drop(index=1).reset_index(drop=True)
     table.loc[1 : table["feature"].ne(table["feature"][0]).idxmax() - 1, "rank"] -= 1
     return table
@@ -335,7 +335,7 @@ def far_text(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Planted:
-    """One error: where it is planted, how, and what the report must name."""
+    """A planted error: where it is, how it is made, and what the report must name."""
 
     name: str
     table: str
@@ -494,13 +494,13 @@ def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.
     code, said = verify(capsys, workshop, str(copy), "--sample", "2")
     assert code == FOUND
     assert said.splitlines()[:5] == [
-        "about.html: missing, though the data calls for it",
+        "about.html: missing, although the data requires it",
         "charts/names.js: differs from its data",
         f"features/{page.name}: differs from its data",
         f"texts/{script.name}: differs from its data",
-        "texts/mine.html: nothing in the data calls for this file",
+        "texts/mine.html: nothing in the data requires this file",
     ]
-    assert said.splitlines()[-1].endswith("5 disagreements")
+    assert said.splitlines()[-1].endswith("5 mismatches")
 
 
 def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, capsys: Any) -> None:
@@ -516,10 +516,10 @@ def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, c
 
 @pytest.mark.parametrize("shift", [1e-7, 1e-3])
 @pytest.mark.parametrize("side", ["active", "silent"])
-def test_an_activation_too_close_to_call_is_no_disagreement(
+def test_an_activation_too_close_to_call_is_no_mismatch(
     side: str, shift: float, site: Path, evidence: Evidence, texts: list[Any], models: Callable
 ) -> None:
-    """A threshold is put a hair beyond one activation, so that the published decision is not the one made here."""
+    """A threshold is moved just beyond one activation, so that the recomputed decision differs."""
     feature = 20
     runner, folder = evidence.runner, models("llama")
     rows = [reference.residuals(folder, runner.hook, t.content, CONTEXT, runner.bos)[1] for t in texts]
@@ -546,10 +546,10 @@ def test_an_activation_too_close_to_call_is_no_disagreement(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "no such site folder"),
-        (["tests"], "holds no catalog"),
+        (["nowhere"], "site folder does not exist"),
+        (["tests"], "contains no catalog"),
         (["{site}", "--sample", "0"], "--sample 0"),
-        (["{site}", "--sae", "nowhere/at-all"], "no such SAE release"),
+        (["{site}", "--sae", "nowhere/at-all"], "No SAE release or folder has this name"),
         (["{site}", "--model", "tests"], "model cannot be loaded"),
     ],
 )
@@ -566,7 +566,7 @@ def test_a_broken_manifest_is_told(copy: Path, workshop: Path, capsys: pytest.Ca
     change_manifest(copy, lambda manifest: manifest["health"].pop("norm_limit"))
     code, said = verify(capsys, workshop, str(copy))
     assert code == MISTAKE
-    assert "The manifest does not say health.norm_limit." in said
+    assert "The manifest lacks health.norm_limit." in said
     (copy / "data" / "manifest.json").write_text("{", encoding="utf-8")
     code, said = verify(capsys, workshop, str(copy))
     assert code == MISTAKE
@@ -600,7 +600,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_the_reference_stands_alone() -> None:
-    """It imports nothing of the package by any name; what tests add to it imports only the reference itself."""
+    """It imports nothing from the package; the additions for tests import only the reference itself."""
     for path, allowed in REFERENCE.items():
         imported = imports_of(path)
         assert imported

@@ -14,7 +14,7 @@ from saecatalog.windows import tokenize
 
 
 def byte_fallback_tokenizer() -> Any:
-    """A tokenizer as Gemma's: spaces as U+2581, and bytes for the characters it does not know."""
+    """A tokenizer like Gemma's: spaces as U+2581, and bytes for unknown characters."""
     from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 

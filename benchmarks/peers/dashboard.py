@@ -1,8 +1,8 @@
 """`sae-dashboard` as its README uses it, on a CPU in float32; runs in its own environment.
 
-What differs from the README: the SAE is loaded from a folder, the hook's name comes from where today's `sae_lens` keeps
-it, and 256 features are made at a time, the tool's own default and faster than the README's 64, unless the job's
-`at_a_time` says more. `cached` in the job sets `cache_dir`, an empty folder.
+Differences from the README: the SAE is loaded from a folder, the hook's name is read from its place in today's
+`sae_lens`, and 256 features are processed at a time (the tool's own default, faster than the README's 64), or more if
+the job's `at_a_time` says so. `cached` in the job sets `cache_dir`, an empty folder.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from worker import Job
 
 BEFORE = 5
-"""Tokens shown before the one a sequence is listed for: the tool's default."""
+"""Tokens shown before the listed token of a sequence: the tool's default."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def tops(data: object, feature: int) -> list[tuple[int, int, float]]:
-    """A feature's top sequences: window, position and activation of the token each is listed for."""
+    """A feature's top sequences: window, position and activation of the listed token."""
     group = data.feature_data_dict[feature].sequence_data.seq_group_data[0]
     return [(s.original_index, s.qualifying_token_index, s.feat_acts[BEFORE]) for s in group.seq_data]
 

@@ -1,4 +1,4 @@
-"""The bare floor: a forward pass to the hook and one encode of every token, in plain PyTorch, nothing kept."""
+"""The bare floor: a forward pass to the hook and one encoding of every token, in plain PyTorch, keeping nothing."""
 
 import time
 
@@ -6,13 +6,13 @@ import torch
 from worker import Job
 
 BATCHES = (4, 8, 16, 32, 64)
-"""Windows at a time that are tried; the fastest is taken."""
+"""Batch sizes in windows; the fastest one is used."""
 TRIAL = 64
 """Windows in a trial."""
 
 
 def load_model(job: Job, layer: int) -> torch.nn.Module:
-    """The model's blocks before the hook, and no more; its weights centred as the SAE's are meant to see them."""
+    """The model's blocks before the hook only, with the centred weights that the SAE expects."""
     from transformers import GPT2Model
 
     model = GPT2Model.from_pretrained(job.model).eval()
@@ -38,7 +38,7 @@ def run(windows: torch.Tensor, batch: int, model: torch.nn.Module, sae: torch.nn
 
 
 def main() -> None:
-    """Find the batch size, after a first batch that does not count, and time the loop over all tokens."""
+    """Find the batch size after a warm-up batch, and time the loop over all tokens."""
     job = Job()
     from sae_lens import SAE
 

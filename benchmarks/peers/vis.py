@@ -1,7 +1,7 @@
 """`sae-vis` as its demo uses it (its README has no code), on a CPU in float32; runs in its own environment.
 
-What differs from the demo: model and SAE are the stand-ins, and there is no second SAE to compare with. The package
-imports `sae_lens` without asking for it; the last version before 6 is the newest that fits.
+Differences from the demo: model and SAE are the stand-ins, and there is no second SAE to compare with. The package
+imports `sae_lens` without requiring it; the last version before 6 is the newest one that works.
 """
 
 import re
@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from worker import Job
 
 BEFORE = 5
-"""Tokens shown before the one a sequence is listed for: the tool's default."""
+"""Tokens shown before the listed token of a sequence: the tool's default."""
 
 
 def load_sae(job: Job) -> torch.nn.Module:
-    """The SAE, made from its weights as the demo makes its own."""
+    """The SAE, made from its weights as in the demo."""
     from sae_lens import SAE, SAEConfig
 
     weights = load_file(Path(job.sae) / "sae_weights.safetensors")
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def tops(data: object, feature: int) -> list[tuple[int, int, float]]:
-    """A feature's top sequences: window, position and activation of the token each is listed for."""
+    """A feature's top sequences: window, position and activation of the listed token."""
     group = data.feature_data_dict[feature]["seqMultiGroup"].seq_group_data[0]
     found = []
     for sequence in group.seq_data:

@@ -1,6 +1,6 @@
-"""What the workers of `peers.py` share; runs in each tool's own environment, so it needs torch and numpy only.
+"""Shared code of the workers of `peers.py`; it runs in each tool's own environment and needs only torch and numpy.
 
-A job (a JSON object) comes as the one argument; the answer is the last line of standard output.
+The only argument is a job (a JSON object); the result is the last line of standard output.
 """
 
 import json
@@ -14,7 +14,7 @@ import torch
 
 
 class Job:
-    """The job given, and the clock of its parts."""
+    """The job, and a timer for its parts."""
 
     def __init__(self) -> None:
         self.given = given = json.loads(sys.argv[1])
@@ -26,12 +26,12 @@ class Job:
         self._before = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Note the seconds since the last call under this name."""
+        """Record the seconds since the last call under this name."""
         now = time.perf_counter()
         self.seconds[name] = now - self._before
         self._before = now
 
     def answer(self, packages: list[str], **found: Any) -> None:
-        """Print what was found, as the last line."""
+        """Print the result as the last line."""
         versions = {name: version(name) for name in ["torch", *packages]}
         print(json.dumps({"seconds": self.seconds, "versions": versions, **found}))

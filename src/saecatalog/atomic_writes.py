@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and the JSON files in them."""
+"""Folders that are written completely or not at all, and the JSON files in them."""
 
 import json
 import shutil
@@ -10,14 +10,14 @@ from pathlib import Path
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of `target` when the block ends well, and vanishes when it does not."""
+    """A folder to fill. It replaces `target` if the block succeeds and is removed if the block fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     before = temporary.with_name(f"{temporary.name}-before")
     try:
         yield temporary
         temporary.chmod(0o755)
-        # Of many files the old ones take seconds to remove: they are moved out of the way first.
+        # Removing many old files takes seconds, so the old folder is first moved out of the way.
         if target.exists():
             target.rename(before)
         temporary.rename(target)

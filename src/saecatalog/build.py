@@ -17,7 +17,7 @@ from saecatalog.stage_keys import digest, stage_key
 
 @dataclass(frozen=True)
 class Summary:
-    """What was built."""
+    """The result of a build."""
 
     manifest: Manifest
     folder: Path
@@ -25,7 +25,7 @@ class Summary:
     """The file to open."""
     rebuilt: bool
     size: int
-    """Of the catalog's files together, in bytes."""
+    """Total size of the catalog's files, in bytes."""
 
     def lines(self, seconds: float) -> list[str]:
         """The closing summary: texts, tokens, features, pages, size, time."""
@@ -45,7 +45,9 @@ def build(config: Config, progress: Progress) -> Summary:
     """
     templates = Path(config.site.templates)
     if not templates.is_dir():
-        raise CatalogError("The folder of page templates is missing.", str(templates), "Run from the project's folder.")
+        raise CatalogError(
+            "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
+        )
     files = check_out(Path(config.site.out))
     pipeline = Pipeline(config, progress)
     return build_site(pipeline.analysed, pipeline.manifest, pipeline.notes, config.site, files, progress)
@@ -54,12 +56,12 @@ def build(config: Config, progress: Progress) -> Summary:
 def build_site(
     analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig, files: Files, progress: Progress
 ) -> Summary:
-    """Publish an analysis with its notes, where that is out of date; `files` are those of the output folder."""
+    """Publish an analysis with its notes if the site is out of date; `files` are those of the output folder."""
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, manifest, notes, config)
     rebuilt = not is_current(out, files, slug, keys.all)
     if rebuilt:
-        # A build with nothing to do reads no table and no template engine.
+        # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
         publish(analysis, manifest, notes, config, keys, files, progress.open)
@@ -70,11 +72,11 @@ def build_site(
 
 
 def _keys(analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
-    """What a site is made of: the analysis, the manifest, the settings, the templates, the code, and the notes."""
+    """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     folder = Path(config.templates)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
-    # The commit says which program it was; whether its code differs is in the key of the stage.
+    # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")}
     rest = stage_key("saecatalog.site.publish", analysis.name, facts, settings)

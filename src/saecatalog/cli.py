@@ -32,7 +32,7 @@ PORT = 8000
 SAMPLE = 20
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, None)
-"""Errors that mean a disk refuses to write; None is numpy's, which reports a short write without a number."""
+"""Error numbers that mean that a file cannot be written; None stands for numpy's short-write error, which has none."""
 
 WRITE_FIX = "Free some space, or choose another --out or --cache. The existing site is unchanged."
 
@@ -62,13 +62,13 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _calm_libraries(quiet: bool) -> None:
-    """Keep the model libraries from writing over our own progress; a download's bar stays, unless `quiet`.
+    """Keep messages of the model libraries away from our own progress; download bars stay unless `quiet`.
 
-    The libraries read these variables when they are imported, which is later.
+    The libraries read these variables when they are imported, which happens later.
     """
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    # The default of every tqdm bar; our own bars and those of downloads say themselves whether they are shown.
+    # Hides tqdm bars by default. Our own bars and download bars set `disable` themselves.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -226,7 +226,7 @@ def _add_verify(p: argparse.ArgumentParser) -> None:
         "--cache",
         metavar="DIR",
         type=Path,
-        help="folder that holds the embedded model; default: your user cache folder",
+        help="folder with the default model; default: your user cache folder",
     )
     p.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -245,7 +245,7 @@ def _config(a: argparse.Namespace) -> Config:
     path = getattr(a, "catalog", None)
     if path and not path.exists() and path.suffix != ".toml":
         hint = nearest(str(path), COMMANDS) or "Commands: " + ", ".join(COMMANDS) + "."
-        raise CatalogError("This is neither a command nor a catalog file.", str(path), hint)
+        raise CatalogError("This is neither a command nor an existing catalog file.", str(path), hint)
     if path is None and DEFAULT_CATALOG.exists():
         path = DEFAULT_CATALOG
     config = load_config(path) if path else Config()
@@ -283,12 +283,12 @@ def _features(words: str | None) -> str | tuple[int, ...] | None:
         return tuple(sorted({int(word) for word in words.split(",")}))
     except ValueError:
         raise CatalogError(
-            f"'{words}' is not a choice of features.", "--features", "Give notable, all, or numbers such as 1,2,3."
+            f"'{words}' is not a valid choice of features.", "--features", "Use notable, all, or numbers such as 1,2,3."
         ) from None
 
 
 def run_build(a: argparse.Namespace) -> int:
-    """Build a catalog and say where it is."""
+    """Build a catalog and print where it is."""
     from saecatalog.build import build
 
     started = time.monotonic()
@@ -313,7 +313,7 @@ def run_explore(a: argparse.Namespace) -> int:
 
 
 def run_concept(a: argparse.Namespace) -> int:
-    """Show the features of a concept given as a list of texts."""
+    """Rank the features that respond to the texts of a concept."""
     from saecatalog.explore import concept
 
     for line in concept(_config(a), Progress(a.quiet), a.file):
@@ -344,21 +344,21 @@ def run_list(a: argparse.Namespace) -> int:
 
 
 def _nothing_listed(word: str) -> int:
-    """Say that no SAE matches, with the nearest names and how many SAEs each of them lists."""
+    """Report that no SAE matches, and suggest similar names with the number of SAEs that each would list."""
     from saecatalog.sae_directory import similar_names
 
     print(f"No SAE matches '{word}'.", file=sys.stderr)
     near = similar_names(word)
     if near:
         width = max(map(len, near))
-        print("Nearest names:", file=sys.stderr)
+        print("Similar names:", file=sys.stderr)
         for name, count in near.items():
             print(f"  {name:<{width}}  {count:,} SAE{'s' * (count != 1)}", file=sys.stderr)
     return 1
 
 
 def run_check(a: argparse.Namespace) -> int:
-    """Check that every link resolves and every page keeps its rules."""
+    """Check that every link resolves and every page follows the rules."""
     from saecatalog.site.check import check_site, summary
 
     problems = check_site(a.site)
@@ -400,7 +400,7 @@ def run_fetch(a: argparse.Namespace) -> int:
     """Download the default model into the cache."""
     from saecatalog import embedded
 
-    print(f"The embedded model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
+    print(f"The default model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
     return 0
 
 
@@ -456,4 +456,4 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
         "python build.py fetch",
     ),
 }
-"""Each command: what runs it, what adds its flags, its help, and an example."""
+"""For each command: the function that runs it, the one that adds its flags, its help, and an example."""

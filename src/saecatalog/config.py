@@ -1,7 +1,7 @@
 """What to build: every setting, its default and its check, in one place, before anything is loaded.
 
 A TOML file flows in (`catalog.toml`), a frozen `Config` flows out; the command line overrides fields of it. All
-problems of a file are found in one go and reported together, each with its line.
+problems of a file are reported together, each with its line.
 """
 
 import re
@@ -22,16 +22,16 @@ EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
 def _setting(default: Any, check: Callable[[Any], str]) -> Any:
-    """A field with a check: a function that gives "" for a good value, or says what the value must be."""
+    """A field with a check: a function that returns "" for a valid value, or else describes the valid values."""
     return field(default=default, metadata={"check": check})
 
 
 def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value.strip() else "a non-empty text"
+    return "" if isinstance(value, str) and value.strip() else "a non-empty string"
 
 
 def _any_text(value: Any) -> str:
-    return "" if isinstance(value, str) else "a text"
+    return "" if isinstance(value, str) else "a string"
 
 
 def _flag(value: Any) -> str:
@@ -39,16 +39,16 @@ def _flag(value: Any) -> str:
 
 
 def _count(value: Any) -> str:
-    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number from 1"
+    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number, 1 or more"
 
 
 def _context(value: Any) -> str:
-    return "" if not _count(value) and value >= 2 else "a whole number from 2 (BOS takes one place)"
+    return "" if not _count(value) and value >= 2 else "a whole number, 2 or more (BOS takes one position)"
 
 
 def _number(value: Any) -> str:
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    return "" if good else "a number from 0"
+    return "" if good else "a number, 0 or more"
 
 
 def _multiple(value: Any) -> str:
@@ -78,62 +78,62 @@ def _features(value: Any) -> str:
 
 @dataclass(frozen=True)
 class SubjectConfig:
-    """Which model and SAE, and how they are run."""
+    """Which model and SAE to use, and how to run them."""
 
     sae: str = _setting(EMBEDDED_SAE, _text)
-    """`release/id` as `sae_lens` names it, a Hub repository and folder, or a folder that `sae_lens` saved."""
+    """`release/id` as in `sae_lens`, a Hub repository and folder, or a folder that `sae_lens` saved."""
     model: str | None = _setting(None, _text)
-    """Name of the language model; None takes the one the SAE was trained on."""
+    """Name of the language model; None means the model the SAE was trained on."""
     device: str = _setting("auto", _device)
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     dtype: str = _setting("float32", _choice(*DTYPES))
     """Number format of the model's weights and activations."""
     context: int | None = _setting(None, _context)
-    """Tokens in a window, BOS included; None takes the length the SAE was trained on."""
+    """Tokens in a window, BOS included; None means the context length of the SAE's training."""
     batch_tokens: int | None = _setting(None, _count)
-    """Most tokens run through the model at once; None suits the device. Changes speed and memory, never the result."""
+    """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Which texts are shown to the model."""
+    """Which texts to run through the model."""
 
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
     """Files and folders of texts."""
     format: str = _setting("auto", _choice(*FORMATS))
-    """How files are read; `auto` goes by their names."""
+    """How to read files; `auto` decides by file name."""
     concepts: str | None = _setting("corpora/concepts", _text)
-    """Folder with one list of texts per concept; none where it does not exist."""
+    """Folder with one list of texts per concept; if it does not exist, there are no concepts."""
     text_field: str = _setting("text", _text)
     """Field of a JSONL or Parquet record that holds the text."""
     category_field: str = _setting("category", _text)
-    """Field that holds the category; a record without it takes the file's name."""
+    """Field that holds the category; for a record without one, the file's name is the category."""
     limit_tokens: int | None = _setting(None, _count)
-    """Stop after this many tokens, taking texts of all categories in turn."""
+    """Stop after this many tokens, taking texts from all categories in turn."""
 
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """How the figures are made."""
+    """How to compute the figures."""
 
     text_score: str = _setting("max", _choice(*TEXT_SCORES))
     """One number per text and feature: the largest, the last or the mean activation."""
     strong: float | None = _setting(None, _number)
-    """A text score above this is strong; None takes it from the SAE's own activations."""
+    """A text score above this is strong; None derives it from the SAE's activations."""
     top: int = _setting(12, _count)
     """How many entries a ranking keeps: top texts of a feature, strongest features, specialists."""
     notable: int = _setting(240, _count)
-    """How many features are notable, and so get a page of their own."""
+    """Number of notable features; each gets a page of its own."""
     outlier_multiple: float = _setting(4.0, _multiple)
     """Positions whose residual norm exceeds this multiple of the median are left out of all statistics."""
 
 
 @dataclass(frozen=True)
 class SiteConfig:
-    """What is written, and where."""
+    """What to write, and where."""
 
     title: str = _setting("", _any_text)
-    """Title of the catalog; empty makes one from the model and the SAE."""
+    """Title of the catalog; if empty, one is made from the model and the SAE."""
     description: str = _setting("", _any_text)
     """One or two sentences for the front page."""
     out: str = _setting("site", _text)
@@ -141,11 +141,11 @@ class SiteConfig:
     features: str | tuple[int, ...] = _setting("notable", _features)
     """Which features get a page: `notable`, `all`, or their numbers."""
     base_url: str = _setting("", _any_text)
-    """Address the site will have, for canonical links; empty where it is not known."""
+    """Address the site will have, for canonical links; empty if it is not known."""
     csv: bool = _setting(False, _flag)
     """Write the data files as CSV too."""
     notes: str = _setting("", _any_text)
-    """Folder of the author's notes, "" for none; a catalog file takes the folder `notes` beside it, if there is one."""
+    """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
     templates: str = _setting("templates", _text)
     """Folder of the page templates."""
 
@@ -170,32 +170,30 @@ SECTIONS: dict[str, Any] = {f.name: f.default for f in fields(Config) if f.name 
 def load_config(path: Path) -> Config:
     """Read and check a catalog file; paths in it are relative to the file's own folder.
 
-    Raises CatalogError naming every unknown or unfit setting, with its line.
+    Raises CatalogError that lists every unknown setting and every invalid value, with its line.
     """
     try:
         source = path.read_text(encoding="utf-8")
         data = tomllib.loads(source)
     except FileNotFoundError:
-        raise CatalogError("There is no such catalog file.", str(path), "Give the path of a TOML file.") from None
+        raise CatalogError("The catalog file does not exist.", str(path), "Give the path of a TOML file.") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, OSError) as error:
         raise CatalogError("The catalog file cannot be read.", str(path), str(error)) from None
     problems = _problems(data, source)
     if problems:
-        raise CatalogError(
-            "The catalog file has settings that cannot be used.", str(path), "\n         ".join(problems)
-        )
+        raise CatalogError("The catalog file has invalid settings.", str(path), "\n         ".join(problems))
     return _from_mapping(data, path.parent)
 
 
 def override(config: Config, section: str, **settings: Any) -> Config:
-    """The config with some settings of a section replaced; those given as None stay as they are."""
+    """The config with some settings of a section replaced; settings given as None keep their value."""
     given = {name: value for name, value in settings.items() if value is not None}
     part = getattr(config, section)
     for name, value in given.items():
         wanted = _check(part, name, value)
         if wanted:
             raise CatalogError(
-                "This setting cannot have this value.", f"--{name.replace('_', '-')} {value}", f"Give {wanted}."
+                "This setting has an invalid value.", f"--{name.replace('_', '-')} {value}", f"Use {wanted}."
             )
     return replace(config, **{section: replace(part, **given)})
 
@@ -206,7 +204,7 @@ def _check(section: Any, name: str, value: Any) -> str:
 
 
 def _problems(data: Mapping[str, Any], source: str) -> list[str]:
-    """Every unknown section, unknown setting and unfit value of a catalog file, one sentence each."""
+    """Every unknown section, unknown setting and invalid value of a catalog file, one sentence each."""
     found = []
     for section, settings in data.items():
         if section == "cache" and isinstance(settings, str):
@@ -222,14 +220,14 @@ def _problems(data: Mapping[str, Any], source: str) -> list[str]:
                 hint = nearest(name, known) or "Known: " + ", ".join(known) + "."
                 found.append(f"{where} is not a setting. {hint}")
             elif wanted := _check(SECTIONS[section], name, value):
-                found.append(f"{where} is {value!r}; give {wanted}.")
+                found.append(f"{where} is {value!r}; use {wanted}.")
     return found
 
 
 def _line(source: str, name: str) -> str:
     """`line 12` for the line of the file that names a setting or section."""
     pattern = re.compile(rf"^\s*\[?\s*{re.escape(name)}\b")
-    return next((f"line {n}" for n, text in enumerate(source.splitlines(), 1) if pattern.match(text)), "somewhere")
+    return next((f"line {n}" for n, text in enumerate(source.splitlines(), 1) if pattern.match(text)), "unknown line")
 
 
 def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
@@ -247,7 +245,7 @@ def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
 
 
 def _resolve(config: Config, folder: Path) -> Config:
-    """The config with its relative paths taken from `folder`; an SAE is a path only where such a folder exists."""
+    """The config with its relative paths resolved against `folder`; an SAE is a path only if that folder exists."""
     if folder == Path("."):
         return config
     corpus, site, subject = config.corpus, config.site, config.subject

@@ -1,7 +1,7 @@
 """Texts: files and folders flow in, a sorted list of `Text` flows out.
 
-A text's id is made from its category and its content, so it does not depend on where the text stands in its file
-or on the order of files on disk, and a link to it survives an edit of its neighbours.
+A text's id is made from its category and its content. It does not depend on the text's place in its file or on the
+order of files on disk, so a link to the text survives edits to other texts.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ class Text:
     category: str
     """Category, as the file, folder or field names it."""
     source: str
-    """File and record, for the reader who wants to find it again."""
+    """File and record, so that a reader can find it."""
     content: str
     """The text itself, without surrounding line breaks."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A text as it was read, before it has an id."""
+    """A text as read, before it gets an id."""
 
     category: str
     source: str
@@ -54,14 +54,14 @@ def read_corpus(config: CorpusConfig) -> list[Text]:
 
 
 def read_concepts(config: CorpusConfig) -> list[Text]:
-    """The texts of the concepts, whose category is the concept's name; none where there is no such folder."""
+    """The texts of the concepts; the concept's name is their category. None if the folder does not exist."""
     if config.concepts is None or not Path(config.concepts).exists():
         return []
     return _read([Path(config.concepts)], config, None)
 
 
 def read_text_list(path: Path) -> list[str]:
-    """The texts of one file, as the format of its name says (the `concept` and `explore` commands)."""
+    """The texts of one file, in the format that its name implies (for the `concept` and `explore` commands)."""
     return [record.content for record in _read_file(path, CorpusConfig(), path.stem)]
 
 
@@ -86,10 +86,10 @@ def _read(paths: list[Path], config: CorpusConfig, skip: Path | None) -> list[Te
 
 
 def _claim(category: str, source: Path, origins: dict[str, tuple[str, Path]]) -> None:
-    """Note where a category comes from; raises CatalogError where another file or spelling already made it.
+    """Record where a category comes from; raises CatalogError if another file or spelling already made it.
 
-    Many files of records may share a category, for a field names it; two files or folders named alike are a mistake,
-    and so are two names that would give one page.
+    Several files of records may share a category, because a field names it. Two files or folders of the same name are a
+    mistake, and so are two names that would give the same page.
     """
     known, origin = origins.setdefault(slug(category), (category, source))
     named_alike = category in (_category_of(source), _category_of(origin)) and origin != source
@@ -102,14 +102,14 @@ def _claim(category: str, source: Path, origins: dict[str, tuple[str, Path]]) ->
 
 
 def _sources(path: Path, config: CorpusConfig, skip: Path | None) -> list[Path]:
-    """What makes a category below a given path: the path itself if it is a file, else what the folder holds."""
+    """The sources of categories at a path: the path itself if it is a file, else the entries of the folder."""
     if not path.exists():
-        raise CatalogError("There is no such corpus file or folder.", str(path), "Check the path.")
+        raise CatalogError("This corpus file or folder does not exist.", str(path), "Check the path.")
     if path.is_file() or config.format == "files":
         return [path]
     found = [p for p in sorted(path.iterdir()) if not _ignored(p) and p.resolve() != skip]
     if not found:
-        raise CatalogError("This corpus folder holds no texts.", str(path), "Add text files, or give another folder.")
+        raise CatalogError("This corpus folder contains no texts.", str(path), "Add text files, or use another folder.")
     return found
 
 
@@ -118,7 +118,7 @@ def _ignored(path: Path) -> bool:
 
 
 def _category_of(path: Path) -> str:
-    """The name of the category a file or folder makes."""
+    """The name of the category that a file or folder makes."""
     path = path.resolve()
     if path.is_dir():
         return path.name
@@ -134,7 +134,7 @@ def _read_source(path: Path, config: CorpusConfig) -> list[Record]:
         records = [record for p in files for record in _read_member(p, config, category)]
     if not records:
         raise CatalogError(
-            f"The category '{category}' has no text.", str(path), "Add at least one text, or remove the file."
+            f"The category '{category}' has no texts.", str(path), "Add at least one text, or remove the file."
         )
     return records
 
@@ -148,7 +148,7 @@ def _read_member(path: Path, config: CorpusConfig, category: str) -> Iterator[Re
 
 def _read_file(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
     if not path.is_file():
-        raise CatalogError("There is no such text file.", str(path), "Check the path.")
+        raise CatalogError("This text file does not exist.", str(path), "Check the path.")
     if path.stat().st_size == 0:
         raise CatalogError("This corpus file is empty.", str(path), "Add at least one text, or remove the file.")
     return READERS[_format_of(path, config)](path, config, category)
@@ -164,7 +164,7 @@ def _format_of(path: Path, config: CorpusConfig) -> str:
 
 
 def _decode(path: Path) -> str:
-    """The file's text; a byte that is not UTF-8 is an error that names its line."""
+    """The file's text; raises CatalogError, with the line, for a byte that is not UTF-8."""
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -205,7 +205,7 @@ def _read_jsonl(path: Path, config: CorpusConfig, category: str) -> Iterator[Rec
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise CatalogError("This line is not JSON.", where, f"{error.msg} (column {error.colno}).") from None
+            raise CatalogError("This line is not valid JSON.", where, f"{error.msg} (column {error.colno}).") from None
         yield from _record(record, config, category, where, f"{path.name}, line {number}")
 
 
@@ -216,7 +216,7 @@ def _read_parquet(path: Path, config: CorpusConfig, category: str) -> Iterator[R
     try:
         rows = pq.read_table(path).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise CatalogError("This is not a Parquet file.", str(path), str(error).splitlines()[0]) from None
+        raise CatalogError("This file is not a valid Parquet file.", str(path), str(error).splitlines()[0]) from None
     for number, record in enumerate(rows, 1):
         yield from _record(record, config, category, f"{path}, row {number}", f"{path.name}, row {number}")
 
@@ -224,7 +224,7 @@ def _read_parquet(path: Path, config: CorpusConfig, category: str) -> Iterator[R
 def _record(record: object, config: CorpusConfig, category: str, where: str, source: str) -> Iterator[Record]:
     content = record.get(config.text_field) if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(content, str):
-        fix = f"Each record needs a text in '{config.text_field}' (setting text_field)."
+        fix = f"Add a string '{config.text_field}' to the record, or name another field with the setting text_field."
         raise CatalogError(f"This record has no text field '{config.text_field}'.", where, fix)
     if content.strip():
         given = record.get(config.category_field)
@@ -242,7 +242,7 @@ READERS: dict[str, Reader] = {
 
 
 def _with_ids(records: list[Record]) -> list[Text]:
-    """Give each record its id; a text that stands twice in a category gets -2, -3 ... in the order of its source."""
+    """Give each record its id; repeats of a text in a category get a suffix -2, -3 ... in the order of their source."""
     seen: Counter[str] = Counter()
     texts = []
     for record in sorted(records, key=lambda r: (r.category, r.content, r.source)):

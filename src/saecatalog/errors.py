@@ -1,11 +1,11 @@
-"""The one kind of error a user is meant to see: what is wrong, where, and what to do about it."""
+"""The one error type meant for users: what is wrong, where, and what to do about it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class CatalogError(Exception):
-    """A mistake in the input, the settings or the environment, told without a traceback (exit code 2).
+    """A mistake in the input, the settings or the environment, reported without a traceback (exit code 2).
 
     `what` is one sentence; `where` names the file, line, feature or setting; `fix` says what to do.
     """
@@ -24,12 +24,12 @@ class CatalogError(Exception):
 
 
 def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names most like `name`, the closest first; upper and lower case count as the same."""
+    """The known names most similar to `name`, the closest first; case is ignored."""
     spelled = {word.lower(): word for word in known}
     return [spelled[word] for word in get_close_matches(name.lower(), spelled, n=count, cutoff=0.5)]
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """ "Did you mean a or b or c?", or "" when nothing known is close."""
+    """ "Did you mean a or b or c?", or "" if no known name is close."""
     close = closest(name, known, count)
     return f"Did you mean {' or '.join(close)}?" if close else ""

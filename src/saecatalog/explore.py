@@ -1,4 +1,4 @@
-"""Looks from the terminal: one feature on any texts, and the features of a concept. Lines of text flow out."""
+"""The `explore` and `concept` commands: texts flow in, lines for the terminal flow out."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,22 +15,19 @@ from saecatalog.progress import Progress
 from saecatalog.store import Store, read_store
 
 BAR = 24
-"""Columns of the longest bar."""
+"""Width of the longest bar, in characters."""
 
 
 def explore(config: Config, progress: Progress, feature: int, texts: list[str]) -> Iterator[str]:
-    """One line per token of each text with the feature's activation, and the text's max, last and mean.
+    """One line per token of each text with the feature's activation, then the text's max, last and mean.
 
-    Massive activations are marked, by the texts' own median norm, and kept out of max and mean as on the pages.
-
-    Raises CatalogError for a feature outside the dictionary.
+    Massive activations, judged by the median norm of these texts, are marked and excluded from max and mean, as on the
+    pages. Raises CatalogError for a feature outside the dictionary.
     """
     pipeline = Pipeline(config, progress)
     d_sae = pipeline.info.d_sae
     if not 0 <= feature < d_sae:
-        raise CatalogError(
-            f"Feature {feature} is outside the dictionary.", "explore", f"Features run from 0 to {d_sae - 1}."
-        )
+        raise CatalogError(f"The SAE has no feature {feature}.", "explore", f"Use a number from 0 to {d_sae - 1}.")
     named = [Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)]
     store = harvest_now(pipeline, named)
     values = store.matrix()[:, [feature]].toarray().ravel()
@@ -54,7 +51,7 @@ def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, included: np
     ]
     width = min(30, max(len(piece) for piece in pieces))
     for position, (piece, value, counted) in enumerate(zip(pieces, values.tolist(), included.tolist(), strict=True)):
-        bar = "█" * round(BAR * value / top) if counted else "massive activation, not counted"
+        bar = "█" * round(BAR * value / top) if counted else "massive activation, excluded"
         yield f"{position:5d}  {piece:<{width}}  {value:8.3f}  {bar}".rstrip()
     kept = np.where(included, values, 0)
     n_active, mean = int((kept > 0).sum()), kept.sum() / max(int(included.sum()), 1)
@@ -65,7 +62,7 @@ def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, included: np
 
 
 def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
-    """The store of a few texts, not kept in the cache."""
+    """The store of a few texts, without caching."""
     from saecatalog.harvest import harvest
     from saecatalog.windows import tokenize
 
@@ -82,7 +79,7 @@ def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
 
 
 def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
-    """The features of a concept by consistency, by mean score and by contrast with the corpus, as tables."""
+    """Tables of the features of a concept, ranked by consistency, by mean score and by contrast with the corpus."""
     from saecatalog.analysis.concepts import concept_rows, texts_in_common
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.scores import score_texts
@@ -101,7 +98,7 @@ def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     groups = TextGroups.of([text.category for text in texts])
     common = texts_in_common([file.stem] * len(texts), contents, [text.content for text in pipeline.corpus.texts])
     table = concept_rows(scores, groups, corpus_scores, common, strong)
-    yield f"{file.stem}: {len(texts)} texts against the corpus' {corpus_scores.n_texts}; strong is above {strong:g}"
+    yield f"{file.stem}: {len(texts)} texts, compared with {corpus_scores.n_texts} in the corpus; strong: > {strong:g}"
     yield f"({rule})"
     titles = {"consistent": "most consistent", "strong": "largest mean score", "contrast": "clearest contrast (AUROC)"}
     rows = table.set_index("feature")

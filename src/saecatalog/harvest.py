@@ -1,8 +1,8 @@
 """The harvest: a subject and token windows flow in, a store flows out, in one streaming pass over all features.
 
-Batches run in a few threads that share the weights. The windows of a batch have equal lengths, so nothing is padded,
-and a window is computed in the same way whatever else is in its batch: batch size, order and threads do not change the
-result.
+Batches run in a few threads that share the weights. The windows of a batch have equal lengths, so there is no padding,
+and a window's result does not depend on the other windows of its batch: batch size, order and threads do not change
+the result.
 """
 
 import tempfile
@@ -30,14 +30,14 @@ ENCODED_VALUES = 2**23
 """Values `[row, d_sae]` that the encoder computes at a time: 32 MB in single precision, nearly all of them 0."""
 
 MIN_TOKENS = 32
-"""A smaller batch is filled up with copies: libraries compute very thin matrix products by other code, which adds in
-another order and so rounds differently."""
+"""A smaller batch is padded with copies of its windows: libraries use different code for very thin matrix products,
+which adds in another order and so rounds differently."""
 
 BATCH_TOKENS = {"cpu": 1024}
-"""Tokens run at once where the user does not say, for each kind of device."""
+"""Tokens run at once if the user sets no number, for each kind of device."""
 
 BATCH_TOKENS_ELSEWHERE = 2**16
-"""The same on any other device. It is halved until the batch fits into the device's memory: see `Runner`."""
+"""The same for any other device. `Runner` halves it until the batch fits into the device's memory."""
 
 
 def harvest(
@@ -51,9 +51,9 @@ def harvest(
     """Run texts through model and SAE and write their store into the empty `folder`.
 
     `batch_tokens` is the largest number of tokens run at once; None chooses one for the device. `tick` is called with
-    the number of tokens processed. `shards` is a folder where finished work is saved and found again: only windows
-    missing there are run. Raises CatalogError where activations are not finite, or where a single window does not fit
-    into memory.
+    the number of tokens processed. `shards` is a folder where finished work is saved: only windows that are
+    missing there are run. Raises CatalogError if activations are not finite or if a single window does not fit into
+    memory.
     """
     if shards is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -79,9 +79,9 @@ def harvest_texts(
     shards: Path,
     progress: Callable[[int], AbstractContextManager[Bar]],
 ) -> None:
-    """Harvest texts, up to `limit` tokens of all categories in turn, into the empty `folder`.
+    """Harvest texts, taken from all categories in turn up to `limit` tokens, into the empty `folder`.
 
-    The ids of the texts kept go into `TEXTS` there. `progress` opens a bar for the tokens that have to be run.
+    The ids of the texts kept are written to `TEXTS` there. `progress` opens a bar for the tokens still to run.
     """
     tokens = tokenize(texts, subject.tokenizer)
     if limit is not None and len(tokens.ids) > limit:
@@ -100,7 +100,7 @@ def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:
 
 
 def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces in groups that have at least SHARD_TOKENS tokens, except for the last group."""
+    """Pieces in groups of at least SHARD_TOKENS tokens, except for the last group."""
     gathered: list[Piece] = []
     for piece in pieces:
         gathered.append(piece)
@@ -114,7 +114,7 @@ def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 def _run_batches(
     subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
 ) -> Iterator[Piece]:
-    """Run batches in threads and yield their pieces in order; only a few wait in memory at any time."""
+    """Run batches in threads and yield their pieces in order; only a few are in memory at any time."""
     # Models keep state during a pass, so each thread takes a replica of its own; the weights are shared.
     passes = n_passes(subject.device, len(batches))
     free: SimpleQueue[Runner] = SimpleQueue()
@@ -134,7 +134,7 @@ def _run_batches(
 
 
 class Runner:
-    """Runs batches on a subject. A batch that does not fit into memory is halved, and so are those after it."""
+    """Runs batches on a subject. A batch that does not fit into memory is halved, and so are later ones as large."""
 
     def __init__(self, subject: Subject, tokens: TokenizedTexts):
         self.subject, self.tokens = subject, tokens
@@ -155,7 +155,9 @@ class Runner:
                 raise
         if len(batch) == 1:
             fix = "Use --device cpu, a smaller --context, or --dtype bfloat16."
-            raise CatalogError("One window is too much for the memory.", f"--device {self.subject.device}", fix)
+            raise CatalogError(
+                "A single window does not fit into the device's memory.", f"--device {self.subject.device}", fix
+            )
         if self.subject.device.type == "cuda":
             torch.cuda.empty_cache()
         self.most = len(batch) // 2 * len(batch[0])
@@ -163,14 +165,14 @@ class Runner:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device's memory was too small; only CUDA has an exception of its own for it."""
+    """Whether the device ran out of memory; only CUDA raises a specific exception."""
     words = ("out of memory", "not enough memory", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 @torch.inference_mode()
 def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> Piece:
-    """Run one batch of windows of equal length and keep what is active on their tokens."""
+    """Run one batch of windows of equal length and keep the active features of their tokens."""
     n_tokens = sum(len(window) for window in batch)
     # [window, position, d_in] without BOS, then [row, d_in]: a row is a token, window after window.
     residual = subject.residual(stack(tokens, batch, subject))[:, int(subject.info.prepend_bos) :].flatten(0, 1)
@@ -178,7 +180,7 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
     counts, features, activations, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if not (np.isfinite(activations).all() and np.isfinite(errors).all()):
         raise CatalogError("The activations are not finite.", f"dtype {subject.info.dtype}", "Use --dtype float32.")
-    # Rows beyond `n_tokens` are copies that filled the batch up; their entries come last.
+    # Rows beyond `n_tokens` are copies that padded the batch; their entries come last.
     counts = counts[:n_tokens]
     residual = residual[:n_tokens].float()
     norms = residual.norm(dim=-1).cpu().numpy()
@@ -197,7 +199,7 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
 
 
 def _n_parts(rows: int, d_sae: int) -> int:
-    """The number of parts into which rows are split for the encoder, so that its dense output stays small."""
+    """Number of parts into which the rows are split for the encoder, to keep its dense output small."""
     return min(-(-rows * d_sae // ENCODED_VALUES), max(1, rows // MIN_TOKENS))
 
 
@@ -208,7 +210,7 @@ def _encode(
 ]:
     """Active entries of each row, their features and activations, and the squared error of each row's reconstruction.
 
-    The decoder multiplies the sparse activations: a dense product would cost as much as encoding, mostly on zeros.
+    The decoder multiplies sparse activations: a dense product would cost as much as encoding, mostly for zeros.
     """
     sparse = subject.encode(rows).to_sparse()
     errors = (rows.to(sparse.dtype) - subject.decode(sparse)).float().square().sum(-1)
@@ -222,7 +224,7 @@ def _encode(
 
 
 def stack(tokens: TokenizedTexts, batch: list[Window], subject: Subject) -> Int[Tensor, "window position"]:
-    """The token ids of windows of equal length, BOS first where the model expects one, filled up to MIN_TOKENS."""
+    """The token ids of windows of equal length, BOS first if the model expects one, padded to MIN_TOKENS."""
     ids = np.stack([tokens.ids[window.start : window.stop] for window in batch]).astype(np.int64)
     if subject.info.bos_token_id is not None:
         ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=subject.info.bos_token_id)

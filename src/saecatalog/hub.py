@@ -1,7 +1,7 @@
-"""The model hub: what a failed download means, and an answer at once where there is no network.
+"""The model hub: clear errors for failed downloads, and an immediate error if there is no network.
 
-`huggingface_hub` tries a request six times over 23 s, with two lines on the terminal each time. That suits a server
-that is busy, and its retries stay. A machine without a network is noticed here, before the first request.
+`huggingface_hub` tries a request six times over 23 s and prints two lines each time. That suits a busy server, so its
+retries stay. A missing network is detected here, before the first request.
 """
 
 import socket
@@ -15,7 +15,7 @@ from urllib.request import getproxies
 from saecatalog.errors import CatalogError
 
 TRIES, PAUSE, PATIENCE = 3, 0.5, 1.5
-"""Attempts to reach the hub's host, seconds between two of them, and seconds that one may take."""
+"""Attempts to reach the hub's host, seconds between attempts, and seconds until an attempt times out."""
 
 UNREACHABLE = {
     "ConnectError",
@@ -28,7 +28,7 @@ UNREACHABLE = {
 }
 """Names of the errors by which the libraries (httpx, requests, urllib3) report a failed connection."""
 
-OFFLINE_FIX = "Connect to the internet once (files are cached), or build the embedded default, which needs no hub."
+OFFLINE_FIX = "Connect to the internet once (files are cached), or build the default catalog, which needs no hub."
 
 
 class Url(Protocol):
@@ -51,7 +51,7 @@ class Request(Protocol):
 
 @contextmanager
 def hub_errors(what: str, where: str, hint: str = "") -> Iterator[None]:
-    """Turn the many errors of a failed download into one clear CatalogError, at once where there is no network."""
+    """Turn the many errors of a failed download into one clear CatalogError, immediately if there is no network."""
     _notice_missing_network()
     try:
         yield
@@ -61,13 +61,13 @@ def hub_errors(what: str, where: str, hint: str = "") -> Iterator[None]:
             raise
         if reason == "unknown":
             raise CatalogError(
-                f"There is no such {what} on the model hub.", where, hint or "Check the name."
+                f"The model hub has no {what} of this name.", where, hint or "Check the name."
             ) from error
-        raise CatalogError(f"The model hub cannot be reached for the {what}.", where, OFFLINE_FIX) from error
+        raise CatalogError(f"The model hub cannot be reached to load the {what}.", where, OFFLINE_FIX) from error
 
 
 def _notice_missing_network() -> None:
-    """Have every request of `huggingface_hub` ask first whether its host answers."""
+    """Make every request of `huggingface_hub` check first that its host answers."""
     from huggingface_hub import get_session
 
     hooks = get_session().event_hooks
@@ -76,9 +76,9 @@ def _notice_missing_network() -> None:
 
 
 def require_network(request: Request) -> None:
-    """Raise OfflineModeIsEnabled where the host of a request does not answer: cached files are then used, if any.
+    """Raise OfflineModeIsEnabled if the host of a request does not answer; cached files are then used, if any.
 
-    Behind a proxy nothing is asked, because there the host need not be reachable from this machine.
+    Behind a proxy nothing is checked, because the host may not be directly reachable there.
     """
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -90,7 +90,7 @@ def require_network(request: Request) -> None:
 
 @cache
 def _answers(host: str, port: int) -> bool:
-    """Whether a connection can be opened; a network that drops one or two is given another chance."""
+    """Whether a connection can be opened in one of a few attempts, because a network may drop one or two."""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)
@@ -103,7 +103,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _reason(error: BaseException) -> str | None:
-    """`unknown`, `unreachable`, or None where the error has nothing to do with the hub."""
+    """`unknown`, `unreachable`, or None if the error has nothing to do with the hub."""
     from huggingface_hub import errors as hub
 
     chain: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The lens: what the weights alone say of each feature, independently of the corpus.
+"""The lens: what the weights alone say about each feature, independently of the corpus.
 
 A subject flows in, arrays flow out: each feature's strongest direct effects on the logits, its nearest decoder rows,
 the decoder itself, and the vocabulary as readable strings.
@@ -28,7 +28,7 @@ def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], obje
     """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
 
     `k` is the number of promoted tokens, suppressed tokens and neighbours of each feature. `tick` is called with the
-    number of features done.
+    number of features processed.
     """
     decoder = subject.sae.W_dec.detach().float()
     unembedding = logit_map(subject)
@@ -63,7 +63,7 @@ def _effects(
     logits -= logits.mean(-1, keepdim=True)
     promoted, promoted_logits = _top(logits, k)
     spread = _spread(logits)
-    # In place, after everything else has read the logits: a second array of this size is saved.
+    # In place, after everything else has read the logits, to save a second array of this size.
     suppressed, suppressed_logits = _top(logits.neg_(), k)
     return {
         "promoted_ids": promoted,
@@ -84,7 +84,7 @@ def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[s
 
 
 def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
-    """Moments and histogram of each row of effects, whose mean is 0; empty where there is no vocabulary."""
+    """Moments and histogram of each row of effects, whose mean is 0; empty if there is no vocabulary."""
     n, d_vocab = logits.shape
     if not d_vocab:
         none = logits.new_zeros((n, 0))
@@ -115,7 +115,7 @@ def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
     """Columns of the k largest values of each row; `torch.topk` alone leaves the order of ties open."""
     if k == 0:
         return torch.empty((len(values), 0), dtype=torch.long, device=values.device)
-    # All that reach the k-th largest value, ties included, are k or a few more per row; these are sorted exactly.
+    # Only values that reach the k-th largest, k or a few more per row because of ties, are sorted exactly.
     last = torch.topk(values, k, dim=-1).values[:, -1:]
     row, column = (values >= last).nonzero(as_tuple=True)
     order = np.lexsort((column.cpu().numpy(), -values[row, column].cpu().numpy(), row.cpu().numpy()))
@@ -129,7 +129,7 @@ def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
     """The linear map from a direction in the residual stream to logits, without the final norm's division.
 
     The final norm subtracts the mean (LayerNorm only), divides by a scale that depends on the whole residual, and
-    multiplies by its weight. All but the division is linear and is folded into the map. None where the SAE does not
+    multiplies by its weight. All but the division is linear and is folded into the map. None if the SAE does not
     reconstruct values of the residual stream or values that are added to it.
     """
     model, info = subject.model, subject.info
@@ -144,7 +144,7 @@ def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
 
 
 def _final_norm_weight(model: torch.nn.Module) -> Float[Tensor, "d_model"] | None:
-    """The final norm's weight; None where it was folded into the unembedding or there is none."""
+    """The final norm's weight; None if it was folded into the unembedding or if there is none."""
     norm = getattr(model, "ln_final", None)
     for name in ("w", "weight"):
         weight = getattr(norm, name, None)

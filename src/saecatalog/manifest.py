@@ -1,8 +1,8 @@
-"""The manifest: what a catalog was built from, and the figures that belong to all of it.
+"""The manifest: what a catalog was built from, and the figures about the catalog as a whole.
 
-It is made anew by every build from what the cached stages say, so no stage keeps a part of it: facts about model and
-SAE, texts and their stores, and the findings of the analysis flow in; a JSON-like mapping flows out, which becomes
-`data/manifest.json`.
+Facts about model and SAE, texts and their stores, and the findings of the analysis flow in; a JSON-like mapping flows
+out, which becomes `data/manifest.json`. Every build makes it anew from the results of the cached stages, so that no
+cached stage contains an outdated part of it.
 """
 
 import re
@@ -23,15 +23,15 @@ from saecatalog.subject_info import SubjectInfo
 Manifest = dict[str, Any]
 
 LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "scipy", "pandas", "pyarrow", "plotly")
-"""The libraries whose versions are published; the keys of the stages know those of all others too."""
+"""The libraries whose versions are published. The keys of the stages cover all libraries."""
 
 
 def make_manifest(
     info: SubjectInfo, corpus: Harvested, concepts: Harvested | None, findings: dict[str, Any], config: Config
 ) -> Manifest:
-    """Everything but the number of pages, which is known once they are written.
+    """The whole manifest except the number of pages, which is known only once they are written.
 
-    `findings` is what the analysis says of the whole corpus: the content of its `findings.json`.
+    `findings` holds the figures of the analysis about the whole corpus: the content of its `findings.json`.
     """
     manifest = {
         "slug": info.slug,
@@ -90,7 +90,7 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
 
 
 def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
-    """Texts and tokens of each category, in the order of the texts."""
+    """Number of texts and tokens of each category, in the order of the texts."""
     sizes: dict[str, dict[str, int]] = {}
     for text, n_tokens in zip(harvested.texts, np.diff(harvested.store.text_offsets).tolist(), strict=True):
         size = sizes.setdefault(text.category, {"texts": 0, "tokens": 0})
@@ -100,13 +100,13 @@ def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
 
 
 def _title(manifest: Manifest) -> str:
-    """The title of a catalog that was given none: model, hook and size of the dictionary."""
+    """The default title: model, hook and size of the dictionary."""
     sae = manifest["sae"]
     return f"{without_paths(manifest)['model']['name']} · {sae['hook']} · {sae['d_sae']:,} features"
 
 
 def without_paths(manifest: Manifest) -> Manifest:
-    """The manifest as pages show it: what came from a folder goes by the folder's own name, not by its path."""
+    """The manifest as pages show it: a model or SAE from a folder is called by the folder's name, without its path."""
     named = {"model": ("name", "source"), "sae": ("name", "release")}
     shown = {
         part: {**manifest[part], **{key: _last_part(manifest[part][key]) for key in keys}}
@@ -120,7 +120,7 @@ def _last_part(name: str) -> str:
 
 
 def program_commit() -> str:
-    """The program's own commit, marked where its files were changed since; "" where it is no git checkout."""
+    """The program's commit, marked if its files have changed since; "" if it is not a git checkout."""
     package = Path(__file__).parent
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))

@@ -1,4 +1,4 @@
-"""How names become file names and titles, the same everywhere."""
+"""How names become file names and titles."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ import unicodedata
 def slug(name: str) -> str:
     """A lower-case file name for a category or concept: letters, digits and hyphens (`Python code` -> `python-code`).
 
-    Letters outside ASCII are kept when they have no plain form; a name with no letter or digit gives `unnamed`.
+    Letters outside ASCII are kept if they have no ASCII form; a name without a letter or digit gives `unnamed`.
     """
     plain = unicodedata.normalize("NFKC", name).lower()
     plain = "".join(c for c in unicodedata.normalize("NFD", plain) if unicodedata.category(c) != "Mn")
@@ -23,6 +23,6 @@ def title(name: str) -> str:
 
 
 def in_words(n: int) -> str:
-    """A whole number from 0 on as prose has it: a word up to ten, digits above."""
+    """A whole number, 0 or more, as in prose: a word up to ten, digits above."""
     words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return words[n] if n < len(words) else f"{n:,}"

@@ -1,8 +1,8 @@
 """The author's notes: a folder of Markdown files flows in, checked notes and the images they show flow out.
 
 Each file belongs to one page: `<feature>.md`, `categories/<category>.md`, `concepts/<concept>.md`, and `index.md` to
-the front page. All that is wrong in a folder is found in one go and reported together, before the model is run; only
-whether a linked feature has a page is settled later, by the analysis.
+the front page. All problems of a folder are reported together, before the model runs. Only whether a linked feature has
+a page is checked later, because the analysis decides it.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ from saecatalog.names import slug
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
 LONGEST = 40_000
-"""Bytes of the longest note: a page of at most 60 kB must hold it."""
+"""Largest size of a note in bytes, so that it fits on a page of at most 60 kB."""
 LONGEST_BLOCK, MOST_FENCES, MOST_BRACKETS, DEEPEST = 5_000, 100, 200, 40
-"""What a note may hold at most, for the reader's time can grow with the square of each, and its stack with the last."""
+"""Limits on a note's content: parsing time can grow with the square of each, and stack depth with the last."""
 
 FOLDERS = {"feature": "", "index": "", "category": "categories/", "concept": "concepts/"}
-"""Where the notes of each kind lie in the folder of notes."""
+"""The folder of each kind of note, below the notes folder."""
 
 NAMES = "Notes are <feature>.md, categories/<category>.md, concepts/<concept>.md and index.md."
-LINKS = "Link to https://..., to a note (12.md, categories/poetry.md) or to an image of the folder of notes."
-PICTURES = "Images are PNG, JPEG, GIF, WebP or AVIF files in the folder of notes."
-SVG = "An SVG file may hold scripts, so notes do not show it; save it as PNG."
+LINKS = "Link to https://..., to a note (12.md, categories/poetry.md) or to an image in the notes folder."
+PICTURES = "Use a PNG, JPEG, GIF, WebP or AVIF file in the notes folder."
+SVG = "SVG files may contain scripts, so notes cannot show them; save the image as PNG."
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Subjects:
     concepts: list[str]
 
     def find(self, kind: str, name: str) -> str | None:
-        """The subject that a note's name stands for; None where this catalog has none."""
+        """The subject that a note's name refers to; None if this catalog has no such subject."""
         match kind:
             case "index":
                 return ""
@@ -64,7 +64,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class NoteFile:
-    """One note: what it is about, where it lies, what it says, and the images it shows (paths in the folder)."""
+    """One note: its subject, its path, its text, and the images it shows (as paths in the folder)."""
 
     kind: str
     """`feature`, `category`, `concept` or `index`."""
@@ -77,7 +77,7 @@ class NoteFile:
 
 @dataclass(frozen=True)
 class Notes:
-    """A folder of notes: its files, and the SHA-256 of each image that some note shows."""
+    """A folder of notes: its files, and the SHA-256 of each image that a note shows."""
 
     folder: Path
     files: tuple[NoteFile, ...] = ()
@@ -103,7 +103,7 @@ class Notes:
 class Link(NamedTuple):
     """Where a link or an image of a note leads.
 
-    `kind` is `web`, `anchor`, `image`, that of the note it names, `file` for other files, or "" for anything else.
+    `kind` is `web`, `anchor`, `image`, the kind of the linked note, `file` for other files, or "" for anything else.
     `name` is the address, the path in the folder of notes, or the note's name as written.
     """
 
@@ -113,7 +113,7 @@ class Link(NamedTuple):
 
 
 class _Nesting(State):  # type: ignore[type-arg]  # generic in its stubs only
-    """The lists and quotes that the reader is in; raises CatalogError where they lie too deep for Python's stack."""
+    """The lists and quotes around the parser's position; raises CatalogError if they nest too deeply for the stack."""
 
     def set(self, state: str) -> None:
         if len(self) == DEEPEST:
@@ -126,11 +126,13 @@ class _Brackets(Treeprocessor):
 
     def run(self, root: Element) -> None:
         if any(text.count("[") > MOST_BRACKETS for text in root.itertext()):
-            raise _too_much(f"has a paragraph with more than {MOST_BRACKETS} signs '['", "Split it with a blank line.")
+            raise _too_much(
+                f"has a paragraph with more than {MOST_BRACKETS} '[' characters", "Split it with a blank line."
+            )
 
 
 class _Step(Treeprocessor):
-    """Hands the finished tree of a note to a function."""
+    """Passes the finished tree of a note to a function."""
 
     def __init__(self, step: Callable[[Element], None]) -> None:
         super().__init__()
@@ -141,9 +143,9 @@ class _Step(Treeprocessor):
 
 
 def to_html(markdown: str, step: Callable[[Element], None]) -> str:
-    """A note as HTML, after `step` has seen or changed its tree; raises CatalogError where that could take minutes.
+    """A note as HTML, after `step` has read or changed its tree; raises CatalogError if parsing could take minutes.
 
-    HTML is text like any other, so that a token such as `<s>` is seen. Every link is found, whatever it leads to.
+    HTML in a note is treated as text, so that a token such as `<s>` is visible. Links of every kind are kept.
     """
     _check_size(markdown)
     reader = Markdown(extensions=["tables", "fenced_code", "sane_lists"], output_format="html")
@@ -157,22 +159,22 @@ def to_html(markdown: str, step: Callable[[Element], None]) -> str:
 
 
 def address(node: Element) -> str:
-    """Where a link or an image leads: as written, with entities read as a browser reads them, and without spaces."""
+    """The address of a link or an image: as written, with entities decoded as in a browser, and spaces escaped."""
     written = node.get("href") or node.get("src") or ""
     return re.sub(r"[\x00-\x20]", "%20", html.unescape(re.sub("&(?!#?[0-9A-Za-z]+;)", "&amp;", written)))
 
 
 def read_notes(folder: str, subjects: Subjects) -> Notes:
-    """The notes of a folder, sorted by their paths; none where `folder` is "".
+    """The notes of a folder, sorted by path; none if `folder` is "".
 
-    Raises CatalogError for a missing folder, and for every file that names nothing of this catalog, is not UTF-8, is
-    empty, too long or of an unknown type, and every link or image that leads nowhere.
+    Raises CatalogError for a missing folder, for every file whose name matches nothing in this catalog or that is not
+    UTF-8, empty, too long or of an unknown type, and for every broken link or image.
     """
     if not folder:
         return Notes(Path())
     root = Path(folder)
     if not root.is_dir():
-        raise CatalogError("There is no such folder of notes.", folder, "Check the path, or leave the setting out.")
+        raise CatalogError("The notes folder does not exist.", folder, "Check the path, or remove the setting.")
     paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
     paths = [path for path in paths if not _ignored(path)]
     notes: dict[tuple[str, str], NoteFile] = {}
@@ -191,14 +193,14 @@ def read_notes(folder: str, subjects: Subjects) -> Notes:
 
 
 def check_pages(notes: Notes, paged: Collection[int]) -> None:
-    """Raise CatalogError where a note links to a feature that has no page."""
+    """Raise CatalogError if a note links to a feature that has no page."""
     problems = []
     for note in notes.files:
         for url in references(note.markdown)[0]:
             link = link_of(note.kind, url)
             if link.kind == "feature" and int(link.name) not in paged:
                 what = f"This note links to feature {link.name}, which has no page."
-                fix = f"Write {link.name}.md, which gives it one, or take the link out."
+                fix = f"Write {link.name}.md, which gives it a page, or remove the link."
                 problems.append(CatalogError(what, str(notes.folder / note.path), fix))
     _report(problems, str(notes.folder))
 
@@ -217,7 +219,7 @@ def references(markdown: str) -> tuple[list[str], list[str]]:
 
 
 def link_of(kind: str, url: str) -> Link:
-    """What a link in a note of this kind leads to; paths start at the note's own folder, as in any Markdown file."""
+    """The target of a link in a note of this kind; paths are relative to the note's folder, as in any Markdown file."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -235,17 +237,17 @@ def link_of(kind: str, url: str) -> Link:
 
 
 def same_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is this one or has the same slug; slugs are unique in a catalog."""
+    """The known name with the same slug, if any; slugs are unique in a catalog."""
     return next((one for one in known if slug(one) == slug(name)), None)
 
 
 def _check_size(markdown: str) -> None:
-    """Raise CatalogError for more fences or a longer block than the reader takes."""
+    """Raise CatalogError for too many fences or too long a block."""
     if len(re.findall("^(?:```|~~~)", markdown, re.MULTILINE)) > MOST_FENCES:
-        raise _too_much(f"has more than {MOST_FENCES} lines that begin or end code", "Shorten it.")
+        raise _too_much(f"has more than {MOST_FENCES} lines that begin or end a code block", "Shorten it.")
     if max(map(len, re.split(r"\n[ \t]*\n", markdown))) > LONGEST_BLOCK:
-        what = f"goes on for more than {LONGEST_BLOCK:,} characters without a blank line"
-        raise _too_much(what, "Split that paragraph, table or list with a blank line.")
+        what = f"has more than {LONGEST_BLOCK:,} characters without a blank line"
+        raise _too_much(what, "Split the paragraph, table or list with a blank line.")
 
 
 def _too_much(what: str, fix: str) -> CatalogError:
@@ -253,18 +255,18 @@ def _too_much(what: str, fix: str) -> CatalogError:
 
 
 def _ignored(path: str) -> bool:
-    """Hidden files, and those that are about a folder rather than in it."""
+    """Whether a file is hidden, or documents the folder (README, licence)."""
     parts = path.split("/")
     return parts[-1].lower() in IGNORED or any(part.startswith(".") for part in parts)
 
 
 def _unknown(path: Path) -> CatalogError:
     svg = path.suffix.lower() == ".svg"
-    return CatalogError("This file is neither a note nor an image for one.", str(path), SVG if svg else NAMES)
+    return CatalogError("This file is neither a note nor an image.", str(path), SVG if svg else NAMES)
 
 
 def _subject(path: str) -> tuple[str, str]:
-    """The kind of the note that lies at this path and its name; `file` and the path where no note does."""
+    """The kind and the name of the note at this path; `file` and the path if it is no place for a note."""
     folder, _, file = path.rpartition("/")
     kind = {"": "feature", "categories": "category", "concepts": "concept"}.get(folder)
     if not kind or not file.lower().endswith(".md"):
@@ -274,7 +276,7 @@ def _subject(path: str) -> tuple[str, str]:
 
 
 def _read(root: Path, path: str, subjects: Subjects) -> NoteFile:
-    """One note; raises CatalogError where it cannot be used."""
+    """One note; raises CatalogError if it cannot be used."""
     kind, name = _subject(path)
     subject = subjects.find(kind, name)
     if subject is None:
@@ -288,19 +290,20 @@ def _read(root: Path, path: str, subjects: Subjects) -> NoteFile:
 
 
 def _unnamed(path: Path, kind: str, name: str, subjects: Subjects) -> CatalogError:
-    """A note that is about nothing of the catalog."""
+    """The error for a note whose name matches nothing in the catalog."""
     if kind == "feature":
-        fix = f"This SAE's features run from 0 to {subjects.d_sae - 1}. {NAMES}"
-        return CatalogError("This note names no feature.", str(path), fix)
+        fix = f"Features are numbered from 0 to {subjects.d_sae - 1}. {NAMES}"
+        return CatalogError("No feature matches the name of this note.", str(path), fix)
     if kind == "file":
-        return CatalogError("This folder of notes has no meaning.", str(path), NAMES)
+        return CatalogError("Notes in this folder belong to no page.", str(path), NAMES)
     known = subjects.known(kind)
-    fix = nearest(name, known) or f"Known: {', '.join(known) or 'none'}."
-    return CatalogError(f"This note names no {kind} of this catalog.", str(path), fix)
+    names = f"Use one of these names: {', '.join(known)}." if known else f"This catalog has no {FOLDERS[kind][:-1]}."
+    fix = nearest(name, known) or names
+    return CatalogError(f"No {kind} of this catalog matches the name of this note.", str(path), fix)
 
 
 def _text(path: Path) -> str:
-    """What a note says; raises CatalogError where that is not UTF-8, nothing, or too much."""
+    """A note's text; raises CatalogError if it is not UTF-8, empty or too long."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -316,32 +319,34 @@ def _text(path: Path) -> str:
 
 
 def _double(root: Path, note: NoteFile, first: NoteFile) -> Iterator[CatalogError]:
-    """A second note about the same subject."""
+    """The error for a second note about the same subject."""
     if note is not first:
         where = f"{root / first.path} and {root / note.path}"
         yield CatalogError(f"Two notes are about the {note.kind} '{note.name}'.", where, "Remove one of them.")
 
 
 def _link_problems(root: Path, note: NoteFile, subjects: Subjects, paths: Collection[str]) -> Iterator[CatalogError]:
-    """Every link and image of a note that leads nowhere; `paths` are the files of the folder."""
+    """An error for each broken link or image of a note; `paths` are the files of the folder."""
     links, images = references(note.markdown)
     where = str(root / note.path)
     for url in images:
         link = link_of(note.kind, url)
         if link.kind != "image":
             fix = SVG if link.name.lower().endswith(".svg") else PICTURES
-            yield CatalogError(f"This note shows '{_short(url)}', which is no image it may show.", where, fix)
+            yield CatalogError(
+                f"This note shows '{_short(url)}', which is not an image that a note may show.", where, fix
+            )
         elif not _inside(root, link.name, paths):
-            yield CatalogError(f"This note shows '{_short(url)}', which is not in the folder.", where, PICTURES)
+            yield CatalogError(f"This note shows '{_short(url)}', which is not in the notes folder.", where, PICTURES)
     for url in links:
         link = link_of(note.kind, url)
         known = _inside(root, link.name, paths) if link.kind == "image" else link.kind in ("web", "anchor")
         if not known and (link.kind not in FOLDERS or subjects.find(link.kind, link.name) is None):
-            yield CatalogError(f"This note links to '{_short(url)}', which leads nowhere here.", where, LINKS)
+            yield CatalogError(f"This note has a broken link: '{_short(url)}'.", where, LINKS)
 
 
 def _inside(root: Path, path: str, paths: Collection[str]) -> bool:
-    """Whether the folder of notes has this file, and not just a symbolic link to one elsewhere."""
+    """Whether this file really is in the notes folder, and not a symbolic link to one elsewhere."""
     return path in paths and (root / path).resolve().is_relative_to(root.resolve())
 
 

@@ -1,7 +1,7 @@
-"""The stages in order, each run only where its inputs changed: a config flows in, the outputs of the stages flow out.
+"""The stages in order, each run only if its key changed: a config flows in, the outputs of the stages flow out.
 
-A stage's output is a folder in the cache, named by its key. Torch and the model libraries are imported only where a
-stage has to run the model.
+A stage's output is a folder in the cache, named by its key. Torch and the model libraries are imported only if a stage
+has to run the model.
 """
 
 import json
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from saecatalog.subject import Subject
 
 CACHED_STAGES = 12
-"""Outputs of each stage kept in the cache; older ones are removed."""
+"""Number of outputs of each stage to keep in the cache; older ones are removed."""
 
 
 class Pipeline:
-    """Runs the stages of one catalog, from the cache where it can."""
+    """Runs the stages of one catalog, or takes their outputs from the cache."""
 
     def __init__(self, config: Config, progress: Progress):
         self.config, self.progress = config, progress
@@ -55,7 +55,7 @@ class Pipeline:
 
     @property
     def subject(self) -> "Subject":
-        """The model and the SAE, loaded at first use."""
+        """The model and the SAE, loaded on first use."""
         if self._subject is None:
             with self.progress.bar("load model", 1) as bar:
                 from saecatalog.subject import load_subject
@@ -66,7 +66,7 @@ class Pipeline:
 
     @cached_property
     def info(self) -> SubjectInfo:
-        """What there is to know of the subject, from the cache where it was loaded before."""
+        """Facts about the subject, from the cache if it was loaded before."""
         subject = self.config.subject
         source = find_sae(subject.sae)
         folders = [p for p in (source.folder, Path(subject.model or "")) if p and p != Path() and p.is_dir()]
@@ -80,7 +80,7 @@ class Pipeline:
         return SubjectInfo.from_json(path.read_text(encoding="utf-8"))
 
     def harvested(self, texts: list[Text], what: str, limit: int | None = None) -> Harvested:
-        """The store of some texts; the model runs only where it is not in the cache."""
+        """The store of some texts; the model runs only if the store is not in the cache."""
         from_subject = self._activation_inputs
         folder = self._folder("harvest", stage_key("saecatalog.harvest", from_subject, corpus_hash(texts), limit))
         if not folder.exists():
@@ -104,7 +104,7 @@ class Pipeline:
 
     @cached_property
     def lens_folder(self) -> Path:
-        """What the weights alone say."""
+        """The folder of the lens."""
         info = self.info
         key = stage_key("saecatalog.lens", info.model_sha256, info.sae_sha256, info.hook, LENS_ENTRIES)
         folder = self._folder("lens", key)
@@ -125,7 +125,7 @@ class Pipeline:
 
     @cached_property
     def analysed(self) -> Path:
-        """The folder of all tables and of what was found about the corpus as a whole."""
+        """The folder of all tables and of the findings about the corpus as a whole."""
         config = self.config
         pages, noted = config.site.features, self.notes.features
         self._check_features(pages)
@@ -142,9 +142,7 @@ class Pipeline:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
         if outside:
             raise CatalogError(
-                f"Feature {outside[0]} is outside the dictionary.",
-                "--features",
-                f"This SAE's features run from 0 to {self.info.d_sae - 1}.",
+                f"The SAE has no feature {outside[0]}.", "--features", f"Use numbers from 0 to {self.info.d_sae - 1}."
             )
 
     def _analyse(self, folder: Path) -> None:
@@ -153,7 +151,7 @@ class Pipeline:
 
         corpus, concepts = self.corpus, self.concept_corpus
         vocabulary = json.loads((self.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
-        # From here on nothing runs the model: its memory is free for the analyses.
+        # Nothing runs the model from here on, so its memory is released for the analyses.
         self._subject = None
         inputs = Inputs(
             texts=corpus.texts,
@@ -169,7 +167,7 @@ class Pipeline:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the catalog is built from; made anew each time, from what the stages say."""
+        """What the catalog is built from; made anew each time, from the outputs of the stages."""
         findings = json.loads((self.analysed / FINDINGS).read_text(encoding="utf-8"))
         return make_manifest(self.info, self.corpus, self.concept_corpus, findings, self.config)
 
@@ -177,20 +175,20 @@ class Pipeline:
         return self.config.cache / stage / key
 
     def _used(self, folder: Path) -> Path:
-        """Mark a stage's output as the newest of its kind, and remove the oldest ones."""
+        """Mark a stage's output as the most recently used, and remove the oldest ones."""
         folder.touch()
         _keep_newest(folder.parent, CACHED_STAGES)
         return folder
 
 
 def _fingerprint(folder: Path) -> list[list[object]]:
-    """Names, sizes and times of a folder's files: enough to see that it changed."""
+    """Names, sizes and modification times of a folder's files: enough to detect a change."""
     stats = [(p, p.stat()) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".py"]
     return [[p.name, s.st_size, s.st_mtime_ns] for p, s in stats]
 
 
 def _keep_newest(folder: Path, limit: int) -> None:
-    """Remove all but the `limit` entries of a cache folder that were touched last."""
+    """Remove all entries of a cache folder but the `limit` most recently used ones."""
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
     for old in entries[: max(0, len(entries) - limit)]:
         shutil.rmtree(old) if old.is_dir() else old.unlink()

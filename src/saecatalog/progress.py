@@ -1,4 +1,4 @@
-"""Progress of long work: on a terminal one bar for each stage, in a log file one line."""
+"""Progress of long work: one bar per stage on a terminal, one line per stage in a log file."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ LOG_INTERVAL = 30.0
 
 
 class Bar(Protocol):
-    """How far a stage is: `update` counts what was done, `close` ends the stage."""
+    """The progress of a stage: `update` adds finished work, `close` ends the stage."""
 
     def update(self, n: int = 1) -> object: ...
     def set_postfix_str(self, s: str) -> object: ...
@@ -19,9 +19,9 @@ class Bar(Protocol):
 
 
 class LogBar:
-    """A stage in a log file: one line when it ends, and one at most every LOG_INTERVAL seconds before that.
+    """A stage in a log file: one line when it ends, and before that at most one line every LOG_INTERVAL seconds.
 
-    A stage in which nothing was done, as one that failed at once, leaves no line.
+    A stage without any progress, such as one that fails immediately, writes no line.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, file: TextIO):
@@ -38,7 +38,7 @@ class LogBar:
             self._write(f"{self.done:,}{of}{self.unit}, {now - self.started:.0f} s so far")
 
     def set_postfix_str(self, s: str) -> None:
-        """What is being done just now; a log has no place for it."""
+        """Name the current step. A log does not show it."""
 
     def close(self) -> None:
         if self.done:
@@ -49,16 +49,16 @@ class LogBar:
 
 
 class Progress:
-    """Shows what is going on, on standard error; quiet shows nothing."""
+    """Shows progress on standard error; `quiet` shows nothing."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
 
     def open(self, what: str, total: int | None = None, unit: str = " pages") -> Bar:
-        """A bar to `update` and to `close`; on a terminal it shows rate and time left."""
+        """A bar to `update` and `close`; on a terminal it shows rate and remaining time."""
         if not self.quiet and not sys.stderr.isatty():
             return LogBar(what, total, unit, sys.stderr)
-        # Imported late: tqdm reads TQDM_DISABLE, by which the command line quiets the bars of libraries, only then.
+        # Imported late: tqdm reads TQDM_DISABLE, with which the command line hides the bars of libraries, at import.
         from tqdm import tqdm
 
         large = unit == " tokens"

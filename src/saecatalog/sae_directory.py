@@ -1,4 +1,4 @@
-"""The SAEs that can be named: what the user typed flows in, where that SAE is found flows out. Nothing is loaded."""
+"""Available SAEs: the name that the user typed flows in, the SAE's location flows out. Nothing is loaded."""
 
 import json
 import re
@@ -15,13 +15,13 @@ class SaeSource:
     """Where an SAE comes from."""
 
     name: str
-    """As the user would type it again: `release/id`, or the folder."""
+    """What the user types: `release/id`, or the folder."""
     release: str
     """Release in `sae_lens`' directory, Hub repository, or the folder's name."""
     id: str
     """Id within the release; empty for a folder."""
     folder: Path | None
-    """The folder on this machine; None for one from the Hub."""
+    """The folder on this machine; None for an SAE from the Hub."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,18 @@ class Listed:
     name: str
     model: str
     hook: str
-    """Hook point where the id says it, else the path in the repository."""
+    """Hook point if the id contains it, else the path in the repository."""
     width: str
-    """Dictionary size where it is known without loading."""
+    """Dictionary size if it is known without loading the SAE, else ""."""
     neuronpedia: str
 
     def matches(self, word: str) -> bool:
-        """Whether the name, the model or the Neuronpedia id contains the word, in upper or lower case."""
+        """Whether the name, the model or the Neuronpedia id contains the word; case is ignored."""
         return word.lower() in f"{self.name} {self.model} {self.neuronpedia}".lower()
 
 
 def find_sae(name: str) -> SaeSource:
-    """Where the named SAE is found; raises CatalogError with near matches where there is none."""
+    """The location of the named SAE; raises CatalogError, with similar names, if there is none."""
     if name == f"{embedded.RELEASE}/{embedded.SAE_ID}":
         return SaeSource(name, embedded.RELEASE, embedded.SAE_ID, embedded.SAE_FOLDER)
     if Path(name).is_dir():
@@ -55,28 +55,28 @@ def find_sae(name: str) -> SaeSource:
         known = directory[release].saes_map
         if sae_id in known:
             return SaeSource(name, release, sae_id, None)
-        hint = nearest(sae_id, known) or "Known: " + ", ".join(list(known)[:8]) + "."
+        hint = nearest(sae_id, known) or "Some of its SAEs: " + ", ".join(list(known)[:8]) + "."
         raise CatalogError(f"The release '{release}' has no SAE '{sae_id}'.", f"--sae {name}", hint)
     if name.count("/") >= 2 and release != embedded.RELEASE and not name.startswith((".", "/", "~")):
         owner, repository, rest = name.split("/", 2)
         return SaeSource(name, f"{owner}/{repository}", rest, None)
-    hint = nearest(release, [*directory, embedded.RELEASE]) or "'python build.py list WORD' searches the known ones."
-    raise CatalogError("There is no such SAE release or folder.", f"--sae {name}", hint)
+    hint = nearest(release, [*directory, embedded.RELEASE]) or "Search with 'python build.py list WORD'."
+    raise CatalogError("No SAE release or folder has this name.", f"--sae {name}", hint)
 
 
 def _folder_source(folder: Path) -> SaeSource:
     if not (folder / "cfg.json").is_file():
-        fix = "Give a folder with cfg.json and sae_weights.safetensors, as sae_lens saves it."
-        raise CatalogError("This folder holds no SAE.", str(folder), fix)
+        fix = "Use a folder with cfg.json and sae_weights.safetensors, as sae_lens saves it."
+        raise CatalogError("This folder does not contain an SAE.", str(folder), fix)
     try:
         json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CatalogError("The SAE's settings cannot be read.", str(folder / "cfg.json"), str(error)) from None
+        raise CatalogError("The SAE's configuration cannot be read.", str(folder / "cfg.json"), str(error)) from None
     return SaeSource(str(folder), folder.resolve().name, "", folder)
 
 
 def list_saes(word: str = "") -> list[Listed]:
-    """Every SAE that can be named, the embedded one first, filtered by a word in its name, model or Neuronpedia id."""
+    """Every available SAE, the embedded one first, filtered by a word in its name, model or Neuronpedia id."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     listed = [_embedded_line()]
@@ -88,10 +88,10 @@ def list_saes(word: str = "") -> list[Listed]:
 
 
 def similar_names(word: str, count: int = 5) -> dict[str, int]:
-    """The names most like a word that lists nothing, each with the number of SAEs that it lists, the closest first.
+    """The names most similar to a word that matches nothing, the closest first, each with the number of SAEs it lists.
 
-    Looks at releases, ids, models and whole names, and at what each begins with: `gema-scope` is close to the
-    `gemma-scope` of `gemma-scope-2b-pt-res`, though not to the whole.
+    Compares releases, ids, models and whole names, and also their beginnings: `gema-scope` is similar to the
+    `gemma-scope` of `gemma-scope-2b-pt-res`, but not to the whole name.
     """
     listed = list_saes()
     names = {name for sae in listed for name in (sae.name, *sae.name.split("/", 1), sae.model)}
@@ -110,13 +110,13 @@ def _hook(sae_id: str, path: str) -> str:
 
 
 def _width(sae_id: str) -> str:
-    """The width that many ids carry (`width_16k`), as written there."""
+    """The width that many ids contain (`16k` in `width_16k`), as written there; "" if there is none."""
     parts = sae_id.replace("/", "_").split("_")
     return parts[parts.index("width") + 1] if "width" in parts[:-1] else ""
 
 
 def catalog_slug(source: SaeSource, model: str, layer: int | None, hook: str, neuronpedia_id: str | None) -> str:
-    """The catalog's folder in a site: the Neuronpedia path where there is one, else model, layer, hook and release."""
+    """The catalog's folder in a site: the Neuronpedia path if there is one, else model, layer, hook and release."""
     if source.folder == embedded.SAE_FOLDER:
         return embedded.SLUG
     if neuronpedia_id:

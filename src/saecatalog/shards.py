@@ -1,7 +1,7 @@
 """Shards: what the model computed for windows of tokens, saved to disk while the harvest runs.
 
-Pieces flow in, files flow out. A window is identified by its token ids, not by its text or position, so an interrupted
-harvest resumes, and after a corpus grew only the new windows are run.
+Pieces flow in, files flow out. A window is identified by its token ids, not by its text or position. An interrupted
+harvest therefore resumes, and after texts are added only the new windows are run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,16 +14,16 @@ import numpy as np
 from saecatalog.store import Piece
 
 SHARD_TOKENS = 8192
-"""A shard is written when it holds this many tokens: the few seconds of work that an interrupted harvest loses."""
+"""Tokens per shard. An interrupted harvest loses at most this much work, a few seconds."""
 
 CACHED_BYTES = 8 * 10**9
-"""Bytes of shards kept for one model and SAE; beyond it, those used longest ago are removed."""
+"""Bytes of shards kept for one model and SAE; beyond it, the least recently used are removed."""
 
 
 class Shards:
-    """A folder of shards. Iterating gives the pieces of those whose windows are wanted, one in memory at a time.
+    """A folder of shards. Iterating yields the pieces of the wanted windows, with one in memory at a time.
 
-    `missing` holds the keys of the wanted windows that no shard has yet.
+    `missing` contains the keys of the wanted windows that are in no shard yet.
     """
 
     def __init__(self, folder: Path, wanted: Iterable[bytes]):
@@ -35,7 +35,7 @@ class Shards:
             self._use(path)
 
     def _use(self, path: Path) -> None:
-        """Use a shard if every window in it is wanted and in no shard used so far, so that no window comes twice."""
+        """Use a shard if all its windows are wanted and in no shard used so far, so that no window is used twice."""
         with np.load(path) as arrays:
             keys = {key.tobytes() for key in arrays["keys"]}
         if keys <= self.missing:
@@ -59,7 +59,7 @@ class Shards:
                 yield Piece(**{f.name: arrays[f.name] for f in fields(Piece)})
 
     def tidy(self) -> None:
-        """Remove half-written files, and the shards used longest ago beyond CACHED_BYTES."""
+        """Remove half-written files, and the least recently used shards beyond CACHED_BYTES."""
         for part in self.folder.glob(".*.part"):
             part.unlink(missing_ok=True)
         kept = 0
@@ -70,7 +70,7 @@ class Shards:
 
 
 def join(pieces: list[Piece]) -> Piece:
-    """Concatenate pieces into one, adding up the sums of each norm band."""
+    """Concatenate pieces into one and add up the sums of each norm band."""
     sums: dict[int, np.ndarray] = {}
     for piece in pieces:
         for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):

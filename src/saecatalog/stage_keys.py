@@ -1,8 +1,8 @@
-"""The keys of the stages: names for cached outputs, made from everything that an output depends on.
+"""The keys of the stages: names of cached outputs, derived from everything that an output depends on.
 
 A key is a hash of the module that makes the output, of every module of this package that this one imports, of the
-libraries they import, and of the stage's inputs. What a module imports is read from its source, so nobody has to keep
-a list: a stage whose code changed is never served from the cache.
+libraries they import, and of the stage's inputs. Imports are read from the source, so there is no list to
+maintain: after a change to its code, a stage is never taken from the cache.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ def digest(*parts: object) -> str:
 
 
 def stage_key(module: str, *inputs: object) -> str:
-    """The key of what a module makes from its inputs; `module` is its full name, as in `saecatalog.harvest`.
+    """The key of a module's output for some inputs; `module` is its full name, such as `saecatalog.harvest`.
 
-    An input that is the output of another stage is given by its own key.
+    If an input is the output of another stage, pass the key of that stage.
     """
     return digest(module, code_digest(module), libraries_of(module, PACKAGE), *inputs)
 
@@ -38,9 +38,9 @@ def code_digest(module: str) -> str:
 
 @cache
 def files_of(module: str, package: Path) -> list[Path]:
-    """The files of every module of the package that a module imports, at its top or inside a function, itself included.
+    """The files of a module and of all modules of the package that it imports, at the top or inside a function.
 
-    The other files of a package's folder (style sheets, scripts, the embedded SAE) count with the package.
+    The other files in a package's folder (style sheets, scripts, the embedded SAE) belong to the package.
     """
     modules = _imports(module, package).modules.values()
     found = [Path(file) for part in modules if (file := getattr(part, "__file__", None))]
@@ -50,21 +50,21 @@ def files_of(module: str, package: Path) -> list[Path]:
 
 @cache
 def libraries_of(module: str, package: Path) -> dict[str, str]:
-    """The installed version of every library that a module imports, by the library's import name; "" where missing."""
+    """The installed version of every library that a module imports, by import name; "" if it is not found."""
     names = {name.partition(".")[0] for name in _imports(module, package).badmodules}
     return {name: _version(name) for name in sorted(names - sys.stdlib_module_names - {package.name})}
 
 
 @cache
 def _imports(module: str, package: Path) -> ModuleFinder:
-    """What a module imports: `modules` are found in the package, `badmodules` are all others, libraries among them."""
+    """What a module imports: `modules` are those of the package, `badmodules` all others, such as libraries."""
     finder = ModuleFinder(path=[str(package.parent)])
     finder.import_hook(module)
     return finder
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
-    """The files below a package's folder that are no modules, and are not in a package of their own."""
+    """The files below a package's folder that are not modules and not in a subpackage."""
     for path in folder.iterdir():
         if not path.is_dir():
             if path.suffix != ".py":
@@ -80,7 +80,8 @@ def _sha256(file: Path) -> str:
 
 @cache
 def _version(name: str) -> str:
-    # A distribution's name and the name it is imported by differ in case, hyphens and underscores at most.
+    # For the libraries used here, the name of the distribution and the import name differ only in case, hyphens and
+    # underscores.
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""The store: what one pass over the texts kept, and what the weights say, on disk, ready for every analysis.
+"""The store: the results of one pass over the texts, and those of the weights, on disk, for every analysis.
 
-Activations are stored sparsely in CSR form, one row per token, with the figures of each token that need the dense
-residual stream. Arrays are `.npy` files, opened as memory maps.
+Activations are sparse, in CSR form with one row per token. Beside them are the figures of each token that need the
+dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
 import json
@@ -17,12 +17,12 @@ from saecatalog.corpus import Text
 from saecatalog.windows import TokenizedTexts, Window
 
 BANDS_PER_OCTAVE = 8
-"""Residuals are summed in bands of their norm this fine, so that positions with a large norm can be left out later."""
+"""Residuals are summed in bands of their norm, so that positions with a large norm can be left out later."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Everything kept of a list of texts, in the order of the texts; BOS has no token here."""
+    """Everything kept for a list of texts, in the order of the texts; BOS is not a token here."""
 
     text_offsets: Int64[np.ndarray, "text_plus_1"]
     """Text `t` holds the tokens `text_offsets[t]` up to `text_offsets[t + 1]`."""
@@ -73,24 +73,24 @@ class Store:
 
 
 def norm_bands(norms: Float32[np.ndarray, "token"]) -> Int32[np.ndarray, "token"]:
-    """The band of each norm; a norm of 0 falls in the band of the smallest positive number."""
+    """The band of each norm; a norm of 0 is in the band of the smallest positive number."""
     smallest = np.finfo(np.float32).tiny
     octaves = np.log2(np.maximum(norms.astype(np.float64), smallest))
     return np.asarray(np.floor(octaves * BANDS_PER_OCTAVE)).astype(np.int32)
 
 
 def band_edge(norm: float) -> float:
-    """The smallest band edge that is not below `norm`: a limit on norms is put there, so that it cuts no band."""
+    """The smallest band edge that is not below `norm`. Limits on norms are band edges, so that they split no band."""
     return float(2.0 ** (np.ceil(np.log2(norm) * BANDS_PER_OCTAVE) / BANDS_PER_OCTAVE))
 
 
 FIXED_POINT = 2**24
-"""Sums of residuals are whole numbers in units of 1 / FIXED_POINT, so that the order of adding does not change them."""
+"""Sums of residuals are integers in units of 1 / FIXED_POINT, so that they do not depend on the order of addition."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What was kept of some windows: one row per token, window after window."""
+    """The results for some windows: one row per token, window after window."""
 
     keys: UInt8[np.ndarray, "window key_byte"]
     """The key of each window."""
@@ -111,7 +111,7 @@ def sum_bands(
 ) -> tuple[Int32[np.ndarray, "band"], Int64[np.ndarray, "band d_in"]]:
     """The norm bands that occur and the sum of the residuals in each, in units of 1 / FIXED_POINT."""
     bands, place = np.unique(norm_bands(norms), return_inverse=True)
-    # Integers add up exactly. 64 bits leave room for sums up to 2**39.
+    # Integer sums are exact. 64 bits are enough for sums up to 2**39.
     whole = np.rint(residual.astype(np.float64) * FIXED_POINT).astype(np.int64)
     return bands, np.stack([whole[place == i].sum(0) for i in range(len(bands))])
 
@@ -121,8 +121,8 @@ def write_store(
 ) -> None:
     """Put the pieces into the order of the texts and write them into an empty folder.
 
-    `pieces` are iterated twice, and contain each of the `windows` once. Memory grows with the tokens, not with the
-    active entries: the first pass collects what is one number per token, the second writes the entries.
+    `pieces` are iterated twice and contain each of the `windows` once. Memory grows with the tokens, not with the
+    active entries: the first pass collects the arrays with one number per token, the second writes the entries.
     """
     starts = {window.key: window.start for window in windows}
     n_tokens = len(tokens.ids)
@@ -173,8 +173,8 @@ def _write_entries(
 
 
 def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "window"]) -> Int64[np.ndarray, "window"]:
-    """The sum of each of the consecutive runs of `values`, whose lengths are given."""
-    # Differences of running sums, as `np.add.reduceat` does not allow runs of length 0.
+    """The sum of each consecutive run of `values`, given the lengths of the runs."""
+    # Differences of running sums, because `np.add.reduceat` does not allow runs of length 0.
     before = np.concatenate([[0], np.cumsum(values)])
     ends = np.cumsum(lengths)
     return np.asarray(before[ends] - before[ends - lengths])
@@ -184,8 +184,8 @@ class _ArrayFile:
     """A `.npy` file of known length that is written piece by piece, without being mapped into memory."""
 
     def __init__(self, path: Path, dtype: type, length: int):
-        # numpy writes the header and sets the length; the map is dropped, as pages written through it would count as
-        # memory of this process.
+        # numpy writes the header and sets the length. The memory map is dropped, because pages written through it would
+        # count as memory of this process.
         array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (int(length),))
         self.offset, self.itemsize = int(array.offset), array.itemsize
         self.file = path.open("r+b")
@@ -202,7 +202,7 @@ class _ArrayFile:
 
 
 def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> Int[np.ndarray, "row_plus_1"]:
-    """The bounds of rows in 32 bits where they fit: with wider ones scipy would copy all indices into 64 bits."""
+    """The bounds of rows, in 32 bits if they fit: with 64-bit bounds scipy would copy all indices into 64 bits."""
     return indptr.astype(np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64)
 
 
@@ -219,12 +219,12 @@ def read_store(folder: Path) -> Store:
 
 
 TEXTS = "texts.json"
-"""Beside the arrays: the ids of the texts, in order."""
+"""File beside the arrays with the ids of the texts, in order."""
 
 
 @dataclass(frozen=True)
 class Harvested:
-    """Texts, the folder of their store, and the key of both."""
+    """Texts, the folder of their store, and its key."""
 
     texts: list[Text]
     folder: Path
@@ -232,7 +232,7 @@ class Harvested:
 
     @classmethod
     def of(cls, texts: Iterable[Text], folder: Path) -> "Harvested":
-        """Those of the texts that a finished harvest kept."""
+        """The texts that a finished harvest kept."""
         kept = set(json.loads((folder / TEXTS).read_text(encoding="utf-8")))
         return cls([text for text in texts if text.id in kept], folder, folder.name)
 
@@ -243,7 +243,7 @@ class Harvested:
 
 @dataclass(frozen=True)
 class Lens:
-    """What the weights say; `k` entries per feature, strongest first."""
+    """What the weights say about each feature; `k` entries per feature, strongest first."""
 
     decoder: Float32[np.ndarray, "d_sae d_in"]
     promoted_ids: Int32[np.ndarray, "d_sae k"]

@@ -1,7 +1,7 @@
-"""The subject of a catalog: names of a model and an SAE flow in, what turns tokens into activations flows out.
+"""The subject of a catalog: names of a model and an SAE flow in, a `Subject` that runs both flows out.
 
-Models come through `transformer_lens`, SAEs through `sae_lens`; the SAE's metadata says which model, hook and
-context it was made for.
+Models are loaded with `transformer_lens`, SAEs with `sae_lens`. The SAE's metadata names the model, the hook and the
+context it was trained on.
 """
 
 import copy
@@ -27,26 +27,26 @@ from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
 from saecatalog.subject_info import SubjectInfo
 
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
-"""What `HookedTransformer` may do to weights as it loads them; each an argument that an SAE's metadata may name."""
+"""Changes that `HookedTransformer` can make to weights on loading; an SAE's metadata may name each as an argument."""
 
 UNSUPPORTED = {
     "abstopk": "its activations may be negative, and a feature is active here when its activation is above 0",
     "temporal": "its activations depend on other positions",
 }
-"""Architectures of sae_lens for which the figures would not mean what the pages say, and why."""
+"""Architectures of sae_lens for which the pages' figures would be misleading, and why."""
 
 
 @dataclass(frozen=True)
 class Hook:
-    """Where in the model the SAE reads."""
+    """The point in the model where the SAE reads."""
 
     name: str
     layer: int | None
-    """Layer of the hook; None where its name does not say."""
+    """Layer of the hook; None if its name does not contain one."""
     stop_at_layer: int | None
     """The forward pass ends before this layer; None runs the whole model."""
     returned: bool
-    """True where the hook is the residual stream that the shortened pass returns, so nothing need be cached."""
+    """True if the shortened pass returns the hook's values, the residual stream, so that no hook function is needed."""
 
 
 class Subject:
@@ -64,12 +64,12 @@ class Subject:
         return hook_values(self.model, self.hook, self.sae, tokens)
 
     def encode(self, residual: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
-        """Feature activations, 0 where a feature is silent."""
+        """Feature activations; 0 where a feature is silent."""
         activations: Tensor = self.sae.encode(residual.to(self.sae.dtype))
         return activations
 
     def decode(self, activations: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
-        """The SAE's reconstruction of what was last encoded."""
+        """The SAE's reconstruction of the rows it encoded last."""
         reconstruction: Tensor = self.sae.decode(activations)
         return reconstruction
 
@@ -79,14 +79,14 @@ class Subject:
 
 
 def _share_sae(sae: Any) -> Any:
-    """An SAE that shares the weights of another; made anew, for its normalisation keeps state in closures."""
+    """A new SAE that shares the weights of another. A copy would not do: its normalisation has state in closures."""
     other = type(sae)(sae.cfg).eval()
     other.load_state_dict(sae.state_dict(), assign=True)
     return _on_flat_rows(other)
 
 
 def _on_flat_rows(sae: Any) -> Any:
-    """Switch off the SAE's own reshaping of attention heads: rows come flat, as `hook_values` gives them."""
+    """Switch off the SAE's own reshaping of attention heads, because `hook_values` returns flat rows."""
     if sae.cfg.reshape_activations == "hook_z":
         sae.turn_off_forward_pass_hook_z_reshaping()
     return sae
@@ -99,7 +99,7 @@ def _share(module: torch.nn.Module) -> torch.nn.Module:
         if hasattr(module, name):
             shared[id(getattr(module, name))] = getattr(module, name)
     with warnings.catch_warnings():
-        # transformer_lens warns that two wrappers share one config, which is the point here.
+        # transformer_lens warns that two wrappers share one config, which is intended here.
         warnings.simplefilter("ignore")
         return copy.deepcopy(module, shared)
 
@@ -125,9 +125,9 @@ def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
 
 
 def load_subject(config: SubjectConfig, cache: Path) -> Subject:
-    """Load the SAE, then the model it names (or the one the user names), and check that they fit.
+    """Load the SAE and the model that it (or the user) names, and check that they fit together.
 
-    Raises CatalogError where either is unknown or cannot be reached, or where width or hook do not fit.
+    Raises CatalogError if either is unknown or cannot be reached, or if width or hook do not match.
     """
     device = torch.device(_device(config.device))
     source = find_sae(config.sae)
@@ -135,11 +135,11 @@ def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     metadata = sae.cfg.metadata
     model_name = config.model or metadata.model_name
     if not model_name:
-        raise CatalogError("This SAE does not say which model it is for.", f"--sae {source.name}", "Add --model NAME.")
+        raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
     model, model_source = _load_model(model_name, metadata, config.dtype, device, cache)
     if not metadata.hook_name:
-        fix = "Its cfg.json must name a hook of the model, as sae_lens writes it (metadata: hook_name)."
-        raise CatalogError("This SAE does not say where in the model it reads.", f"--sae {source.name}", fix)
+        fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
+        raise CatalogError("This SAE does not name its hook.", f"--sae {source.name}", fix)
     hook = _find_hook(metadata.hook_name, model, source)
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
@@ -163,13 +163,13 @@ def _load_sae(source: SaeSource, device: torch.device) -> Any:
     if source.folder is not None:
         sae = _load_sae_folder(source.folder, device)
     else:
-        with hub_errors("SAE", f"--sae {source.name}", "'python build.py list WORD' searches the known ones."):
+        with hub_errors("SAE", f"--sae {source.name}", "Search with 'python build.py list WORD'."):
             sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED or "transcoder" in architecture:
         reason = UNSUPPORTED.get(architecture, "it does not reconstruct what it reads")
         fix = "Choose an SAE of another architecture."
-        raise CatalogError(f"An SAE of the architecture '{architecture}' cannot be shown: {reason}.", source.name, fix)
+        raise CatalogError(f"SAEs of the architecture '{architecture}' are not supported: {reason}.", source.name, fix)
     return _on_flat_rows(sae)
 
 
@@ -182,7 +182,7 @@ def _load_sae_folder(folder: Path, device: torch.device) -> Any:
 
 
 def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cache: Path) -> tuple[Any, str]:
-    """The model and where it came from."""
+    """The model, and the source it was loaded from."""
     torch_dtype = getattr(torch, dtype)
     if name in embedded.MODEL_ALIASES:
         return _bridge_from_folder(
@@ -203,7 +203,7 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    # Nothing is downloaded from a folder, and reading it takes a second or two: no bar of its own.
+    # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
     logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
@@ -215,24 +215,24 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
 
 
 def _process(bridge: Any, kwargs: dict[str, Any]) -> None:
-    """Change the weights as `HookedTransformer` does when it loads them with the keyword arguments of the SAE."""
+    """Change the weights as `HookedTransformer` would on loading with the SAE's keyword arguments."""
     wanted = {step: bool(kwargs.get(step, False)) for step in PROCESSING}
     if any(wanted.values()):
         bridge.process_weights(**wanted)
 
 
 def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
-    """The model as the SAE's training loaded it: class and keyword arguments come from the SAE's metadata."""
+    """The model as the SAE's training loaded it, with the class and keyword arguments of the SAE's metadata."""
     if kind == "TransformerBridge":
         from transformer_lens.model_bridge import TransformerBridge
 
         return TransformerBridge.boot_transformers(name, device=str(device), dtype=dtype, **kwargs).eval()
     if kind == "HookedTransformer" and name not in _known_models():
-        fix = nearest(name, _known_models()) or "Give a model that transformer_lens lists, or a folder."
-        raise CatalogError("transformer_lens knows no such model.", f"--model {name}", fix)
+        fix = nearest(name, _known_models()) or "Use a model that transformer_lens lists, or a folder."
+        raise CatalogError("transformer_lens has no model of this name.", f"--model {name}", fix)
     from sae_lens.load_model import load_model
 
-    # transformer_lens prints a line when it is done; standard output is for our own answer.
+    # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
     with redirect_stdout(io.StringIO()):
         return load_model(
             kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}
@@ -246,10 +246,10 @@ def _known_models() -> list[str]:
 
 
 def _find_hook(name: str, model: Any, source: SaeSource) -> Hook:
-    """How to reach the SAE's hook in this model with as little work as possible."""
+    """How to get the values at the SAE's hook with as little computation as possible."""
     if name not in model.hook_dict:
         hint = nearest(name, model.hook_dict) or "Use the model the SAE was trained on."
-        raise CatalogError(f"The model has no hook '{name}' that this SAE reads.", f"--sae {source.name}", hint)
+        raise CatalogError(f"The model does not have the SAE's hook '{name}'.", f"--sae {source.name}", hint)
     match = re.match(r"blocks\.(\d+)\.(.*)", name)
     if match is None:
         return Hook(name, None, None, returned=False)
@@ -265,7 +265,7 @@ def _check_width(model: Any, hook: Hook, sae: Any, source: SaeSource, device: to
     width = hook_values(model, hook, sae, torch.zeros((1, 2), dtype=torch.long, device=device)).shape[-1]
     if width != sae.cfg.d_in:
         raise CatalogError(
-            f"The SAE reads {sae.cfg.d_in} values at a position, but the model has {width} at '{hook.name}'.",
+            f"The SAE expects {sae.cfg.d_in} values per position, but the model has {width} at '{hook.name}'.",
             f"--sae {source.name}",
             "Use the model the SAE was trained on.",
         )

@@ -1,4 +1,4 @@
-"""What later stages and the manifest need to know of a model and an SAE, without loading either."""
+"""The facts about a model and an SAE that later stages and the manifest need, without loading either."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,13 +12,13 @@ class SubjectInfo:
     """The catalog's folder in a site."""
     model_name: str
     model_source: str
-    """File, folder or Hub name the weights came from."""
+    """File, folder or Hub name that the weights were loaded from."""
     d_model: int
     n_layers: int
     d_vocab: int
     model_sha256: str
     sae_name: str
-    """As the user would type it again."""
+    """What the user types after `--sae`."""
     release: str
     sae_id: str
     architecture: str

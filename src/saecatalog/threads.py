@@ -1,6 +1,6 @@
 """Work in threads: a function and its inputs flow in, results flow out in the order of the inputs.
 
-Nothing depends on how many threads there are. Torch is imported only where its passes run here.
+No result depends on the number of threads. Torch is imported only for passes of torch.
 """
 
 import os
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import torch
 
 MAX_THREADS = 4
-"""Each thread holds arrays of its own, and Python's own steps keep more from paying."""
+"""Each thread has arrays of its own, and because of Python's global lock more threads gain little."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """One thread per core, up to a few."""
+    """One thread per core, up to MAX_THREADS."""
     return max(1, min(os.cpu_count() or 1, MAX_THREADS))
 
 
@@ -30,7 +30,7 @@ def in_order(
     threads: int | None = None,
     prepare: Callable[[], object] = lambda: None,
 ) -> Iterator[Result]:
-    """`work` of every item, in the order of the items; few are begun before they are asked for.
+    """The result of `work` for every item, in the order of the items; only a few are computed ahead.
 
     `prepare` is called once in each thread.
     """
@@ -46,16 +46,16 @@ def in_order(
 
 
 def n_passes(device: "torch.device", n_items: int) -> int:
-    """How many passes of torch run side by side: one per core on a CPU, up to a few; one on any other device."""
+    """Number of torch passes to run in parallel: one per core on a CPU, up to MAX_THREADS; one on any other device."""
     import torch
 
     return max(1, min(torch.get_num_threads(), n_threads(), n_items)) if device.type == "cpu" else 1
 
 
 def passes_in_order(work: Callable[[Item], Result], items: Iterable[Item], passes: int) -> Iterator[Result]:
-    """`in_order`, with torch's threads shared out among the passes.
+    """`in_order`, with torch's threads divided among the passes.
 
-    Two single-threaded passes outrun one on two threads: what is not a matrix product runs beside the other's.
+    Two single-threaded passes are faster than one on two threads, because only matrix products use both threads.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Tokens of a vocabulary as text a reader can tell apart."""
+"""Tokens of a vocabulary as text that readers can tell apart."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def byte_alphabet() -> dict[str, int]:
     """The character that byte-level tokenizers write for each byte.
 
-    Printable bytes stand for themselves and the others take the code points from 256 up, in order (the alphabet of
+    Printable bytes represent themselves, and the others get the code points from 256 up, in order (the alphabet of
     GPT-2's tokenizer, Radford et al. 2019).
     """
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]

@@ -1,7 +1,7 @@
 """Token windows: texts and a tokenizer flow in, the ids of all texts and their windows flow out.
 
-A text is tokenised without special tokens. Its windows have at most `context` tokens, BOS included where the model
-expects one, do not overlap, and are run independently: no token ever attends to another text.
+A text is tokenised without special tokens. Its windows have at most `context` tokens (including BOS if the model
+expects one), do not overlap, and are run independently: no token ever attends to another text.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ KEY_BYTES = 16
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The tokens of all texts, one after another, BOS not counted."""
+    """The tokens of all texts, one after another, without BOS."""
 
     ids: Int32[np.ndarray, "token"]
     """Token ids."""
@@ -42,14 +42,14 @@ class TokenizedTexts:
 def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> TokenizedTexts:
     """Tokenise texts with a fast tokenizer of `transformers`, exactly and without special tokens.
 
-    A special token's name inside a text is read as plain characters, so that a text cannot inject a BOS. Raises
+    The name of a special token inside a text is treated as plain characters, so that a text cannot inject a BOS. Raises
     CatalogError for a text without tokens.
     """
     encoded = _exact(tokenizer).encode_batch([text.content for text in texts], add_special_tokens=False)
     lengths = [len(encoding.ids) for encoding in encoded]
     for text, length in zip(texts, lengths, strict=True):
         if length == 0:
-            raise CatalogError("The model's tokenizer makes no token of this text.", text.source, "Remove the text.")
+            raise CatalogError("The model's tokenizer finds no tokens in this text.", text.source, "Remove the text.")
     ends = [_character_ends(e.offsets, len(t.content)) for t, e in zip(texts, encoded, strict=True)]
     return TokenizedTexts(
         ids=np.concatenate([np.asarray(e.ids, np.int32) for e in encoded] or [np.empty(0, np.int32)]),
@@ -59,9 +59,9 @@ def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> Tokeniz
 
 
 def _exact(tokenizer: "PreTrainedTokenizerFast") -> Tokenizer:
-    """The tokenizer of the `tokenizers` library inside, set to leave nothing out.
+    """The inner tokenizer of the `tokenizers` library, set to leave nothing out.
 
-    It does not truncate, reads the names of special tokens as plain characters, and its spans include white space.
+    It does not truncate, treats the names of special tokens as plain characters, and its spans include white space.
     """
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     inner.no_truncation()
@@ -72,7 +72,7 @@ def _exact(tokenizer: "PreTrainedTokenizerFast") -> Tokenizer:
 
 
 def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarray, "token"]:
-    """Where each token ends in its text: never before an earlier token, and the last one at the text's end.
+    """The end of each token in its text: never before that of an earlier token; the last one is the text's end.
 
     A tokenizer may leave white space out of its spans, and may give all tokens of one character the same span. With
     running maxima as ends, each token begins where the one before it ends, and every character is covered once.
@@ -83,7 +83,7 @@ def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarr
 
 
 def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:
-    """The texts of all categories in turn, in the order of their ids, until they have `limit` tokens together."""
+    """Texts from all categories in turn, in the order of their ids, until they have `limit` tokens in total."""
     lengths = np.diff(tokens.offsets)
     turn: dict[str, int] = {}
     order = []
@@ -107,7 +107,7 @@ class Window:
     start: int
     stop: int
     key: bytes
-    """Hash of its token ids and of the number of earlier windows with the same ids: it identifies the window in any
+    """Hash of its token ids and of the number of earlier windows with the same ids. It identifies the window in any
     corpus."""
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Window:
 
 
 def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool) -> list[Window]:
-    """Split every text into windows of at most `context` tokens, one fewer where BOS is prepended."""
+    """Split every text into windows of at most `context` tokens, one fewer if BOS is prepended."""
     size = context - int(prepend_bos)
     same: Counter[bytes] = Counter()
     windows = []
@@ -133,11 +133,11 @@ def _window_key(content: bytes, place: int) -> bytes:
 
 
 def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
-    """Group windows of one length into batches of at most `batch_tokens` tokens (one window at least).
+    """Group windows of equal length into batches of at most `batch_tokens` tokens (at least one window).
 
-    Windows of equal length need no padding, so a window is computed in the same way whatever else is in its batch.
-    `extra` is the number of positions a window has beyond its own tokens (1 for BOS). The longest come first, so that a
-    batch that does not fit in memory fails before any work is done.
+    Windows of equal length need no padding, so a window's result does not depend on the others in its batch. `extra` is
+    the number of positions a window has besides its tokens (1 for BOS). The longest come first, so that a batch that
+    does not fit into memory fails before any work is done.
     """
     batches: list[list[Window]] = []
     for window in sorted(windows, key=lambda w: (-len(w), w.start)):

@@ -1,7 +1,7 @@
-"""The activations every analysis reads: a store and a limit on residual norms flow in, sparse matrices flow out.
+"""The activations that every analysis reads: a store and a limit on residual norms flow in, sparse matrices flow out.
 
 Positions with massive activations are dropped here, once, so that no analysis can count them. Analyses of single
-features process the dictionary block by block, so that what they hold in memory does not grow with it.
+features process the dictionary block by block, so that their memory does not grow with it.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from saecatalog.analysis.disk_arrays import by_column
 from saecatalog.store import Store, band_edge, norm_bands
 
 BLOCK_ENTRIES, BLOCK_FEATURES = 1_000_000, 1024
-"""A block of features ends before it holds more active entries, or more features, than this: so the memory of each
-thread is bounded, and the numbers of entries are small enough for `order_within`."""
+"""The most active entries and features of a block. These limits bound the memory of each thread and keep blocks small
+enough for `order_within`."""
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,28 @@ class Block:
 
     @cached_property
     def strongest(self) -> Int64[np.ndarray, "entry"]:
-        """The entries of each feature in turn, strongest first; equal ones in the order of the tokens."""
+        """The entries of each feature in turn, strongest first; ties in the order of the tokens."""
         return strongest_first(self.columns, self.values)
 
 
 def order_within(columns: Int[np.ndarray, "entry"], keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
-    """The order by column, then key, then index: `np.lexsort((keys, columns))`, as one sort of whole numbers.
+    """The order by column, then key, then index: `np.lexsort((keys, columns))`, as one sort of integers.
 
     Columns ascend. Column, key and index of each entry share 64 bits, which is enough for a block; raises
-    AssertionError where it is not.
+    AssertionError if it is not.
     """
     if not len(keys):
         return np.empty(0, np.int64)
     bits = int(len(keys) - 1).bit_length()
     assert int(columns[-1]).bit_length() + 32 + bits <= 64
-    # From the highest bit: column, key (32 bits), index. Sorting numbers in place takes a fraction of a lexsort, which
-    # sorts indirectly, once for each key; and as every index differs, the sort need not be stable.
+    # From the highest bit: column, key (32 bits), index. Sorting integers in place takes a fraction of the time of a
+    # lexsort, which sorts indirectly, once per key. All indices differ, so the sort need not be stable.
     packed: np.ndarray = columns.astype(np.uint64)
     for width, part in ((32, keys), (bits, np.arange(len(keys), dtype=np.uint64))):
         packed <<= np.uint64(width)
         packed |= part
     packed.sort()
-    # Only the indices are left: they are the order.
+    # Keep only the indices: they are the order.
     packed &= np.uint64((1 << bits) - 1)
     return packed.view(np.int64)
 
@@ -80,15 +80,15 @@ def strongest_first(
     columns: Int[np.ndarray, "entry"], values: Float32[np.ndarray, "entry"]
 ) -> Int64[np.ndarray, "entry"]:
     """The order by column, then value, the largest first, then index; no value is below 0, and columns ascend."""
-    # Read as whole numbers, the bits of floats that are not negative are in the order of the floats.
+    # The bits of non-negative floats, read as integers, have the same order as the floats.
     return order_within(columns, ~np.ascontiguousarray(values, np.float32).view(np.uint32))
 
 
 def first_largest(values: Num[np.ndarray, "entry"], starts: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "run"]:
-    """The index of the largest value of each run, the first of equal ones."""
+    """The index of the largest value of each run, the first one in a tie."""
     if not len(starts):
         return starts
-    # There is no argmax over runs: every value equal to its run's maximum is found, then the first in each run.
+    # numpy has no argmax over runs. Find all values equal to their run's maximum, then the first of them in each run.
     sizes = np.diff(np.append(starts, len(values)))
     at_peak = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), sizes))
     run = np.repeat(np.arange(len(starts)), sizes)[at_peak]
@@ -113,13 +113,13 @@ class Activations:
 
     store: Store
     included: Bool[np.ndarray, "token"]
-    """False where the position is left out of every statistic."""
+    """False if the position is left out of every statistic."""
     norm_median: float
     """Median residual norm over all positions of the corpus."""
     norm_limit: float
     """Positions with a larger residual norm are left out."""
     scratch: Path | None = None
-    """Folder for scratch arrays; None is the system's temporary folder."""
+    """Folder for scratch arrays; None means the system's temporary folder."""
 
     @cached_property
     def by_token(self) -> sparse.csr_matrix:
@@ -133,7 +133,7 @@ class Activations:
         return by_column(self.by_token, keep, self.scratch)
 
     def blocks(self) -> Iterator[Block]:
-        """The whole dictionary, a few features at a time."""
+        """The whole dictionary, block by block."""
         matrix = self.by_feature
         first = 0
         while first < self.d_sae:
@@ -155,12 +155,12 @@ class Activations:
 
     @cached_property
     def tokens_per_text(self) -> Int64[np.ndarray, "text"]:
-        """Counted tokens of each text."""
+        """Number of included tokens of each text."""
         return np.bincount(self.token_texts[self.included], minlength=self.store.n_texts)
 
     @property
     def n_tokens(self) -> int:
-        """Counted tokens of the corpus."""
+        """Number of included tokens of the corpus."""
         return int(self.included.sum())
 
     @property
@@ -180,12 +180,12 @@ def include(
     """Exclude the positions whose residual norm exceeds `outlier_multiple` times the median norm.
 
     The limit is rounded up to the next edge of the store's norm bands, so that each band is kept or dropped as a whole
-    and its sum stays exact. `median` is given where the median of another corpus counts: concepts are judged by the
-    corpus they are compared with. `scratch` is a folder for arrays too large for memory.
+    and sums stay exact. `median` overrides the median norm: for concepts, it is that of the corpus they are compared
+    with. `scratch` is a folder for arrays too large for memory.
     """
     norms = np.asarray(store.norms)
     middle = float(np.median(norms)) if median is None else median
     limit = band_edge(max(middle * outlier_multiple, float(np.finfo(np.float32).tiny)))
-    # Compared by band: the limit is the lower edge of the first band that is dropped, and 0.1 % above it is inside.
+    # Compared by band: the limit is the lower edge of the first dropped band, and 0.1 % above it lies inside that band.
     included = norm_bands(norms) < norm_bands(np.array([limit * 1.001]))[0]
     return Activations(store, included, middle, limit, scratch)

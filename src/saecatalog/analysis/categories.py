@@ -1,8 +1,8 @@
-"""Which features tell a category from the rest: text scores flow in, one row per category and feature flows out.
+"""Which features distinguish a category: text scores flow in, one row per category and feature flows out.
 
-A specialist has a positive balanced score: counts of texts, weighted as if all categories were of equal size, so that
-neither a small category among large ones nor a large one among small ones is misjudged. The texts are also divided into
-two halves, so that a reader sees whether a specialist of one half is also one on texts that had no part in finding it.
+A specialist has a positive balanced score, which weights texts as if all categories had equal size: neither small
+categories among large ones nor large ones among small ones are misjudged. The texts are also divided into two halves,
+to show whether a specialist found on one half is also one on the other, which played no part in finding it.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from saecatalog.constants import SCORE_DECIMALS
 HALVES = ("first", "second")
 
 Figures = dict[str, Shaped[np.ndarray, "..."]]
-"""The columns of a table as matrices: each is `[group, feature]`, `[group, 1]` or `[feature]`; all broadcast."""
+"""The columns of a table as arrays of shape `[group, feature]`, `[group, 1]` or `[feature]`, which broadcast."""
 
 
 def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
@@ -33,12 +33,12 @@ def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
 def category_rows(
     scores: TextScores, groups: TextGroups, second: Bool[np.ndarray, "text"], strong: float, first: int = 0
 ) -> Figures:
-    """Every figure but the q-value, for the features of a block that fired on any text.
+    """Every figure except the q-value, for the features of a block that fired on any text.
 
     `second` says which texts are in the second half, `strong` is the score above which a text is strong, and `first` is
     the number of the block's first feature.
     """
-    # Dense matrices [group, feature] follow; features that are silent on every text would only widen them.
+    # The matrices [group, feature] below are dense, so features that are silent on every text are left out.
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]
     whole = _contrast(matrix, groups, strong)
@@ -78,8 +78,8 @@ def category_rows(
 
 def category_table(parts: list[Figures]) -> pd.DataFrame:
     """The figures of all blocks as one table, by category and then feature, with q-values over all of its rows."""
-    # Each figure is broadcast to [group, feature], blocks are joined along the features, and flattening row by row
-    # gives all features of the first category, then of the next.
+    # Each figure is broadcast to [group, feature], and blocks are joined along the features. Flattening row by row then
+    # gives all features of the first category, then those of the next.
     shapes = [part["auroc"].shape for part in parts]
     frame = pd.DataFrame(
         {
@@ -114,7 +114,7 @@ def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np
                 "found_first": int(first.sum()),
                 "found_second": int(other.sum()),
                 "found_both": int((first & other).sum()),
-                # If the halves chose their specialists independently of each other.
+                # The number expected by chance, if the halves were independent.
                 "expected_both": int(first.sum()) * int(other.sum()) / n_features,
                 "auroc_held_out": elsewhere.mean() if len(elsewhere) else np.nan,
             }
@@ -144,8 +144,8 @@ def _contrast(matrix: sparse.csc_matrix, groups: TextGroups, threshold: float) -
     ranks, ties = column_ranks(matrix)
     active, strong, rank_sums = groups.sums(matrix, None, matrix.data > threshold, ranks.data)
     rates = strong / np.maximum(sizes, 1)
-    # size * (own rate - sum of the other rates). Rounded, so that errors of the rates cannot lift a score of exactly 0
-    # above it; adding 0.0 turns -0.0 into 0.0.
+    # size * (own rate - sum of the other rates). Rounded, so that rounding errors of the rates cannot make a score of
+    # exactly 0 positive; adding 0.0 turns -0.0 into 0.0.
     balanced = np.round(sizes * (2 * rates - rates.sum(0)), SCORE_DECIMALS) + 0.0
     # A group's silent texts have no entry in `ranks`: all tie at rank (zeros + 1) / 2.
     zeros = n - np.diff(matrix.indptr)
@@ -169,7 +169,7 @@ def _rates(
 def _lift(
     inside: Num[np.ndarray, "group feature"], outside: Num[np.ndarray, "group feature"]
 ) -> Float64[np.ndarray, "group feature"]:
-    """How many times larger the rate inside is; infinite where only that outside is 0, and 0 where that inside is 0."""
+    """The rate inside divided by the rate outside: infinite if only the rate outside is 0, and 0 if the inside is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(inside == 0, 0.0, np.where(outside == 0, np.inf, inside / outside))
 
@@ -180,8 +180,8 @@ def _maxima(matrix: sparse.csc_matrix, groups: TextGroups) -> Float32[np.ndarray
     if matrix.nnz:
         member = groups.member[matrix.indices]
         column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
-        # Texts come in the order of the corpus, so a run of one group need not be all of it: the largest of each run
-        # first, then the largest of the runs.
+        # Texts are in the order of the corpus, so a group may have several runs: take the largest of each run, then the
+        # largest of all runs.
         starts = runs(column, member)
         np.maximum.at(largest, (member[starts], column[starts]), np.maximum.reduceat(matrix.data, starts))
     return largest

@@ -22,23 +22,23 @@ BLOCK = 512
 """Features whose counts with all others are in memory at once, in each thread."""
 
 GATHERED = 1_000_000
-"""About this many entries of rows are gathered at a time: few enough to stay in the processor's cache."""
+"""Approximate number of row entries gathered at a time: few enough to stay in the processor's cache."""
 
 DENSE_ROWS = 4095
-"""Rows of a dense product: two counts up to this share one float32, which is exact below 2**24."""
+"""Rows of a dense product: two counts up to this number share one float32, which is exact below 2**24."""
 
 GATHERING = 400.0
-"""Counting one pair of entries from gathered rows costs about as much as this many pairs in a dense product."""
+"""Cost of counting one pair of entries from gathered rows, relative to one pair in a dense product."""
 
 ROUNDING = 1e-6
-"""A bound on the error of the difference of two quick phis in single precision, where features are active on half of
-the rows or fewer. Where the geometric mean of both features' odds is above 1, the bound grows in proportion to it."""
+"""A bound on the error of the difference of two approximate phis in single precision, if features are active on at most
+half of the rows. If the geometric mean of both features' odds exceeds 1, the bound grows in proportion to it."""
 
 NO_PHI = -2.0
-"""Stands for a phi that does not count."""
+"""Marks a pair whose phi does not count."""
 
 ROWS_IN_CACHE = 16
-"""Features whose quick phis with all others are computed at once: few enough to stay in the processor's cache."""
+"""Features whose approximate phis with all others are computed at once: few enough for the processor's cache."""
 
 
 def pair_table(
@@ -52,8 +52,8 @@ def pair_table(
 ) -> pd.DataFrame:
     """The pairs with the largest phi of each feature, counted on the kept rows of `active`, `[row, feature]`.
 
-    A row is a token or a text. `by_feature` is the same matrix in CSC form, where rows not kept are empty. `folder` is
-    for scratch arrays; `tick` is called with the number of features done.
+    A row is a token or a text. `by_feature` is the same matrix in CSC form, without the rows not kept. `folder` is for
+    scratch arrays; `tick` is called with the number of features processed.
     """
     n = int(keep.sum())
     counts = np.diff(by_feature.indptr).astype(np.float64)
@@ -66,7 +66,7 @@ def pair_table(
     for best in in_order(best_of_block, range(0, len(counts), BLOCK)):
         kept.append(best)
         tick(min(BLOCK, len(counts) - BLOCK * (len(kept) - 2)))
-    # A pair that both features keep was found twice.
+    # A pair that both of its features keep was found twice.
     pairs = _distinct(np.concatenate(kept))
     a, b, both = pairs.T
     frame = pd.DataFrame(
@@ -105,7 +105,7 @@ def _cosines(
 def phi(
     both: Float64[np.ndarray, "..."], a: Float64[np.ndarray, "..."], b: Float64[np.ndarray, "..."], n: int
 ) -> Float64[np.ndarray, "..."]:
-    """Pearson's correlation of two boolean variables over n rows; 0 where either is constant.
+    """Pearson's correlation of two boolean variables over n rows; 0 if either is constant.
 
     `a` and `b` count the rows on which each is true, `both` those on which both are; the shapes broadcast.
     """
@@ -115,16 +115,16 @@ def phi(
 
 
 JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
-"""Given the first feature of a block: on how many rows each feature of the block and each of all are both active."""
+"""Takes a block's first feature; returns on how many rows each feature of the block is active with every feature."""
 
 
 def choose_counting(
     active: sparse.csr_matrix, by_feature: sparse.csc_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
 ) -> JointCounts:
-    """The cheaper of two ways to count; both are exact.
+    """The cheaper of two exact ways to count.
 
-    Gathering rows costs the sum of squared row lengths: each active feature meets each other one on its row. Dense
-    products cost the square of the dictionary's width for every row, but each step is far cheaper.
+    Gathering rows costs the sum of squared row lengths, because each active feature is paired with every other one on
+    its row. Dense products cost the square of the dictionary's width for every row, but each step is far cheaper.
     """
     n, width = active.shape
     gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
@@ -136,9 +136,9 @@ def choose_counting(
 
 
 def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The same sparsity pattern with values of one byte, which nobody reads: rows are gathered a quarter faster.
+    """The same sparsity pattern with one-byte values, which are never read. Rows are gathered a quarter faster.
 
-    The bytes are borrowed from the indices, so no new array is allocated.
+    The bytes are a view of the indices, so no new array is allocated.
     """
     bytes_of = active.indices.view(np.int8)[: active.nnz]
     return sparse.csr_matrix((bytes_of, active.indices, active.indptr), shape=active.shape)
@@ -147,11 +147,11 @@ def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
 def count_gathered(
     active: sparse.csr_matrix, by_feature: sparse.csc_matrix, first: int
 ) -> Float32[np.ndarray, "feature d_sae"]:
-    """Counts from the rows on which each feature of the block is active: gathered, and added up for each feature."""
+    """Counts from the rows on which each feature of the block is active, gathered and added up per feature."""
     width = active.shape[1]
     indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
     both = np.zeros((len(indptr) - 1, width), np.float32)
-    # As many rows as hold about GATHERED entries, by the mean length of a row.
+    # The number of rows that have about GATHERED entries, by the mean length of a row.
     step = max(1, GATHERED * active.shape[0] // max(active.nnz, 1))
     ones = np.ones(GATHERED, np.float32)
     for start in range(int(indptr[0]), int(indptr[-1]), step):
@@ -159,10 +159,10 @@ def count_gathered(
         rows = active[by_feature.indices[start:stop]]
         if rows.nnz > len(ones):
             ones = np.ones(rows.nnz, np.float32)
-        # The features whose entries these are; the first and the last may have more elsewhere.
+        # The features of these entries; the first and the last may have more entries elsewhere.
         a, b = np.searchsorted(indptr, start, "right") - 1, np.searchsorted(indptr, stop, "left")
-        # A matrix [feature, d_sae] in CSR form whose row lists the entries of all rows gathered for one feature, with
-        # repetitions: making it dense adds the repeated ones up, which is the count.
+        # A matrix [feature, d_sae] in CSR form. Each row lists the entries of all rows gathered for one feature, with
+        # repetitions; conversion to a dense array adds up repeated entries, which gives the count.
         bounds = rows.indptr[np.clip(indptr[a : b + 1], start, stop) - start]
         both[a:b] += sparse.csr_matrix((ones[: rows.nnz], rows.indices, bounds), shape=(b - a, width)).toarray()
     return both
@@ -173,7 +173,7 @@ def two_in_one(
 ) -> Float32[np.ndarray, "row half_width"]:
     """Activity as a dense scratch array in which two features share each number.
 
-    A number is 1 if the feature of the first half is active, plus DENSE_ROWS + 1 if its twin of the second half is.
+    A number is 1 if the feature of the first half is active, plus DENSE_ROWS + 1 if its twin in the second half is.
     """
     n, width = active.shape
     half = (width + 1) // 2
@@ -200,7 +200,7 @@ def count_dense(
     both = np.zeros((len(me), width), np.float32)
     for start in range(0, len(doubled), DENSE_ROWS):
         rows = doubled[start : start + DENSE_ROWS]
-        # The columns of the block's own features [row, feature], taken apart into 0 and 1.
+        # The columns of the block's own features [row, feature], separated into 0 and 1.
         mine = rows[:, me % half]
         twin = (mine > DENSE_ROWS).astype(np.float32)
         mine = np.where(me < half, mine - (DENSE_ROWS + 1) * twin, twin)
@@ -224,14 +224,14 @@ def _candidates(
 ) -> Candidates:
     """For each feature of a block, every partner that may be among its best, and few others.
 
-    Nearly all pairs are ruled out here by a quick phi in single precision, so that only the rest need an exact phi and
-    sorting. A pair is ruled out only if rounding cannot have decided.
+    An approximate phi in single precision rules out nearly all pairs, so that only the rest need an exact phi and
+    sorting. A pair is ruled out only by a margin larger than any rounding error.
     """
     share = counts / max(n, 1)
     # phi = (both - counts_a * counts_b / n) * scale_a * scale_b, where scale = 1 / sqrt(counts * (1 - counts / n)).
     with np.errstate(divide="ignore"):
         scale = np.where((counts > 0) & (counts < n), 1 / np.sqrt(counts * (1 - share)), 0).astype(np.float32)
-    # A feature that is nearly always active has a tiny variance, which enlarges rounding errors by its odds.
+    # A feature that is nearly always active has a tiny variance, which magnifies rounding errors by its odds.
     odds = np.where(counts < n, counts / np.maximum(n - counts, 1), 0)
     margin = (ROUNDING * np.maximum(np.sqrt(odds * odds.max(initial=0)), 1)).astype(np.float32)
     # `expected[me] * share` is counts_a * counts_b / n, `[feature, d_sae]`.
@@ -241,7 +241,7 @@ def _candidates(
         rows = both[start : start + ROWS_IN_CACHE]
         me = np.arange(first + start, first + start + len(rows))
         quick = rows - expected[me] * share
-        # In place, as these arrays of ROWS_IN_CACHE rows are what the time is spent on.
+        # In place, because most of the time goes into these arrays of ROWS_IN_CACHE rows.
         quick *= scale[me, None]
         quick *= scale
         np.copyto(quick, NO_PHI, where=rows < support)
@@ -256,9 +256,9 @@ def _candidates(
 def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarray, "feature"]:
     """For each row, a value that at least PARTNERS of its values reach (all, if there are fewer).
 
-    Each row is folded into columns of up to 64 values, and the largest of each column is taken: the tenth of these is
-    reached by ten values. It is near the tenth of the whole row, as few of the largest values share a column, and much
-    cheaper to find.
+    Each row is folded into columns of up to 64 values. At least ten values reach the tenth largest of the columns'
+    maxima. This value is close to the tenth largest of the whole row, because few of the largest values share a column,
+    and it is much cheaper to find.
     """
     columns = max(values.shape[1] // 64, min(values.shape[1], 64))
     depth = values.shape[1] // columns

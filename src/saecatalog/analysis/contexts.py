@@ -1,8 +1,8 @@
 """Where each feature fires: a block of activations flows in, examples with the tokens around them flow out.
 
-Top contexts are the strongest token of each text, silent rows never among them, near-duplicates counted and left
-out. Bands are the active tokens between two quartiles, so that a reader sees weak activations too (of bins of equal
-width, the lowest would hold nearly all tokens).
+Top contexts are the strongest active token of each text; near-duplicates are counted and left out. Bands contain the
+active tokens between two quartiles, so that readers also see weak activations. (With bins of equal width, the lowest
+would contain nearly all tokens.)
 """
 
 import math
@@ -26,36 +26,36 @@ from saecatalog.store import ranges
 from saecatalog.tables import Coded, Columns, Lists
 
 BANDS = ("top", "q75-100", "q50-75", "q25-50", "q0-25")
-"""The strongest of each text, and the quarters of the active tokens by rank."""
+"""The strongest token of each text, and the quarters of the active tokens by rank."""
 
 PER_BAND = 5
-"""Examples kept of each quarter, evenly spaced by rank."""
+"""Examples kept from each quarter, evenly spaced by rank."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a block's features: an entry of the block each, in the order they are shown."""
+    """The examples of a block's features in the order shown; each is an entry of the block."""
 
     entries: Int64[np.ndarray, "example"]
     bands: Int32[np.ndarray, "example"]
     """Index in BANDS."""
     ranks: Int64[np.ndarray, "example"]
     hidden: Int64[np.ndarray, "example"]
-    """Near-duplicates of this example that were left out."""
+    """Number of near-duplicates of this example that were left out."""
 
 
 def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
-    """A number for each token and its neighbours in the same text: near-duplicates have the same one.
+    """A number for each token and its neighbours in the same text; near-duplicates have the same number.
 
-    The number comes from a 64-bit hash of the 2 * NEAR + 1 token ids, 0 beyond the ends of the text.
+    It is made from a 64-bit hash of the 2 * NEAR + 1 token ids, with 0 beyond the ends of the text.
     """
-    # Ids from 1, so that 0 is free to mean "beyond the text".
+    # Ids start at 1, so that 0 can mean "beyond the text".
     ids = activations.store.token_ids.astype(np.uint64) + np.uint64(1)
     texts = activations.token_texts
     mixed = np.zeros(len(ids), np.uint64)
     for shift in range(-NEAR, NEAR + 1):
-        # Rolled, an array holds at each token the value of the one `shift` tokens further; what came around the
-        # end, or from another text, is masked.
+        # `np.roll` puts at each token the value of the token `shift` places further on. Values that wrapped around the
+        # end, or come from another text, are masked.
         neighbour = np.roll(ids, -shift)
         same = np.roll(texts, -shift) == texts
         same &= (np.arange(len(ids)) + shift >= 0) & (np.arange(len(ids)) + shift < len(ids))
@@ -73,9 +73,9 @@ def context_rows(
     categories: Shaped[np.ndarray, "text"],
     vocabulary: Shaped[np.ndarray, "d_vocab"],
 ) -> Columns:
-    """The top contexts and the bands' examples of every feature of a block that fired.
+    """The top contexts and the examples of each band for every feature of a block that fired.
 
-    `around` comes from `surroundings`. Each row has every activation of the feature in its text, not only those in the
+    `around` comes from `surroundings`. Each row has all activations of the feature in its text, not only those in the
     window shown.
     """
     found = _examples(activations, block, top, around)
@@ -84,8 +84,8 @@ def context_rows(
     offsets = activations.store.text_offsets
     first = np.maximum(tokens - BEFORE, offsets[texts])
     last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
-    # Entries ascend by feature, then token, so a feature's activations in one text are one slice of them: its ends are
-    # found by bisection on the single number feature * n_tokens + token.
+    # Entries ascend by feature, then token, so a feature's activations in one text are a slice. A binary search for
+    # feature * n_tokens + token finds its ends.
     width = np.int64(activations.store.n_tokens)
     keys, column = block.columns * width + block.tokens, block.columns[found.entries] * width
     lo, hi = (np.searchsorted(keys, column + offsets[t]) for t in (texts, texts + 1))
@@ -127,7 +127,7 @@ def _top(
     peaks = find_peaks(block, activations.token_texts)
     entries = peaks.entries[strongest_first(peaks.columns, block.values[peaks.entries])]
     # Peaks are now in order of strength. `order_within` is stable, so the first of each run of equal surroundings is
-    # the strongest of its group: only it gets a count, of the whole group, and the others keep 0.
+    # the strongest of its group. It gets the size of the group; the others keep 0.
     alike = around[block.tokens[entries]]
     grouped = order_within(peaks.columns, alike)
     groups = runs(peaks.columns, alike[grouped])
@@ -147,7 +147,7 @@ def _spread(
 ) -> tuple[Int64[np.ndarray, "example"], Int32[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
     """Entries, bands and ranks: up to PER_BAND members of each quarter of the active tokens by rank.
 
-    None has the text or the surroundings of an example that is shown already, the top contexts `used` included.
+    None has the same text or surroundings as an example already shown, including the top contexts `used`.
     """
     texts, alike = activations.token_texts[block.tokens], around[block.tokens]
     bounds = np.searchsorted(block.columns[used], np.arange(len(block) + 1))
@@ -167,14 +167,13 @@ def _spread(
 
 
 def band_bounds(n: int) -> list[int]:
-    """Where each quarter of `n` active tokens begins, the strongest token being 0, and at the end `n`.
+    """The rank at which each quarter of `n` active tokens begins, 0 being the strongest token, followed by `n`.
 
-    The cuts are the quartiles as `np.quantile` interpolates them, so that a band's range is from one of the `features`
-    table's quartiles to the next; a token that is a quartile belongs to the stronger band. The sizes differ by one at
-    most.
+    The cuts are the quartiles as interpolated by `np.quantile`, so that a band reaches from one quartile in the
+    `features` table to the next. A token on a quartile belongs to the stronger band. Sizes differ by one at most.
     """
     quarters = len(BANDS) - 1
-    # The quartile below a band lies at place (quarters - k) / quarters * (n - 1), counted from the weakest token.
+    # The quartile below a band is at index (quarters - k) / quarters * (n - 1), counted from the weakest token.
     return [0, *(n - math.ceil((quarters - k) * (n - 1) / quarters) for k in range(1, quarters)), n]
 
 
@@ -185,9 +184,9 @@ def _pick(
     seen_texts: set[int],
     seen_alike: set[int],
 ) -> list[int]:
-    """Up to PER_BAND evenly spaced members; one whose text or surroundings were seen gives way to the next.
+    """Up to PER_BAND evenly spaced members; the next one replaces a member whose text or surroundings were seen.
 
-    Adds the texts and the surroundings of what is picked to `seen_texts` and `seen_alike`.
+    Adds the texts and surroundings of the picked members to `seen_texts` and `seen_alike`.
     """
     picked = []
     for place in range(PER_BAND):

@@ -1,6 +1,6 @@
-"""Arrays too large for memory: they live in files without names, which vanish with the array or the process.
+"""Arrays too large for memory, in unnamed temporary files that disappear with the array or the process.
 
-Such files are memory-mapped, so the system can move pages that were not used lately out of memory. A sparse matrix is
+The files are memory-mapped, so the system can move pages that are not in use out of memory. Sparse matrices are
 converted from CSR to CSC here, part by part, so that the memory needed does not grow with the matrix.
 """
 
@@ -18,31 +18,31 @@ from saecatalog.store import narrow, ranges
 from saecatalog.threads import in_order
 
 PART_ENTRIES = 2_000_000
-"""Entries of a matrix that are converted from CSR to CSC at once, in each thread."""
+"""Matrix entries converted from CSR to CSC at once, in each thread."""
 
 
 def scratch_array(folder: Path | None, dtype: type, *shape: int) -> Num[np.ndarray, "..."]:
     """An array of zeros in a file of `folder`, or of the system's temporary folder; raises OSError on a full disk."""
     with tempfile.TemporaryFile(dir=folder) as file:
         size = max(1, int(np.prod(shape, dtype=np.int64))) * np.dtype(dtype).itemsize
-        # Without this the file is sparse, and a full disk would end the process with SIGBUS when a page is written.
+        # Otherwise the file would be sparse, and a full disk would kill the process with SIGBUS when a page is written.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         return _mapped(file, dtype, shape)
 
 
 def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
-    """A file as an array of a shape. The array may be empty; the file may not, as no empty file can be mapped."""
+    """A file as an array of the given shape. The array may be empty; the file may not, as it could not be mapped."""
     size = int(np.prod(shape, dtype=np.int64))
     return np.asarray(np.memmap(file, dtype, "r+", shape=max(1, size)))[:size].reshape(shape)
 
 
 class Appended:
-    """An array of unknown length, written piece by piece into a file without a name."""
+    """An array of unknown length, written piece by piece to an unnamed temporary file."""
 
     def __init__(self, folder: Path | None, dtype: type):
         self.dtype, self.length = dtype, 0
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, for `close` closes it
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, because `close` closes it
 
     def append(self, values: Num[np.ndarray, "n"]) -> None:
         self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
@@ -61,8 +61,8 @@ def by_column(
     matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None = None, folder: Path | None = None
 ) -> sparse.csc_matrix:
     """The same matrix in CSC form, rows ascending within a column, in scratch arrays; rows not kept are empty."""
-    # First pass: the entries of each part in each column, `[part, column]`. From them follows where in the whole matrix
-    # each part's share of each column begins, so that the second pass writes every part to its place, in any order.
+    # The first pass counts the entries of each part in each column, `[part, column]`. The counts give the place of each
+    # part's share of each column, so that the second pass can write the parts in any order.
     parts = list(_parts(matrix, keep))
     counts = list(in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts))
     indptr = np.concatenate([[0], np.cumsum(np.sum(counts, axis=0))])

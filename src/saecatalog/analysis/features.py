@@ -1,4 +1,4 @@
-"""What each feature does on the corpus: a block of activations and its text scores flow in, one row per feature out."""
+"""Statistics of each feature: a block of activations and its text scores flow in, one row per feature flows out."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def feature_rows(
     """
     n, n_active = activations.n_tokens, block.n_active
     low, high = wilson(n_active, n)
-    # In double precision, and two passes for the variance: a sum of squares would cancel.
+    # In double precision, with two passes for the variance, to avoid the cancellation of a sum of squares.
     values, alive = block.values.astype(np.float64), np.maximum(n_active, 1)
     mean = np.bincount(block.columns, values, minlength=len(block)) / alive
     variance = np.bincount(block.columns, (values - mean[block.columns]) ** 2, minlength=len(block)) / alive
@@ -63,7 +63,7 @@ def _at_rank(
 
 
 def _quantile(block: Block, q: float) -> Float32[np.ndarray, "feature"]:
-    """A quantile of each feature's active values, interpolated linearly; 0 where silent."""
+    """A quantile of each feature's active values, interpolated linearly; 0 for silent features."""
     fired, last = block.n_active > 0, block.n_active - 1
     place = q * np.maximum(last, 0)
     below = np.floor(place).astype(np.int64)
@@ -74,7 +74,7 @@ def _quantile(block: Block, q: float) -> Float32[np.ndarray, "feature"]:
 
 
 def _top_texts(scores: TextScores, text_ids: Shaped[np.ndarray, "text"]) -> Shaped[np.ndarray, "feature"]:
-    """The text with the largest score of each feature, the first in a tie; "" where there is none."""
+    """The text with the largest score of each feature, the first in a tie; "" if there is none."""
     matrix = scores.by_feature
     top = np.full(scores.d_sae, "", object)
     fired = np.flatnonzero(np.diff(matrix.indptr))
@@ -88,7 +88,7 @@ def histogram_rows(block: Block) -> Columns:
     fired = np.flatnonzero(n_active)
     maxima = _at_rank(block, n_active > 0, np.zeros(width, np.int64)).astype(np.float64)
     share = block.values.astype(np.float64) / maxima[block.columns]
-    # The maximum itself belongs to the last bin. Counts are [fired feature, bin], by one bincount over both.
+    # The maximum itself belongs to the last bin. One bincount gives all counts, [fired feature, bin].
     place = np.minimum((share * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(block.columns * np.int64(BINS) + place, minlength=width * BINS).reshape(-1, BINS)[fired]
     edges = np.linspace(0, 1, BINS + 1)[None, :] * maxima[fired, None]

@@ -1,4 +1,4 @@
-"""How well the SAE does on this corpus: a store's running sums flow in, a few figures flow out."""
+"""How well the SAE fits this corpus: the sums in a store flow in, a few figures flow out."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ DENSITY_EDGES = np.arange(-6.0, 0.01, 0.25)
 def sae_health(activations: Activations) -> dict[str, object]:
     """L0, explained variance, silent features, excluded positions and the histogram of log10 densities.
 
-    Figures are rounded to six significant digits, as further ones would depend on the order of summation.
+    Figures are rounded to six significant digits, because further digits depend on the order of summation.
     """
     per_token = np.diff(activations.store.indptr)[activations.included]
     n_active = np.diff(activations.by_feature.indptr)

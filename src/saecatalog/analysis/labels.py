@@ -1,8 +1,8 @@
-"""A name for each feature, from the data alone: tables flow in, one short label per feature flows out.
+"""A label for each feature, from the data alone: tables flow in, one short label per feature flows out.
 
-A label names the tokens that tell the feature best, or the pair of tokens where that is clearly the better rule, and
-the category where the feature is a specialist. A token is telling when it carries much of the activation and the
-feature fires on it far more often than on others.
+A label names the most telling tokens of the feature, or a pair of tokens if that is clearly the better rule, and the
+category if the feature is a specialist. A token is telling if it carries much of the feature's activation and the
+feature fires on it far more often than on other tokens.
 """
 
 import numpy as np
@@ -12,28 +12,28 @@ from saecatalog.analysis.activations import Activations, Block
 from saecatalog.analysis.token_view import START
 
 TOKENS, LEAST, SHARE = 3, 0.1, 0.25
-"""A label names up to TOKENS tokens. None carries less than LEAST times the activation of the most telling token. An
-ellipsis follows where together they carry less than SHARE of the feature's activation."""
+"""A label names up to TOKENS tokens. Each carries at least LEAST times the activation of the most telling token. An
+ellipsis follows if together they carry less than SHARE of the feature's activation."""
 
 AT_START = 0.5
 """A feature with more than this share of its activation on first tokens is labelled "start of text"."""
 
 SPECIALIST, Q = 3, 0.05
-"""A label names a category where the balanced score is at least SPECIALIST and the q-value at most Q."""
+"""A label names a category if the balanced score is at least SPECIALIST and the q-value at most Q."""
 
 BLANKS = {"\n": "line break", "\r": "return", "\t": "tab", "\u00a0": "no-break space", " ": "space"}
-"""Names of white space; where a token holds several kinds, the first here names it."""
+"""Names of white space; for a token with several kinds, the first one here is used."""
 
 
 def telling_words(
     activations: Activations, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, contents: list[str]
 ) -> list[dict[str, float]]:
-    """For each feature of a block up to three words with their share of its activation, the most telling first.
+    """For each feature of a block, up to three words with their share of its activation, the most telling first.
 
     `rows` are the block's rows of the features table, `tokens` those of the tokens table.
     """
     density = rows["density"].to_numpy()[tokens["feature"].to_numpy() - block.first]
-    # The share of the activation, times the logarithm of how much more often the feature fires here than anywhere.
+    # The share of the activation times log2 of how much more often the feature fires here than on average.
     telling = tokens["share"] * np.log2(tokens["p_active"] / density)
     ordered = tokens.assign(telling=telling).sort_values(
         ["feature", "telling", "rank"], ascending=[True, False, True], kind="stable"
@@ -49,7 +49,7 @@ def telling_words(
         if "<0x" in token:
             token = _character(activations, block, feature - block.first, token_id, contents)
         word = readable(token)
-        # Words that differ in case or surrounding space, or are part of one already named, read as one.
+        # Words that differ only in case or surrounding space, or are part of one already named, count as one.
         same = next((w for w in known if word.lower() in (w.lower(), *w.lower().split(" "))), word)
         if same in known or len(known) < TOKENS:
             known[same] = known.get(same, 0.0) + share
@@ -57,7 +57,7 @@ def telling_words(
 
 
 def _first_words(start_share: float, first: str, second: str) -> dict[str, float]:
-    """The words that come before any token: the start of a text, and the pair of tokens that is the better rule."""
+    """The words that come before single tokens: the start of a text, and a pair of tokens that is the better rule."""
     words = {}
     if start_share > AT_START:
         words["start of text"] = start_share
@@ -67,7 +67,7 @@ def _first_words(start_share: float, first: str, second: str) -> dict[str, float
 
 
 def _character(activations: Activations, block: Block, column: int, token_id: int, contents: list[str]) -> str:
-    """The character of which a token holds only some bytes, at the occurrence on which the feature is strongest."""
+    """The whole character of which a token has only some bytes, at the token's strongest occurrence."""
     store = activations.store
     entries = slice(block.indptr[column], block.indptr[column + 1])
     tokens = block.tokens[entries]
@@ -80,7 +80,7 @@ def _character(activations: Activations, block: Block, column: int, token_id: in
 
 
 def make_labels(words: list[dict[str, float]], categories: pd.DataFrame) -> list[str]:
-    """The label of every feature: its telling words, and the category where it is clearly a specialist."""
+    """The label of every feature: its telling words, and the category if it is clearly a specialist."""
     clear = categories[(categories["balanced_score"] >= SPECIALIST) & (categories["q_value"] <= Q)]
     best = clear.sort_values(["feature", "balanced_score", "category"], ascending=[True, False, True])
     first = best.drop_duplicates("feature")
@@ -96,6 +96,6 @@ def _label(words: dict[str, float], category: str | None) -> str:
 
 
 def readable(token: str) -> str:
-    """A token for a label: without the spaces around it, or the name of the white space it consists of."""
+    """A token for a label: without surrounding spaces; white space is named."""
     blank = next((name for sign, name in BLANKS.items() if sign in token), "white space")
     return token.strip() or (blank if token else "empty")

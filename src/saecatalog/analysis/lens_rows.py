@@ -1,4 +1,4 @@
-"""What the weights alone say of each feature: the lens flows in, rows of the tables about weights flow out."""
+"""What the weights alone say about each feature: the lens flows in, rows of the tables about weights flow out."""
 
 from collections.abc import Iterator
 
@@ -33,12 +33,12 @@ def logit_rows(lens: Lens, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> Iterato
 
 
 def logit_moments(lens: Lens) -> dict[str, Float32[np.ndarray, "d_sae"]]:
-    """The columns of the features table that say how each feature's effects on the logits are distributed."""
+    """The columns of the features table that describe the distribution of each feature's effects on the logits."""
     return dict(zip(("logit_std", "logit_skew", "logit_kurtosis"), np.asarray(lens.logit_moments).T, strict=True))
 
 
 def logit_histogram_rows(lens: Lens) -> Columns:
-    """The histogram of each feature's effects on the logits; no row where the SAE has no such effects."""
+    """The histogram of each feature's effects on the logits; no rows if the SAE has no such effects."""
     edges, counts = np.asarray(lens.logit_edges), np.asarray(lens.logit_counts)
     n = len(edges) if edges.shape[1] else 0
     return {

@@ -1,4 +1,4 @@
-"""Who comes first in what, and who is notable: tables flow in, rankings and reasons flow out."""
+"""Rankings and notable features: tables flow in, rankings and reasons flow out."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -13,8 +13,8 @@ COMMON_RATE = 0.5
 def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd.DataFrame, top: int) -> pd.DataFrame:
     """Every ranking of the catalog, `top` entries each; ties are broken by the smaller index.
 
-    The most selective features are strong on the fewest texts, but at least on one; there the larger maximum breaks
-    ties first.
+    The most selective features are strong on the fewest texts, but on at least one; their ties are broken by the larger
+    maximum first.
     """
     fired = features[features["n_active"] > 0]
     selective = fired[fired["n_texts_strong"] >= 1]
@@ -34,7 +34,7 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
     specialists = rows[rows["balanced_score"] > 0]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
-    # inside - outside, times n_inside * n_outside: whole numbers, as equal differences of rates may differ in the last
+    # (inside - outside) * n_inside * n_outside, in integers, because equal differences of rates may differ in the last
     # bit.
     exact = rows["active_inside"].astype(np.int64) * rows["n_outside"] - rows["active_outside"] * rows["n_inside"]
     common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
@@ -74,7 +74,7 @@ def _ranking(name: str, rows: pd.DataFrame, value: str, order: list[tuple[str, b
 
 
 def reason_of(ranking: str) -> str:
-    """The reason a ranking gives for being notable; empty for rankings that give none."""
+    """The reason for being notable that a ranking gives; empty for rankings that give none."""
     kind, _, name = ranking.partition(":")
     name = name.replace(",", " ")
     if kind in ("strongest", "frequent", "selective"):
@@ -87,8 +87,8 @@ def reason_of(ranking: str) -> str:
 def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
     """Up to `count` notable features with their reasons: the first of every ranking, then the second, and so on.
 
-    Every ranking that gives a reason is read to the same depth, so that no single one fills the catalog. The features
-    in `noted`, about which the author has written, are added.
+    Every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog. The
+    features in `noted`, which have a note by the author, are added.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
     columns = [rows["feature"].tolist() for _, rows in given.groupby("ranking", sort=False)]

@@ -1,7 +1,7 @@
 """All analyses in order: stores, texts and the lens flow in, every table of the catalog flows out into a folder.
 
-Text scores come first, because the strong threshold depends on all of them. Then the dictionary is processed block by
-block, each block through every analysis of single features. What compares features with each other comes last.
+Text scores come first, because the strong threshold depends on all of them. Then the dictionary goes block by block
+through every analysis of single features. Comparisons between features come last.
 """
 
 from collections.abc import Sequence
@@ -35,16 +35,16 @@ from saecatalog.threads import in_order
 
 @dataclass(frozen=True)
 class Findings:
-    """What the analyses found."""
+    """The results of the analyses."""
 
     tables: Tables
     health: dict[str, object]
     strong: float
     """The score above which a text is strong."""
     strong_rule: str
-    """A sentence that says where it comes from."""
+    """A sentence that explains the threshold."""
     counts: dict[str, int]
-    """Tokens counted, features that fired, and notable features."""
+    """Number of included tokens, features that fired, and notable features."""
 
 
 def analyse(
@@ -55,10 +55,10 @@ def analyse(
     progress: Progress | None = None,
     noted: Sequence[int] = (),
 ) -> Findings:
-    """Write every table and the findings into `folder`; `progress` shows how far each long part is.
+    """Write every table and the findings into `folder`; `progress` shows the progress of each long part.
 
-    `pages` says which features get a page: `notable`, `all`, or their numbers. Features in `noted`, about which the
-    author has written, always get one.
+    `pages` says which features get a page: `notable`, `all`, or their numbers. Features with a note by the author
+    (`noted`) always get one.
     """
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
@@ -124,15 +124,15 @@ def _analyse_blocks(
 
 @dataclass(frozen=True)
 class BlockFindings:
-    """What the analyses found of one block of features."""
+    """The results of the analyses for one block of features."""
 
     features: pd.DataFrame
     words: list[dict[str, float]]
     categories: category.Figures
     concepts: list[pd.DataFrame]
-    """One table; none where there are no concepts."""
+    """One table, or none if there are no concepts."""
     tables: dict[str, Columns]
-    """Rows of the tables that need no other block, and so can be written at once."""
+    """Rows of the tables that do not depend on other blocks and can be written immediately."""
 
 
 def _analyse_block(study: Study, block: Block) -> BlockFindings:
@@ -157,7 +157,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
 
 
 def _token_view(study: Study, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the features table so far, with the token rules, and those of the tokens table."""
+    """The rows of the features table, as far as they are known, with the token rules; and those of the tokens table."""
     single = token_view.count_codes(block.columns, block.tokens, block.values, study.tokens)
     double = token_view.count_bigrams(block, single, study.bigrams)
     rules = token_view.rule_rows(block, single, double, study.bigram_tokens, study.vocabulary)
@@ -186,12 +186,12 @@ def _pairs(study: Study) -> pd.DataFrame:
     }
     levels = []
     for level, matrix in matrices.items():
-        with study.bar(f"pairs, {level}s") as bar:
+        with study.bar(f"{level} pairs") as bar:
             levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update))
     return pd.concat(levels, ignore_index=True)
 
 
 def _pages(pages: str | tuple[int, ...], notable: dict[int, list[str]], noted: Sequence[int], d_sae: int) -> list[str]:
-    """The page of each feature, "" where it has none."""
+    """The page of each feature, or "" if it has none."""
     wanted = set(range(d_sae)) if pages == "all" else set(notable) if pages == "notable" else {*pages, *noted}
     return [f"features/{f}.html" if f in wanted else "" for f in range(d_sae)]

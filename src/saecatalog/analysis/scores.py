@@ -22,9 +22,9 @@ class TextScores:
     by_feature: sparse.csc_matrix
     """`[text, feature]`; texts ascend within a feature."""
     positions: Int32[np.ndarray, "entry"]
-    """For each entry of `by_feature`, the position of the largest activation (for score `last`, the last position)."""
+    """For each entry of `by_feature`, the position of the largest activation (for the score `last`, the last one)."""
     scratch: Path | None = None
-    """Folder for scratch arrays; None is the system's temporary folder."""
+    """Folder for scratch arrays; None means the system's temporary folder."""
 
     @property
     def n_texts(self) -> int:
@@ -49,11 +49,11 @@ class TextScores:
         return TextScores(sparse.csc_matrix(columns, shape=(self.n_texts, stop - first)), self.positions[entries])
 
     def of_texts(self, chosen: Bool[np.ndarray, "text"]) -> "TextScores":
-        """The scores on some of the texts, which are numbered from 0 again."""
+        """The scores on some of the texts, renumbered from 0."""
         matrix = self.by_feature
-        # Slicing rows of a CSC matrix in scipy would give no `keep`, which the positions need.
+        # scipy can slice the rows of a CSC matrix, but it does not return `keep`, which the positions need.
         keep = chosen[matrix.indices]
-        # The new bounds: how many entries are kept before each old one; then the new number of each text.
+        # The new bounds are the numbers of entries kept before the old ones. Then come the new numbers of the texts.
         kept = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
         rows = (np.cumsum(chosen) - 1)[matrix.indices[keep]]
         shape = (int(chosen.sum()), self.d_sae)
@@ -62,7 +62,7 @@ class TextScores:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Every pair of a feature of a block and a text on which it is active; by feature, then text."""
+    """Every pair of a feature of a block and a text on which it is active, ordered by feature, then text."""
 
     columns: Int32[np.ndarray, "peak"]
     """The feature, counted from the block's first."""
@@ -84,13 +84,13 @@ def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
 def score_texts(
     activations: Activations, score: str, tick: Callable[[int], object] = lambda features: None
 ) -> TextScores:
-    """Score every text by `max`, `last` or `mean` over its counted tokens.
+    """Score every text by `max`, `last` or `mean` over its included tokens.
 
-    `last` is the activation on the text's last token, and 0 where that position is excluded. `tick` is called with the
-    number of features done.
+    `last` is the activation on the text's last token, or 0 if that position is excluded. `tick` is called with the
+    number of features processed.
     """
     folder = activations.scratch
-    # Blocks come in the order of the features, so appending their parts makes the arrays of a CSC matrix.
+    # Blocks are in the order of the features, so appending their parts gives the arrays of a CSC matrix.
     values, texts, positions = (Appended(folder, dtype) for dtype in (np.float32, np.int32, np.int32))
     counts = []
     for found in in_order(lambda block: _score_block(activations, block, score), activations.blocks()):
@@ -118,7 +118,7 @@ def _score_block(
         columns, texts = block.columns[entries], activations.token_texts[block.tokens[entries]]
     values = block.values[entries]
     if score == "mean" and len(entries):
-        # Added in double precision, in the order of the tokens. All counted tokens divide, not only the active ones.
+        # Summed in double precision, in the order of the tokens, and divided by the number of all included tokens.
         sums = np.add.reduceat(block.values.astype(np.float64), peaks.starts)
         values = (sums / activations.tokens_per_text[texts]).astype(np.float32)
     positions = activations.token_positions[block.tokens[entries]]

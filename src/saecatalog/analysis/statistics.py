@@ -1,4 +1,4 @@
-"""Formulas that several analyses share, each for many features at once."""
+"""Formulas shared by several analyses, each for many features at once."""
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Num
@@ -7,7 +7,7 @@ from scipy import sparse, stats
 from saecatalog.analysis.activations import order_within, runs
 
 PART = 4_000_000
-"""Numbers that `quantile` reads at a time."""
+"""Values that `quantile` reads at a time."""
 
 Z95 = float(stats.norm.ppf(0.975))
 
@@ -15,21 +15,21 @@ Z95 = float(stats.norm.ppf(0.975))
 def wilson(
     k: Num[np.ndarray, "..."], n: Num[np.ndarray, "..."] | int
 ) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
-    """Ends of the 95 % Wilson score interval of k successes in n trials (Wilson 1927); 0 and 1 where n is 0."""
+    """Ends of the 95 % Wilson score interval of k successes in n trials (Wilson 1927); 0 and 1 if n is 0."""
     k, n = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         p, z2 = k / n, Z95**2
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-    # The ends are exact at k = 0 and k = n, where rounding would leave something like 1e-17 instead of 0.
+    # The ends are set exactly at k = 0 and k = n, where rounding would give something like 1e-17 instead of 0.
     low = np.where(k == 0, 0.0, np.maximum(centre - half, 0))
     return low, np.where((k == n) | (n == 0), 1.0, np.minimum(centre + half, 1))
 
 
 def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
-    """`np.quantile` of numbers that are not negative, without a sorted copy: they may be too many for memory.
+    """`np.quantile` of non-negative values, without a sorted copy, which may not fit into memory.
 
-    0 where there are none.
+    Returns 0 if there are no values.
     """
     if not len(values):
         return 0.0
@@ -41,9 +41,9 @@ def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
 
 def _at_place(values: Float32[np.ndarray, "n"], place: int) -> float:
     """The value that a sorted copy would hold at index `place`."""
-    # A radix selection. The bits of floats that are not negative, read as whole numbers, are in the order of the
-    # floats. The first pass counts the upper 16 bits and finds those of the value; the second counts the lower 16 bits
-    # of the numbers with the same upper ones.
+    # A radix selection. The bits of non-negative floats, read as integers, have the same order as the floats. The first
+    # pass counts the upper 16 bits and finds those of the value. The second pass counts the lower 16 bits of the values
+    # with these upper bits.
     bits = values.view(np.uint32)
     found = 0
     for shift in (16, 0):
@@ -64,14 +64,15 @@ def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[
     """Mid-ranks (from 1) of every column's entries among all rows, zeros included, and the tie term of each column.
 
     The tie term is the sum of t^3 - t over groups of t equal values. `scores` is `[text, feature]`; its entries must be
-    above 0, in single precision. The zeros of a column tie below them, at rank (zeros + 1) / 2, and are not stored.
+    above 0, in single precision. The zeros of a column are not stored; they tie below the entries, at rank
+    (zeros + 1) / 2.
     """
     n, width = scores.shape
     counts = np.diff(scores.indptr)
     column = np.repeat(np.arange(width), counts)
     order = order_within(column, np.asarray(scores.data, np.float32).view(np.uint32))
-    # Each run is a group of equal values of one column; `below` counts the rows that score less: its zeros
-    # and its entries that come earlier in the order.
+    # Each run is a group of equal values of one column. `below` counts the rows with a lower score: the column's zeros
+    # and its earlier entries.
     start = runs(column, scores.data[order])
     size = np.diff(np.append(start, len(order)))
     below = (n - counts - scores.indptr[:-1])[column[start]] + start
@@ -92,10 +93,10 @@ def rank_sum_test(
     """AUROC and two-sided Mann-Whitney p of groups against the rest, from the groups' rank sums.
 
     The p-value is the normal approximation with tie and continuity correction (as `scipy.stats.mannwhitneyu` with
-    `method="asymptotic"`). Where either side is empty or all values tie, AUROC is 0.5 and p is 1.
+    `method="asymptotic"`). If either side is empty or all values tie, AUROC is 0.5 and p is 1.
     """
     n_outside = n - n_inside
-    # Mann and Whitney's U: the pairs (inside, outside) that inside wins, ties counting half.
+    # Mann and Whitney's U: the number of pairs (inside, outside) that inside wins; ties count half.
     u = rank_sums - n_inside * (n_inside + 1) / 2
     pairs = (n_inside * n_outside).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""One corpus under analysis: inputs flow in, everything that the single analyses share flows out."""
+"""One corpus under analysis: inputs flow in, everything that several analyses need flows out."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from saecatalog.progress import Bar, Progress
 from saecatalog.store import Lens, Store
 
 STRONG_QUANTILE = 0.9
-"""Where the settings give no strong threshold, it is this quantile of the text scores above 0."""
+"""If the settings give no strong threshold, it is this quantile of the text scores above 0."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the analyses read."""
+    """The inputs of the analyses."""
 
     texts: list[Text]
     store: Store
     concept_texts: list[Text]
-    """Empty where there are no concepts."""
+    """Empty if there are no concepts."""
     concept_store: Store | None
     lens: Lens
     vocabulary: list[str]
@@ -38,7 +38,7 @@ class Inputs:
 
 
 class Study:
-    """One corpus under analysis: what every block of features needs."""
+    """One corpus under analysis, with everything that each block of features needs."""
 
     def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress):
         self.inputs, self.config, self.scratch, self.progress = inputs, config, scratch, progress
@@ -47,7 +47,7 @@ class Study:
             self.scores = score_texts(self.activations, config.text_score, bar.update)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
         self.contents = [text.content for text in inputs.texts]
-        # Strings as arrays of objects, so that an array of indices picks many at once and equal ones are one object.
+        # Strings are in object arrays, so that an index array selects many at once and repeats share one object.
         self.text_ids = np.array([text.id for text in inputs.texts], object)
         self.categories = [text.category for text in inputs.texts]
         self.category_of = np.array(self.categories, object)
@@ -65,7 +65,7 @@ class Study:
 
 
 class Concepts:
-    """The texts of the concepts, with massive positions judged by the median norm of the corpus."""
+    """The texts of the concepts; massive positions are judged by the median norm of the corpus."""
 
     def __init__(self, study: Study, store: Store):
         config, texts = study.config, study.inputs.concept_texts
@@ -79,7 +79,7 @@ class Concepts:
 
 
 def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, str]:
-    """The threshold above which a text score is strong, and a sentence that says where it comes from."""
+    """The threshold above which a text score is strong, and a sentence that explains it."""
     if given is not None:
         return given, "Set in the catalog's settings."
     value = quantile(scores.by_feature.data, STRONG_QUANTILE)

@@ -22,12 +22,12 @@ class TextGroups:
         return cls(names.tolist(), member)
 
     def of_texts(self, chosen: Bool[np.ndarray, "text"]) -> "TextGroups":
-        """The groups of some of the texts; a group may have none of them."""
+        """The groups of some of the texts; a group may be empty."""
         return TextGroups(self.names, self.member[chosen])
 
     @property
     def sizes(self) -> Int64[np.ndarray, "group 1"]:
-        """Texts of each group."""
+        """Number of texts in each group."""
         return np.bincount(self.member, minlength=len(self.names))[:, None]
 
     def sums(
@@ -39,7 +39,7 @@ class TextGroups:
         """
         shape = (len(self.names), matrix.shape[1])
         column = np.repeat(np.arange(shape[1]), np.diff(matrix.indptr))
-        # One number for each cell [group, feature], so that one pass of bincount adds up all of them.
+        # Each cell [group, feature] has a number, so that one bincount computes all sums.
         cell = self.member[matrix.indices] * shape[1] + column
         sums = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in values)
         return [found.reshape(shape).astype(np.float64) for found in sums]

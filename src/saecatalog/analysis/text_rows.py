@@ -1,4 +1,4 @@
-"""What each text is and what fires on it: a study flows in, rows of the tables of texts flow out."""
+"""Facts about each text and the features that fire on it: a study flows in, rows of the tables of texts flow out."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -89,7 +89,7 @@ def text_top_rows(study: Study) -> Columns:
 def _first_from(matrix: sparse.csc_matrix, column: int, rows: Int64[np.ndarray, "bound"]) -> Int64[np.ndarray, "bound"]:
     """The first entry of a column that is in each row or below it."""
     start, stop = int(matrix.indptr[column]), int(matrix.indptr[column + 1])
-    # In the indices' own type, or searchsorted would copy the whole column into the wider one.
+    # In the type of the indices; otherwise searchsorted would copy the whole column into a wider type.
     return np.asarray(start + np.searchsorted(matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype)))
 
 
@@ -97,7 +97,7 @@ def _best_of_text(scores: TextScores, text: int) -> Int64[np.ndarray, "entry"]:
     """The entries of `scores.matrix` with the largest scores of one text; the smaller feature first in a tie."""
     start, stop = int(scores.matrix.indptr[text]), int(scores.matrix.indptr[text + 1])
     values = scores.matrix.data[start:stop]
-    # Only what reaches the last place is sorted: a long text has scores of thousands of features.
+    # Only scores that reach the last place are sorted, because a long text has scores of thousands of features.
     if len(values) > TEXT_TOP:
         candidates = np.flatnonzero(values >= np.partition(values, len(values) - TEXT_TOP)[len(values) - TEXT_TOP])
     else:

@@ -31,12 +31,12 @@ class Codes:
 
     of_token: Int32[np.ndarray, "token"]
     occurrences: Int64[np.ndarray, "code"]
-    """Positions with each code, the excluded ones not counted."""
+    """Number of included positions with each code."""
 
 
 @dataclass(frozen=True)
 class CodeCounts:
-    """Every pair of a feature of a block and a code that it is active on; by feature, then code."""
+    """Every pair of a feature of a block and a code that it is active on, ordered by feature, then code."""
 
     columns: Int32[np.ndarray, "pair"]
     """The feature, counted from the first of the block."""
@@ -46,7 +46,7 @@ class CodeCounts:
     totals: Float64[np.ndarray, "pair"]
     """Sum of the activations."""
     entries: Int64[np.ndarray, "entry"]
-    """The entries of the block that were counted, pair after pair: `n_active` of each."""
+    """The counted entries of the block, pair after pair: `n_active` entries for each pair."""
 
 
 def token_codes(activations: Activations) -> Codes:
@@ -56,14 +56,14 @@ def token_codes(activations: Activations) -> Codes:
 
 
 def bigram_codes(activations: Activations) -> tuple[Codes, Int64[np.ndarray, "code 2"]]:
-    """Codes for the pairs of a token and the one before it in its text, in order of both ids, and the ids of each code.
+    """Codes for pairs of a token and the one before it in its text, in the order of both ids, and the ids of each code.
 
     The id before the first token of a text is -1.
     """
     ids = np.asarray(activations.store.token_ids, np.int64)
     before = np.where(activations.token_positions == 0, -1, np.roll(ids, 1))
     width = int(ids.max(initial=0)) + 1
-    # A pair as one number, so that `unique` sorts plain integers; the first id is raised by 1 to make -1 a 0.
+    # Each pair becomes one number, so that `unique` sorts plain integers; adding 1 to the first id turns -1 into 0.
     keys, code = np.unique((before + 1) * width + ids, return_inverse=True)
     pairs = np.stack([keys // width - 1, keys % width], axis=1)
     return Codes(code.astype(np.int32), np.bincount(code[activations.included], minlength=len(keys))), pairs
@@ -79,8 +79,8 @@ def count_codes(
     code = codes.of_token[tokens]
     entries = order_within(columns, code.view(np.uint32))
     code = code[entries]
-    # Entries are now by feature, then code, then token, and `columns` is unchanged, as the order is by column first.
-    # The tokens of a pair stay in order, so that sums are added in the same order whatever the block.
+    # Entries are now ordered by feature, then code, then token. `columns` is unchanged, because it is the first key.
+    # The tokens of a pair stay in order, so sums do not depend on the division into blocks.
     starts = runs(columns, code)
     n_active = np.diff(np.append(starts, len(code)))
     pair = np.repeat(np.arange(len(starts)), n_active)
@@ -90,10 +90,10 @@ def count_codes(
 
 
 def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCounts:
-    """The same for pairs of tokens, without those that cannot be a clearly better rule than one token.
+    """The same for pairs of tokens, without pairs that cannot be a clearly better rule than a single token.
 
-    A bound on the F1 of every pair that ends with a token: its recall is at most the token's, and its precision at most
-    1. With a active occurrences of the token and n active positions of the feature, that makes F1 at most 2a / (a + n).
+    The F1 of a pair is bounded by its last token: its recall is at most the token's, and its precision is at most 1.
+    With a active occurrences of the token and n active positions of the feature, F1 is at most 2a / (a + n).
     """
     single = np.zeros(len(block))
     best = best_rules(block.n_active, tokens)
@@ -108,7 +108,7 @@ def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCount
 def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> pd.DataFrame:
     """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
     share = counts.totals / np.bincount(counts.columns, counts.totals, minlength=len(block))[counts.columns]
-    # Few pairs of each feature can be among the largest; only these are sorted, by their exact share.
+    # Only the few pairs of each feature that can be among the largest are sorted, by their exact share.
     near = np.flatnonzero(_among_largest(counts.columns, share))
     order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
     rank = ranks_in_runs(runs(counts.columns[order]), len(order))
@@ -129,12 +129,12 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, 
 
 
 def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
-    """Which values may be among the TOKENS_KEPT largest of their column: in float32, those not below the last."""
+    """Which values may be among the TOKENS_KEPT largest of their column: in float32, those not below the last one."""
     rounded = values.astype(np.float32)
     order = strongest_first(columns, rounded)
     starts = runs(columns)
     last = np.minimum(starts + TOKENS_KEPT, np.append(starts, len(columns))[1:]) - 1
-    # Rounding keeps the order, but for new ties, and all that tie with the last one are taken.
+    # Rounding keeps the order, except for new ties, and all values that tie with the last one are taken.
     return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
 
 
@@ -144,8 +144,8 @@ def best_rules(n_active: Int64[np.ndarray, "feature"], counts: CodeCounts) -> pd
     Precision is P(active | code), recall is P(code | active). The smaller code wins a tie. `n_active` counts the active
     positions of each feature.
     """
-    # Equal to 2 * precision * recall / (precision + recall), but with a single division, so that equal scores are equal
-    # in floating point too.
+    # Equal to 2 * precision * recall / (precision + recall), but with a single division, so that equal scores are also
+    # equal in floating point.
     f1 = 2 * counts.n_active / (counts.n_occurrences + n_active[counts.columns])
     best = first_largest(f1, runs(counts.columns))
     columns = counts.columns[best]
@@ -167,7 +167,7 @@ def rule_rows(
     pairs: Int64[np.ndarray, "code 2"],
     vocabulary: Shaped[np.ndarray, "d_vocab"],
 ) -> pd.DataFrame:
-    """The best rule of one token for each feature, and that of two tokens where it is clearly better.
+    """The best rule of one token for each feature, and the best rule of two tokens if it is clearly better.
 
     `pairs` are the token ids of each code of `bigrams`. Features without a rule get "" and 0.
     """

@@ -1,4 +1,4 @@
-"""The catalog as a whole: rankings and notable features from the published tables, the manifest, and the pages."""
+"""Checks of the catalog as a whole: rankings and notable features from the published tables, manifest and health."""
 
 import math
 from collections import Counter
@@ -32,17 +32,17 @@ def check_rankings(e: Evidence) -> None:
 
 
 Ranked = dict[str, list[tuple[int, float]]]
-"""Feature and figure of every place of every ranking."""
+"""The feature and its figure at every rank of every ranking."""
 
 
 def _rank(e: Evidence, rows: list[Row], key: Key, value: Callable[[Row], float]) -> list[tuple[int, float]]:
-    """The first places by a key; ties go by the feature's number."""
+    """The first rows by a key; ties are broken by the feature's number."""
     ranked = formulas.ranked(rows, lambda row: (*key(row), row.feature), int(e.settings["top"]))
     return [(row.feature, float(value(row))) for row in ranked]
 
 
 def _feature_rankings(e: Evidence) -> Ranked:
-    """Strongest, most frequent, most selective."""
+    """The strongest, most frequent and most selective features."""
     fired = [row for row in rows_of(e.published["features"]) if row.n_active]
     strong = [row for row in fired if row.n_texts_strong]
     return {
@@ -67,7 +67,7 @@ def _category_rankings(e: Evidence) -> Ranked:
 
 
 def _more(row: Row) -> Fraction:
-    """How much larger the active rate is inside the category, exactly."""
+    """The difference between the active rates inside and outside the category, exactly."""
     outside = Fraction(row.active_outside, row.n_outside) if row.n_outside else Fraction(0)
     return Fraction(row.active_inside, row.n_inside) - outside
 
@@ -98,7 +98,7 @@ REASONS = {
 
 
 def check_notable(e: Evidence) -> None:
-    """Every reason for a notable feature is a ranking that lists it or a note, and every page named exists."""
+    """Every reason of a notable feature is a ranking that lists it or a note, and exactly the listed pages exist."""
     allowed: dict[int, set[str]] = {}
     noted = {row.name for row in rows_of(e.published["notes"]) if row.kind == "feature"}
     for row in rows_of(e.published["rankings"]):
@@ -110,17 +110,25 @@ def check_notable(e: Evidence) -> None:
         at, has_note = e.report.at("features", f"feature {row.feature}"), str(row.feature) in noted
         reasons = allowed.get(row.feature, set()) | ({"noted"} if has_note else set())
         rest = _without(row.notable, reasons)
-        at.holds(not rest, "notable", f"it stands in no ranking for {rest!r}")
-        at.holds(has_note == ("noted" in row.notable.split(",")), "notable", "whether it has a note is told wrongly")
-        at.holds(row.page in ("", f"features/{row.feature}.html"), "page", f"{row.page} is another feature's page")
+        at.holds(not rest, "notable", f"no ranking gives the reason {rest!r}")
+        at.holds(
+            has_note == ("noted" in row.notable.split(",")),
+            "notable",
+            "the reason 'noted' does not match whether it has a note",
+        )
+        at.holds(
+            row.page in ("", f"features/{row.feature}.html"), "page", f"{row.page} is not the page of this feature"
+        )
         there = f"{row.feature}.html" in pages
         at.holds(
-            there == bool(row.page), "page", f"named {row.page!r}, but the page is {'there' if there else 'not there'}"
+            there == bool(row.page),
+            "page",
+            f"the table says {row.page!r}, but the page {'exists' if there else 'does not exist'}",
         )
 
 
 def _without(notable: str, reasons: set[str]) -> str:
-    """What is left of a feature's reasons once those it has are taken away; names may hold commas."""
+    """What is left of a feature's reasons after removing the valid ones; names may contain commas."""
     rest = f",{notable},"
     for reason in sorted(reasons, key=len, reverse=True):
         rest = rest.replace(f",{reason},", ",")
@@ -128,7 +136,7 @@ def _without(notable: str, reasons: set[str]) -> str:
 
 
 def check_manifest(e: Evidence) -> None:
-    """Counts of texts, tokens and features, and what model and SAE look like."""
+    """Counts of texts, tokens and features, and the shapes of model and SAE."""
     at, counts, features = e.report.at("manifest.json"), e.manifest["counts"], e.published["features"]
     n_tokens = int(e.seen.counted.sum())
     at.same("counts.texts", counts["texts"], len(e.text_ids))
@@ -156,7 +164,7 @@ def _tokens(groups: list[str], lengths: list[int]) -> Counter[str]:
 def _check_sizes(
     at: Checker, what: str, stated: dict[str, dict[str, int]], texts: Counter[str], tokens: Counter[str]
 ) -> None:
-    """Texts and tokens of every category or concept."""
+    """Number of texts and tokens of every category or concept."""
     at.lists(what, sorted(stated), sorted(texts))
     for name in sorted(texts.keys() & stated.keys()):
         at.same(f"{what}.{name}.texts", stated[name]["texts"], texts[name])
@@ -190,7 +198,7 @@ def check_health(e: Evidence) -> None:
 
 
 def _check_norms(e: Evidence, at: Checker) -> None:
-    """The median of all norms, and the limit that follows from it; near a step of the limit, either one."""
+    """The median of all norms, and the limit derived from it; near a step of the limit, either value is accepted."""
     health, multiple = e.manifest["health"], float(e.settings["outlier_multiple"])
     median = float(np.median(e.seen.norms)) if len(e.seen.norms) else 0.0
     at.close("health.norm_median", health["norm_median"], median, max(SIX_DIGITS, e.tolerance.relative / 10))
@@ -225,7 +233,7 @@ def _check_density_histogram(e: Evidence, at: Checker) -> None:
 
 
 def _check_threshold(e: Evidence, at: Checker) -> None:
-    """The strong threshold is the one that was asked for, or the one the rule gives."""
+    """The strong threshold is the one in the settings, or else the one that the rule gives."""
     asked = e.settings["strong"]
     wanted = formulas.strong_threshold(e.scores.values.tolist()) if asked is None else float(asked)
     at.close("settings.strong_threshold", e.settings["strong_threshold"], wanted)

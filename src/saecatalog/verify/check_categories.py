@@ -1,4 +1,4 @@
-"""Categories, the held-out check and concepts: figures of groups of texts, recomputed from the published scores."""
+"""Checks of categories, the held-out check and concepts, recomputed from the published scores."""
 
 import math
 from collections import Counter
@@ -36,7 +36,7 @@ def check_categories(e: Evidence) -> None:
 
 
 def _split(e: Evidence, scores: np.ndarray, category: str, half: str = "") -> tuple[list[float], list[float]]:
-    """The scores of a category's texts and of all others, of one half where it is given."""
+    """The scores of a category's texts and those of all other texts; of one half only, if it is given."""
     chosen = [(s, c) for s, c, h in zip(scores.tolist(), e.categories, e.halves, strict=True) if half in ("", h)]
     return [s for s, c in chosen if c == category], [s for s, c in chosen if c != category]
 
@@ -46,7 +46,7 @@ def _above(scores: list[float], threshold: float) -> int:
 
 
 def _check_counts(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
-    """Texts inside and outside: all, active and strong ones."""
+    """Numbers of texts inside and outside the category: all, active and strong ones."""
     inside, outside = _split(e, scores, row.category)
     strong_in, strong_out = _above(inside, e.strong), _above(outside, e.strong)
     at.same("n_inside", row.n_inside, len(inside))
@@ -61,7 +61,7 @@ def _check_counts(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
 
 
 def _check_rates(at: Checker, row: Row, side: str, strong: int, n: int) -> None:
-    """The strong rate of one side and its interval; nothing is known of a side without texts."""
+    """The strong rate of one side and its interval, which is 0 to 1 for a side without texts."""
     low, high = formulas.wilson(strong, n) if n else (0.0, 1.0)
     at.close(f"strong_rate_{side}", getattr(row, f"strong_rate_{side}"), strong / n if n else 0, EXACT)
     at.close(f"strong_{side}_low", getattr(row, f"strong_{side}_low"), low, EXACT, 1e-12)
@@ -69,7 +69,7 @@ def _check_rates(at: Checker, row: Row, side: str, strong: int, n: int) -> None:
 
 
 def _check_strength(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
-    """Largest and mean score, lifts, and the score that category sizes do not sway."""
+    """Largest and mean score, lifts, and the balanced score."""
     inside, outside = _split(e, scores, row.category)
     at.close("max_inside", row.max_inside, max(inside))
     at.close("mean_inside", row.mean_inside, math.fsum(inside) / len(inside))
@@ -119,7 +119,7 @@ def check_q_values(e: Evidence) -> None:
 
 
 def check_held_out(e: Evidence) -> None:
-    """Specialists found on one half and tried on the other, from the published figures of all features."""
+    """Specialists found on one half and tested on the other, from the published figures of all features."""
     parts = {name: rows_of(rows) for name, rows in parts_of(e.published["categories"], "category").items()}
     table = {row.category: row for row in rows_of(e.published["held_out"])}
     e.report.at("held_out").lists("category", sorted(table), sorted(set(e.categories)))
@@ -141,13 +141,13 @@ def check_held_out(e: Evidence) -> None:
 
 
 def check_concepts(e: Evidence) -> None:
-    """What the texts of each concept have in common, for the sampled features."""
+    """How the sampled features respond to the texts of each concept."""
     names = [str(name) for name in e.published["concept_texts"]["concept"]]
     bounds = _concept_scores(e)
     for feature, _, rows in sampled(e, "concepts"):
         scores, found = e.scores.of(feature), {row.concept: row for row in rows}
         at = e.report.at("concepts", f"feature {feature}")
-        at.holds(len(found) == len(rows), "concept", "a concept stands there twice")
+        at.holds(len(found) == len(rows), "concept", "a concept is listed twice")
         for name in sorted({*names, *found}):
             mine = [bounds[t].get(feature, (0.0, 0.0, 0.0)) for t, n in enumerate(names) if n == name]
             at = e.report.at("concepts", f"{name}, feature {feature}")
@@ -160,7 +160,7 @@ def check_concepts(e: Evidence) -> None:
 
 
 Bounds = tuple[float, float, float]
-"""The least and the most that a score may be, and its rounding error."""
+"""The smallest and the largest possible value of a score, and its rounding error."""
 
 
 def _concept_scores(e: Evidence) -> list[dict[int, Bounds]]:
@@ -194,7 +194,7 @@ def _check_concept(e: Evidence, at: Checker, row: Row, scores: list[Bounds]) -> 
 
 
 def _check_contrast(e: Evidence, at: Checker, row: Row, mine: list[Bounds], scores: np.ndarray) -> None:
-    """AUROC against the rest of the corpus, where two scores that rounding may swap count either way."""
+    """AUROC against the rest of the corpus; two scores that rounding may swap count either way."""
     table = e.published["concept_texts"]
     contents = set(table.loc[table["concept"] == row.concept, "content"])
     rest = [s for s, c in zip(scores.tolist(), e.published["texts"]["content"], strict=True) if c not in contents]

@@ -1,4 +1,4 @@
-"""Each feature on tokens: its counts for the whole dictionary, and everything else for the sampled features."""
+"""Checks of features on tokens: counts for the whole dictionary, everything else for the sampled features."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from saecatalog.verify.published import Row, rows_of
 from saecatalog.verify.report import EXACT, Checker
 
 TOKENS_OF_A_FEATURE = 10
-"""The table's own words: the ten tokens that carry most of each feature's activation."""
+"""As the table's description says: the ten tokens that carry most of each feature's activation."""
 
 BIGRAM_GAIN = 0.1
-"""The column's own words: the F1 of a rule of two tokens exceeds the single token's by at least this."""
+"""As the column's description says: the F1 of a rule of two tokens exceeds the single token's by at least this."""
 
 QUANTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75, "q90": 0.9, "q99": 0.99}
 
 
 def check_counts(e: Evidence) -> None:
-    """Every feature: how often it fires, on tokens and on texts, and how strongly at most."""
+    """For every feature: how often it fires, on tokens and on texts, and its largest activation."""
     rows = rows_of(e.published["features"])
     e.report.at("features").lists("feature", [r.feature for r in rows], list(range(e.seen.d_sae)))
     surest, most = (_maxima(e, yes) for yes in (True, False))
@@ -36,7 +36,7 @@ def check_counts(e: Evidence) -> None:
 
 
 def _maxima(e: Evidence, surely: bool) -> list[tuple[float, float]]:
-    """The largest activation of every feature, and its rounding error; without or with undecided ones."""
+    """The largest activation of every feature and its rounding error, without or with undecided activations."""
     entries = e.seen.sure if surely else slice(None)
     largest, slack = np.zeros(e.seen.d_sae), np.zeros(e.seen.d_sae)
     np.maximum.at(largest, e.seen.features[entries], e.seen.values[entries])
@@ -45,7 +45,7 @@ def _maxima(e: Evidence, surely: bool) -> list[tuple[float, float]]:
 
 
 def _check_density(at: Checker, row: Row) -> None:
-    """The share of tokens and what is known of it, from the published counts."""
+    """The density and its interval, from the published counts."""
     n = max(1, row.n_tokens)
     low, high = formulas.wilson(row.n_active, n)
     at.close("density", row.density, row.n_active / n, EXACT)
@@ -55,7 +55,7 @@ def _check_density(at: Checker, row: Row) -> None:
 
 
 def _check_texts(e: Evidence, at: Checker, row: Row) -> None:
-    """Counts of texts and the strongest one, from the published scores."""
+    """Counts of texts, and the strongest text, from the published scores."""
     scores = e.scores.of(row.feature)
     at.same("n_texts", row.n_texts, len(scores))
     at.same("n_texts_active", row.n_texts_active, int((scores > 0).sum()))
@@ -75,7 +75,7 @@ def sampled(e: Evidence, name: str) -> list[tuple[int, int, list[Row]]]:
 
 
 def check_values(e: Evidence) -> None:
-    """How the active values of the sampled features are spread."""
+    """The distribution of the active values of the sampled features."""
     for feature, place, rows in sampled(e, "features"):
         values = [v for _, _, v in formulas.active_values(e.case, place)]
         mean, spread = formulas.mean_and_spread(values)
@@ -89,7 +89,7 @@ def check_values(e: Evidence) -> None:
 
 
 def check_token_rules(e: Evidence) -> None:
-    """The single token and the two tokens in a row that predict the sampled features best."""
+    """The single token and the pair of consecutive tokens that predict each sampled feature best."""
     for feature, place, rows in sampled(e, "features"):
         by_token = formulas.token_figures(e.case, e.keep, place)
         for row in rows:
@@ -111,7 +111,7 @@ def _bigram(row: Row) -> list[str | float]:
 
 
 def _check_bigram(e: Evidence, at: Checker, row: Row, place: int, single: float) -> None:
-    """The rule of two tokens; of several that are equally good, any."""
+    """The rule of two tokens; if several are equally good, any of them."""
     by_pair = formulas.pair_figures(e.case, e.keep, place)
     n_active = sum(f.n_active for f in by_pair.values())
     scores = {pair: float(formulas.f1(f, n_active)) for pair, f in by_pair.items()}
@@ -158,9 +158,9 @@ def check_tokens(e: Evidence) -> None:
 def check_best(
     at: Checker, column: str, shown: Mapping[int, float], values: Mapping[int, float], k: int, slack: float
 ) -> None:
-    """That the entries shown are the k largest, in order; ties go by the smaller number.
+    """Check that the entries shown are the k largest, in order; the smaller number wins a tie.
 
-    `slack` is how far two values may be apart and still change places.
+    Two values that differ by at most `slack` may change places.
     """
     order = list(shown)
     wanted = sorted(values, key=lambda i: (-values[i], i))[:k]
@@ -170,29 +170,29 @@ def check_best(
     at.holds(len(order) == len(wanted), column, f"{len(order)} entries published, {len(wanted)} recomputed")
     at.holds(falling and ties, column, f"published in the order {order}, recomputed {wanted}")
     for entry, value in zip(order, mine, strict=True):
-        at.holds(value > -math.inf, column, f"{entry} does not belong there")
+        at.holds(value > -math.inf, column, f"{entry} should not be listed")
     lowest = min(mine, default=-math.inf)
     for entry in wanted:
         at.holds(entry in shown or values[entry] <= lowest + slack, column, f"{entry} is missing")
 
 
 def check_histograms(e: Evidence) -> None:
-    """How many of a sampled feature's values lie in each bin."""
+    """The number of a sampled feature's values in each bin."""
     for feature, place, rows in sampled(e, "histograms"):
         at, slack = e.report.at("histograms", f"feature {feature}"), e.slack[feature]
         values = [v for _, _, v in formulas.active_values(e.case, place)]
-        at.holds(len(rows) == bool(values), "feature", f"{len(rows)} histograms of {len(values)} active values")
+        at.holds(len(rows) == bool(values), "feature", f"{len(rows)} histograms for {len(values)} active values")
         for row in rows[:1]:
             edges = [float(x) for x in row.edges]
             largest = max(values, default=0.0)
             at.close("edges", edges[0], 0.0)
             at.close("edges", edges[-1], largest, e.tolerance.relative, slack)
-            at.holds(edges == sorted(set(edges)), "edges", "the edges do not rise")
+            at.holds(edges == sorted(set(edges)), "edges", "the edges do not ascend")
             check_bins(at, row.counts, values, edges, slack + e.tolerance.relative * largest)
 
 
 def check_bins(at: Checker, counts: Sequence[int], values: list[float], edges: list[float], slack: float) -> None:
-    """The counts of a histogram, each as exactly as its edges are."""
+    """The counts of a histogram, each as exact as its edges."""
     at.same("counts", int(sum(counts)), len(values))
     at.same("counts", len(counts), len(edges) - 1)
     for number, (low, high) in enumerate(formulas.bin_counts(values, edges, slack)):
@@ -201,14 +201,14 @@ def check_bins(at: Checker, counts: Sequence[int], values: list[float], edges: l
 
 
 def check_top_contexts(e: Evidence) -> None:
-    """The strongest token of each text, near-duplicates left out and counted, for the sampled features."""
+    """The strongest token of each text for the sampled features; near-duplicates are counted and left out."""
     for feature, place, rows in sampled(e, "contexts"):
         at, top = e.report.at("contexts", f"feature {feature}"), [r for r in rows if r.band == "top"]
         peaks = _peaks(e, feature, place)
         at.lists("rank", [r.rank for r in top], list(range(len(top))))
         placed = [(-r.activation, e.place.get(r.text, -1)) for r in top]
         at.holds(placed == sorted(placed), "activation", "the examples are not in order")
-        at.holds(len({r.text for r in rows}) == len(rows), "text", "a text stands there twice")
+        at.holds(len({r.text for r in rows}) == len(rows), "text", "a text is listed twice")
         shown = [_around(e, r) for r in top]
         at.holds(len(set(shown)) == len(shown), "similar_hidden", "two examples have the same nine tokens")
         for row, around in zip(top, shown, strict=True):
@@ -220,7 +220,7 @@ def check_top_contexts(e: Evidence) -> None:
 
 
 Peaks = dict[int, tuple[float, list[int]]]
-"""Of each text on which a feature fires: its largest activation, and the positions that may have it."""
+"""For each text on which a feature fires: its largest activation, and the positions that may have it."""
 
 
 def _peaks(e: Evidence, feature: int, place: int) -> Peaks:
@@ -250,26 +250,26 @@ def _check_peak(e: Evidence, at: Checker, row: Row, peaks: Peaks) -> None:
 
 
 def _alike(e: Evidence, peaks: Peaks, around: Tokens) -> tuple[int, int]:
-    """Of how many texts the peak surely has these tokens around it, and of how many it may."""
+    """In how many texts the peak surely has these tokens around it, and in how many it possibly has."""
     found = [[formulas.surroundings(e.case, t, i) == around for i in places] for t, (_, places) in peaks.items()]
     return sum(all(same) for same in found), sum(any(same) for same in found)
 
 
 def _check_none_missing(e: Evidence, feature: int, top: list[Row], shown: set[Tokens], peaks: Peaks) -> None:
-    """No text with a stronger peak than the last example's is left out, but for near-duplicates."""
+    """Except for near-duplicates, no text with a stronger peak than the last example's is left out."""
     at, room = e.report.at("contexts", f"feature {feature}"), int(e.settings["top"])
-    at.holds(len(top) <= room, "rank", f"{len(top)} examples where {room} are the most")
+    at.holds(len(top) <= room, "rank", f"{len(top)} examples, but the limit is {room}")
     last = top[-1].activation if len(top) >= room else 0.0
     texts = {row.text for row in top}
     for t, (largest, places) in peaks.items():
         slack = e.slack[feature] + e.tolerance.relative * largest
         hidden = any(formulas.surroundings(e.case, t, i) in shown for i in places)
         good = e.text_ids[t] in texts or hidden or largest <= last + slack
-        at.holds(good, "text", f"{e.text_ids[t]} is missing, with {largest:.6g} at {places}")
+        at.holds(good, "text", f"{e.text_ids[t]} is missing; it has {largest:.6g} at {places}")
 
 
 def check_bands(e: Evidence) -> None:
-    """Examples from all strengths lie in the band of ranks they are shown under."""
+    """Examples are in the band of ranks that they are listed under."""
     for feature, place, rows in sampled(e, "contexts"):
         values = np.array([v for _, _, v in formulas.active_values(e.case, place)])
         ranks = [formulas.band_of(rank, len(values)) for rank in range(len(values))]
@@ -281,7 +281,7 @@ def check_bands(e: Evidence) -> None:
             at.holds(strengths == sorted(strengths, reverse=True), "activation", "the examples are not in order")
             for row in mine:
                 slack = e.slack[feature] + e.tolerance.relative * row.activation
-                # Equal activations, and those that rounding makes equal, may stand in either order.
+                # Activations that are equal, exactly or after rounding, may be in either order.
                 first, stop = (values > row.activation + slack).sum(), (values >= row.activation - slack).sum()
                 at.holds(band in ranks[first:stop], "band", f"{row.activation:.6g} has rank {first} of {len(values)}")
         others = sorted({row.band for row in rows} - {"top", *formulas.BANDS})

@@ -1,4 +1,4 @@
-"""Features that fire together: every published pair of a sampled feature is counted again, and none is missing."""
+"""Checks of features that fire together: every published pair of a sampled feature, and that no pair is missing."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,7 +12,7 @@ from saecatalog.verify.report import SINGLE, Checker
 
 PARTNERS = 10
 SUPPORT = {"token": 5, "text": 3}
-"""The table's own words: each feature's ten partners, with at least so many tokens or texts in common."""
+"""As the table's description says: each feature's ten partners, with at least so many tokens or texts in common."""
 
 CLUSTER_PHI = 0.5
 
@@ -23,7 +23,7 @@ def check_pairs(e: Evidence) -> None:
     sample = set(e.sample)
     at = e.report.at("coactivation")
     at.holds(bool((table["feature_a"] < table["feature_b"]).all()), "feature_a", "a pair is not in order")
-    at.holds(not table.duplicated(["feature_a", "feature_b", "level"]).any(), "feature_a", "a pair stands there twice")
+    at.holds(not table.duplicated(["feature_a", "feature_b", "level"]).any(), "feature_a", "a pair is listed twice")
     at.holds(set(table["level"]) <= set(SUPPORT), "level", "a level is neither token nor text")
     for level, support in SUPPORT.items():
         rows = rows_of(table[table["level"] == level])
@@ -37,8 +37,8 @@ def check_pairs(e: Evidence) -> None:
 class Counts:
     """On how many tokens or texts some features are active together with each feature: surely, and possibly.
 
-    `both` has a matrix `[feature asked for, feature]` for each, `single` the counts of each feature alone; on texts,
-    where nothing is undecided, there is only one of each.
+    `both` has a matrix `[requested feature, feature]` for each of the two, `single` the counts of each feature alone.
+    Nothing is undecided on texts, so there both have only one entry.
     """
 
     def __init__(self, e: Evidence, level: str, features: list[int]):
@@ -49,19 +49,19 @@ class Counts:
         self.both = [(m[:, features].T @ m).toarray() for m in every]
 
     def of(self, a: int, b: int) -> tuple[int, int]:
-        """The least and the most tokens or texts that two features share; `a` is one of those asked for."""
+        """The smallest and the largest possible number of shared tokens or texts; `a` must be a requested feature."""
         found = [int(both[self.place[a], b]) for both in self.both]
         return found[0], found[-1]
 
     def alone(self, a: int) -> tuple[int, int]:
-        """The least and the most tokens or texts on which a feature is active."""
+        """The smallest and the largest possible number of tokens or texts on which a feature is active."""
         return int(self.single[0][a]), int(self.single[-1][a])
 
     def phi_range(self, a: int) -> tuple[Float64[np.ndarray, "feature"], Float64[np.ndarray, "feature"]]:
-        """The least and the most that a feature's correlation with each feature may be."""
+        """The smallest and the largest possible correlation of a feature with each feature."""
         n_a, n_b, both = self.alone(a)[0], self.single[0], self.both[0][self.place[a]]
         phi = np.array([formulas.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
-        # How far undecided tokens may move it: through what both share, and through either count.
+        # How far undecided tokens may change it: through the shared count, and through either feature's own count.
         one, many = max(1, n_a), np.maximum(1, n_b)
         shared = (self.both[-1][self.place[a]] - both) / np.sqrt(one * many)
         slack = 1e-9 + shared + np.abs(phi) * ((self.alone(a)[1] - n_a) / one + (self.single[-1] - n_b) / many)
@@ -79,7 +79,7 @@ def _text_matrix(e: Evidence) -> sparse.csr_matrix:
 
 
 def _check_pair(e: Evidence, at: Checker, row: Row, counts: Counts) -> None:
-    """One pair: counts from the run, measures from the published counts."""
+    """One pair: counts from the recomputed activations, measures from the published counts."""
     at.within("n_a", row.n_a, *counts.alone(row.feature_a))
     at.within("n_b", row.n_b, *counts.alone(row.feature_b))
     at.within("n_both", row.n_both, *counts.of(row.feature_a, row.feature_b))
@@ -92,9 +92,9 @@ def _check_pair(e: Evidence, at: Checker, row: Row, counts: Counts) -> None:
 
 
 def _check_partners(e: Evidence, level: str, support: int, rows: list[Row], counts: Counts) -> None:
-    """None of a sampled feature's best partners is missing, and no pair is there without being one of either's best.
+    """Every best partner of a sampled feature is listed, and every listed pair is among the best of one of the two.
 
-    Counts that rounding leaves open move phi a little, so partners that nearly tie with the last one may differ.
+    Undecided activations change phi a little, so partners that nearly tie with the last one may differ.
     """
     found = {(row.feature_a, row.feature_b) for row in rows}
     asked = {f: _best(counts, f, support) for f in counts.place}
@@ -110,20 +110,20 @@ def _check_partners(e: Evidence, level: str, support: int, rows: list[Row], coun
 
 
 def _best(counts: Counts, feature: int, support: int) -> tuple[set[int], set[int]]:
-    """The features that are surely among a feature's best partners, and those that may be."""
+    """The features that are surely among a feature's best partners, and those that possibly are."""
     low, high = counts.phi_range(feature)
     both = [b[counts.place[feature]] for b in counts.both]
     others = np.arange(len(low)) != feature
     surely, possibly = others & (both[0] >= support) & (low > 0), others & (both[-1] >= support) & (high > 0)
     rivals, company = np.sort(high[possibly])[::-1], np.sort(low[surely])[::-1]
-    # A partner is surely among the best ten if at most nine others can be better, and surely not if ten are.
+    # A partner is surely among the best ten if at most nine others can be better, and surely not if ten surely are.
     must = surely & (low > (rivals[PARTNERS] if len(rivals) > PARTNERS else 0))
     may = possibly & (high >= (company[PARTNERS - 1] if len(company) >= PARTNERS else 0))
     return {int(f) for f in np.flatnonzero(must)}, {int(f) for f in np.flatnonzero(may)}
 
 
 def check_clusters(e: Evidence) -> None:
-    """The groups that chains of the published pairs join."""
+    """The groups of features that are connected through published pairs."""
     n = int(e.seen.counted.sum())
     table = e.published["coactivation"]
     rows = rows_of(table[table["level"] == "token"])

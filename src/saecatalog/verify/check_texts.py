@@ -1,4 +1,4 @@
-"""Texts and what they activate: every text of the corpus against a run of its own, for all features."""
+"""Checks of texts and their activations: every text of the corpus is run again and compared, for all features."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from saecatalog.verify.report import Checker, Disagreement, show
 from saecatalog.verify.rerun import Block
 
 TOP_OF_A_TEXT = 10
-"""The table's own words: the ten features with the largest score on each text."""
+"""As the table's description says: the ten features with the largest score on each text."""
 
 
 def check_texts(e: Evidence) -> None:
-    """Ids, tokens, massive positions and halves, and that the corpus is the one of the manifest."""
+    """Ids, tokens, massive positions and halves, and that the corpus matches the manifest."""
     table = e.published["texts"]
     for t, row in enumerate(rows_of(table)):
         at = e.report.at("texts", row.text)
@@ -34,14 +34,14 @@ def check_texts(e: Evidence) -> None:
 
 
 def _check_id(at: Checker, text: str, category: str, content: str) -> None:
-    """A text's id names its category and the hash of its content."""
+    """A text's id consists of its category and the hash of its content."""
     wanted = f"{slug(category)}-{formulas.content_digest(content)}"
     good = text == wanted or text.rpartition("-")[0] == wanted
-    at.holds(good, "text", f"category and content make the id {wanted}")
+    at.holds(good, "text", f"category and content give the id {wanted}")
 
 
 def check_concept_texts(e: Evidence) -> None:
-    """The same of the texts of the concepts."""
+    """The same for the texts of the concepts."""
     for t, row in enumerate(rows_of(e.published["concept_texts"])):
         at, seen = e.report.at("concept_texts", row.text), e.concepts_seen
         _check_id(at, row.text, row.concept, row.content)
@@ -51,7 +51,7 @@ def check_concept_texts(e: Evidence) -> None:
 
 
 def check_text_scores(e: Evidence) -> None:
-    """Every score of every text and feature, and that none is missing."""
+    """Every score of every text and feature; none may be missing."""
     table = e.published["text_scores"]
     rows = parts_of(table, "text")
     for text in sorted(rows.keys() - e.place.keys()):
@@ -61,7 +61,7 @@ def check_text_scores(e: Evidence) -> None:
 
 
 def _check_scores(e: Evidence, t: int, rows: pd.DataFrame) -> None:
-    """The scores of one text: value, category and position of each, none missing and none twice."""
+    """The scores of one text: value, category and position of each; none is missing or repeated."""
     block, kind = e.seen.block(t), str(e.settings["text_score"])
     features, scores, positions = (rows[c].to_numpy() for c in ("feature", "score", "position"))
     low, high, slack = (_spread(e, block, part) for part in (*score_bounds(block, kind, e.keep[t]), block.slack))
@@ -87,7 +87,7 @@ def _missing(e: Evidence, t: int, low: np.ndarray, i: int) -> Disagreement:
 
 
 def _spread(e: Evidence, block: Block, values: np.ndarray) -> np.ndarray:
-    """Values of a block's features as values of all features, 0 for the others."""
+    """Values of a block's features, extended to all features with 0."""
     every = np.zeros(e.seen.d_sae)
     every[block.features] = values
     return every
@@ -98,7 +98,7 @@ def _line(e: Evidence, t: int, feature: int, column: str, published: str, recomp
 
 
 def score_bounds(block: Block, kind: str, keep: list[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the most each feature of a block may score: without and with its undecided tokens."""
+    """The smallest and the largest possible score of each feature of a block: without and with undecided tokens."""
     surely = np.where(block.sure, block.values, 0)
     if kind == "last":
         return surely[-1], block.values[-1]
@@ -109,13 +109,13 @@ def score_bounds(block: Block, kind: str, keep: list[bool]) -> tuple[np.ndarray,
 
 
 def column_of(block: Block, feature: int) -> int | None:
-    """A feature's column in a block; None where it is silent."""
+    """A feature's column in a block; None if it is silent there."""
     place = int(np.searchsorted(block.features, feature))
     return place if place < len(block.features) and block.features[place] == feature else None
 
 
 def _at_peak(e: Evidence, block: Block, features: np.ndarray, positions: np.ndarray, kind: str) -> np.ndarray:
-    """Whether each feature's largest activation (the last token where the score is 'last') is at its position."""
+    """Whether each feature's largest activation (or the last token, for the score `last`) is at its position."""
     n = len(block.values)
     if kind == "last":
         return np.asarray(positions == n - 1)
@@ -136,7 +136,7 @@ def _peak(block: Block, feature: int, kind: str) -> str:
 
 
 def check_text_top(e: Evidence) -> None:
-    """The strongest features of each text, from the published scores, and where they are active in it."""
+    """The strongest features of each text, from the published scores, and where in the text they are active."""
     scores = e.published["text_scores"].sort_values(["score", "feature"], ascending=[False, True], kind="stable")
     kind = str(e.settings["text_score"])
     best, found = parts_of(scores, "text"), parts_of(e.published["text_top"], "text")
@@ -155,14 +155,14 @@ def check_text_top(e: Evidence) -> None:
 
 
 def _check_top(at: Checker, rows: list[Row], wanted: list[Row]) -> None:
-    """Which features are the strongest of a text, in order."""
+    """The strongest features of a text, in order."""
     at.lists("feature", [r.feature for r in rows], [r.feature for r in wanted])
     at.lists("score", [r.score for r in rows], [r.score for r in wanted])
     at.lists("rank", [r.rank for r in rows], list(range(len(rows))))
 
 
 def check_cells(e: Evidence, at: Checker, block: Block, row: Row) -> None:
-    """Where a feature is active in a text, and how strongly."""
+    """The positions where a feature is active in a text, and its activations there."""
     column = column_of(block, row.feature)
     positions = [int(p) for p in row.active_positions]
     if column is None:
@@ -179,7 +179,7 @@ def check_cells(e: Evidence, at: Checker, block: Block, row: Row) -> None:
 
 
 def _near(e: Evidence, block: Block, column: int, published: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether activations agree but for rounding."""
+    """Whether activations are equal except for rounding."""
     if len(published) != len(wanted):
         return False
     slack = e.tolerance.relative * np.abs(wanted) + block.slack[column]
@@ -191,7 +191,7 @@ def _short(values: np.ndarray) -> str:
 
 
 def check_context_cells(e: Evidence) -> None:
-    """Every example of every feature: its token, its activation, and where else it is active in the text."""
+    """Every example of every feature: its token, its activation, and the other active positions in the text."""
     for text, rows in parts_of(e.published["contexts"], "text").items():
         t = e.place.get(text)
         if t is None:
@@ -202,7 +202,11 @@ def check_context_cells(e: Evidence) -> None:
             at = e.report.at("contexts", f"feature {row.feature}, {row.band} {row.rank}")
             at.same("category", row.category, e.categories[t])
             inside = 0 <= row.window_start <= row.position < row.window_end <= len(ids)
-            at.holds(inside, "position", f"token {row.position} is not in the part shown, or that not in the text")
+            at.holds(
+                inside,
+                "position",
+                f"token {row.position} is outside the part shown, or the part shown is outside the text",
+            )
             if inside:
                 at.same("token", row.token, e.token(ids[row.position]))
                 _check_activation(e, at, block, row)
@@ -218,7 +222,7 @@ def _check_activation(e: Evidence, at: Checker, block: Block, row: Row) -> None:
 
 
 def check_windows(e: Evidence) -> None:
-    """Every part shown reaches as far before and behind its token as all others do, or to an end of the text."""
+    """Every part shown extends as far before and after its token as all others, or to an end of the text."""
     length = {text: len(e.seen.ids(t)) for t, text in enumerate(e.text_ids)}
     rows = [row for row in rows_of(e.published["contexts"]) if row.text in length]
     before = Counter(row.position - row.window_start for row in rows if row.window_start > 0)

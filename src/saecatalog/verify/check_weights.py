@@ -1,4 +1,4 @@
-"""What the weights alone say of the sampled features: direct effects on the logits, and decoder neighbours."""
+"""Checks of what the weights alone say about the sampled features: direct logit effects and decoder neighbours."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from saecatalog.verify.published import Row
 from saecatalog.verify.report import Checker
 
 BINS = 40
-"""The table's own words: 40 equal bins."""
+"""As the table's description says: 40 equal bins."""
 
 
 def writes_to_stream(e: Evidence) -> bool:
@@ -26,7 +26,7 @@ def writes_to_stream(e: Evidence) -> bool:
 
 
 def check_effects(e: Evidence) -> None:
-    """Promoted and suppressed tokens, and how the effects on all tokens are spread."""
+    """Promoted and suppressed tokens, and the distribution of the effects on all tokens."""
     logits, histograms = sampled(e, "logits"), sampled(e, "logit_histograms")
     features = sampled(e, "features")
     if not writes_to_stream(e):
@@ -47,7 +47,7 @@ def check_effects(e: Evidence) -> None:
 
 
 def _slack(effects: np.ndarray) -> float:
-    """Rounding error to expect of one effect: each is a sum of many terms of the size of the largest ones."""
+    """The expected rounding error of an effect. Each is a sum of many terms as large as the largest effects."""
     return 1e-5 * float(np.abs(effects).max(initial=0))
 
 
@@ -59,7 +59,7 @@ def _check_shape(at: Checker, row: Row, effects: np.ndarray) -> None:
 
 
 def _check_logits(e: Evidence, feature: int, direction: str, sign: int, rows: list[Row], effects: np.ndarray) -> None:
-    """The tokens with the largest effect in one direction; how many are shown is the table's own choice."""
+    """The tokens with the largest effect in one direction; the table decides how many are shown."""
     at = e.report.at("logits", f"feature {feature}, {direction}")
     k = int(e.published["logits"]["rank"].max()) + 1
     values = dict(enumerate((sign * effects).tolist()))
@@ -74,17 +74,17 @@ def _check_logits(e: Evidence, feature: int, direction: str, sign: int, rows: li
 
 def _check_histogram(at: Checker, rows: list[Row], effects: np.ndarray) -> None:
     """40 equal bins from the most suppressed token to the most promoted one."""
-    at.holds(len(rows) == 1, "feature", f"{len(rows)} histograms")
+    at.holds(len(rows) == 1, "feature", f"{len(rows)} histograms instead of one")
     for row in rows[:1]:
         edges, slack = [float(x) for x in row.edges], _slack(effects)
         wanted = np.linspace(effects.min(), effects.max(), BINS + 1)
         same = len(edges) == len(wanted) and bool((np.abs(np.array(edges) - wanted) <= slack).all())
-        at.holds(same, "edges", f"the {len(edges)} edges are not those of {BINS} equal bins over all effects")
+        at.holds(same, "edges", f"the {len(edges)} edges do not form {BINS} equal bins over all effects")
         check_bins(at, row.counts, effects.tolist(), edges, slack)
 
 
 def check_neighbours(e: Evidence) -> None:
-    """The nearest decoder rows; how many are shown is the table's own choice."""
+    """The nearest decoder rows; the table decides how many are shown."""
     decoder = e.runner.sae.w["W_dec"]
     k = int(e.published["neighbours"]["rank"].max()) + 1 if len(e.published["neighbours"]) else 0
     for feature, _, rows in sampled(e, "neighbours"):

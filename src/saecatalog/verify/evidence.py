@@ -1,8 +1,8 @@
-"""Everything the checks look at: a published catalog and its texts run again flow in, lookups flow out.
+"""Everything that the checks read: a published catalog and its recomputed activations flow in, lookups flow out.
 
-The base is recomputed from the model: what is active where, and how strongly. A figure that is made of other
-published figures (a category's counts of text scores, a ranking) is recomputed from those, which are checked
-themselves, so that an error is reported where it arises and rounding errors do not add up.
+The activations are recomputed with the model. A figure that depends on other published figures (such as a category's
+counts of text scores, or a ranking) is recomputed from those, which have checks of their own. So each error is
+reported at its origin, and rounding errors do not add up.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Evidence:
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """The place of each text in the table of texts."""
+        """The index of each text in the table of texts."""
         return {text: place for place, text in enumerate(self.text_ids)}
 
     @cached_property
@@ -90,7 +90,7 @@ class Evidence:
 
     @cached_property
     def case(self) -> formulas.Case:
-        """The sampled features, dense, with every decision made; a feature's number is its index in the sample."""
+        """The sampled features, dense, with undecided activations settled; features are numbered as in the sample."""
         columns = settle(self.seen, self.sample, self.n_active)
         return dense_case(self.seen, columns, self.text_ids, self.categories)
 
@@ -101,7 +101,7 @@ class Evidence:
 
     @cached_property
     def slack(self) -> dict[int, float]:
-        """Largest rounding error to expect of each sampled feature's activations."""
+        """Largest expected rounding error of each sampled feature's activations."""
         return {f: float(self.seen.slack[self.seen.features == f].max(initial=0)) for f in self.sample}
 
     @cached_property
@@ -110,7 +110,7 @@ class Evidence:
 
 
 class Scores:
-    """The published text scores by feature; rows of unknown texts are left out (they are reported elsewhere)."""
+    """The published text scores by feature, without rows of unknown texts (which are reported elsewhere)."""
 
     def __init__(self, table: pd.DataFrame, place: dict[str, int]):
         places = table["text"].map(place)
@@ -132,7 +132,7 @@ class Scores:
         return self._values
 
     def of(self, feature: int) -> Float64[np.ndarray, "text"]:
-        """The score of each text, 0 where there is none."""
+        """The score of each text, 0 if it has none."""
         column = np.zeros(self.n_texts)
         rows = self._rows.get(feature, np.zeros(0, np.int64))
         column[self._places[rows]] = self._values[rows]
@@ -140,7 +140,7 @@ class Scores:
 
 
 def gather(published: Published, runner: Runner, sample: list[int], report: Report, progress: Progress) -> Evidence:
-    """Run the published texts of the corpus and of the concepts through the model and the SAE again."""
+    """Run the published texts of the corpus and of the concepts through the model and the SAE."""
     limit = float(published.manifest["health"]["norm_limit"])
     tolerance = TOLERANCES[published.settings["dtype"]]
 
@@ -152,5 +152,5 @@ def gather(published: Published, runner: Runner, sample: list[int], report: Repo
         with progress.bar(what, int(table["n_tokens"].sum()), " tokens") as bar:
             return run_texts(runner, texts, limit, tolerance, bar.update)
 
-    corpus, concepts = run("texts", "texts again"), run("concept_texts", "concepts again")
+    corpus, concepts = run("texts", "rerun texts"), run("concept_texts", "rerun concepts")
     return Evidence(published, runner, sample, corpus, concepts, report)

@@ -1,6 +1,6 @@
-"""The figures of the analyses in the slowest and most obvious way: loops over dense arrays, and exact fractions.
+"""The figures of the analyses, computed in the slowest and most obvious way: loops over dense arrays, exact fractions.
 
-Nothing here comes from the rest of the package.
+Nothing is imported from the rest of the package.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def content_digest(content: str) -> str:
 
 @dataclass
 class Case:
-    """A corpus with its activations, dense: one entry of every list per text."""
+    """A corpus with its dense activations; every list has one entry per text."""
 
     text_ids: list[str]
     categories: list[str]
@@ -51,7 +51,7 @@ class Case:
         return int(self.activations[0].shape[1])
 
 
-# Each of these takes a case without massive positions, and `keep`, which of its positions count
+# Functions that take a case expect it without massive positions; `keep` says which positions are included
 
 
 def norm_limit(median: float, multiple: float) -> float:
@@ -72,14 +72,14 @@ def active_values(case: Case, feature: int) -> list[tuple[int, int, float]]:
 
 
 def auroc(inside: list[float], outside: list[float]) -> float:
-    """The share of pairs won, half for a tie."""
+    """The share of pairs that inside wins; a tie counts half."""
     rest = np.array(outside, float)
     won = sum(np.count_nonzero(rest < a) + np.count_nonzero(rest == a) / 2 for a in inside)
     return won / (len(inside) * len(outside)) if inside and outside else 0.5
 
 
 def auroc_range(inside: list[float], outside: list[float], same: float) -> tuple[float, float]:
-    """The least and the most that AUROC can be if two scores may swap where they differ by a share of `same` or less.
+    """The smallest and the largest AUROC if scores whose relative difference is at most `same` may swap.
 
     Two scores of exactly 0 are a tie.
     """
@@ -103,7 +103,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 
 def benjamini_hochberg(p: list[float]) -> list[float]:
-    """The smallest false discovery rate at which each test passes."""
+    """For each test, the smallest false discovery rate at which it is significant."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     q, smallest = [0.0] * len(p), 1.0
     for rank in range(len(p), 0, -1):
@@ -113,7 +113,7 @@ def benjamini_hochberg(p: list[float]) -> list[float]:
 
 
 def surroundings(case: Case, text: int, position: int, near: int = 4) -> tuple[int | None, ...]:
-    """The token and its neighbours in the text; None beyond its ends."""
+    """The token and its neighbours in the text; None beyond the ends of the text."""
     ids = case.tokens[text]
     return tuple(ids[i] if 0 <= i < len(ids) else None for i in range(position - near, position + near + 1))
 
@@ -125,7 +125,7 @@ BANDS = ("q75-100", "q50-75", "q25-50", "q0-25")
 def band_of(rank: int, n: int) -> str:
     """The band of the token with this rank, 0 the strongest, among `n` active ones.
 
-    Counted from the weakest, the lower, middle and upper quartile lie at 1/4, 2/4 and 3/4 of n - 1, between two tokens
+    Counted from the weakest, the lower, middle and upper quartiles are at 1/4, 2/4 and 3/4 of n - 1, between two tokens
     or on one, which then belongs to the stronger band.
     """
     from_weakest = n - 1 - rank
@@ -134,7 +134,7 @@ def band_of(rank: int, n: int) -> str:
 
 @dataclass(frozen=True)
 class TokenFigures:
-    """What a feature does on one token id."""
+    """The figures of a feature on one token id."""
 
     n_active: int
     n_occurrences: int
@@ -154,15 +154,15 @@ def token_figures(case: Case, keep: list[list[bool]], feature: int) -> dict[int,
 
 
 def best_token(figures: dict[int, TokenFigures]) -> int:
-    """The token id with the largest F1, the smallest id in a tie; exact fractions."""
+    """The token id with the largest F1, the smallest id in a tie; computed with exact fractions."""
     n_active = sum(f.n_active for f in figures.values())
     return min(figures, key=lambda i: (-f1(figures[i], n_active), i))
 
 
 def pair_figures(case: Case, keep: list[list[bool]], feature: int) -> dict[tuple[int | None, int], TokenFigures]:
-    """The figures of each pair of consecutive tokens on whose second the feature is active.
+    """The figures of each pair of consecutive tokens whose second token the feature is active on.
 
-    None is the token before a text's first.
+    The token before the first one of a text is None.
     """
     occurrences: dict[tuple[int | None, int], int] = {}
     values: dict[tuple[int | None, int], list[float]] = {}
@@ -188,7 +188,7 @@ def start_share(case: Case, feature: int) -> float:
 
 
 def quantile(values: list[float], q: float) -> float:
-    """A quantile, interpolated linearly between the sorted values; 0 of nothing."""
+    """A quantile, interpolated linearly between the sorted values; 0 if there are none."""
     if not values:
         return 0.0
     ordered, place = sorted(values), q * (len(values) - 1)
@@ -198,7 +198,7 @@ def quantile(values: list[float], q: float) -> float:
 
 
 def mean_and_spread(values: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation of a population; 0 of nothing."""
+    """Mean and standard deviation of a population; 0 and 0 if it is empty."""
     if not values:
         return 0.0, 0.0
     mean = math.fsum(values) / len(values)
@@ -216,9 +216,9 @@ def shape_of(values: list[float]) -> tuple[float, float, float]:
 
 
 def bin_counts(values: list[float], edges: list[float], slack: float = 0.0) -> list[tuple[int, int]]:
-    """For each bin, how many values are surely in it and how many may be, if the edges are uncertain by `slack`.
+    """For each bin, how many values are surely in it and how many possibly are, if edges are uncertain by `slack`.
 
-    A bin contains its lower edge; the last one contains its upper edge too. No value lies outside all bins.
+    A bin contains its lower edge; the last one also contains its upper edge. No value is outside all bins.
     """
     v = np.array(values, float)
     counts = []
@@ -248,7 +248,7 @@ def balanced_score(strong: dict[str, int], sizes: dict[str, int], category: str)
 
 
 def ratio(inside: Fraction | float, outside: Fraction | float) -> float:
-    """How many times larger the first rate is: infinite where only it is above 0, and 0 where it is 0."""
+    """The first rate divided by the second: infinite if only the second is 0, and 0 if the first is 0."""
     if not inside:
         return 0.0
     return float(inside / outside) if outside else math.inf
@@ -260,7 +260,7 @@ def strong_threshold(scores: list[float]) -> float:
 
 
 def phi(n_a: int, n_b: int, n_both: int, n: int) -> float:
-    """Pearson's correlation of two boolean variables from their counts; 0 where either is constant."""
+    """Pearson's correlation of two boolean variables from their counts; 0 if either is constant."""
     spread = n_a * n_b * (n - n_a) * (n - n_b)
     return (n * n_both - n_a * n_b) / math.sqrt(spread) if spread else 0.0
 

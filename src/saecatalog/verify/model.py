@@ -1,7 +1,7 @@
 """Tokens, models and SAEs in the slowest and most obvious way.
 
-Nothing here comes from the rest of the package: models run through plain `transformers`, one text and one window at a
-time, without padding; an SAE is its matrices and its formula written out.
+Nothing is imported from the rest of the package. Models run with plain `transformers`, one text and one window at a
+time, without padding. An SAE is its matrices and its formula, written out.
 """
 
 from bisect import bisect_left
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 Module = Any
-"""A model of `transformers` or a part of it: torch gives a module's attributes no type that helps."""
+"""A model of `transformers` or a part of one. Torch does not type the attributes of modules usefully."""
 
 Rows = Float64[np.ndarray, "row feature"]
 
@@ -27,7 +27,7 @@ Rows = Float64[np.ndarray, "row feature"]
 
 
 def exact_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """The same tokenizer, but it reads the names of special tokens as plain text and never truncates."""
+    """The same tokenizer, except that it treats names of special tokens as plain text and never truncates."""
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
@@ -47,7 +47,7 @@ def byte_of_character() -> dict[str, int]:
 
 
 def is_byte_level(tokenizer: Tokenizer) -> bool:
-    """Whether each character of a token's name stands for a byte."""
+    """Whether each character of a token's name represents a byte."""
     return "ByteLevel" in repr(tokenizer.decoder)
 
 
@@ -85,7 +85,7 @@ def _decodes(data: bytes) -> bool:
 
 
 def token_ends(pieces: list[bytes], text: str) -> list[int]:
-    """For each token, the number of characters of the text whose first byte lies in it or in a token before it."""
+    """For each token, the number of characters of the text whose first byte is in it or in an earlier token."""
     first_bytes = [0, *accumulate(len(character.encode()) for character in text)][:-1]
     ends, seen = [], 0
     for piece in pieces:
@@ -102,7 +102,7 @@ class HookReached(Exception):
 
 
 def load_model(name: str, dtype: str) -> Module:
-    """A model from a folder or the Hub, with the attention that is written out in Python."""
+    """A model from a folder or the Hub, with attention implemented in Python (`eager`)."""
     model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), attn_implementation="eager")
     return model.eval()
 
@@ -134,7 +134,7 @@ def hook_values(model: Module, hook: str, ids: list[int]) -> Float64[np.ndarray,
     """The values at a hook for one unpadded window. The forward pass ends there.
 
     `hook` is named as transformer_lens names it; the values come from the modules of `transformers` alone. Raises
-    ValueError for a hook that is not known here.
+    ValueError for an unknown hook.
     """
     number, point = hook.removeprefix("blocks.").split(".", 1)
     module, side = _module_of(layers_of(model)[int(number)], point)
@@ -169,14 +169,15 @@ def _module_of(layer: Module, point: str) -> tuple[Module, str]:
         return layer, "in"
     if point == "hook_resid_post":
         return layer, "out"
-    # Gemma 2 normalises the outputs of attention and MLP before adding them to the residual stream; hooks see that.
+    # Gemma 2 normalises the outputs of attention and MLP before adding them to the residual stream, and the hooks are
+    # after that step.
     norms_after = hasattr(layer, "post_feedforward_layernorm")
     if point == "hook_mlp_out":
         return (layer.post_feedforward_layernorm if norms_after else layer.mlp), "out"
     if point == "hook_attn_out":
         return (layer.post_attention_layernorm if norms_after else attention), "out"
     if point == "attn.hook_z":
-        # The heads side by side are the input of the output projection.
+        # The input of the output projection is the heads side by side.
         found = next((getattr(attention, n) for n in ("c_proj", "o_proj", "dense") if hasattr(attention, n)), None)
         if found is not None:
             return found, "in"
@@ -198,25 +199,25 @@ class Sae:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an SAE encodes some rows to: three arrays `[row, feature]`."""
+    """The encoding of some rows: three arrays `[row, feature]`."""
 
     values: Rows
-    """The activation, where the feature is active."""
+    """The activation, if the feature is active."""
     margins: Rows
-    """How far each decision is from tipping, as a share of `sizes`: active above 0, silent below."""
+    """How far each feature is from its threshold, as a share of `sizes`: active above 0, silent below."""
     sizes: Rows
-    """Norm of the row times norm of the encoder's column, plus the bias: rounding errors are shares of it."""
+    """Norm of the row times norm of the encoder's column, plus the bias; rounding errors are proportional to it."""
 
 
 def sae_input(
     x: Float64[np.ndarray, "row d_in"], b_dec: Float64[np.ndarray, "d_in"], apply_b_dec: bool, normalize: str
 ) -> Float64[np.ndarray, "row d_in"]:
-    """What the encoder's matrix multiplies: the normalised rows, minus the decoder's bias if the settings say so."""
+    """The input of the encoder's matrix: normalised rows, minus the decoder's bias if the settings say so."""
     return normalized(x, normalize) - b_dec if apply_b_dec else normalized(x, normalize)
 
 
 def normalized(x: Float64[np.ndarray, "row d_in"], normalize: str) -> Float64[np.ndarray, "row d_in"]:
-    """Each row normalised in the way that the SAE's settings name."""
+    """Each row normalised as the SAE's settings say."""
     if normalize == "layer_norm":
         # sae_lens divides by torch's standard deviation, which has d_in - 1 degrees of freedom.
         return np.asarray((x - x.mean(1, keepdims=True)) / (x.std(1, ddof=1, keepdims=True) + 1e-5))
@@ -226,7 +227,7 @@ def normalized(x: Float64[np.ndarray, "row d_in"], normalize: str) -> Float64[np
 
 
 def encode_rows(sae: Sae, x: Float64[np.ndarray, "row d_in"]) -> Encoded:
-    """The formula of each architecture; raises ValueError for an architecture that is not known here."""
+    """The formula of each architecture; raises ValueError for an unknown architecture."""
     config, w = sae.config, sae.w
     inputs = sae_input(x, w["b_dec"], config["apply_b_dec_to_input"], config["normalize_activations"])
     reach = np.linalg.norm(normalized(x, config["normalize_activations"]), axis=1, keepdims=True)
@@ -246,7 +247,7 @@ def encode_rows(sae: Sae, x: Float64[np.ndarray, "row d_in"]) -> Encoded:
 
 
 def _gated(w: dict[str, np.ndarray], before: Rows, sizes: Rows) -> Encoded:
-    """Active where the gate is open and the magnitude is above 0."""
+    """Active if the gate is open and the magnitude is above 0."""
     gate, gate_sizes = before + w["b_gate"], sizes + np.abs(w["b_gate"])
     magnitude = before * np.exp(w["r_mag"]) + w["b_mag"]
     sizes = sizes * np.exp(w["r_mag"]) + np.abs(w["b_mag"])
@@ -255,14 +256,14 @@ def _gated(w: dict[str, np.ndarray], before: Rows, sizes: Rows) -> Encoded:
 
 
 def _top_k(before: Rows, sizes: Rows, k: int) -> Encoded:
-    """Active among the k largest: the margin is the lead over the rival at the border.
+    """Active if among the k largest; the margin is the difference from the rival on the other side of the cut.
 
-    The rival of a value let in is the largest one left out; the rival of a value left out is the smallest one let in.
+    The rival of a selected value is the largest unselected one; that of an unselected one is the smallest selected one.
     """
     if k >= before.shape[1]:
         return Encoded(np.maximum(before, 0), before / sizes, sizes)
     border = np.argsort(-before, axis=1, kind="stable")[:, k - 1 : k + 1]
-    # Each is [row, 1]: the last value let in and the first left out, then the sizes of both.
+    # Each is [row, 1]: the last selected and the first unselected value, then the sizes of both.
     (last_in, first_out), (size_in, size_out) = (
         np.take_along_axis(a, border, 1).T[:, :, None] for a in (before, sizes)
     )
@@ -278,7 +279,7 @@ def decode_rows(
 ) -> Float64[np.ndarray, "row d_in"]:
     """The reconstruction of each row of `x` from its activations, a dense or a sparse matrix `[row, feature]`."""
     config, w = sae.config, sae.w
-    # With rescaling, activations hold the norm of their decoder row already.
+    # With rescaling, activations already contain the norm of their decoder row.
     rescaled = config.get("rescale_acts_by_decoder_norm")
     out = activations @ (w["W_dec"] / np.linalg.norm(w["W_dec"], axis=1, keepdims=True) if rescaled else w["W_dec"])
     out = out + w["b_dec"]
@@ -296,17 +297,17 @@ def decode_rows(
 def direct_effects(model: Module, direction: Float64[np.ndarray, "d_model"]) -> Float64[np.ndarray, "d_vocab"]:
     """Effect of a small step along `direction` on the logits, times the scale of the final norm, minus the mean.
 
-    The final norm's weight and centring are read off the module itself: it is run on inputs of known scale.
+    The final norm's weight and centring are found by running the module itself on inputs of known scale.
     """
     norm, head = final_norm(model).double(), model.get_output_embeddings().weight
     x = torch.from_numpy(direction).double()
     centred = x - x.mean() if isinstance(norm, torch.nn.LayerNorm) else x
     scale = centred.square().mean().sqrt()
     bias = norm(torch.zeros_like(x))
-    # A large input makes the norm's epsilon vanish; norm(x) * scale(x) is linear in x.
+    # With a large input the norm's epsilon is negligible, and norm(x) * scale(x) is linear in x.
     mapped = (norm(x * 1e6) - bias) * scale
     norm.to(head.dtype)
-    # The unembedding [d_vocab, d_model] in parts, as all of it in float64 would take gigabytes.
+    # The unembedding [d_vocab, d_model] in parts, because all of it in float64 would take gigabytes.
     logits = np.concatenate([(part.double() @ mapped).numpy() for part in head.split(1 << 14)])
     return np.asarray(logits - logits.mean())
 
@@ -319,6 +320,6 @@ def final_norm(model: Module) -> Module:
 
 
 def cosines(row: Float64[np.ndarray, "d"], rows: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n"]:
-    """Cosine of one vector with each of many; 0 where either is 0."""
+    """Cosine of one vector with each of many; 0 if either is 0."""
     lengths = np.linalg.norm(row) * np.linalg.norm(rows, axis=1)
     return np.asarray(np.divide(rows @ row, lengths, out=np.zeros(len(rows)), where=lengths > 0))

@@ -1,6 +1,6 @@
-"""The pages of a catalog against its own data: they are rendered again, and every file must come out the same.
+"""Checks of a catalog's pages against its data: they are rendered again, and every file must be identical.
 
-Only the program that wrote a page can render it again, so this is done only where the site names this very version.
+Only the program version that wrote a page can render it again, so this is done only if the site names this version.
 """
 
 import hashlib
@@ -22,24 +22,24 @@ from saecatalog.verify.report import Report
 
 TEMPLATES = Path("templates")
 MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, TemplateError)
-"""The errors that rendering raises where the data contradicts itself."""
+"""The errors that rendering raises if the data contradicts itself."""
 
 
 def why_not(published: Published) -> str:
-    """Why the pages of this catalog cannot be rendered again here; empty where they can."""
+    """Why the pages of this catalog cannot be rendered again here; empty if they can."""
     wrote = published.manifest.get("program", {})
     if wrote.get("version") != saecatalog.__version__:
-        return f"the site was written by version {wrote.get('version')}, this is {saecatalog.__version__}"
+        return f"the site was written by version {wrote.get('version')}, but this is version {saecatalog.__version__}"
     commit, mine = str(wrote.get("commit", "")), program_commit()
     if commit and mine and commit != mine:
-        return f"the site was written at commit {commit[:12]}, this is {mine[:12]}"
+        return f"the site was written at commit {commit[:12]}, but this is commit {mine[:12]}"
     if not TEMPLATES.is_dir():
-        return "there is no folder of page templates here"
-    return "" if len(published) == len(SCHEMAS) else "its data is not complete"
+        return "the current folder has no page templates"
+    return "" if len(published) == len(SCHEMAS) else "its data is incomplete"
 
 
 def check_pages(published: Published, report: Report, progress: Progress) -> list[str]:
-    """Make the pages again and compare every file; returns those that were compared."""
+    """Render the pages again and compare every file; returns the files that were compared."""
     manifest = {name: value for name, value in published.manifest.items() if name != "pages"}
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder)
@@ -47,7 +47,7 @@ def check_pages(published: Published, report: Report, progress: Progress) -> lis
             render_catalog(Tables(published.folder / "data"), manifest, TEMPLATES, again, progress.open)
             images = _images(published["notes"])
         except MALFORMED as error:
-            problem = f"the pages cannot be made from this data ({type(error).__name__}: {error})"
+            problem = f"the pages cannot be rendered from this data ({type(error).__name__}: {error})"
             report.at("index.html").holds(False, "", problem)
             return []
         compared = _compare_pages(published.folder, again, images, report)
@@ -61,22 +61,24 @@ def _images(notes: pd.DataFrame) -> dict[str, str]:
 
 
 def _check_images(site: Path, images: dict[str, str], report: Report) -> list[str]:
-    """The images of the notes, which cannot be made again, against their hashes; returns those that were compared."""
+    """Compare the images of the notes with their hashes; returns the images that were compared."""
     for path, sha in images.items():
         found = hashlib.sha256((site / path).read_bytes()).hexdigest() if (site / path).is_file() else ""
-        report.at(path).holds(found == sha, "", "differs from its data" if found else "missing, though a note shows it")
+        report.at(path).holds(
+            found == sha, "", "differs from its data" if found else "missing, although a note shows it"
+        )
     return list(images)
 
 
 def _compare_pages(site: Path, again: Path, images: Collection[str], report: Report) -> list[str]:
-    """Every file of the catalog but its data and the images of the notes; returns those that were compared."""
+    """Compare every file of the catalog except its data and the images of the notes; returns those compared."""
     found, wanted = _files(site) - set(images), _files(again)
     for path in sorted(found | wanted):
         at = report.at(path)
         if path not in found:
-            at.holds(False, "", "missing, though the data calls for it")
+            at.holds(False, "", "missing, although the data requires it")
         elif path not in wanted:
-            at.holds(False, "", "nothing in the data calls for this file")
+            at.holds(False, "", "nothing in the data requires this file")
         elif (site / path).read_bytes() != (again / path).read_bytes():
             at.holds(False, "", "differs from its data")
     return sorted(found & wanted)

@@ -1,6 +1,6 @@
-"""A catalog as someone published it: its folder flows in, its manifest, its tables and their problems flow out.
+"""A published catalog: its folder flows in, its manifest, its tables and their problems flow out.
 
-Nothing is taken for granted: a file may be missing, cut off, or of another version of the program.
+Nothing is assumed: a file may be missing, truncated, or from another version of the program.
 """
 
 import json
@@ -29,7 +29,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "health": ("norm_limit", "norm_median", "l0_mean", "l0_std", "explained_variance", "silent", "excluded_positions"),
     "counts": ("texts", "tokens", "features", "features_fired", "notable"),
 }
-"""What a manifest must say for its catalog to be recomputed."""
+"""What a manifest must contain so that its catalog can be recomputed."""
 
 
 Manifest = dict[str, Any]
@@ -41,28 +41,28 @@ class Row(SimpleNamespace):
 
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table in their order."""
+    """The rows of a table, in order."""
     columns = [frame[name].to_numpy().tolist() for name in frame.columns]
     return [Row(**dict(zip(frame.columns, values, strict=True))) for values in zip(*columns, strict=True)]
 
 
 def parts_of(frame: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
-    """The rows of each value of a column, in their order; the keys are strings or numbers, as the column is."""
+    """The rows for each value of a column, in order; the keys are strings or numbers, like the column."""
     values = frame[column].to_numpy()
     places = pd.Series(np.arange(len(frame))).groupby(values, sort=False).indices
     return {key: frame.iloc[rows] for key, rows in places.items()}
 
 
 def find_catalogs(site: Path) -> list[Path]:
-    """The catalogs of a site, or the one whose folder was given; raises CatalogError where there is none."""
+    """The catalogs of a site, or the one whose folder was given; raises CatalogError if there is none."""
     if not site.is_dir():
-        raise CatalogError("There is no such site folder.", str(site), "Give the folder of a built site.")
+        raise CatalogError("The site folder does not exist.", str(site), "Use the folder of a built site.")
     if (site / MANIFEST).is_file():
         return [site]
     found = sorted(path.parent.parent for path in site.rglob(MANIFEST))
     if not found:
         raise CatalogError(
-            "This folder holds no catalog.", f"{site}: no {MANIFEST} below it", "Give the folder of a built site."
+            "This folder contains no catalog.", f"{site}: no {MANIFEST} below it", "Use the folder of a built site."
         )
     return found
 
@@ -70,7 +70,7 @@ def find_catalogs(site: Path) -> list[Path]:
 class Published(Mapping[str, pd.DataFrame]):
     """One catalog: `published["features"]` is a table with exactly the columns of its schema, in their order.
 
-    A table that is missing, cannot be read or lacks a column is not in the mapping; `problems` says why.
+    A table that is missing, unreadable or without one of its columns is not in the mapping; `problems` says why.
     """
 
     def __init__(self, folder: Path):
@@ -88,7 +88,7 @@ class Published(Mapping[str, pd.DataFrame]):
                 self._tables[name] = self._known(name, in_pandas(table.select(list(SCHEMAS[name]))))
 
     def _known(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
-        """The table without rows of features that the dictionary does not have."""
+        """The table without rows about features outside the dictionary."""
         columns = [c for c in ("feature", "feature_a", "feature_b", "neighbour") if c in table]
         known = table[columns].isin(range(self.d_sae)).all(axis=1)
         for row in table.loc[~known, columns].to_numpy().tolist():
@@ -113,7 +113,7 @@ class Published(Mapping[str, pd.DataFrame]):
         return int(self.manifest["sae"]["d_sae"])
 
     def report_problems(self, report: Report) -> None:
-        """Every table that cannot be checked."""
+        """Report every table that cannot be checked."""
         for name, problems in self.problems.items():
             for problem in problems:
                 report.at(name).holds(False, "", problem)
@@ -126,8 +126,8 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CatalogError("The manifest cannot be read.", str(path), f"{type(error).__name__}: {error}") from None
     if missing:
-        fix = "The site was built by another version of the program; verify it with that version."
-        raise CatalogError(f"The manifest does not say {', '.join(missing)}.", str(path), fix)
+        fix = "Another version of the program built this site; verify it with that version."
+        raise CatalogError(f"The manifest lacks {', '.join(missing)}.", str(path), fix)
     return dict(manifest)
 
 
@@ -142,7 +142,7 @@ def _read(path: Path) -> pa.Table | str:
 
 
 def _schema_problems(table: pa.Table, name: str) -> list[str]:
-    """Columns that are missing, of another type, or with empty cells where none may be."""
+    """Columns that are missing, have another type, or have empty cells that are not allowed."""
     problems = []
     for wanted in arrow_schema(name):
         if wanted.name not in table.schema.names:
@@ -157,8 +157,8 @@ def _schema_problems(table: pa.Table, name: str) -> list[str]:
 def choose_features(published: Published, n: int) -> list[int]:
     """The features to check in full, ascending; always the same ones for the same corpus.
 
-    The strongest, the densest, a silent and a rare one. The rest are drawn from those that fired, every second one
-    from those with a page.
+    They include the strongest, the densest, a silent and the rarest feature. The rest are drawn from the features that
+    fired, every second one from those with a page.
     """
     generator = random.Random(str(published.manifest["corpus"]["sha256"]))
     everything = list(range(published.d_sae))
@@ -175,7 +175,7 @@ def choose_features(published: Published, n: int) -> list[int]:
 
 
 def _landmarks(rows: list[Row], fired: list[Row]) -> list[int]:
-    """The strongest, the densest, a silent and the rarest feature, where there are such."""
+    """The strongest, the densest, a silent and the rarest feature, if they exist."""
     silent = [row.feature for row in rows if row.n_active == 0][:1]
     if not fired:
         return silent

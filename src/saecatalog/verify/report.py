@@ -1,7 +1,7 @@
-"""What the checks found: published and recomputed figures flow in, counts and disagreements flow out.
+"""The results of the checks: published and recomputed figures flow in, counts and mismatches flow out.
 
-Every check speaks of one place at a time (`report.at("features", "feature 12")`) and compares column by column, so
-that a disagreement always names its table, its place and its column.
+Every check selects a place (`report.at("features", "feature 12")`) and compares it column by column, so that a mismatch
+always names its table, its place and its column.
 """
 
 import math
@@ -13,23 +13,23 @@ import numpy as np
 Number = float | int | None
 Value = Number | str
 EXACT = 1e-9
-"""Relative difference of two float64 figures that are made in the same way from the same numbers."""
+"""Allowed relative difference of two float64 figures that are computed in the same way from the same numbers."""
 
 SINGLE = 1e-6
-"""The same where one of them is kept as float32, or rounded to six digits."""
+"""The same if one of them is stored as float32 or rounded to six digits."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One figure that did not come out as published."""
+    """One mismatch: a figure that differs from the published one."""
 
     table: str
     """File in the catalog's data folder, or the page."""
     where: str
-    """The feature, text, category ... it is about; empty for the whole file."""
+    """The feature, text, category ... that it is about; empty for the whole file."""
     column: str
     published: str
-    """As published; empty where `recomputed` is a sentence that says what is wrong."""
+    """The published figure; empty if `recomputed` is a sentence that says what is wrong."""
     recomputed: str
 
     def __str__(self) -> str:
@@ -41,24 +41,24 @@ class Disagreement:
 
 @dataclass
 class Report:
-    """Collects figures checked and disagreements found."""
+    """Counts the figures checked and collects the mismatches."""
 
     checked: int = 0
     found: list[Disagreement] = field(default_factory=list)
 
     def at(self, table: str, where: str = "") -> "Checker":
-        """What compares figures at one place of a table."""
+        """A checker for one place of a table."""
         return Checker(self, f"{table}.parquet" if "." not in table else table, where)
 
     def every(self, good: np.ndarray, tell: Callable[[int], Disagreement]) -> None:
-        """Many figures at once; `tell` makes the disagreement of one that is not good."""
+        """Check many figures at once; `tell` returns the mismatch of one that is not good."""
         self.checked += len(good)
         self.found += [tell(int(i)) for i in np.flatnonzero(~good)]
 
 
 @dataclass(frozen=True)
 class Checker:
-    """Compares the figures of one place, such as a feature or a text, and reports what differs."""
+    """Compares the figures of one place, such as a feature or a text, and reports mismatches."""
 
     report: Report
     table: str
@@ -69,14 +69,14 @@ class Checker:
         self._add(column, published == recomputed, show(published), show(recomputed))
 
     def close(self, column: str, published: Number, recomputed: float, rtol: float = SINGLE, atol: float = 0.0) -> None:
-        """The two must be equal but for rounding; an empty figure is equal to none."""
+        """The two must be equal except for rounding; a missing figure equals nothing."""
         good = published is not None and is_close(float(published), float(recomputed), rtol, atol)
         self._add(column, good, show(published), show(recomputed))
 
     def within(
         self, column: str, published: Number, low: float, high: float, rtol: float = 0.0, atol: float = 0.0
     ) -> None:
-        """The published figure must lie between two, but for rounding."""
+        """The published figure must be between two values, except for rounding."""
         slack = rtol * max(abs(low), abs(high)) + atol
         good = published is not None and low - slack <= published <= high + slack
         wanted = show(low) if low == high else f"between {show(low)} and {show(high)}"
@@ -87,7 +87,7 @@ class Checker:
         self._add(column, list(published) == list(recomputed), show_list(published), show_list(recomputed))
 
     def holds(self, good: bool, column: str, problem: str) -> None:
-        """A property that must hold; `problem` says what is wrong where it does not."""
+        """A property must hold; `problem` says what is wrong if it does not."""
         self._add(column, good, "", problem)
 
     def _add(self, column: str, good: bool, published: str, recomputed: str) -> None:
@@ -97,14 +97,14 @@ class Checker:
 
 
 def is_close(a: float, b: float, rtol: float, atol: float = 0.0) -> bool:
-    """Equal but for rounding; infinities are equal to themselves, and so are two empty figures."""
+    """Whether two figures are equal except for rounding. Infinity equals itself, and NaN equals NaN."""
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
     return a == b or abs(a - b) <= rtol * max(abs(a), abs(b)) + atol
 
 
 def show(value: Value) -> str:
-    """A figure as a line of the report shows it."""
+    """A figure as shown in a line of the report."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "nothing"
     if isinstance(value, str):

@@ -1,8 +1,8 @@
-"""One pass over published texts: contents flow in, what every token activates flows out, and what is too close to call.
+"""One pass over published texts: contents flow in, the activations of every token flow out, some of them undecided.
 
-Another machine, or a batch of another shape, rounds differently: a value near its threshold may fall on either side of
-it. Such an activation is *undecided*, and counts are then checked against a range. What the pass keeps is sparse, so
-that a corpus of a million tokens fits into a few gigabytes.
+Another machine, or a batch of another shape, rounds differently, so a value near its threshold may fall on either side
+of it. Such an activation is *undecided*, and counts are checked against a range. The results are sparse, so a corpus of
+a million tokens fits into a few gigabytes.
 """
 
 import threading
@@ -24,15 +24,15 @@ from saecatalog.verify.runner import Runner
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far apart two machines may be that run the same model in one number format."""
+    """How much the results of two machines may differ for the same model in the same number format."""
 
     undecided: float
-    """A decision is open where its margin is below this share of the size of the terms (see Encoded).
+    """An activation is undecided if its margin is within this share of the size of the terms (see `Encoded`).
 
-    In float32 the largest error seen on the embedded model and SAE is 2e-7 of that size, 25 times less.
+    In float32, the largest error seen with the embedded model and SAE is 2e-7 of that size, 25 times less.
     """
     relative: float
-    """Relative difference of two activations, besides the same share of the size of the terms."""
+    """Allowed relative difference of two activations, in addition to that share of the size of the terms."""
 
 
 TOLERANCES = {
@@ -41,10 +41,10 @@ TOLERANCES = {
     "bfloat16": Tolerance(3e-2, 5e-2),
 }
 MAX_WORKERS = 4
-"""The most threads; each has modules of its own, over the same weights."""
+"""Largest number of threads; each has its own modules, which share the weights."""
 
 NEAR_LIMIT = 1e-4
-"""A residual norm may be on either side of the limit if it is closer to it than this, as a share of the limit."""
+"""A residual norm this close to the limit, as a share of the limit, may be on either side of it."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Block:
     features: Int32[np.ndarray, "feature"]
     """Their numbers, ascending."""
     values: Float64[np.ndarray, "token feature"]
-    """Activations, with undecided ones as if they were active; 0 elsewhere."""
+    """Activations, treating undecided ones as active; 0 elsewhere."""
     sure: Bool[np.ndarray, "token feature"]
-    """True where the feature is active beyond doubt."""
+    """True if the feature is surely active."""
     slack: Float64[np.ndarray, "feature"]
-    """Largest rounding error to expect of each feature's activations in this text."""
+    """Largest expected rounding error of each feature's activations in this text."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What was recomputed of a list of texts, one token after another.
+    """The recomputed activations of a list of texts, token by token.
 
     An entry is an activation that is active or undecided; there are none on massive positions.
     """
@@ -76,16 +76,16 @@ class Pass:
     squared_errors: Float64[np.ndarray, "token"]
     """Squared norm of (residual - reconstruction)."""
     counted: Bool[np.ndarray, "token"]
-    """False on massive positions, where no feature counts."""
+    """False for massive positions, which are left out of all figures."""
     indptr: Int64[np.ndarray, "token_plus_1"]
     """Token `i` holds the entries `indptr[i]` up to `indptr[i + 1]`, ascending by feature."""
     features: Int32[np.ndarray, "entry"]
     values: Float32[np.ndarray, "entry"]
-    """The activation, of undecided entries as if they were active."""
+    """The activation, treating undecided entries as active."""
     margins: Float32[np.ndarray, "entry"]
-    """How far the decision is from tipping: see `Encoded`."""
+    """How far the feature is from its threshold: see `Encoded`."""
     slack: Float32[np.ndarray, "entry"]
-    """Rounding error to expect of each value."""
+    """Expected rounding error of each value."""
     tolerance: Tolerance
     d_sae: int
     residual_sum: Float64[np.ndarray, "d_in"]
@@ -99,7 +99,7 @@ class Pass:
 
     @cached_property
     def sure(self) -> Bool[np.ndarray, "entry"]:
-        """Which entries are active beyond doubt; the others are undecided."""
+        """Which entries are surely active; the others are undecided."""
         return np.asarray(self.margins > self.tolerance.undecided)
 
     @cached_property
@@ -120,7 +120,7 @@ class Pass:
         """A matrix `[token, feature]` of 0 and 1: surely active, or, if not `surely`, active or undecided."""
         yes = self.sure if surely else np.ones(len(self.features), bool)
         shape = (len(self.token_ids), self.d_sae)
-        # Copied, because eliminating the zeros would change the arrays of this pass too.
+        # Copied, because eliminating the zeros would otherwise change the arrays of this pass.
         found = sparse.csr_matrix((yes.astype(np.int32), self.features, self.indptr), shape=shape, copy=True)
         found.eliminate_zeros()
         return found
@@ -189,7 +189,7 @@ def run_texts(
 
 def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, tolerance: Tolerance) -> _Piece:
     ids = runner.token_ids(content)
-    # A text without tokens has no window: an empty one gives the arrays their width.
+    # A text without tokens has no window; an empty one gives the arrays their width.
     windows = list(runner.windows(ids)) or [np.zeros((0, len(runner.sae.w["W_enc"])))]
     norms = np.concatenate([np.linalg.norm(x, axis=1) for x in windows])
     counted = _counted(norms, limit, n_excluded)
@@ -209,7 +209,7 @@ def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, toler
 
 
 def _counted(norms: Float64[np.ndarray, "token"], limit: float, n_excluded: int) -> Bool[np.ndarray, "token"]:
-    """Which positions count. Of those too close to the limit, as many are excluded as were published."""
+    """Which positions are included. Of those too close to the limit, as many are excluded as were published."""
     excluded = norms > limit * (1 + NEAR_LIMIT)
     near = [int(i) for i in np.argsort(-norms, kind="stable") if abs(norms[i] / limit - 1) <= NEAR_LIMIT]
     for position in near[: max(0, n_excluded - int(excluded.sum()))]:
@@ -222,7 +222,7 @@ def _encode(
 ) -> tuple[Float64[np.ndarray, "token"], Int64[np.ndarray, "token"], list[np.ndarray]]:
     """Squared errors, entries per token, and the entries of one window."""
     encoded = encode_rows(runner.sae, x)
-    # Sparse, as a dense product with the decoder would take most of the time, and nearly all activations are 0.
+    # Sparse, because nearly all activations are 0 and a dense product with the decoder would take most of the time.
     active = sparse.csr_matrix(np.where(encoded.margins > 0, encoded.values, 0))
     errors = ((x - decode_rows(runner.sae, active, x)) ** 2).sum(1)
     rows, features = np.nonzero((encoded.margins > -tolerance.undecided) & counted[:, None])
@@ -234,7 +234,7 @@ def _encode(
 
 
 def _join(runner: Runner, pieces: list[_Piece], tolerance: Tolerance) -> Pass:
-    """All texts one after another."""
+    """All texts, one after another."""
     features, values, margins, slack = (
         np.concatenate([p.entries[kind] for p in pieces] or [np.zeros(0, np.int32)]) for kind in range(4)
     )
@@ -258,14 +258,14 @@ def _join(runner: Runner, pieces: list[_Piece], tolerance: Tolerance) -> Pass:
 
 
 def _all(arrays: Iterator[np.ndarray]) -> Float64[np.ndarray, "token"]:
-    """One array after another; in double precision, so that there may be none of them."""
+    """The arrays joined in double precision; there may be none."""
     return np.concatenate([np.zeros(0), *arrays])
 
 
 def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> Float32[np.ndarray, "token sampled_feature"]:
-    """The activations of the sampled features, with every decision made.
+    """The activations of the sampled features, with undecided ones settled.
 
-    A feature's undecided tokens become active, largest margin first, until as many tokens are active as was published.
+    A feature's undecided tokens become active, largest margin first, until the published number of tokens is active.
     """
     columns = np.zeros((len(seen.token_ids), len(sample)), np.float32)
     wanted = np.flatnonzero(np.isin(seen.features, sample))
@@ -275,7 +275,7 @@ def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> Float32[n
         mine = mine[np.argsort(-seen.margins[mine], kind="stable")]
         n_sure = int(seen.sure[mine].sum())
         chosen = mine[: max(n_sure, n_active.get(feature, n_sure))]
-        # The token whose entries an entry is among.
+        # The token that each entry belongs to.
         tokens = np.searchsorted(seen.indptr, chosen, side="right") - 1
         columns[tokens, place] = seen.values[chosen]
     return columns
@@ -284,7 +284,7 @@ def settle(seen: Pass, sample: list[int], n_active: dict[int, int]) -> Float32[n
 def dense_case(
     seen: Pass, columns: Float[np.ndarray, "token sampled_feature"], text_ids: list[str], categories: list[str]
 ) -> formulas.Case:
-    """The settled features as a case; a feature's number there is its index in the sample."""
+    """The settled features as a case, in which features are numbered by index in the sample."""
     spans = list(pairwise(seen.offsets.tolist()))
     return formulas.Case(
         text_ids,

@@ -1,8 +1,8 @@
 """The verify command: the folder of a site flows in, every mismatch flows out.
 
 The figures of a sample of features, all text scores and the counts of all features are recomputed from the published
-texts, in the slow and obvious way. Everything derived from them is recomputed from the published tables. See `evidence`
-for what is taken from where.
+texts, in the slow and obvious way. Everything derived from them is recomputed from the published tables; see
+`evidence`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,34 +56,34 @@ CHECKS: tuple[Check, ...] = (
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
-"""Every check and the tables it reads; it is left out where one of them is missing, which is itself reported."""
+"""Every check and the tables it reads. A check is skipped if one of its tables is missing, which is itself reported."""
 
 MALFORMED = (KeyError, IndexError, ValueError, TypeError, AttributeError, ZeroDivisionError)
-"""The errors that a check raises where a table has content that no table of its kind can have."""
+"""The errors that a check raises if a table has impossible content."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one catalog."""
+    """The outcome for one catalog."""
 
     folder: Path
     report: Report
     n_features: int
     d_sae: int
     totals: Totals
-    """Texts and tokens as they were run again, pages as they were compared."""
+    """The texts and tokens that were run again, and the pages that were compared."""
     n_undecided: int
     n_files: int
-    """Files that were compared, pages among them; 0 where none were."""
+    """Number of files that were compared, including pages."""
     notes: tuple[str, ...]
-    """What was not checked, and why."""
+    """Sentences that say what was not checked, and why."""
 
     @property
     def disagreements(self) -> list[Disagreement]:
         return self.report.found
 
     def lines(self) -> list[str]:
-        """Every disagreement, what was left out, and the counts."""
+        """Every mismatch, what was not checked, and the counts."""
         return [*map(str, self.disagreements), *self.notes, self.summary()]
 
     def summary(self) -> str:
@@ -94,17 +94,19 @@ class Outcome:
             f"Checked {self.report.checked:,} figures of {self.n_features:,} features (of {self.d_sae:,}), "
             f"{self.totals.corpus_words()}{files}; "
             f"{self.n_undecided:,} undecided activation{'s' * (self.n_undecided != 1)}; "
-            f"{found:,} disagreement{'s' * (found != 1)}"
+            f"{found:,} mismatch{'es' * (found != 1)}"
         )
 
 
 def verify_site(site: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Iterator[Outcome]:
     """Verify every catalog of a site, or the one whose folder is given.
 
-    Raises CatalogError where there is nothing to verify, or where a model or an SAE cannot be loaded.
+    Raises CatalogError if there is nothing to verify or if a model or an SAE cannot be loaded.
     """
     if n_features < 1:
-        raise CatalogError("The sample holds no feature.", f"--sample {n_features}", "Give a whole number from 1.")
+        raise CatalogError(
+            "The sample contains no features.", f"--sample {n_features}", "Use a whole number, 1 or more."
+        )
     for folder in find_catalogs(site):
         yield verify_catalog(folder, sources, n_features, progress)
 
@@ -139,12 +141,12 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
 def _check_settings(published: Published) -> None:
     dtype = published.settings["dtype"]
     if dtype not in TOLERANCES:
-        fix = f"Known: {', '.join(TOLERANCES)}."
+        fix = f"Supported formats: {', '.join(TOLERANCES)}."
         raise CatalogError("The manifest names an unknown number format.", f"settings.dtype {dtype}", fix)
 
 
 def run_checks(evidence: Evidence, progress: Progress, checks: Sequence[Check] = CHECKS) -> None:
-    """Every check whose tables are there."""
+    """Run every check whose tables are present."""
     with progress.bar("checks", len(checks)) as bar:
         for check, tables in checks:
             bar.set_postfix_str(check.__name__.removeprefix("check_"))
@@ -157,5 +159,5 @@ def _run(check: Callable[[Evidence], None], table: str, evidence: Evidence) -> N
     try:
         check(evidence)
     except MALFORMED as error:
-        problem = f"cannot be checked to its end ({check.__name__}: {type(error).__name__}: {error})"
+        problem = f"cannot be checked completely ({check.__name__}: {type(error).__name__}: {error})"
         evidence.report.at(table).holds(False, "", problem)

@@ -1,7 +1,7 @@
-"""Plain runs: what a manifest names flows in, the values an SAE sees of one window of one text flow out.
+"""Independent runs: the manifest's model and SAE flow in, the values that the SAE reads in each window flow out.
 
-Independent of the program's own way of running: `transformers` alone, one unpadded window at a time, and the SAE as
-its matrices. Only finding the files is shared, and the hash that says whether they are the ones of the manifest.
+This shares nothing with the harvest: it uses `transformers` alone, one unpadded window at a time, and the SAE's
+matrices. Only locating the files is shared, and the hashes that tell whether they match the manifest.
 """
 
 import copy
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
     from sae_lens.saes.sae import SAEMetadata
     from transformers import PreTrainedTokenizerFast
 
-ELSEWHERE = "Say where it is with --model, --sae or --cache; a manifest may name folders of another machine."
+ELSEWHERE = "Use --model, --sae or --cache to say where it is; a manifest may name folders of another machine."
 
 
 @dataclass(frozen=True)
 class SubjectSources:
-    """Where verification finds the model and the SAE on this machine."""
+    """Where to find the model and the SAE on this machine."""
 
     cache: Path
-    """Holds the embedded model."""
+    """Folder with the embedded model."""
     model: str | None = None
-    """Folder or Hub name; None takes what the manifest names."""
+    """Folder or Hub name; None means the one in the manifest."""
     sae: str | None = None
-    """`release/id` or a folder; None takes what the manifest names."""
+    """`release/id` or a folder; None means the one in the manifest."""
 
     def subject(self, manifest: Manifest) -> SubjectConfig:
-        """The same as the settings of a build."""
+        """The model and the SAE as settings of a build."""
         source = str(manifest["model"]["source"])
         named = embedded.MODEL_NAME if source == embedded.GGUF else source
         sae, dtype = self.sae or str(manifest["sae"]["name"]), str(manifest["settings"]["dtype"])
@@ -71,18 +71,18 @@ class Runner:
     """Tokens in a window, BOS included."""
     bos: int | None
     centred: bool
-    """True where the SAE was trained on the residual stream minus its mean over the width."""
+    """True if the SAE was trained on the residual stream minus its mean over the width."""
     head: int | None
-    """The one attention head the SAE reads, where it does not read all."""
+    """The attention head that the SAE reads; None if it reads all."""
 
     def twin(self) -> "Runner":
-        """The same with modules of its own over the same weights, for another thread."""
+        """A copy for another thread, with its own modules over the same weights."""
         # deepcopy does not copy what its memo contains.
         weights: dict[int, object] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
         return replace(self, model=copy.deepcopy(self.model, weights))
 
     def windows(self, ids: list[int]) -> Iterator[Float64[np.ndarray, "token d_in"]]:
-        """What the SAE reads of each window of a text, without BOS."""
+        """The values that the SAE reads in each window of a text, without BOS."""
         for values in window_values(self.model, self.hook, ids, self.context, self.bos):
             if self.head is not None:
                 # The heads are side by side in [token, head * d_head].
@@ -94,7 +94,7 @@ class Runner:
         return list(self.tokenizer.encode(content, add_special_tokens=False).ids)
 
     def token_ends(self, content: str) -> list[int]:
-        """End of each token's characters: from the tokens' bytes where they spell the text, else from their spans."""
+        """End of each token's characters: from the tokens' bytes if they spell the text, else from their spans."""
         encoding = self.tokenizer.encode(content, add_special_tokens=False)
         if is_byte_level(self.tokenizer):
             pieces = [bytes_of_token(self.tokenizer, i) for i in encoding.ids]
@@ -107,7 +107,7 @@ class Runner:
 def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
     """Load the model and the SAE that the manifest names.
 
-    Raises CatalogError where either cannot be loaded, or where the slow reference does not know its hook or formula.
+    Raises CatalogError if either cannot be loaded, or if the slow reference does not support its hook or formula.
     """
     sae, metadata = _load_sae(find_sae(sources.subject(manifest).sae))
     name = _model_name(manifest, sources)
@@ -137,13 +137,15 @@ def _is_centred(model: Module, metadata: "SAEMetadata", hook: str) -> bool:
 
 
 def _try(runner: Runner) -> None:
-    """Run two tokens, so that an SAE or a model that the reference does not know is reported before any work."""
+    """Run two tokens, so that an unsupported SAE or model is reported before any work."""
     try:
         (values,) = replace(runner, context=8).windows([0, 1])
         encode_rows(runner.sae, values)
     except (ValueError, AttributeError, IndexError, KeyError) as error:
         what = f"the hook '{runner.hook}', the architecture '{runner.sae.config['architecture']}'"
-        raise CatalogError("This SAE on this model cannot be recomputed here.", what, f"Not known: {error}") from error
+        raise CatalogError(
+            "The verifier does not support this SAE on this model.", what, f"Not supported: {error}"
+        ) from error
 
 
 def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
@@ -187,9 +189,9 @@ def _first_line(error: Exception) -> str:
 
 
 def check_weights(manifest: Manifest, sources: SubjectSources, report: Report) -> None:
-    """Whether the model and the SAE found here are those of the manifest, by their hashes.
+    """Check by their hashes that the model and the SAE found here are those of the manifest.
 
-    The hashes are of the modules as the program loads them, so it is the program that loads them here.
+    The hashes are of the modules as the build loads them, so the build's own loader is used here.
     """
     from saecatalog.subject import load_subject
 
