@@ -27,19 +27,22 @@ KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""
 
 
-@pytest.fixture(scope="session")
-def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default catalog, built with the user's cache, so that the model runs only if `make site` has not run it."""
+def build_default(site: Path, *flags: str) -> Path:
+    """Build the default catalog with the user's own cache, so that the model runs only if `make site` did not run."""
     models = load_config(ROOT / "catalog.toml").cache / "models"
     if not any((models / name).exists() for name in (GGUF, f"{MODEL_NAME}-float32")):
         assert not os.environ.get("CI"), FETCH_FIRST
         pytest.skip(FETCH_FIRST)
-    site = tmp_path_factory.mktemp("default") / "papers" / "catalog"
-    run = subprocess.run(
-        [sys.executable, "build.py", "--quiet", "--out", str(site)], cwd=ROOT, capture_output=True, text=True
-    )
+    words = [sys.executable, "build.py", "--quiet", "--out", str(site), *flags]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return site
+
+
+@pytest.fixture(scope="session")
+def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default catalog."""
+    return build_default(tmp_path_factory.mktemp("default") / "papers" / "catalog")
 
 
 @pytest.fixture(scope="session")

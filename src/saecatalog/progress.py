@@ -42,7 +42,8 @@ class LogBar:
 
     def close(self) -> None:
         if self.done:
-            self._write(f"{self.done:,}{self.unit} in {time.monotonic() - self.started:.0f} s")
+            done = "done" if self.total == 1 else f"{self.done:,}{self.unit}"
+            self._write(f"{done} in {time.monotonic() - self.started:.0f} s")
 
     def _write(self, said: str) -> None:
         print(f"{self.what}: {said}", file=self.file, flush=True)
