@@ -146,7 +146,7 @@ def test_cell_of_a_pair_fills_the_panel(page: Page, opened: Any, tables: Tables)
     page.mouse.move(x, y)
     page.locator("#heatmap .told").wait_for()
     told = page.locator("#heatmap .told > *").all_text_contents()
-    assert told[2:] == ["Jaccard overlap 0.5", "6 tokens with both"]
+    assert told[2:] == ["Jaccard overlap 0.5", "Tokens with both 6"]
     page.mouse.click(x, y)
     panel = page.locator("#pair")
     panel.locator("dl").wait_for()

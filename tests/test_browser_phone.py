@@ -24,9 +24,9 @@ SIGHT = """head => {
 
 RANKED = {
     "index.html": ["Max", "Texts", "Strong texts"],
-    "categories/python-code.html": ["Score"],
-    "categories/mixed-مرحبا.html": ["Difference"],
-    "concepts/numbers-title-b.html": ["AUROC", "Consistency", "Mean, all texts"],
+    "categories/python-code.html": ["Excess strong texts"],
+    "categories/mixed-مرحبا.html": ["Active-rate difference"],
+    "concepts/numbers-title-b.html": ["AUROC", "Strong", "Mean, all texts"],
     "coactivation/index.html": ["φ"],
 }
 """The headings of the columns that the tables of a page are ranked by."""

@@ -211,16 +211,16 @@ def test_a_specialist_shows_its_evidence(site: Path) -> None:
     page = HTMLParser((site / "features/1.html").read_text("utf-8"))
     said = page.css_first("#categories .hint").text()
     assert "AUROC" in said
-    assert "A specialist in only one half of the texts." in said
+    assert "Split-half check: a specialist in only one half of the corpus." in said
     page = HTMLParser((site / "categories/python-code.html").read_text("utf-8"))
-    assert "6 are the same (6.0 expected by chance)" in page.css_first("#specialist").text()
+    assert "6 are in both lists (6.0 expected by chance)" in page.css_first("#specialist").text()
 
 
 def test_rules_of_two_tokens_are_told(site: Path) -> None:
     told = [HTMLParser((site / f"features/{n}.html").read_text("utf-8")).css_first("#tokens").text() for n in (1, 2, 3)]
-    assert "the start of a text, then day" in told[0]
+    assert "start of text, then day" in told[0]
     assert f"{SCRIPT} day" in told[1]
-    assert "in a row" not in told[2]
+    assert "two in a row" not in told[2]
 
 
 def test_the_spread_of_direct_effects_is_drawn(site: Path) -> None:
@@ -272,14 +272,19 @@ def test_effects_on_tokens_stand_beside_the_largest_of_as_many_normal_draws(tmp_
     tables, manifest = write(tmp_path / "tables")
     n = sum(tables["logit_histograms"]["counts"][0])
     largest = np.random.default_rng(1).standard_normal((200_000, n)).max(axis=1)
-    said = "typically {:.1f} SD and exceeds {:.1f} in 5 % of cases".format(*np.quantile(largest, [0.5, 0.95]))
+    said = "typically {:.1f} SD from the mean, and above {:.1f} SD in 5 % of cases".format(
+        *np.quantile(largest, [0.5, 0.95])
+    )
     logits, features = tables["logits"], tables["features"]
     features.loc[3, "logit_std"] = 0.5
     write_table(tables.folder, "features", features)
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
-    for name, verdict in ((2, "here 1 promoted and 1 suppressed tokens do."), (3, "no token here does.")):
+    for name, verdict in (
+        (2, "of the tokens shown, 1 promoted and 1 suppressed are."),
+        (3, "of the tokens shown, none is."),
+    ):
         section = HTMLParser((tmp_path / f"out/features/{name}.html").read_text("utf-8")).css_first("#logits")
-        assert f"over all {n} tokens" in section.text()
+        assert f"SD over all {n} tokens" in section.text()
         assert said in section.text()
         assert verdict in section.text()
         rows = logits[logits["feature"] == name].query("rank < 6")
@@ -332,11 +337,11 @@ def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
     page = HTMLParser((tmp_path / "out/coactivation/index.html").read_text("utf-8"))
     rule = page.css_first("#verdict").text()
-    by_phi = ("nearly the same tokens if φ is at least 0.9", "mostly the same tokens if it is at least 0.5")
-    by_cosine = ("±0.100", "From a cosine of 0.7, they are one direction split in two")
+    by_phi = ("φ ≥ 0.9: nearly the same tokens", "φ ≥ 0.5: mostly the same")
+    by_cosine = ("±0.100", "from 0.7: nearly the same direction")
     assert all(said in rule for said in (*by_phi, *by_cosine))
     assert [row.css("td")[2].text().strip() for row in page.css("#pairs tbody tr")] == [
-        "Nearly the same tokens, one direction split in two",
+        "Nearly the same tokens, nearly the same direction",
         "Mostly the same tokens, related directions",
         "Mostly the same tokens, related directions",
         "Some of the same tokens, unrelated directions",
@@ -344,17 +349,37 @@ def test_every_pair_has_a_verdict_by_phi_and_cosine(tmp_path: Path) -> None:
         "Some of the same tokens, opposed directions",
     ]
     lead = " ".join(page.css_first(".lead").text().split())
-    assert "1 has one direction split in two, 2 have related directions, 2 have unrelated" in lead
+    assert "1 has nearly the same direction, 2 have related directions, 2 have unrelated" in lead
     assert "The largest cosine among the 3 pairs with a φ of at least 0.5 is 0.71." in lead
 
 
-def test_the_lead_says_where_no_pair_is_one_direction(tmp_path: Path) -> None:
+def test_the_lead_says_where_no_pair_has_nearly_the_same_direction(tmp_path: Path) -> None:
     tables, manifest = write(tmp_path / "tables")
     pairs = tables["coactivation"]
     write_table(tables.folder, "coactivation", pairs.assign(phi=0.6, decoder_cosine=[0.3, 0.2, 0.1] * 2))
     render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
     lead = words(tmp_path / "out/coactivation/index.html", ".lead")
-    assert "3 pairs with a φ of at least 0.5 is 0.30, so none of them is one direction split in two." in lead
+    assert "3 pairs with a φ of at least 0.5 is 0.30, so none reaches 0.7." in lead
+
+
+def test_few_dimensions_leave_room_for_nearly_the_same_direction(tmp_path: Path) -> None:
+    """The band of unrelated directions ends there, although random cosines in four dimensions do not."""
+    tables, manifest = write(tmp_path / "tables")
+    manifest["sae"]["d_in"] = 4
+    pairs = tables["coactivation"].query("level == 'token'").head(1)
+    cosines = [1.0, 0.71, 0.69, -0.69, -0.71]
+    found = pd.concat([pairs] * len(cosines), ignore_index=True)
+    found = found.assign(feature_a=range(5), feature_b=range(1, 6), phi=0.6, decoder_cosine=cosines)
+    write_table(tables.folder, "coactivation", found)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    page = tmp_path / "out/coactivation/index.html"
+    assert "within ±0.700 (three standard deviations for random directions in 4 dimensions, at most 0.7)" in words(
+        page, "#verdict"
+    )
+    verdicts = [row.css("td")[2].text().strip() for row in HTMLParser(page.read_text("utf-8")).css("#pairs tbody tr")]
+    same, unrelated, opposed = "nearly the same direction", "unrelated directions", "opposed directions"
+    ends = [same, same, unrelated, unrelated, opposed]
+    assert verdicts == [f"Mostly the same tokens, {end}" for end in ends]
 
 
 def test_pairs_lead_to_texts_where_both_fire(site: Path, tmp_path: Path) -> None:
@@ -384,6 +409,31 @@ def test_clusters_tell_their_size_their_mean_phi_and_the_tokens_they_share(site:
         assert said.count(" in ") == min(3, sum((counts > 1) & (2 * counts >= len(members))))
 
 
+def test_one_of_a_thing_is_not_in_the_plural(tmp_path: Path) -> None:
+    """On pages where every count that can be 1 is 1."""
+    tables, manifest = write(tmp_path / "tables")
+    more = ("similar_hidden", "active_inside", "strong_inside")
+    for name, table in {name: tables[name] for name in SCHEMAS}.items():
+        one = [c for c in table if c.startswith(("n_", "found_")) or c in more]
+        if one and name not in ("text_scores", "coactivation"):
+            write_table(tables.folder, name, table.assign(**dict.fromkeys(one, 1)))
+    corpus = manifest["corpus"]
+    for group in [*corpus["categories"].values(), *corpus["concepts"].values(), corpus]:
+        group.update(texts=1, tokens=1)
+    manifest["counts"].update(texts=1, tokens=1, features=1, features_fired=1, notable=1)
+    manifest["health"]["excluded_positions"] = 1
+    manifest["sae"].update(d_in=1, d_sae=1)
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    nouns = "categor|cluster|concept|dimension|feature|near-duplicate|pair|specialist|text|token"
+    things = rf"(active |more |smaller |strongest )?({nouns})"
+    singular = set()
+    for path in (tmp_path / "out").rglob("*.html"):
+        said = " ".join(HTMLParser(path.read_text("utf-8")).body.text().split())
+        assert not re.search(rf"(?<![\d.,/])1 {things}(s|ies)\b", said), path
+        singular |= {found[2] for found in re.finditer(rf"(?<![\d.,/])1 {things}y?\b", said)}
+    assert singular >= {"concept", "feature", "near-duplicate", "text", "token", "dimension", "specialist"}
+
+
 def test_a_concept_lists_its_texts(site: Path) -> None:
     (page,) = [HTMLParser(p.read_text("utf-8")) for p in site.glob("concepts/*.html") if p.stem != "index"]
     assert [li.text() for li in page.css("#texts li")] == [f"{i} {SCRIPT}" for i in range(4)]
@@ -402,7 +452,7 @@ def test_category_without_specialist_says_so(site: Path) -> None:
     page = HTMLParser((site / "categories/index.html").read_text("utf-8"))
     rows = {row.css_first("th").text().lower(): row for row in page.css("#all tbody tr")}
     assert set(rows) == {name.lower() for name in CATEGORIES}
-    assert "have no specialist" in page.css_first(".lead").text() or "at least one" in page.css_first(".lead").text()
+    assert "1 of 3 categories has no specialist: Mixed" in page.css_first(".lead").text()
 
 
 def test_pages_do_not_depend_on_the_run(site: Path, tmp_path: Path) -> None:

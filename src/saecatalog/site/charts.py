@@ -100,7 +100,7 @@ def activations(edges: Sequence[float], counts: Sequence[int]) -> Histogram:
 
 def logits(edges: Sequence[float], counts: Sequence[int]) -> Markup:
     """The distribution of one feature's direct logit effects over the vocabulary, as a static picture only."""
-    label = "Histogram of the direct effects on the logits of all tokens, counts on a log axis"
+    label = "Histogram of the direct logit effects on all tokens, log counts"
     return svg.spark(counts, label, signed(edges[0]), signed(edges[-1]))
 
 

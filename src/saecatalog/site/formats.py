@@ -15,6 +15,11 @@ def count(value: float) -> str:
     return f"{int(value):,}".replace("-", MINUS)
 
 
+def counted(value: float, noun: str, plural: str = "") -> str:
+    """A count with its noun, in the plural unless it is 1: `2, "text"` -> `2 texts`."""
+    return f"{count(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number to `digits` significant digits (below 1: decimals); tiny or huge numbers as a power of ten."""
     size = abs(value)
@@ -89,6 +94,7 @@ def bins(found: Iterable[tuple[str, int]]) -> Markup:
 FILTERS: dict[str, Callable[..., str]] = {
     "plain": str,
     "count": count,
+    "counted": counted,
     "number": number,
     "decimals": decimals,
     "percent": percent,

@@ -65,7 +65,8 @@ def environment(templates: Path) -> Environment:
         sections=SECTIONS,
         percent_interval=formats.percent_interval,
         interval=formats.interval,
-        colour_quantile=f"{100 * charts.COLOUR_QUANTILE:g}\u00a0%",
+        levels=tokens.LEVELS,
+        colour_percentile=f"{100 * charts.COLOUR_QUANTILE:g}th percentile",
     )
     return env
 
@@ -115,11 +116,11 @@ def _escape(value: object) -> str:
 
 
 class _Loader(FileSystemLoader):
-    """Loads templates without indentation and without the end tags of cells, rows and list items.
+    """Loads templates without indentation, blank lines, and the end tags of list items and inside tables.
 
     HTML makes these end tags optional. Together with the indentation, they would be a sixth of every page.
     """
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         source, path, fresh = super().get_source(environment, template)
-        return re.sub(r"^[ \t]+|</(?:t[dhr]|li)>", "", source, flags=re.MULTILINE), path, fresh
+        return re.sub(r"^\s+|</(?:t[dhr]|thead|tbody|li)>", "", source, flags=re.MULTILINE), path, fresh

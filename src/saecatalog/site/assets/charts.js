@@ -56,7 +56,7 @@
         orientation: "h",
         name,
         x: counts.map((count, row) => (texts[row] ? count / texts[row] : 0)),
-        customdata: counts.map((count, row) => `${plain(rows[row])}: ${count}/${texts[row]} texts`),
+        customdata: counts.map((count, row) => `${plain(rows[row])}: ${count}/${texts[row]} ${texts[row] === 1 ? "text" : "texts"}`),
         hovertemplate: "%{customdata}, %{x:.1%}",
         width: i ? 0.4 : 0.8,
         opacity: i ? 1 : 0.55,
@@ -133,7 +133,7 @@
     let plot = element.querySelector(".plot");
     if (!plot) {
       const details = made("details", "");
-      details.append(made("summary", "In numbers"), ...element.children);
+      details.append(made("summary", "Show as table"), ...element.children);
       plot = made("div", "", "plot");
       element.append(plot, details);
     }

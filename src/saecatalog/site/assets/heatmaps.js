@@ -114,7 +114,7 @@
       };
     }
 
-    const FIGURES = ["Jaccard overlap", "Tokens with both", "Tokens with the first", "Tokens with the second", "φ", "Cosine of the decoder rows"];
+    const FIGURES = ["Jaccard overlap", "Tokens with both", "Tokens, first feature", "Tokens, second feature", "φ", "Cosine of the decoder rows"];
 
     // The figures of a pair, with links to both features and to texts where both fire.
     function showPair({ features, kept }, row, column, pair) {
@@ -167,7 +167,7 @@
       };
       const words = (row, column) => {
         const pair = found.get(row * size + column);
-        const figures = pair ? [`Jaccard overlap ${pair[2]}`, `${pair[3].toLocaleString("en")} tokens with both`] : [row === column ? "Overlap with itself: not shown" : "No overlap recorded"];
+        const figures = pair ? [`Jaccard overlap ${pair[2]}`, `Tokens with both ${pair[3].toLocaleString("en")}`] : [row === column ? "Overlap with itself: not shown" : "No overlap recorded"];
         return [featureText(features[row]), ...(row === column ? [] : [featureText(features[column])]), ...figures];
       };
       return {

@@ -136,7 +136,7 @@
   function showFilters() {
     for (const input of filters.querySelectorAll("[name]")) input.value = input.name === "sort" ? sort() : state[input.name];
     for (const box of filters.querySelectorAll("[type=checkbox]")) box.checked = columns().includes(box.value);
-    filters.querySelector(".found").textContent = `${rows.length.toLocaleString("en")} of ${numbers.length.toLocaleString("en")} features`;
+    filters.querySelector(".found").textContent = `${rows.length.toLocaleString("en")} of ${numbers.length.toLocaleString("en")} ${numbers.length === 1 ? "feature" : "features"}`;
   }
 
   function nothing() {

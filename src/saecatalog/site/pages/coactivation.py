@@ -28,8 +28,8 @@ COMMON_TOKENS = 3
 """How many top tokens of each member are searched for a cluster's common tokens, and how many are shown at most."""
 IN_CELL, IN_ROW = 3, 2
 """How many texts on which both features fire are shown for a cell of the heatmap, and in a row of the table."""
-SPLIT = 0.7
-"""Decoder rows with at least this cosine are one direction split in two: about half of each row's squared norm (the
+SAME = 0.7
+"""Decoder rows with at least this cosine point in nearly the same direction: about half of each row's squared norm (the
 cosine squared) lies along the other."""
 BY_CHANCE = 3.0
 """The cosine of two random directions is approximately normal with mean 0 and standard deviation 1 / sqrt(d). Rows are
@@ -38,7 +38,7 @@ MOSTLY = 0.5
 """With a phi of at least this, two features fire mostly on the same tokens."""
 OCCASIONS = ((0.9, "Nearly the same tokens"), (MOSTLY, "Mostly the same tokens"), (-1.0, "Some of the same tokens"))
 """For each least phi, what it says about the tokens on which two features are active."""
-DIRECTIONS = ("one direction split in two", "related directions", "unrelated directions", "opposed directions")
+DIRECTIONS = ("nearly the same direction", "related directions", "unrelated directions", "opposed directions")
 """What the cosine of two decoder rows can say about their directions."""
 FIGURES = ["jaccard", "n_both", "n_a", "n_b", "phi", "decoder_cosine"]
 
@@ -94,10 +94,12 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
         "heatmap": charts.together(features, values, found, boxes, "coactivation") if features else None,
         "shown": len(features),
         "notable": len(catalog.paged),
+        "most": IN_HEATMAP,
+        "least": LEAST_OVERLAP,
         "pairs": listed,
         "verdicts": [(words, verdicts[words]) for words in DIRECTIONS if verdicts[words]],
         "often": {"phi": MOSTLY, "pairs": len(often), "largest": float(often.max())} if len(often) else None,
-        "rule": {"split": SPLIT, "chance": chance_cosine(catalog), "occasions": OCCASIONS[:2]},
+        "rule": {"same": SAME, "chance": chance_cosine(catalog), "occasions": OCCASIONS[:2]},
         "cluster_phi": CLUSTER_PHI,
         "common_tokens": in_words(COMMON_TOKENS),
         "open_clusters": OPEN_CLUSTERS,
@@ -180,17 +182,20 @@ def occasions(phi: float) -> str:
 
 def directions(cosine: float, chance: float) -> str:
     """How two decoder rows with this cosine relate, if the cosine of random rows stays within `chance` of 0."""
-    split, related, unrelated, opposed = DIRECTIONS
+    same, related, unrelated, opposed = DIRECTIONS
+    if cosine >= SAME:
+        return same
     if abs(cosine) <= chance:
         return unrelated
-    if cosine < 0:
-        return opposed
-    return split if cosine >= SPLIT else related
+    return related if cosine > 0 else opposed
 
 
 def chance_cosine(catalog: Catalog) -> float:
-    """The largest magnitude of the cosine of two random directions in the SAE's input space, by `BY_CHANCE`."""
-    return float(BY_CHANCE / np.sqrt(catalog.manifest["sae"]["d_in"]))
+    """The largest magnitude of the cosine of two random directions in the SAE's input space, by `BY_CHANCE`.
+
+    It is at most `SAME`, which it would exceed in fewer than 19 dimensions.
+    """
+    return min(SAME, float(BY_CHANCE / np.sqrt(catalog.manifest["sae"]["d_in"])))
 
 
 def clusters(catalog: Catalog, on_tokens: pd.DataFrame, shown: dict[int, int]) -> list[Cluster]:

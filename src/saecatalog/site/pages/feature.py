@@ -24,6 +24,8 @@ BANDS = {
     "q0-25": ("Weakest quarter", "", "q25"),
 }
 """The title of each quarter of the active tokens, and the columns of `features` with the ends of its range."""
+CONCEPT_LISTS = {"consistent": "consistency", "strong": "mean score", "contrast": "contrast"}
+"""What each of a concept's rankings is by."""
 PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
@@ -35,7 +37,10 @@ START_SHARE_SHOWN = 0.1
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a feature is notable: the text, its place in the ranking (0 if it has none) and the page of the ranking."""
+    """Why a feature is notable: the text, its place in the ranking (0 if it has none) and the page of the ranking.
+
+    For a concept, the place is the best of three, and the text names the ranking.
+    """
 
     text: str
     place: int
@@ -207,23 +212,23 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     shown = title(subject)
     match kind:
         case "strongest" | "frequent" | "selective":
-            words = {"strongest": "among the strongest", "frequent": "among the most frequent"}
-            text, page = (
-                words.get(kind, "among the most selective"),
-                f"{catalog.table_page(number)}?reason={kind}#f{number}",
-            )
+            text = kind if kind == "strongest" else f"most {kind}"
+            page = f"{catalog.table_page(number)}?reason={kind}#f{number}"
         case "specialist" | "common":
             text = f"specialist for {shown}" if kind == "specialist" else f"common in {shown}"
             page = f"categories/{slug(subject)}.html#{kind}"
         case "concept" | "consistent" | "strong" | "contrast":
-            text, page = f"concept: {shown}", f"concepts/{slug(subject)}.html"
+            text, page = f"for the concept {shown}", f"concepts/{slug(subject)}.html"
         case "noted":
             text, page = "noted by the author", f"{catalog.table_page(number)}?reason=noted#f{number}"
         case _:
             text, page = name, "features/index.html"
-    names = [f"{k}:{subject}" for k in ("consistent", "strong", "contrast")] if kind == "concept" else [name]
-    places = [catalog.places[ranking, number] for ranking in names if (ranking, number) in catalog.places]
-    return Reason(text, min(places) + 1 if places else 0, page)
+    lists = {f"{k}:{subject}": f", by {by}" for k, by in CONCEPT_LISTS.items()} if kind == "concept" else {name: ""}
+    places = [
+        (catalog.places[ranking, number], by) for ranking, by in lists.items() if (ranking, number) in catalog.places
+    ]
+    place, by = min(places, key=lambda found: found[0], default=(-1, ""))
+    return Reason(text + by, place + 1, page)
 
 
 def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRef | None]:

@@ -81,7 +81,7 @@ def category(
         "specialist_count": specialist_counts(catalog).get(ref.name, 0),
         "held_out": next(iter(catalog.by("held_out", "category")[ref.name]), None),
         "common": common,
-        "shown_kind": "specialists" if special else "common features",
+        "shown_kind": "Specialists" if special else "Common features",
         "heatmap": heatmap(scores, table, names, f"category-{slug(ref.name)}") if table.rows else None,
         "heat_table": table,
         "examples": _examples(catalog, by_feature, special, ref.name),
