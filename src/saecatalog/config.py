@@ -21,55 +21,57 @@ DTYPES = ("float32", "bfloat16", "float16")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
-def _setting(default: Any, check: Callable[[Any], str]) -> Any:
+def _setting(default: object, check: Callable[[object], str]) -> Any:
     """A field with a check: a function that returns "" for a valid value, or else describes the valid values."""
     return field(default=default, metadata={"check": check})
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "" if isinstance(value, str) and value.strip() else "a non-empty string"
 
 
-def _any_text(value: Any) -> str:
+def _any_text(value: object) -> str:
     return "" if isinstance(value, str) else "a string"
 
 
-def _flag(value: Any) -> str:
+def _flag(value: object) -> str:
     return "" if isinstance(value, bool) else "true or false"
 
 
-def _count(value: Any) -> str:
+def _count(value: object) -> str:
     return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number, 1 or more"
 
 
-def _context(value: Any) -> str:
-    return "" if not _count(value) and value >= 2 else "a whole number, 2 or more (BOS takes one position)"
+def _context(value: object) -> str:
+    good = not _count(value) and value != 1
+    return "" if good else "a whole number, 2 or more (BOS takes one position)"
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
     return "" if good else "a number, 0 or more"
 
 
-def _multiple(value: Any) -> str:
-    return "" if not _number(value) and value > 1 else "a number above 1"
+def _multiple(value: object) -> str:
+    good = isinstance(value, int | float) and not _number(value) and value > 1
+    return "" if good else "a number above 1"
 
 
-def _choice(*known: str) -> Callable[[Any], str]:
+def _choice(*known: str) -> Callable[[object], str]:
     return lambda value: "" if value in known else "one of " + ", ".join(known)
 
 
-def _device(value: Any) -> str:
+def _device(value: object) -> str:
     good = isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)
     return "" if good else "auto, cpu, cuda, cuda:1 (or another number) or mps"
 
 
-def _paths(value: Any) -> str:
+def _paths(value: object) -> str:
     good = isinstance(value, list | tuple) and value and all(isinstance(p, str) and p for p in value)
     return "" if good else "a list of paths"
 
 
-def _features(value: Any) -> str:
+def _features(value: object) -> str:
     if value in ("notable", "all"):
         return ""
     indices = isinstance(value, list | tuple) and value and all(isinstance(i, int) and i >= 0 for i in value)
@@ -185,7 +187,7 @@ def load_config(path: Path) -> Config:
     return _from_mapping(data, path.parent)
 
 
-def override(config: Config, section: str, **settings: Any) -> Config:
+def override(config: Config, section: str, **settings: object) -> Config:
     """The config with some settings of a section replaced; settings given as None keep their value."""
     given = {name: value for name, value in settings.items() if value is not None}
     part = getattr(config, section)
@@ -198,7 +200,7 @@ def override(config: Config, section: str, **settings: Any) -> Config:
     return replace(config, **{section: replace(part, **given)})
 
 
-def _check(section: Any, name: str, value: Any) -> str:
+def _check(section: Any, name: str, value: object) -> str:
     (setting,) = (f for f in fields(section) if f.name == name)
     return str(setting.metadata["check"](value))
 
