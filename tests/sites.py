@@ -23,26 +23,28 @@ from saecatalog.embedded import GGUF, MODEL_NAME
 ROOT = Path(__file__).parent.parent
 FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
 
+ADDRESS = f"https://example.org/{'catalog-' * 5}"
+"""A long one: every citation and link preview repeats it, so pages are larger with it."""
+
 KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""
 
 
-def build_default(site: Path, *flags: str) -> Path:
-    """Build the default catalog with the user's own cache, so that the model runs only if `make site` did not run."""
+@pytest.fixture(scope="session")
+def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default catalog as it is published, with an address.
+
+    It is built with the user's own cache, so that the model runs only if `make site` did not run it.
+    """
     models = load_config(ROOT / "catalog.toml").cache / "models"
     if not any((models / name).exists() for name in (GGUF, f"{MODEL_NAME}-float32")):
         assert not os.environ.get("CI"), FETCH_FIRST
         pytest.skip(FETCH_FIRST)
-    words = [sys.executable, "build.py", "--quiet", "--out", str(site), *flags]
+    site = tmp_path_factory.mktemp("default") / "papers" / "catalog"
+    words = [sys.executable, "build.py", "--quiet", "--out", str(site), "--base-url", ADDRESS]
     run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return site
-
-
-@pytest.fixture(scope="session")
-def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default catalog."""
-    return build_default(tmp_path_factory.mktemp("default") / "papers" / "catalog")
 
 
 @pytest.fixture(scope="session")
