@@ -33,7 +33,7 @@ from saecatalog.config import AnalysisConfig, load_config
 from saecatalog.corpus import Text
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
-from saecatalog.store import Lens, Store, read_lens, read_store
+from saecatalog.store import Lens, Store
 from saecatalog.tables import TableWriter
 
 VOCABULARY, D_IN, CATEGORIES, CONCEPT_TEXTS = 5000, 64, 12, 120
@@ -140,17 +140,7 @@ def read_inputs(catalog: Path, cache: Path) -> tuple[Inputs, AnalysisConfig]:
     """The corpus of a catalog, from the cache; missing stages are run first."""
     config = replace(load_config(catalog), cache=cache)
     pipeline = Pipeline(config, Progress())
-    corpus, found = pipeline.corpus, pipeline.concept_corpus
-    vocabulary = json.loads((pipeline.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
-    inputs = Inputs(
-        corpus.texts,
-        read_store(corpus.folder),
-        found.texts if found else [],
-        found.store if found else None,
-        read_lens(pipeline.lens_folder),
-        vocabulary,
-    )
-    return inputs, config.analysis
+    return Inputs.read(pipeline.corpus, pipeline.concept_corpus, pipeline.lens_folder), config.analysis
 
 
 @contextmanager

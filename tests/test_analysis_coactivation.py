@@ -13,6 +13,7 @@ from studies import Study, close
 
 from saecatalog.analysis import coactivation
 from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
+from saecatalog.verify import formulas
 
 
 def test_coactivation_table(study: Study, saes: Callable) -> None:
@@ -173,19 +174,8 @@ def test_clusters(study: Study) -> None:
     active = study.tokens_active
     both, phi = cases.pair_counts(active), cases.correlations(active)
     d_sae = study.case.d_sae
-    joined = {a: [b for b in range(d_sae) if a != b and both[a, b] >= 5 and phi[a, b] >= 0.5] for a in range(d_sae)}
-    groups, seen = [], set()
-    for start in range(d_sae):
-        group, queue = set(), [start]
-        while queue:
-            feature = queue.pop()
-            if feature not in seen:
-                seen.add(feature)
-                group.add(feature)
-                queue += joined[feature]
-        if len(group) > 1:
-            groups.append(sorted(group))
-    groups.sort(key=lambda g: (-len(g), g[0]))
+    together = [(a, b) for a in range(d_sae) for b in range(a) if both[a, b] >= 5 and phi[a, b] >= 0.5]
+    groups = formulas.clusters(together)
     table = study.table("clusters")
     assert [g["feature"].tolist() for _, g in table.groupby("cluster")] == groups
     if study.kind.architecture != "topk":

@@ -22,7 +22,7 @@ from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
 from saecatalog.sae_directory import find_sae
 from saecatalog.stage_keys import stage_key
-from saecatalog.store import Harvested, read_lens
+from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
 
 if TYPE_CHECKING:
@@ -149,18 +149,9 @@ class Pipeline:
         from saecatalog.analysis.run import analyse
         from saecatalog.analysis.study import Inputs
 
-        corpus, concepts = self.corpus, self.concept_corpus
-        vocabulary = json.loads((self.lens_folder / "vocabulary.json").read_text(encoding="utf-8"))
+        inputs = Inputs.read(self.corpus, self.concept_corpus, self.lens_folder)
         # Nothing runs the model from here on, so its memory is released for the analyses.
         self._subject = None
-        inputs = Inputs(
-            texts=corpus.texts,
-            store=corpus.store,
-            concept_texts=concepts.texts if concepts else [],
-            concept_store=concepts.store if concepts else None,
-            lens=read_lens(self.lens_folder),
-            vocabulary=vocabulary,
-        )
         config = self.config
         with new_folder(folder) as temporary:
             analyse(inputs, config.analysis, config.site.features, temporary, self.progress, self.notes.features)

@@ -1,5 +1,6 @@
 """One corpus under analysis: inputs flow in, everything that several analyses need flows out."""
 
+import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from saecatalog.analysis.token_view import bigram_codes, token_codes
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
 from saecatalog.progress import Bar, Progress
-from saecatalog.store import Lens, Store
+from saecatalog.store import Harvested, Lens, Store, read_lens
 
 STRONG_QUANTILE = 0.9
 """If the settings give no strong threshold, it is this quantile of the text scores above 0."""
@@ -35,6 +36,18 @@ class Inputs:
     lens: Lens
     vocabulary: list[str]
     """Each token id as readable text."""
+
+    @classmethod
+    def read(cls, corpus: Harvested, concepts: Harvested | None, lens: Path) -> "Inputs":
+        """Open the outputs of the earlier stages; `lens` is the folder that `make_lens` filled."""
+        return cls(
+            texts=corpus.texts,
+            store=corpus.store,
+            concept_texts=concepts.texts if concepts else [],
+            concept_store=concepts.store if concepts else None,
+            lens=read_lens(lens),
+            vocabulary=json.loads((lens / "vocabulary.json").read_text(encoding="utf-8")),
+        )
 
 
 class Study:
