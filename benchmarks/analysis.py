@@ -140,7 +140,7 @@ def read_inputs(catalog: Path, cache: Path) -> tuple[Inputs, AnalysisConfig]:
     """The corpus of a catalog, from the cache; missing stages are run first."""
     config = replace(load_config(catalog), cache=cache)
     pipeline = Pipeline(config, Progress())
-    return Inputs.read(pipeline.corpus, pipeline.concept_corpus, pipeline.lens_folder), config.analysis
+    return Inputs.read(pipeline.corpus, pipeline.concept_corpus, pipeline.lens.folder), config.analysis
 
 
 @contextmanager

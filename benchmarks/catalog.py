@@ -26,6 +26,7 @@ from harvest import bare_loop, best_shape
 from measure import ROOT, held, peak_memory, report
 
 from saecatalog.build import build
+from saecatalog.cache import Cache
 from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
@@ -62,7 +63,7 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
 
 def bare_rate(config: Config, ids: np.ndarray, shape: tuple[int, int] | None) -> tuple[float, tuple[int, int]]:
     """Seconds per token of the bare loop, and the shape it was run in: the fastest one if none is given."""
-    subject = load_subject(config.subject, config.cache)
+    subject = load_subject(config.subject, Cache(config.cache))
     shape = shape or best_shape(subject, ids)
     return bare_loop(subject, ids, *shape), shape
 
@@ -88,8 +89,8 @@ def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[s
     stages = Stages()
     stages.run("harvest", lambda: pipeline.corpus)
     stages.run("concepts", lambda: pipeline.concept_corpus)
-    stages.run("weights", lambda: pipeline.lens_folder)
-    stages.run("analysis", lambda: pipeline.analysed)
+    stages.run("weights", lambda: pipeline.lens.folder)
+    stages.run("analysis", lambda: pipeline.analysed.folder)
     if bare_tokens:
         bare.append(apart(bare_rate, config, ids, shape)[0])
     summary = stages.run("site", lambda: build(config, progress))

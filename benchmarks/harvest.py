@@ -19,6 +19,7 @@ import standin
 import torch
 from measure import Memory, peak_memory, report
 
+from saecatalog.cache import Cache
 from saecatalog.config import CorpusConfig, SubjectConfig
 from saecatalog.corpus import Text, read_corpus
 from saecatalog.harvest import harvest
@@ -39,7 +40,7 @@ def load(arguments: argparse.Namespace) -> Subject:
     """The stand-in, loaded in the same way as by a build."""
     made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
     config = SubjectConfig(model=str(made.model), sae=str(made.sae), device=arguments.device, dtype=arguments.dtype)
-    return load_subject(config, arguments.cache)
+    return load_subject(config, Cache(arguments.cache))
 
 
 @torch.inference_mode()

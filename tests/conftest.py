@@ -371,12 +371,13 @@ def _batchtopk_bias(before: Any, norms: Any, generator: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def subjects(workshop: Path, saes: Callable[[str, SaeKind], Path]) -> Callable[..., Any]:
     """Returns the loaded subject of a model and a kind of SAE."""
+    from saecatalog.cache import Cache
     from saecatalog.config import SubjectConfig
     from saecatalog.subject import load_subject
 
     @cache
     def subject(shape: str, kind: SaeKind) -> Any:
-        return load_subject(SubjectConfig(sae=str(saes(shape, kind)), device="cpu"), workshop / "cache")
+        return load_subject(SubjectConfig(sae=str(saes(shape, kind)), device="cpu"), Cache(workshop / "cache"))
 
     return subject
 

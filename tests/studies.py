@@ -108,7 +108,7 @@ def studies(
             (folder / part).mkdir()
             harvest(subject, tokenize(chosen, subject.tokenizer), 256, folder / part, lambda n: None)
         (folder / "lens").mkdir()
-        make_lens(subject, LENS_ENTRIES, folder / "lens", lambda n: None)
+        make_lens(subject, folder / "lens", lambda n: None, LENS_ENTRIES)
         inputs = Inputs(
             texts,
             read_store(folder / "corpus"),

@@ -214,7 +214,7 @@ def test_the_cache_keeps_what_a_build_uses(
     flags: list[str], workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for two harvests, new concepts replace the old concepts and not the corpus, although it is older."""
-    monkeypatch.setattr("saecatalog.pipeline.CACHED_STAGES", 2)
+    monkeypatch.setattr("saecatalog.cache.KEPT_ELSEWHERE", 2)
     words = [*flags, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site")]
     assert main(["build", *words]) == GOOD
     shutil.copytree(workshop / "concepts", tmp_path / "concepts")

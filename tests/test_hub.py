@@ -16,6 +16,7 @@ from conftest import CONTEXT, GPT2_TOKENS, SaeKind, make_tokenizer
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from saecatalog import hub as hub_module
+from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.site.check import check_site
 from saecatalog.subject import load_subject
@@ -130,7 +131,7 @@ def test_the_model_is_loaded_with_the_arguments_of_the_sae(
     with torch.inference_mode():
         plain = AutoModelForCausalLM.from_pretrained("gpt2")(ids, output_hidden_states=True).hidden_states[6]
         for model in (None, str(hub / "hub" / "models--gpt2" / "snapshots" / COMMIT)):
-            subject = load_subject(SubjectConfig(sae=SAE, model=model, device="cpu"), tmp_path)
+            subject = load_subject(SubjectConfig(sae=SAE, model=model, device="cpu"), Cache(tmp_path))
             wanted = plain - plain.mean(-1, keepdim=True)
             torch.testing.assert_close(subject.residual(ids), wanted, rtol=1e-4, atol=1e-4)
 

@@ -34,9 +34,9 @@ def analyse(request: pytest.FixtureRequest, workshop: Path, saes: Callable[..., 
             site=SiteConfig(out=str(tmp_path / "site"), features="all"),
             cache=tmp_path / name,
         )
-        pipeline = Pipeline(config, Progress(quiet=True))
-        files = {path.name: path.read_bytes() for path in sorted(pipeline.analysed.iterdir())}
-        return {**files, "manifest.json": json.dumps(pipeline.manifest).encode()}
+        with Pipeline(config, Progress(quiet=True)) as pipeline:
+            files = {path.name: path.read_bytes() for path in sorted(pipeline.analysed.folder.iterdir())}
+            return {**files, "manifest.json": json.dumps(pipeline.manifest).encode()}
 
     return run
 

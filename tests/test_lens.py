@@ -23,7 +23,7 @@ def lens(
     shape, hook = request.param
     kind = SaeKind("standard", hook="blocks.1.hook_mlp_out" if hook == "mlp_out" else hook)
     folder = tmp_path_factory.mktemp("lens")
-    make_lens(subjects(shape, kind), LENS_ENTRIES, folder, lambda n: None)
+    make_lens(subjects(shape, kind), folder, lambda n: None, LENS_ENTRIES)
     decoder = load_file(saes(shape, kind) / "sae_weights.safetensors")["W_dec"]
     return shape, decoder.astype(np.float64), read_lens(folder)
 
@@ -93,7 +93,7 @@ def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> 
     decoder[:, 0] = 1.0
     decoder[30:, 1] = 1.0
     subject.sae.W_dec = torch.nn.Parameter(decoder)
-    make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+    make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     ids = np.load(tmp_path / "neighbour_ids.npy")
     for feature in range(len(decoder)):
         same = range(30) if feature < 30 else range(30, len(decoder))
@@ -102,5 +102,5 @@ def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> 
 
 def test_no_logits_where_the_sae_does_not_write_to_the_residual_stream(subjects: Callable, tmp_path: Path) -> None:
     subject = subjects("llama", SaeKind("jumprelu", hook="blocks.2.attn.hook_z"))
-    make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+    make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     assert read_lens(tmp_path).promoted_ids.shape[1] == 0

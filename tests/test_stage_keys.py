@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "saecatalog"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 STAGES = {
-    "subjects": "saecatalog.subject",
+    "subject": "saecatalog.subject",
     "harvest": "saecatalog.harvest",
     "lens": "saecatalog.lens",
     "analysis": "saecatalog.analysis.run",
@@ -79,7 +79,7 @@ def test_a_changed_line_changes_the_keys_of_the_stages_that_read_it_and_no_other
 def test_the_stages_differ_in_what_they_read() -> None:
     """Otherwise the test above would pass if every stage read everything."""
     reads = {stage: read_by(module) for stage, module in STAGES.items()}
-    assert reads["subjects"] < reads["harvest"]
+    assert reads["subject"] < reads["harvest"]
     assert "harvest.py" not in reads["analysis"] | reads["lens"] | reads["site"]
     assert "lens.py" not in reads["analysis"] | reads["harvest"] | reads["site"]
     assert "manifest.py" in reads["site"] - reads["analysis"] - reads["harvest"] - reads["lens"]
@@ -135,7 +135,7 @@ def build(
 
 
 DONE = {
-    "subject_info.py": {"subjects", "harvest", "lens", "analysis", "site"},
+    "subject_info.py": {"subject", "harvest", "lens", "analysis", "site"},
     "windows.py": {"harvest", "analysis", "site"},
     "lens.py": {"lens", "analysis", "site"},
     "analysis/labels.py": {"analysis", "site"},
@@ -168,7 +168,7 @@ def test_the_same_weights_under_a_second_name_are_a_catalog_of_their_own(
     monkeypatch.chdir(ROOT)
     build()
     shutil.copytree(models("llama"), tmp_path / "second-name")
-    assert build("--model", str(tmp_path / "second-name")) == {"subjects", "site"}
+    assert build("--model", str(tmp_path / "second-name")) == {"subject", "site"}
     catalogs = {path.parent.parent.parent.name for path in (tmp_path / "site").glob("*/*/data/manifest.json")}
     assert len(catalogs) == 2
     assert "second-name" in catalogs

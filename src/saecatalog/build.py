@@ -49,8 +49,8 @@ def build(config: Config, progress: Progress) -> Summary:
             "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
         )
     files = check_out(Path(config.site.out))
-    pipeline = Pipeline(config, progress)
-    return build_site(pipeline.analysed, pipeline.manifest, pipeline.notes, config.site, files, progress)
+    with Pipeline(config, progress) as pipeline:
+        return build_site(pipeline.analysed, pipeline.manifest, pipeline.notes, config.site, files, progress)
 
 
 def build_site(

@@ -1,12 +1,14 @@
 """The command line: arguments flow in, one command runs, and its exit code flows out."""
 
 import argparse
-import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,14 @@ from saecatalog.progress import Progress
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
 SAMPLE = 20
+DAY = 86_400
+"""Seconds."""
 
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, None)
-"""Error numbers that mean that a file cannot be written; None stands for numpy's short-write error, which has none."""
+GOES_ON = "Stopped. The same command goes on where it stopped."
 
-WRITE_FIX = "Free some space, or choose another --out or --cache. The existing site is unchanged."
+
+class Terminated(KeyboardInterrupt):
+    """Raised by the signal SIGTERM, so that it cleans up as Ctrl-C does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,15 +50,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     _calm_libraries(quiet=getattr(arguments, "quiet", False))
     try:
-        return int(arguments.run(arguments))
+        with _terminable():
+            return int(arguments.run(arguments))
     except CatalogError as error:
         return _fail(str(error))
-    except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
-        return _fail(str(CatalogError("A file cannot be written.", str(error.filename or error), WRITE_FIX)))
-    except KeyboardInterrupt:
-        return _fail("Stopped.", code=130)
+    except PermissionError as error:
+        return _fail(str(CatalogError("This file cannot be read.", str(error.filename or error), "Allow it.")))
+    except KeyboardInterrupt as stop:
+        return _fail(GOES_ON, 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception; a second one does not break off the cleaning up."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, code: int = 2) -> int:
@@ -236,6 +258,31 @@ def _add_serve(p: argparse.ArgumentParser) -> None:
     p.add_argument("--port", type=int, default=PORT, help=f"port; default: {PORT}")
 
 
+def _add_clean(p: argparse.ArgumentParser) -> None:
+    _add_cache(p)
+    p.add_argument(
+        "--older-than", metavar="DAYS", type=_amount(float), help="remove only what was not used for so long"
+    )
+    p.add_argument(
+        "--keep",
+        metavar="N",
+        type=_amount(int),
+        default=0,
+        help="keep the N last used results of each stage; default: 0",
+    )
+
+
+def _amount(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A parser of numbers that are not negative."""
+
+    def amount(word: str) -> float:
+        if not 0 <= kind(word) < float("inf"):
+            raise ValueError(word)
+        return kind(word)
+
+    return amount
+
+
 def _add_fetch(p: argparse.ArgumentParser) -> None:
     _add_cache(p)
 
@@ -272,7 +319,12 @@ def _config(a: argparse.Namespace) -> Config:
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"),
     )  # fmt: skip
-    return replace(config, cache=a.cache.expanduser()) if get("cache") else config
+    return replace(config, cache=_cache_of(a)) if get("cache") else config
+
+
+def _cache_of(a: argparse.Namespace) -> Path:
+    """The folder of the cache: the flag, or the default."""
+    return Path(a.cache.expanduser()) if a.cache else Config().cache
 
 
 def _features(words: str | None) -> str | tuple[int, ...] | None:
@@ -379,7 +431,7 @@ def run_verify(a: argparse.Namespace) -> int:
     from saecatalog.verify.run import verify_site
     from saecatalog.verify.runner import SubjectSources
 
-    sources = SubjectSources(a.cache.expanduser() if a.cache else Config().cache, a.model, a.sae)
+    sources = SubjectSources(_cache_of(a), a.model, a.sae)
     found = 0
     for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
         for line in outcome.lines():
@@ -396,11 +448,27 @@ def run_serve(a: argparse.Namespace) -> int:
     return 0
 
 
+def run_clean(a: argparse.Namespace) -> int:
+    """Remove cached results that are not in use."""
+    from saecatalog.cache import Cache
+
+    removed = left = size = 0
+    with Cache(_cache_of(a)) as cache:
+        for part in cache.clean((a.older_than or 0) * DAY, a.keep):
+            print(f"{part.stage}: removed {part.removed}, {part.size / 1e6:.1f} MB; {part.left} left")
+            removed, left, size = removed + part.removed, left + part.left, size + part.size
+    print(f"Removed {removed} results, {size / 1e6:.1f} MB; {left} left in {_cache_of(a)}")
+    return 0
+
+
 def run_fetch(a: argparse.Namespace) -> int:
     """Download the default model into the cache."""
     from saecatalog import embedded
+    from saecatalog.cache import Cache
+    from saecatalog.default_model import downloaded
 
-    print(f"The default model is at {embedded.fetch(a.cache.expanduser() if a.cache else Config().cache)}")
+    with Cache(_cache_of(a)) as cache:
+        print(f"The default model is at {downloaded(cache).file(embedded.GGUF)}")
     return 0
 
 
@@ -448,6 +516,12 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
         _add_serve,
         "Preview a built site at http://127.0.0.1.",
         "python build.py serve site --port 8000",
+    ),
+    "clean": (
+        run_clean,
+        _add_clean,
+        "Remove cached results; the next build makes what it needs again.",
+        "python build.py clean --older-than 30",
     ),
     "fetch": (
         run_fetch,

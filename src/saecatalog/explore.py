@@ -1,6 +1,5 @@
 """The `explore` and `concept` commands: texts flow in, lines for the terminal flow out."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,12 @@ def explore(config: Config, progress: Progress, feature: int, texts: list[str]) 
     Massive activations, judged by the median norm of these texts, are marked and excluded from max and mean, as on the
     pages. Raises CatalogError for a feature outside the dictionary.
     """
-    pipeline = Pipeline(config, progress)
+    with Pipeline(config, progress) as pipeline:
+        yield from _explore(pipeline, feature, texts)
+
+
+def _explore(pipeline: Pipeline, feature: int, texts: list[str]) -> Iterator[str]:
+    config = pipeline.config
     d_sae = pipeline.info.d_sae
     if not 0 <= feature < d_sae:
         raise CatalogError(f"The SAE has no feature {feature}.", "explore", f"Use a number from 0 to {d_sae - 1}.")
@@ -67,27 +71,29 @@ def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
     from saecatalog.windows import tokenize
 
     subject = pipeline.subject
-    with tempfile.TemporaryDirectory() as folder:
-        harvest(
-            subject,
-            tokenize(texts, subject.tokenizer),
-            pipeline.config.subject.batch_tokens,
-            Path(folder),
-            lambda n: None,
-        )
-        return read_store(Path(folder))
+    workspace = pipeline.cache.workspace
+    folder, shards = workspace.folder("store"), workspace.folder("shards")
+    batch_tokens = pipeline.config.subject.batch_tokens
+    with pipeline.cache.writing():
+        harvest(subject, tokenize(texts, subject.tokenizer), batch_tokens, folder, lambda n: None, shards)
+    return read_store(folder)
 
 
 def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     """Tables of the features of a concept, ranked by consistency, by mean score and by contrast with the corpus."""
+    contents = read_text_list(file)
+    with Pipeline(config, progress) as pipeline:
+        yield from _concept(pipeline, file, contents)
+
+
+def _concept(pipeline: Pipeline, file: Path, contents: list[str]) -> Iterator[str]:
     from saecatalog.analysis.concepts import concept_rows, texts_in_common
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.scores import score_texts
     from saecatalog.analysis.study import strong_threshold
     from saecatalog.analysis.text_groups import TextGroups
 
-    contents = read_text_list(file)
-    pipeline = Pipeline(config, progress)
+    config = pipeline.config
     settings = config.analysis
     corpus = include(pipeline.corpus.store, settings.outlier_multiple)
     corpus_scores = score_texts(corpus, settings.text_score)

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
-from saecatalog.atomic_writes import write_json
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+from saecatalog.json_files import write_json
 from saecatalog.progress import Bar
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store

@@ -4,11 +4,13 @@
 retries stay. A missing network is detected here, before the first request.
 """
 
+import hashlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 from urllib.request import getproxies
 
@@ -118,3 +120,43 @@ def _reason(error: BaseException) -> str | None:
     if any(isinstance(e, OSError) and "connect" in str(e).lower() for e in chain):
         return "unreachable"
     return "unknown" if any(isinstance(e, OSError) and "not a valid model" in str(e) for e in chain) else None
+
+
+def hub_places(repository: str, folder: str = "") -> list[Path]:
+    """Where the downloaded files of a repository, or of a folder in it, are; and the file that names their revision.
+
+    None of these if nothing was downloaded in the usual way.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    kept = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    revision = kept / "refs" / "main"
+    if not revision.is_file():
+        return []
+    snapshot = kept / "snapshots" / revision.read_text(encoding="utf-8").strip() / folder
+    return [revision, snapshot if snapshot.is_dir() else snapshot.parent]
+
+
+def check_downloads(places: Iterable[Path]) -> None:
+    """Raise CatalogError if a downloaded file is not what the hub sent.
+
+    `huggingface_hub` keeps a file under its hash: SHA-256 for large files, and git's for others. Other files pass.
+    """
+    for place in places:
+        for path in place.iterdir() if place.is_dir() else ():
+            blob = path.resolve()
+            if path.is_symlink() and blob.parent.name == "blobs" and not _is_whole(blob):
+                fix = "Delete this file; it is then downloaded again."
+                raise CatalogError(f"The downloaded file {path.name} is damaged.", str(blob), fix)
+
+
+def _is_whole(blob: Path) -> bool:
+    """Whether a file has the hash that is its name; true if the name is no hash."""
+    if len(blob.name) == 64:
+        with blob.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+    if len(blob.name) == 40:
+        content = blob.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == blob.name
+    return True

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from saecatalog.atomic_writes import write_json
-from saecatalog.constants import LENS_BINS
+from saecatalog.constants import LENS_BINS, LENS_ENTRIES
+from saecatalog.json_files import write_json
 from saecatalog.subject import Subject
 from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.vocabulary import token_strings
@@ -24,7 +24,7 @@ CHUNK = 256
 
 
 @torch.inference_mode()
-def make_lens(subject: Subject, k: int, folder: Path, tick: Callable[[int], object]) -> None:
+def make_lens(subject: Subject, folder: Path, tick: Callable[[int], object], k: int = LENS_ENTRIES) -> None:
     """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
 
     `k` is the number of promoted tokens, suppressed tokens and neighbours of each feature. `tick` is called with the

@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import saecatalog
 from saecatalog.config import Config
 from saecatalog.corpus import corpus_hash
@@ -35,12 +33,13 @@ def make_manifest(
     """
     manifest = {
         "slug": info.slug,
+        "identity": info.identity,
         "model": _model(info),
         "sae": _sae(info),
         "corpus": {
             "sha256": corpus_hash(corpus.texts),
             "texts": len(corpus.texts),
-            "tokens": corpus.store.n_tokens,
+            "tokens": int(corpus.token_counts.sum()),
             "categories": _sizes(corpus),
             "concepts": _sizes(concepts) if concepts else {},
         },
@@ -50,6 +49,7 @@ def make_manifest(
             "strong_rule": findings["strong_rule"],
             "context": info.context,
             "dtype": info.dtype,
+            "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
         },
         "health": findings["health"],
@@ -70,6 +70,8 @@ def _model(info: SubjectInfo) -> dict[str, object]:
         "d_model": info.d_model,
         "n_layers": info.n_layers,
         "weights_sha256": info.model_sha256,
+        "settings_hash": info.model_settings,
+        "tokenizer_hash": info.tokenizer_hash,
     }
 
 
@@ -85,6 +87,7 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "layer": info.layer,
         "prepend_bos": info.prepend_bos,
         "weights_sha256": info.sae_sha256,
+        "settings_hash": info.sae_settings,
         "neuronpedia_id": info.neuronpedia_id,
     }
 
@@ -92,7 +95,7 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
 def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
     """Number of texts and tokens of each category, in the order of the texts."""
     sizes: dict[str, dict[str, int]] = {}
-    for text, n_tokens in zip(harvested.texts, np.diff(harvested.store.text_offsets).tolist(), strict=True):
+    for text, n_tokens in zip(harvested.texts, harvested.token_counts.tolist(), strict=True):
         size = sizes.setdefault(text.category, {"texts": 0, "tokens": 0})
         size["texts"] += 1
         size["tokens"] += n_tokens

@@ -1,22 +1,25 @@
 """The stages in order, each run only if its key changed: a config flows in, the outputs of the stages flow out.
 
-A stage's output is a folder in the cache, named by its key. Torch and the model libraries are imported only if a stage
-has to run the model.
+A stage's key is made from its code and from the keys of the outputs that it reads; see `stage_keys` and `cache`. Torch
+and the model libraries are imported only if a stage has to run the model.
 """
 
-import json
-import shutil
+import os
+import platform
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
-from saecatalog.atomic_writes import new_folder
+from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
-from saecatalog.constants import LENS_ENTRIES
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
 from saecatalog.errors import CatalogError
+from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
@@ -28,8 +31,11 @@ from saecatalog.subject_info import SubjectInfo
 if TYPE_CHECKING:
     from saecatalog.subject import Subject
 
-CACHED_STAGES = 12
-"""Number of outputs of each stage to keep in the cache; older ones are removed."""
+INFO, FILES = "info.json", "files.json"
+"""In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
+
+ENVIRONMENT = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES")
+"""Variables that decide which files a name on the Hub means, and which device `auto` means."""
 
 
 class Pipeline:
@@ -37,7 +43,14 @@ class Pipeline:
 
     def __init__(self, config: Config, progress: Progress):
         self.config, self.progress = config, progress
+        self.cache = Cache(config.cache)
         self._subject: Subject | None = None
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cache.close()
 
     @cached_property
     def texts(self) -> list[Text]:
@@ -55,65 +68,81 @@ class Pipeline:
 
     @property
     def subject(self) -> "Subject":
-        """The model and the SAE, loaded on first use."""
-        if self._subject is None:
-            with self.progress.bar("load model", 1) as bar:
-                from saecatalog.subject import load_subject
+        """The model and the SAE, loaded on first use.
 
-                self._subject = load_subject(self.config.subject, self.config.cache)
-                bar.update()
+        Raises CatalogError if they are no longer those that the catalog is made from.
+        """
+        info = self.info
+        if self._subject is None:
+            self._subject = self._load()
+            if self._subject.info != info:
+                self._described.drop()
+                raise CatalogError(
+                    "The model or the SAE changed during the build, or the device did.",
+                    f"--sae {self.config.subject.sae}",
+                    "Run the command again.",
+                )
         return self._subject
+
+    def _load(self) -> "Subject":
+        with self.progress.bar("load model", 1) as bar:
+            from saecatalog.subject import load_subject
+
+            subject = load_subject(self.config.subject, self.cache)
+            bar.update()
+        return subject
 
     @cached_property
     def info(self) -> SubjectInfo:
-        """Facts about the subject, from the cache if it was loaded before."""
-        subject = self.config.subject
-        source = find_sae(subject.sae)
-        folders = [p for p in (source.folder, Path(subject.model or "")) if p and p != Path() and p.is_dir()]
-        named = [subject.sae, subject.model, subject.dtype, subject.context]
-        key = stage_key("saecatalog.subject", named, [_fingerprint(folder) for folder in folders])
-        path = self.config.cache / "subjects" / f"{key}.json"
-        if not path.exists():
-            text = self.subject.info.to_json()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        return SubjectInfo.from_json(path.read_text(encoding="utf-8"))
+        """Facts about the subject, from the cache if it was loaded before and its files have not changed since."""
+        files = self._described.json(FILES)
+        if self._subject is None and not loaded_files.unchanged(files):
+            self._described.drop()
+        return SubjectInfo(**self._described.json(INFO))
+
+    @cached_property
+    def _described(self) -> Output:
+        """The facts about the subject that the settings name, and the state of the files it was loaded from."""
+
+        def make(folder: Path) -> None:
+            self._subject = self._load()
+            write_json(folder / INFO, asdict(self._subject.info))
+            write_json(folder / FILES, self._subject.files)
+
+        return self._output("saecatalog.subject", make, _named(self.config), find_sae(self.config.subject.sae))
+
+    def _output(self, module: str, make: Callable[[Path], None], *inputs: object) -> Output:
+        """The output of a module for some inputs; an input that is itself an output counts by its key."""
+        keys = [part.key if isinstance(part, Output) else part for part in inputs]
+        return self.cache.output(module.split(".")[1], stage_key(module, *keys), make)
 
     def harvested(self, texts: list[Text], what: str, limit: int | None = None) -> Harvested:
         """The store of some texts; the model runs only if the store is not in the cache."""
-        from_subject = self._activation_inputs
-        folder = self._folder("harvest", stage_key("saecatalog.harvest", from_subject, corpus_hash(texts), limit))
-        if not folder.exists():
+        identity = self.info.identity
+
+        def make(folder: Path) -> None:
             from saecatalog.harvest import harvest_texts
 
-            shards = self._folder("shards", stage_key("saecatalog.harvest", from_subject))
             batch_tokens = self.config.subject.batch_tokens
-            with new_folder(folder) as temporary:
+            with self.cache.collection("shards", stage_key("saecatalog.harvest", identity)) as shards:
                 harvest_texts(
-                    self.subject, texts, limit, batch_tokens, temporary, shards,
+                    self.subject, texts, limit, batch_tokens, folder, shards,
                     lambda missing: self.progress.bar(what, missing, " tokens"),
                 )  # fmt: skip
-            _keep_newest(shards.parent, CACHED_STAGES)
-        return Harvested.of(texts, self._used(folder))
 
-    @property
-    def _activation_inputs(self) -> list[object]:
-        """What the activations of a window depend on, besides its tokens."""
-        info = self.info
-        return [info.model_sha256, info.sae_sha256, info.hook, info.context, info.prepend_bos, info.dtype]
+        return Harvested.of(texts, self._output("saecatalog.harvest", make, identity, corpus_hash(texts), limit))
 
     @cached_property
-    def lens_folder(self) -> Path:
-        """The folder of the lens."""
-        info = self.info
-        key = stage_key("saecatalog.lens", info.model_sha256, info.sae_sha256, info.hook, LENS_ENTRIES)
-        folder = self._folder("lens", key)
-        if not folder.exists():
+    def lens(self) -> Output:
+        """What the weights alone say."""
+
+        def make(folder: Path) -> None:
             from saecatalog.lens import make_lens
 
-            with new_folder(folder) as temporary, self.progress.bar("weights", info.d_sae, " features") as bar:
-                make_lens(self.subject, LENS_ENTRIES, temporary, bar.update)
-        return self._used(folder)
+            with self.progress.bar("weights", self.info.d_sae, " features") as bar:
+                make_lens(self.subject, folder, bar.update)
+
+        return self._output("saecatalog.lens", make, self.info.identity)
 
     @cached_property
     def corpus(self) -> Harvested:
@@ -124,19 +153,25 @@ class Pipeline:
         return self.harvested(self.concepts, "concepts") if self.concepts else None
 
     @cached_property
-    def analysed(self) -> Path:
-        """The folder of all tables and of the findings about the corpus as a whole."""
+    def analysed(self) -> Output:
+        """All tables, and the findings about the corpus as a whole."""
         config = self.config
         pages, noted = config.site.features, self.notes.features
         self._check_features(pages)
         corpus, concepts = self.corpus, self.concept_corpus
+
+        def make(folder: Path) -> None:
+            from saecatalog.analysis.run import analyse
+            from saecatalog.analysis.study import Inputs
+
+            inputs = Inputs.read(corpus, concepts, self.lens.folder)
+            # Nothing runs the model from here on, so its memory is released for the analyses.
+            self._subject = None
+            analyse(inputs, config.analysis, pages, folder, self.progress, noted)
+
         sources = [text.source for text in corpus.texts]
-        read = [corpus.key, concepts and concepts.key, self.lens_folder.name]
-        key = stage_key("saecatalog.analysis.run", read, asdict(config.analysis), pages, noted, sources)
-        folder = self._folder("analysis", key)
-        if not folder.exists():
-            self._analyse(folder)
-        return self._used(folder)
+        read = (corpus.output, concepts and concepts.output, self.lens)
+        return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, sources)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
@@ -145,41 +180,24 @@ class Pipeline:
                 f"The SAE has no feature {outside[0]}.", "--features", f"Use numbers from 0 to {self.info.d_sae - 1}."
             )
 
-    def _analyse(self, folder: Path) -> None:
-        from saecatalog.analysis.run import analyse
-        from saecatalog.analysis.study import Inputs
-
-        inputs = Inputs.read(self.corpus, self.concept_corpus, self.lens_folder)
-        # Nothing runs the model from here on, so its memory is released for the analyses.
-        self._subject = None
-        config = self.config
-        with new_folder(folder) as temporary:
-            analyse(inputs, config.analysis, config.site.features, temporary, self.progress, self.notes.features)
-
     @cached_property
     def manifest(self) -> Manifest:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
-        findings = json.loads((self.analysed / FINDINGS).read_text(encoding="utf-8"))
+        findings = self.analysed.json(FINDINGS)
         return make_manifest(self.info, self.corpus, self.concept_corpus, findings, self.config)
 
-    def _folder(self, stage: str, key: str) -> Path:
-        return self.config.cache / stage / key
 
-    def _used(self, folder: Path) -> Path:
-        """Mark a stage's output as the most recently used, and remove the oldest ones."""
-        folder.touch()
-        _keep_newest(folder.parent, CACHED_STAGES)
-        return folder
-
-
-def _fingerprint(folder: Path) -> list[list[object]]:
-    """Names, sizes and modification times of a folder's files: enough to detect a change."""
-    stats = [(p, p.stat()) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".py"]
-    return [[p.name, s.st_size, s.st_mtime_ns] for p, s in stats]
+def _named(config: Config) -> dict[str, object]:
+    """What decides which subject the settings mean: the settings themselves, and what this machine has."""
+    # The number of tokens run at once does not change a result.
+    settings = {name: value for name, value in asdict(config.subject).items() if name != "batch_tokens"}
+    paths = [Path(str(settings[name])) for name in ("sae", "model") if settings[name]]
+    folders = [str(path.resolve()) for path in paths if path.is_dir()]
+    environment = {name: os.environ.get(name) for name in ENVIRONMENT}
+    return {**settings, "folders": folders, "environment": environment, "devices": _devices()}
 
 
-def _keep_newest(folder: Path, limit: int) -> None:
-    """Remove all entries of a cache folder but the `limit` most recently used ones."""
-    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
-    for old in entries[: max(0, len(entries) - limit)]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+def _devices() -> list[str]:
+    """What the device `auto` depends on, as far as it can be told without importing torch, which takes a second."""
+    nodes = [str(path) for path in Path("/dev").glob("nvidia[0-9]*")] if Path("/dev").is_dir() else []
+    return [sys.platform, platform.machine(), *sorted(nodes)]

@@ -10,6 +10,16 @@ LOG_INTERVAL = 30.0
 """Seconds between two lines of one stage in a log file."""
 
 
+def notice(line: str) -> None:
+    """Say something that the user has to know even without a progress bar, on standard error."""
+    # A bar on the terminal is moved down; if there is none, tqdm need not be imported.
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        sys.stderr.write(f"{line}\n")
+    else:
+        tqdm.tqdm.write(line, file=sys.stderr)
+
+
 class Bar(Protocol):
     """The progress of a stage: `update` adds finished work, `close` ends the stage."""
 

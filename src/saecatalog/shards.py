@@ -1,20 +1,24 @@
 """Shards: what the model computed for windows of tokens, saved to disk while the harvest runs.
 
 Pieces flow in, files flow out. A window is identified by its token ids, not by its text or position. An interrupted
-harvest therefore resumes, and after texts are added only the new windows are run.
+harvest therefore resumes, and after texts are added only the new windows are run. The name of a shard is its checksum.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
+from saecatalog.cache import checksum
+from saecatalog.progress import notice
 from saecatalog.store import Piece
 
 SHARD_TOKENS = 8192
 """Tokens per shard. An interrupted harvest loses at most this much work, a few seconds."""
+
+PART = ".part"
+"""The shard that is being written. Only one process has the folder, so there is one at most."""
 
 CACHED_BYTES = 8 * 10**9
 """Bytes of shards kept for one model and SAE; beyond it, the least recently used are removed."""
@@ -23,7 +27,7 @@ CACHED_BYTES = 8 * 10**9
 class Shards:
     """A folder of shards. Iterating yields the pieces of the wanted windows, with one in memory at a time.
 
-    `missing` contains the keys of the wanted windows that are in no shard yet.
+    `missing` contains the keys of the wanted windows that are in no shard yet. A damaged shard is removed.
     """
 
     def __init__(self, folder: Path, wanted: Iterable[bytes]):
@@ -32,7 +36,11 @@ class Shards:
         self.missing = set(wanted)
         self._used: list[Path] = []
         for path in sorted(folder.glob("*.npz")):
-            self._use(path)
+            if checksum(path) == path.stem:
+                self._use(path)
+            else:
+                notice(f"the cache's {path} is damaged; its part of the harvest is run again")
+                path.unlink()
 
     def _use(self, path: Path) -> None:
         """Use a shard if all its windows are wanted and in no shard used so far, so that no window is used twice."""
@@ -46,10 +54,10 @@ class Shards:
     def add(self, pieces: list[Piece]) -> None:
         """Write one shard, completely or not at all: it is renamed once it is complete."""
         piece = join(pieces)
-        name = blake2b(piece.keys.tobytes(), digest_size=16).hexdigest()
-        path, part = self.folder / f"{name}.npz", self.folder / f".{name}.part"
+        part = self.folder / PART
         with part.open("wb") as file:
             np.savez(file, **{f.name: getattr(piece, f.name) for f in fields(Piece)})
+        path = self.folder / f"{checksum(part)}.npz"
         part.replace(path)
         self._use(path)
 
@@ -59,9 +67,8 @@ class Shards:
                 yield Piece(**{f.name: arrays[f.name] for f in fields(Piece)})
 
     def tidy(self) -> None:
-        """Remove half-written files, and the least recently used shards beyond CACHED_BYTES."""
-        for part in self.folder.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        """Remove the least recently used shards beyond CACHED_BYTES, and a half-written one."""
+        (self.folder / PART).unlink(missing_ok=True)
         kept = 0
         for path in sorted(self.folder.glob("*.npz"), key=lambda p: p.stat().st_mtime, reverse=True):
             kept += path.stat().st_size

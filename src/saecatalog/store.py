@@ -4,17 +4,21 @@ Activations are sparse, in CSR form with one row per token. Beside them are the 
 dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32, Int64, Num, UInt8
-from scipy import sparse
 
+from saecatalog.cache import Output
 from saecatalog.corpus import Text
 from saecatalog.windows import TokenizedTexts, Window
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 BANDS_PER_OCTAVE = 8
 """Residuals are summed in bands of their norm, so that positions with a large norm can be left out later."""
@@ -58,8 +62,11 @@ class Store:
     def d_sae(self) -> int:
         return int(self.shape[1])
 
-    def matrix(self) -> sparse.csr_matrix:
+    def matrix(self) -> "sparse.csr_matrix":
         """The activations as a sparse matrix `[token, feature]`."""
+        # Imported late: a build with nothing to do reads the manifest's figures only.
+        from scipy import sparse
+
         return sparse.csr_matrix((self.activations, self.features, narrow(self.indptr)), shape=tuple(self.shape))
 
     def token_texts(self) -> Int32[np.ndarray, "token"]:
@@ -224,21 +231,25 @@ TEXTS = "texts.json"
 
 @dataclass(frozen=True)
 class Harvested:
-    """Texts, the folder of their store, and its key."""
+    """Texts and the output of their harvest."""
 
     texts: list[Text]
-    folder: Path
-    key: str
+    output: Output
 
     @classmethod
-    def of(cls, texts: Iterable[Text], folder: Path) -> "Harvested":
-        """The texts that a finished harvest kept."""
-        kept = set(json.loads((folder / TEXTS).read_text(encoding="utf-8")))
-        return cls([text for text in texts if text.id in kept], folder, folder.name)
+    def of(cls, texts: Iterable[Text], output: Output) -> "Harvested":
+        """The texts that a harvest kept."""
+        kept = set(output.json(TEXTS))
+        return cls([text for text in texts if text.id in kept], output)
 
     @property
     def store(self) -> Store:
-        return read_store(self.folder)
+        return read_store(self.output.folder)
+
+    @cached_property
+    def token_counts(self) -> Int64[np.ndarray, "text"]:
+        """The number of tokens of each text, without opening the store."""
+        return np.diff(np.load(self.output.file("text_offsets.npy")))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ context it was trained on.
 """
 
 import copy
-import hashlib
 import io
 import re
 import warnings
@@ -19,10 +18,13 @@ from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
-from saecatalog import embedded
+from saecatalog import embedded, loaded_files
+from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
+from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError, nearest
-from saecatalog.hub import hub_errors
+from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
+from saecatalog.hub import check_downloads, hub_errors, hub_places
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
 from saecatalog.subject_info import SubjectInfo
 
@@ -52,8 +54,12 @@ class Hook:
 class Subject:
     """A model and an SAE, loaded."""
 
-    def __init__(self, model: Any, sae: Any, hook: Hook, info: SubjectInfo, device: torch.device):
+    def __init__(
+        self, model: Any, sae: Any, hook: Hook, info: SubjectInfo, device: torch.device, files: loaded_files.Record
+    ):
         self.model, self.sae, self.hook, self.info, self.device = model, sae, hook, info, device
+        self.files = files
+        """The state of the files it was loaded from."""
 
     @property
     def tokenizer(self) -> Any:
@@ -75,7 +81,7 @@ class Subject:
 
     def replica(self) -> "Subject":
         """A second subject that shares every weight, for another thread: models keep state during a pass."""
-        return Subject(_share(self.model), _share_sae(self.sae), self.hook, self.info, self.device)
+        return Subject(_share(self.model), _share_sae(self.sae), self.hook, self.info, self.device, self.files)
 
 
 def _share_sae(sae: Any) -> Any:
@@ -124,11 +130,12 @@ def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
     return values.flatten(2)
 
 
-def load_subject(config: SubjectConfig, cache: Path) -> Subject:
+def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     """Load the SAE and the model that it (or the user) names, and check that they fit together.
 
     Raises CatalogError if either is unknown or cannot be reached, or if width or hook do not match.
     """
+    started = loaded_files.now()
     device = torch.device(_device(config.device))
     source = find_sae(config.sae)
     sae = _load_sae(source, device)
@@ -136,14 +143,16 @@ def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     model_name = config.model or metadata.model_name
     if not model_name:
         raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
-    model, model_source = _load_model(model_name, metadata, config.dtype, device, cache)
+    model, model_source, places = _load_model(model_name, metadata, config.dtype, device, cache)
     if not metadata.hook_name:
         fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
         raise CatalogError("This SAE does not name its hook.", f"--sae {source.name}", fix)
     hook = _find_hook(metadata.hook_name, model, source)
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
-    return Subject(model, sae, hook, info, device)
+    places = [*places, *_sae_places(source)]
+    check_downloads(places)
+    return Subject(model, sae, hook, info, device, loaded_files.record(places, started))
 
 
 def _device(wanted: str) -> str:
@@ -181,21 +190,39 @@ def _load_sae_folder(folder: Path, device: torch.device) -> Any:
         raise CatalogError("This SAE cannot be loaded.", str(folder), f"sae_lens says: {reason}") from error
 
 
-def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cache: Path) -> tuple[Any, str]:
-    """The model, and the source it was loaded from."""
+def _sae_places(source: SaeSource) -> list[Path]:
+    """Where the files of an SAE are."""
+    if source.folder is not None:
+        return [source.folder]
+    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
+
+    return hub_places(*get_repo_id_and_folder_name(source.release, source.id))
+
+
+def _load_model(
+    name: str, metadata: Any, dtype: str, device: torch.device, cache: Cache
+) -> tuple[Any, str, list[Path]]:
+    """The model, the source it was loaded from, and where its files are; those in the cache have checksums."""
     torch_dtype = getattr(torch, dtype)
     if name in embedded.MODEL_ALIASES:
-        return _bridge_from_folder(
-            embedded.model_folder(cache), embedded.MODEL_NAME, torch_dtype, device
-        ), embedded.GGUF
+        folder = converted(cache).folder
+        return _bridge_from_folder(folder, embedded.MODEL_NAME, torch_dtype, device), embedded.GGUF, []
     kind = metadata.model_class_name or "HookedTransformer"
     if Path(name).is_dir():
         bridge = _bridge_from_folder(Path(name), name, torch_dtype, device)
         if kind != "TransformerBridge":
             _process(bridge, metadata.model_from_pretrained_kwargs or {})
-        return bridge, name
+        return bridge, name, [Path(name)]
     with hub_errors("model", f"--model {name}", nearest(name, _known_models())):
-        return _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device), name
+        model = _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device)
+    return model, name, hub_places(_hub_name(name))
+
+
+def _hub_name(name: str) -> str:
+    """The name on the Hub of a model that transformer_lens may call differently."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
 def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
@@ -286,6 +313,8 @@ def _describe(
         n_layers=int(model.cfg.n_layers),
         d_vocab=int(model.cfg.d_vocab),
         model_sha256=weights_sha256(model),
+        model_settings=model_settings(model),
+        tokenizer_hash=tokenizer_hash(model.tokenizer),
         sae_name=source.name,
         release=source.release,
         sae_id=source.id,
@@ -298,15 +327,8 @@ def _describe(
         bos_token_id=model.tokenizer.bos_token_id if prepend_bos else None,
         context=min(config.context or metadata.context_size or 128, n_ctx),
         dtype=config.dtype,
+        device=next(sae.parameters()).device.type,
         neuronpedia_id=metadata.neuronpedia_id or None,
         sae_sha256=weights_sha256(sae),
+        sae_settings=sae_settings(sae),
     )
-
-
-def weights_sha256(module: torch.nn.Module) -> str:
-    """SHA-256 over the names and bytes of a module's parameters as loaded, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.named_parameters()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

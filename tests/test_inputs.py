@@ -1,0 +1,227 @@
+"""What is reused is what was asked for: after any change of an input, a build with a used cache gives the same site, byte
+for byte, as one with an empty cache.
+
+Every setting and every file that is loaded has a row. A setting or a file without one fails the test of completeness.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SaeKind
+from safetensors.numpy import load_file, save_file
+
+from saecatalog.build import build
+from saecatalog.config import SECTIONS, AnalysisConfig, Config, CorpusConfig, SiteConfig, SubjectConfig
+from saecatalog.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+Edit = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One changed input."""
+
+    what: str
+    """`section.setting`, or a file; further words say what is changed in it."""
+    edit: Edit = lambda folder: None
+    """Changes files in the folder that contains `model`, `sae`, `corpus`, `notes` and `templates`."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    same: bool = False
+    """Whether the site stays as it is."""
+
+
+def setting(name: str, value: object, same: bool = False, edit: Edit = lambda folder: None) -> Row:
+    return Row(name, edit, ((name, value),), same)
+
+
+def in_json(file: str, *keys: str, value: object) -> Row:
+    """A changed value of a JSON file."""
+
+    def edit(folder: Path) -> None:
+        content = json.loads((folder / file).read_text(encoding="utf-8"))
+        place = content
+        for key in keys[:-1]:
+            place = place[key]
+        assert place.get(keys[-1]) != value
+        place[keys[-1]] = value
+        rewrite(folder / file, json.dumps(content).encode())
+
+    return Row(f"{file} {'.'.join(keys)}", edit)
+
+
+def one_weight(file: str, tensor: str) -> Row:
+    """One changed number among the weights; size and times of the file stay as they are, where a program can do that."""
+
+    def edit(folder: Path) -> None:
+        weights = load_file(folder / file)
+        name = next(name for name in sorted(weights) if tensor in name)
+        weights[name].ravel()[5] += 0.25
+        save_file(weights, folder / "new", {"format": "pt"})
+        rewrite(folder / file, (folder / "new").read_bytes())
+        (folder / "new").unlink()
+
+    return Row(file, edit)
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file and set its modification time back, as some tools for copying do."""
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def more(file: str, words: str) -> Edit:
+    return lambda folder: rewrite(folder / file, (folder / file).read_bytes() + words.encode())
+
+
+def tokenizer_merges(folder: Path) -> None:
+    """The tokenizer no longer joins what it joined first, so that texts are cut differently."""
+    content = json.loads((folder / "model/tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["merges"] = content["model"]["merges"][40:]
+    rewrite(folder / "model/tokenizer.json", json.dumps(content).encode())
+
+
+def other_sae(folder: Path) -> None:
+    shutil.copytree(folder / "sae", folder / "sae-2")
+
+
+def other_model(folder: Path) -> None:
+    shutil.copytree(folder / "model", folder / "model-2")
+    one_weight("model-2/model.safetensors", "layers.0").edit(folder)
+
+
+def jsonl(folder: Path) -> None:
+    record = {"text": "The cat.", "body": "A dog ran.", "category": "one", "kind": "two"}
+    (folder / "records.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+RECORDS = ("corpus.paths", ("corpus", "records.jsonl"))
+ROWS = [
+    setting("subject.sae", "sae-2", edit=other_sae),
+    setting("subject.model", "model-2", edit=other_model),
+    setting("subject.device", "auto", same=True),
+    setting("subject.dtype", "bfloat16"),
+    setting("subject.context", 7),
+    setting("subject.batch_tokens", 32, same=True),
+    setting("corpus.paths", ("corpus/prose.txt", "corpus/single.txt")),
+    setting("corpus.format", "files"),
+    setting("corpus.concepts", "none"),
+    Row("corpus.text_field", jsonl, (RECORDS, ("corpus.text_field", "body"))),
+    Row("corpus.category_field", jsonl, (RECORDS, ("corpus.category_field", "kind"))),
+    setting("corpus.limit_tokens", 60),
+    setting("analysis.text_score", "mean"),
+    setting("analysis.strong", 0.5),
+    setting("analysis.top", 3),
+    setting("analysis.notable", 2),
+    setting("analysis.outlier_multiple", 1.5),
+    setting("site.title", "Another title"),
+    setting("site.description", "Another description."),
+    setting("site.out", "elsewhere", same=True),
+    setting("site.features", (3, 4)),
+    setting("site.base_url", "https://example.org/catalog/"),
+    setting("site.csv", True),
+    setting("site.notes", ""),
+    setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
+    in_json("model/config.json", "rms_norm_eps", value=0.25),
+    in_json("model/config.json", "rope_parameters", "rope_theta", value=50.0),
+    Row("model/generation_config.json", more("model/generation_config.json", " "), same=True),
+    Row("model/tokenizer.json merges", tokenizer_merges),
+    in_json("model/tokenizer_config.json", "bos_token", value="!"),
+    one_weight("model/model.safetensors", "layers.0"),
+    in_json("sae/cfg.json", "apply_b_dec_to_input", value=False),
+    in_json("sae/cfg.json", "normalize_activations", value="layer_norm"),
+    in_json("sae/cfg.json", "metadata", "context_size", value=9),
+    in_json("sae/cfg.json", "metadata", "prepend_bos", value=False),
+    in_json("sae/cfg.json", "metadata", "neuronpedia_id", value="tiny/0-res"),
+    in_json("sae/cfg.json", "metadata", "hook_name", value="blocks.2.hook_resid_pre"),
+    one_weight("sae/sae_weights.safetensors", "W_dec"),
+    Row("corpus/prose.txt", more("corpus/prose.txt", "One cat more.\n")),
+    Row("concepts/animals.txt", more("concepts/animals.txt", "One cat more.\n")),
+    Row("notes/index.md", more("notes/index.md", "One line more.\n")),
+    Row("templates/index.html", more("templates/index.html", "<!-- one line more -->")),
+]
+
+
+def other_templates(folder: Path) -> None:
+    shutil.copytree(folder / "templates", folder / "templates-2")
+    more("templates-2/index.html", "<!-- one line more -->")(folder)
+
+
+@pytest.fixture(scope="module")
+def start(
+    workshop: Path, models: Callable[[str], Path], saes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with all inputs, and a cache that a build of them has filled. The SAE's metadata names the model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for name in ("corpus", "concepts"):
+        shutil.copytree(workshop / name, folder / name)
+    shutil.copytree(models("llama"), folder / "model")
+    shutil.copytree(saes("llama", SaeKind("jumprelu")), folder / "sae")
+    shutil.copytree(ROOT / "templates", folder / "templates")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "index.md").write_text("A note.\n", encoding="utf-8")
+    return folder
+
+
+def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[str, bytes]:
+    """The files of a site built with a row's settings."""
+    config = Config(
+        SubjectConfig(sae="sae", device="cpu"),
+        CorpusConfig(paths=("corpus",), concepts="concepts"),
+        AnalysisConfig(notable=6),
+        SiteConfig(notes="notes", out=out),
+        cache=folder / cache,
+    )
+    for name, value in row.settings if row else ():
+        section, _, key = name.partition(".")
+        config = replace(config, **{section: replace(getattr(config, section), **{key: value})})
+    if config.site.out != out:
+        config = replace(config, site=replace(config.site, out=f"{out}-{config.site.out}"))
+    build(config, Progress(quiet=True))
+    site = Path(config.site.out)
+    return {path.relative_to(site).as_posix(): path.read_bytes() for path in site.rglob("*") if path.is_file()}
+
+
+def test_every_setting_and_every_loaded_file_has_a_row(start: Path) -> None:
+    settings = {f"{section}.{field.name}" for section, default in SECTIONS.items() for field in fields(default)}
+    loaded = {f"{part}/{path.name}" for part in ("model", "sae") for path in (start / part).iterdir()}
+    assert settings | loaded <= {row.what.partition(" ")[0] for row in ROWS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
+def test_a_changed_input_changes_the_site_as_an_empty_cache_would(
+    start: Path, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "inputs"
+    shutil.copytree(start, folder)
+    model = in_json("sae/cfg.json", "metadata", "model_name", value=str(folder / "model"))
+    model.edit(folder)
+    monkeypatch.chdir(folder)
+    before = run(folder, None, "used")
+    wait_for_the_clock(folder)
+    assert run(folder, None, "used", "again") == before
+    row.edit(folder)
+    found = run(folder, row, "used", "changed")
+    assert found == run(folder, row, "fresh", "fresh-site")
+    assert (found == before) is row.same
+
+
+def wait_for_the_clock(folder: Path) -> None:
+    """Let the files look old: those changed within moments of a build are never trusted, which would hide a fault."""
+    record = next((folder / "used" / "subject").glob("*/files.json"))
+    content = json.loads(record.read_text(encoding="utf-8"))
+    content["loaded_at"] += 10**10
+    record.write_text(json.dumps(content), encoding="utf-8")
+    sums = record.with_name("checksums.json")
+    from saecatalog.cache import checksum
+
+    listed = json.loads(sums.read_text(encoding="utf-8"))
+    sums.write_text(json.dumps({**listed, record.name: checksum(record)}), encoding="utf-8")
