@@ -59,7 +59,7 @@ def build_site(
     """Publish an analysis with its notes if the site is out of date; `files` are those of the output folder."""
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, manifest, notes, config)
-    rebuilt = not is_current(out, files, slug, keys.all)
+    rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
@@ -67,7 +67,7 @@ def build_site(
         publish(analysis, manifest, notes, config, keys, files, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
-    size = sum(bytes_ for file, bytes_ in files.items() if file.startswith(f"{slug}/"))
+    size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 
@@ -79,5 +79,7 @@ def _keys(analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig) 
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")}
-    rest = stage_key("saecatalog.site.publish", analysis.name, facts, settings)
-    return Keys(digest(rest, templates, [asdict(note) for note in notes.files], notes.images), rest, templates)
+    code = stage_key("saecatalog.site.publish")
+    rest = digest(code, analysis.name, facts, settings)
+    every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
+    return Keys(every, rest, digest(code, templates), templates)
