@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +38,22 @@ def step(function: Callable[[Path, str], object]) -> Callable[[Path, str], objec
 def build(work: Path, base_url: str) -> None:
     """What `build.py` does once the analysis is there."""
     from saecatalog.build import build_site
+    from saecatalog.cache import Cache
     from saecatalog.config import SiteConfig
     from saecatalog.notes import Subjects, read_notes
     from saecatalog.progress import Progress
     from saecatalog.site.inventory import check_out
+    from saecatalog.site.output_folder import output_folder
 
     manifest = json.loads((work / "analysis/manifest.json").read_text("utf-8"))
     manifest = {**{name: value for name, value in manifest.items() if name != "pages"}, "base_url": base_url}
     corpus = manifest["corpus"]
     subjects = Subjects(manifest["sae"]["d_sae"], list(corpus["categories"]), list(corpus["concepts"]))
     config = replace(SiteConfig(), out=str(work / "site"), templates=str(work / "templates"), base_url=base_url)
-    files = check_out(work / "site")
     notes = read_notes(str(work / "notes"), subjects)
-    build_site(work / "analysis", manifest, notes, config, files, Progress(quiet=True))
+    with output_folder(work / "site") as workspace, Cache(work / "cache") as cache:
+        analysis = cache.output("analysis", "key", partial(shutil.copytree, work / "analysis", dirs_exist_ok=True))
+        build_site(analysis, manifest, notes, config, check_out(work / "site"), workspace, Progress(quiet=True))
 
 
 @step

@@ -3,22 +3,32 @@
 `conftest.py` names this module as a plugin, so every test may use the fixtures.
 """
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from synthetic import CATEGORIES, CONCEPT, FEATURES, write
 from test_site_pages import build
 
-from saecatalog.config import load_config
+from saecatalog.build import build_site
+from saecatalog.cache import Cache
+from saecatalog.config import SiteConfig, load_config
 from saecatalog.embedded import GGUF, MODEL_NAME
+from saecatalog.notes import Subjects, read_notes
+from saecatalog.progress import Progress
+from saecatalog.site.inventory import check_out
+from saecatalog.site.output_folder import output_folder
 
 ROOT = Path(__file__).parent.parent
 FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
@@ -93,3 +103,54 @@ def address(site: Path, way: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/{site.relative_to(top).as_posix()}/"
         server.shutdown()
         thread.join()
+
+
+NOTES = {"3.md": "A note with a picture. ![Picture](img/a.png)", "index.md": "Welcome."}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which the synthetic catalog is published as a build does it, without running a model."""
+
+    folder: Path
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    @property
+    def catalog(self) -> Path:
+        return self.site / "tiny/0-res"
+
+    def publish(self, slug: str = "tiny/0-res", **facts: object) -> bool:
+        """Build the site with this manifest; returns whether anything was written."""
+        if not (self.folder / "tables").exists():
+            write(self.folder / "tables", csv=True)
+            shutil.copytree(ROOT / "templates", self.folder / "templates")
+            for name, words in NOTES.items():
+                (self.folder / "notes/img").mkdir(parents=True, exist_ok=True)
+                (self.folder / "notes" / name).write_text(words, encoding="utf-8")
+            (self.folder / "notes/img/a.png").write_bytes(b"\x89PNG any bytes")
+        tables = self.folder / "tables"
+        manifest = json.loads((tables / "manifest.json").read_text("utf-8")) | {"slug": slug} | facts
+        notes = read_notes(str(self.folder / "notes"), Subjects(FEATURES, CATEGORIES, [CONCEPT]))
+        config = SiteConfig(out=str(self.site), templates=str(self.folder / "templates"), csv=True)
+        with output_folder(self.site) as workspace, Cache(self.folder / "cache") as cache:
+            analysis = cache.output("analysis", "tables", partial(shutil.copytree, tables, dirs_exist_ok=True))
+            files, progress = check_out(self.site), Progress(quiet=True)
+            return build_site(analysis, manifest, notes, config, files, workspace, progress).rebuilt
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The synthetic catalog with notes and CSV files, published; for tests that only read it."""
+    place = Workplace(tmp_path_factory.mktemp("published"))
+    assert place.publish()
+    return place
+
+
+@pytest.fixture
+def place(published: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of it that a test may change."""
+    shutil.copytree(published.folder, tmp_path / "place")
+    return Workplace(tmp_path / "place")

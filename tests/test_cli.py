@@ -390,5 +390,5 @@ def test_a_disk_that_takes_no_more_is_told_and_the_old_site_stays(
     for kilobytes in (1, 60, 400):
         with largest_file(kilobytes * 1000):
             said = refused(capsys, *words)
-        assert "A file cannot be written" in said
+        assert "The disk with this folder is full" in said
         assert tree(tmp_path / "site") == before

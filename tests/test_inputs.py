@@ -1,5 +1,6 @@
-"""What is reused is what was asked for: after any change of an input, a build with a used cache gives the same site, byte
-for byte, as one with an empty cache.
+"""What is reused is what was asked for: after a change of any input, a build with a used cache makes the same site.
+
+The same, byte for byte, as a build with an empty cache.
 
 Every setting and every file that is loaded has a row. A setting or a file without one fails the test of completeness.
 """
@@ -17,6 +18,7 @@ from conftest import SaeKind
 from safetensors.numpy import load_file, save_file
 
 from saecatalog.build import build
+from saecatalog.cache import CHECKSUMS, checksum
 from saecatalog.config import SECTIONS, AnalysisConfig, Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.progress import Progress
 
@@ -57,7 +59,7 @@ def in_json(file: str, *keys: str, value: object) -> Row:
 
 
 def one_weight(file: str, tensor: str) -> Row:
-    """One changed number among the weights; size and times of the file stay as they are, where a program can do that."""
+    """One changed number among the weights; the file's size stays as it is, and the time that a program can set."""
 
     def edit(folder: Path) -> None:
         weights = load_file(folder / file)
@@ -219,9 +221,8 @@ def wait_for_the_clock(folder: Path) -> None:
     record = next((folder / "used" / "subject").glob("*/files.json"))
     content = json.loads(record.read_text(encoding="utf-8"))
     content["loaded_at"] += 10**10
+    content["recent"] = {}
     record.write_text(json.dumps(content), encoding="utf-8")
-    sums = record.with_name("checksums.json")
-    from saecatalog.cache import checksum
-
+    sums = record.with_name(CHECKSUMS)
     listed = json.loads(sums.read_text(encoding="utf-8"))
     sums.write_text(json.dumps({**listed, record.name: checksum(record)}), encoding="utf-8")

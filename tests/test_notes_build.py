@@ -125,7 +125,7 @@ def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
     after, slug = tree(site), catalog(site).relative_to(site)
     assert before.keys() - after.keys() == {f"{slug}/notes/img/a.png"}
     changed = {name for name in after if after[name] != before.get(name)}
-    data = {f"{slug}/data/notes.parquet", f"{slug}/data/files.json"}
+    data = {f"{slug}/data/notes.parquet", f"{slug}/data/files.json", ".saecatalog.json"}
     assert changed - {f"{slug}/search-index.js"} == data | {f"{slug}/features/{NOTED[1]}.html"}
     assert b"Edited words" in after[f"{slug}/features/{NOTED[1]}.html"]
 

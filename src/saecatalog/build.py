@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest
@@ -11,8 +12,10 @@ from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.site.inventory import Files, Keys, check_out, files_below, is_current
+from saecatalog.site.output_folder import output_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
+from saecatalog.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -48,30 +51,41 @@ def build(config: Config, progress: Progress) -> Summary:
         raise CatalogError(
             "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
         )
-    files = check_out(Path(config.site.out))
-    with Pipeline(config, progress) as pipeline:
-        return build_site(pipeline.analysed, pipeline.manifest, pipeline.notes, config.site, files, progress)
+    out = Path(config.site.out)
+    with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
+        files = check_out(out)
+        notes, analysis = pipeline.notes, pipeline.analysed
+        return build_site(analysis, pipeline.manifest, notes, config.site, files, workspace, progress)
 
 
 def build_site(
-    analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig, files: Files, progress: Progress
+    analysis: Output,
+    manifest: Manifest,
+    notes: Notes,
+    config: SiteConfig,
+    files: Files,
+    workspace: Workspace,
+    progress: Progress,
 ) -> Summary:
-    """Publish an analysis with its notes if the site is out of date; `files` are those of the output folder."""
+    """Publish an analysis with its notes if the site is out of date.
+
+    `files` are those of the output folder, and `workspace` is a temporary folder inside it.
+    """
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, manifest, notes, config)
-    rebuilt = not is_current(out, files, slug, keys.all)
+    rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis, manifest, notes, config, keys, files, progress.open)
+        publish(analysis.folder, manifest, notes, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
-    size = sum(bytes_ for file, bytes_ in files.items() if file.startswith(f"{slug}/"))
+    size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 
-def _keys(analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
+def _keys(analysis: Output, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     folder = Path(config.templates)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -79,5 +93,7 @@ def _keys(analysis: Path, manifest: Manifest, notes: Notes, config: SiteConfig) 
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")}
-    rest = stage_key("saecatalog.site.publish", analysis.name, facts, settings)
-    return Keys(digest(rest, templates, [asdict(note) for note in notes.files], notes.images), rest, templates)
+    code = stage_key("saecatalog.site.publish")
+    rest = digest(code, analysis.key, facts, settings)
+    every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
+    return Keys(every, rest, digest(code, templates), templates)

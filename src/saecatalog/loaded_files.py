@@ -2,13 +2,16 @@
 out, and later a yes or no.
 
 A record holds sizes, times and inodes. The system renews a file's change time at every write, so a file that has not
-changed in any of them has the same content. A file that was changed within moments of being loaded is never trusted.
+changed in any of them has the same content. If a file was written moments before it was loaded, its times may not tell,
+so its content is compared. A file that was written while it was loaded is never trusted.
 """
 
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from saecatalog.cache import checksum
 
 Record = dict[str, Any]
 
@@ -19,18 +22,29 @@ DOUBT = 2 * 10**9
 def record(places: Iterable[Path], since: int) -> Record:
     """The state of files and of the files directly in folders; `since` is `time.time_ns()` before they were loaded."""
     named = sorted(str(place.absolute()) for place in places)
-    return {"places": named, "loaded_at": since, "files": _states(named)}
+    states = _states(named)
+    recent = {path: checksum(Path(path)) for path, state in states.items() if _written(state) >= since - DOUBT}
+    return {"places": named, "loaded_at": since, "files": states, "recent": recent}
 
 
 def unchanged(recorded: Record) -> bool:
     """Whether all files of a record are as they were when they were loaded, and none was added or removed."""
     before = recorded["files"]
-    newest = max((max(state[1:3]) for state in before.values()), default=0)
-    return bool(before) and newest < recorded["loaded_at"] - DOUBT and _states(recorded["places"]) == before
+    return (
+        bool(before)
+        and max(map(_written, before.values())) < recorded["loaded_at"]
+        and _states(recorded["places"]) == before
+        and all(checksum(Path(path)) == sum_ for path, sum_ in recorded["recent"].items())
+    )
 
 
 def now() -> int:
     return time.time_ns()
+
+
+def _written(state: list[int]) -> int:
+    """The later of a file's times."""
+    return max(state[1:3])
 
 
 def _states(places: Iterable[str]) -> dict[str, list[int]]:

@@ -2,63 +2,123 @@
 
 In: the folder. Out: its files, read in one walk, and what the catalogs' file lists say about them. This module loads
 nothing that renders pages, so a build with nothing to do ends at once.
+
+Each catalog's list has a checksum of every other file of the catalog. The list at the root has those of the root's own
+files and of the catalogs' lists, so that the whole site hangs from one file.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from saecatalog.errors import CatalogError
+from saecatalog.stage_keys import digest
+from saecatalog.threads import in_order
 
 FILE_LIST = "data/files.json"
-"""In each catalog: the files it consists of with their sizes, and the keys of the build that wrote them."""
+"""In each catalog: the SHA-256 of each of its other files, and the keys of the build that wrote them."""
 
 ROOT_LIST = ".saecatalog.json"
-"""At the site's root: the files there that belong to no catalog, with their sizes."""
+"""At the site's root: the SHA-256 of the files there and of each catalog's list, and the key of the root's files."""
+
+MANIFEST = "data/manifest.json"
+
+TEMPORARY = ".saecatalog-tmp"
+"""At the site's root: the unfinished work of the builds that write to it, see `saecatalog.workspace`."""
 
 TOLERATED = {".git", ".gitignore", ".gitattributes", ".github", "CNAME", ".DS_Store"}
 """Files that people keep in a site's folder for publishing; they are never touched."""
 
-Files = Mapping[str, int]
-"""The files below a folder: their paths relative to it, and their sizes in bytes."""
+AT_ONCE = 10_000_000
+"""Nanoseconds between two times of a file that one call sets; in a copy that keeps the times they are far apart."""
+
+BATCH = 200
+"""Files that a thread reads before it hands over their checksums."""
+
+
+class File(NamedTuple):
+    """What a walk knows about a file without reading it; times are in nanoseconds."""
+
+    size: int
+    """In bytes."""
+    modified: int
+    changed: int
+    """When its content, name or links last changed, which nobody can set back; always later for a symbolic link."""
+
+
+Files = Mapping[str, File]
+"""The files below a folder, by their paths relative to it."""
+
+Sums = dict[str, str | None]
+"""SHA-256 of files, in hexadecimal, by path; None if it is not known, or if there is no file."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Hashes of a build's inputs: `all` of them, each template, and the `rest` without templates and notes."""
+    """Hashes of a build's inputs: `all` of them, each template, and the `rest` without templates and notes.
+
+    `root` is that of what the site's root page is made with, apart from the catalogs' manifests.
+    """
 
     all: str
     rest: str
+    root: str
     templates: dict[str, str]
 
 
-def files_below(folder: Path) -> dict[str, int]:
-    """Every file below a folder, in order, and its size."""
+def files_below(folder: Path) -> dict[str, File]:
+    """Every file below a folder, in order."""
     return dict(sorted(_walk(str(folder), "")))
 
 
-def _walk(folder: str, inside: str) -> Iterator[tuple[str, int]]:
+def _walk(folder: str, inside: str) -> Iterator[tuple[str, File]]:
     # A path object for each of tens of thousands of files would take seconds.
     with os.scandir(folder) as entries:
         for entry in entries:
+            if entry.name == TEMPORARY:
+                continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{inside}{entry.name}/")
             elif entry.is_file():
-                yield inside + entry.name, entry.stat().st_size
+                stat = entry.stat()
+                # Who changes the target of a symbolic link leaves no trace in the link.
+                changed = sys.maxsize if entry.is_symlink() else max(stat.st_mtime_ns, stat.st_ctime_ns)
+                yield inside + entry.name, File(stat.st_size, stat.st_mtime_ns, changed)
+
+
+def sha256(path: str | Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        # Unbuffered, because most files are read in one piece.
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def checksums(folder: Path, names: Iterable[str]) -> Sums:
+    """The checksums of some files of a folder."""
+    listed = list(names)
+    batches = [listed[start : start + BATCH] for start in range(0, len(listed), BATCH)]
+    if len(batches) < 2:
+        return {name: sha256(f"{folder}/{name}") for name in listed}
+    found = in_order(lambda batch: [sha256(f"{folder}/{name}") for name in batch], batches)
+    return dict(zip(listed, (one for batch in found for one in batch), strict=True))
 
 
 def check_out(out: Path) -> Files:
     """The files of the output folder.
 
-    Raises CatalogError if it is a file or contains something that this program did not write.
+    Raises CatalogError if it contains something that this program did not write.
     """
-    if out.exists() and not out.is_dir():
-        raise CatalogError("The output folder is a file.", str(out), "Give another --out, or move the file away.")
     files = files_below(out) if out.exists() else {}
-    foreign = sorted(_foreign(out, files))
+    foreign = sorted(unlisted(out, files))
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise CatalogError(
@@ -69,8 +129,9 @@ def check_out(out: Path) -> Files:
     return files
 
 
-def _foreign(out: Path, files: Files) -> Iterator[str]:
+def unlisted(out: Path, files: Iterable[str]) -> Iterator[str]:
     """Files of the output folder that neither the root's list nor a catalog's list names."""
+    files = list(files)
     known = set(listed(out / ROOT_LIST)) | {ROOT_LIST}
     for slug in catalogs(files):
         known |= {f"{slug}/{file}" for file in listed(out / slug / FILE_LIST)}
@@ -78,50 +139,125 @@ def _foreign(out: Path, files: Files) -> Iterator[str]:
     return (file for file in files if file not in known and file.partition("/")[0] not in TOLERATED)
 
 
-def listed(path: Path) -> Files:
+def listed(path: Path) -> Sums:
     """The files in a list; none if it cannot be read."""
-    files: Files = read_list(path).get("files", {})
+    files: Sums = read_list(path).get("files", {})
     return files
 
 
 def read_list(path: Path) -> dict[str, Any]:
-    """A list as it was written, with the sizes of its `files`; empty if it cannot be read."""
+    """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     files = found.get("files") if isinstance(found, dict) else None
-    # Lists without sizes were written before 0.1.0: this program wrote the files in them and will write them again.
-    known = dict.fromkeys(files) if isinstance(files, list) else files
-    return {**found, "files": known} if isinstance(known, dict) else {}
+    if not isinstance(files, dict | list):
+        return {}
+    # Lists of names, or of sizes, were written by older versions: the files are this program's, of unknown content.
+    known = files.items() if isinstance(files, dict) else ((name, None) for name in files)
+    return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known}}
 
 
-def catalogs(files: Files) -> list[str]:
-    """The folders of the catalogs in a site, relative to it."""
-    return sorted(file.removesuffix(f"/{FILE_LIST}") for file in files if file.endswith(f"/{FILE_LIST}"))
+def catalogs(files: Iterable[str]) -> list[str]:
+    """The folders of the catalogs in a site, relative to it; none is in a hidden folder, as unfinished ones are."""
+    found = (file.removesuffix(f"/{FILE_LIST}") for file in files if file.endswith(f"/{FILE_LIST}"))
+    return sorted(slug for slug in found if not hidden(slug))
 
 
-def is_current(out: Path, files: Files, slug: str, key: str) -> bool:
-    """Whether the catalog is there as it was built with this key; `files` are those of the output folder."""
-    found = read_list(out / slug / FILE_LIST)
-    return (
-        found.get("key") == key and _as_built(found, files, slug) and listed(out / ROOT_LIST).items() <= files.items()
-    )
+def hidden(path: str) -> bool:
+    """Whether a part of a path begins with a dot."""
+    return path.startswith(".") or "/." in path
 
 
-def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[list[str], set[str]]:
-    """The files of the existing catalog, and the templates that have changed since it was built.
+def is_current(out: Path, files: Files, slug: str, keys: Keys) -> bool:
+    """Whether the catalog and the root are there as they were built with these keys.
 
-    The list of files is empty if one of them is missing or has another size, or if more than notes and templates has
-    changed.
+    `files` are those of the output folder.
     """
     found = read_list(out / slug / FILE_LIST)
-    if found.get("rest_key") != keys.rest or not _as_built(found, files, slug):
-        return [], set()
+    return found.get("key") == keys.all and _root_is_current(out, files, slug, keys) and _as_built(out, files, slug)
+
+
+def _root_is_current(out: Path, files: Files, slug: str, keys: Keys) -> bool:
+    """Whether the root's files are there as they were built for these catalogs."""
+    root = read_list(out / ROOT_LIST)
+    sums = root.get("files", {})
+    own = root_files(sums)
+    same = bool(own) and checksums(out, own) == {file: sums[file] for file in own}
+    return same and root.get("key") == root_key(out, {*catalogs(files), slug}, keys)
+
+
+def root_files(names: Iterable[str]) -> list[str]:
+    """The files in the root's list that belong to no catalog."""
+    return [file for file in names if not file.endswith(f"/{FILE_LIST}")]
+
+
+def root_key(out: Path, slugs: Iterable[str], keys: Keys) -> str:
+    """The key of the root's files: what they are made with, and the manifests of the site's catalogs."""
+    return digest(keys.root, checksums(out, [f"{slug}/{MANIFEST}" for slug in sorted(slugs)]))
+
+
+def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[Sums, set[str]]:
+    """The files of the existing catalog, and the templates that have changed since it was built.
+
+    There are no files if one of them is missing or was changed, or if more than notes and templates has changed.
+    """
+    found = read_list(out / slug / FILE_LIST)
+    if found.get("rest_key") != keys.rest or not _as_built(out, files, slug):
+        return {}, set()
     changed = set(keys.templates.items()) ^ set(found.get("templates", {}).items())
-    return list(found["files"]), {name for name, _ in changed}
+    return found["files"], {name for name, _ in changed}
 
 
-def _as_built(found: Mapping[str, Any], files: Files, slug: str) -> bool:
-    """Whether every file of a catalog's list exists with its size; a page edited by hand is therefore written again."""
-    return all(files.get(f"{slug}/{file}") == size for file, size in found.get("files", {}).items())
+def _as_built(out: Path, files: Files, slug: str) -> bool:
+    """Whether every file of a catalog's list is there with its content; a page edited by hand is written again.
+
+    The list itself must be as the root's list says.
+    """
+    path = f"{slug}/{FILE_LIST}"
+    sums = listed(out / path)
+    if not sums or sha256(out / path) != listed(out / ROOT_LIST).get(path, ""):
+        return False
+    there = {name: files[at] for name in sums if (at := f"{slug}/{name}") in files}
+    if len(there) < len(sums) or None in sums.values():
+        return False
+    doubtful = _doubtful(out / slug, there)
+    return checksums(out / slug, doubtful).items() <= sums.items()
+
+
+def _doubtful(catalog: Path, files: Files) -> list[str]:
+    """The files of a catalog that may have changed since its list was written, which was last.
+
+    Reading all of them would take longer than the rest of a build with nothing to do. The time of the last change of a
+    file's content, name or links cannot be set back, unlike that of its modification. That of its folder tells whether
+    a folder was put in the place of another.
+    """
+    written = os.stat(catalog / FILE_LIST)
+    # In a copy that keeps the times of modification, the order of the files is that of the copying.
+    since = written.st_ctime_ns if abs(written.st_ctime_ns - written.st_mtime_ns) < AT_ONCE else 0
+    folders = {folder for name in files for folder in _folders(name.rpartition("/")[0])}
+    moved = {folder for folder in folders if os.stat(catalog / folder).st_ctime_ns >= since}
+    return [
+        name
+        for name, file in files.items()
+        if file.changed >= since or not moved.isdisjoint(_folders(name.rpartition("/")[0]))
+    ]
+
+
+@cache
+def _folders(folder: str) -> tuple[str, ...]:
+    """A folder and those above it, without the top one (`a/b` -> `a/b`, `a`)."""
+    parts = folder.split("/") if folder else []
+    return tuple("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+
+
+def seal(catalog: Path) -> None:
+    """Make the list of a finished catalog later than its files, so that these need not be read the next time.
+
+    Removing an older catalog that shares files with this one counts as a change of the files, though not of their
+    content. Nothing is done if a file was modified since.
+    """
+    files = files_below(catalog)
+    if all(file.modified <= files[FILE_LIST].modified for file in files.values()):
+        os.utime(catalog / FILE_LIST)

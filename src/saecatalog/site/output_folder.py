@@ -1,17 +1,18 @@
 """The folder of a site while it is written: one process has it at a time, and a reader always finds whole catalogs.
 
 A finished catalog in a temporary folder flows in and takes the place of the old one. Where the file system can exchange
-two folders, that is a single step. Elsewhere it is done file by file, see `_replace_files`.
+two folders, that is a single step. Elsewhere it is done file by file, see `replace_files`.
 """
 
 import ctypes
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from saecatalog.errors import CatalogError
 from saecatalog.progress import notice
 from saecatalog.site.inventory import TEMPORARY, files_below
 from saecatalog.workspace import Workspace, describe, locked
@@ -25,9 +26,12 @@ CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 def output_folder(out: Path) -> Iterator[Workspace]:
     """A temporary folder inside the output folder, which no other process writes to meanwhile.
 
-    The output folder is made if it is missing, and removed again if nothing was put into it.
+    The output folder is made if it is missing, and removed again if nothing was put into it. Raises CatalogError if it
+    is a file or cannot be written.
     """
     made = not out.exists()
+    if not made and not out.is_dir():
+        raise CatalogError("The output folder is a file.", str(out), "Give another --out, or move the file away.")
     with writing_to(out), Workspace(out / TEMPORARY) as workspace:
         try:
             with locked(out / TEMPORARY / "lock", lambda: _tell_who_writes(out, workspace)):
@@ -51,16 +55,16 @@ def _tell_who_writes(out: Path, workspace: Workspace) -> None:
     notice(f"waiting for another build, which writes to {out}: {who or 'unknown'}")
 
 
-def put(new: Path, target: Path, last: Callable[[str], int]) -> None:
+def put(new: Path, target: Path, turn: Callable[[str], int]) -> None:
     """Put a finished folder in the place of `target`, whether that exists or not.
 
-    `last` gives the order in which files are replaced where folders cannot be exchanged.
+    `turn` gives the order in which files are replaced where folders cannot be exchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         new.rename(target)
     elif not exchange(new, target):
-        replace_files(new, target, last)
+        replace_files(new, target, files_below(target), turn)
 
 
 def exchange(a: Path, b: Path) -> bool:
@@ -80,22 +84,22 @@ def exchange(a: Path, b: Path) -> bool:
     return not failed
 
 
-def replace_files(new: Path, target: Path, last: Callable[[str], int]) -> None:
-    """Replace a folder's files one by one: each file is whole at every moment, and no page is missing in between.
+def replace_files(new: Path, target: Path, old: Collection[str], turn: Callable[[str], int]) -> None:
+    """Put the files of `new` into `target` one by one, and remove those of the `old` ones that are not among them.
 
-    Files come in the order of `last`, so that what pages need is there before them. Files that are no longer part
-    of the catalog are removed before the files whose `last` is highest are replaced: those say that it is complete.
+    Each file is whole at every moment. They come in the order of `turn`, so that what pages load is there before
+    them. Old files go before the last turn, that of the list that says what there is.
     """
-    wanted, before = files_below(new), files_below(target)
-    ordered = sorted(wanted, key=lambda file: (last(file), file))
-    final = [file for file in ordered if last(file) == last(ordered[-1])]
-    for file in ordered[: -len(final)]:
+    wanted = files_below(new)
+    ordered = sorted(wanted, key=lambda file: (turn(file), file))
+    last = [file for file in ordered if turn(file) == turn(ordered[-1])]
+    for file in ordered[: -len(last)]:
         _replace(new / file, target / file)
-    for file in sorted(before.keys() - wanted.keys()):
-        (target / file).unlink()
+    for file in sorted(set(old) - wanted.keys()):
+        (target / file).unlink(missing_ok=True)
         with suppress(OSError):
             (target / file).parent.rmdir()
-    for file in final:
+    for file in last:
         _replace(new / file, target / file)
 
 

@@ -1,32 +1,48 @@
 """Publishing: writes a site folder from finished tables and templates, completely or not at all.
 
-A catalog is built in a temporary folder and then swapped in. Each catalog lists its files, so that a rebuild knows what
-it may replace; it stops with an error at files it did not write.
+A catalog is built in a temporary folder and then put in the place of the old one. Each catalog lists its files, so that
+a rebuild knows what it may replace; it stops with an error at files it did not write.
 """
 
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from saecatalog.config import NOTES, SiteConfig
+from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import page_of
-from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Files, Keys, catalogs, files_below, listed, to_carry_over
+from saecatalog.site.inventory import (
+    FILE_LIST,
+    MANIFEST,
+    ROOT_LIST,
+    Files,
+    Keys,
+    catalogs,
+    checksums,
+    files_below,
+    listed,
+    root_files,
+    root_key,
+    seal,
+    to_carry_over,
+)
+from saecatalog.site.output_folder import put, replace_files
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
+from saecatalog.workspace import Workspace
 
-MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
+MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
 """Files that can change even if only notes change, besides the pages that show them: `about.html` names the commit."""
 
 
@@ -37,34 +53,65 @@ def publish(
     config: SiteConfig,
     keys: Keys,
     standing: Files,
+    workspace: Workspace,
     progress: Callable[..., Any],
 ) -> None:
-    """Build one catalog in a temporary folder, swap it in, and renew the site's root page.
+    """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
     `keys` identify the build for the next time, and `standing` are the files of the output folder. If the existing
     catalog differs only in notes and templates, only the pages made from these are written again and the rest is
-    carried over. Raises CatalogError for a note that links to a feature without a page.
+    carried over. Raises CatalogError for a note that links to a feature without a page, and for another catalog of the
+    site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     features = Tables(analysis).read("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
-    target = out / manifest["slug"]
-    out.mkdir(parents=True, exist_ok=True)
-    kept, edited = to_carry_over(out, standing, manifest["slug"], keys)
-    with new_folder(target) as folder:
-        only = None
-        if kept:
-            only = _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
-            _carry_over(target, folder, [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")])
-        # Pages are made from the published tables, because `verify` makes them again from these.
-        tables = _write_tables(analysis, notes, folder / "data", config.csv)
-        render_catalog(tables, manifest, templates, folder, progress, only=only)
-        _copy_images(notes, folder / NOTES)
-        pages = page_counts(files_below(folder))
-        write_json(folder / "data" / "manifest.json", {**manifest, "pages": pages})
-        made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
-        write_json(folder / FILE_LIST, {**made_of, "files": files_below(folder)})
-    _publish_root(out, templates, sorted({*catalogs(standing), manifest["slug"]}))
+    slug = manifest["slug"]
+    others = {other: _manifest(out / other) for other in catalogs(standing) if other != slug}
+    target = out / slug
+    kept, edited = to_carry_over(out, standing, slug, keys)
+    folder = workspace.folder("catalog")
+    only, carried = None, []
+    if kept:
+        only = _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
+        carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
+        _carry_over(target, folder, carried)
+    # Pages are made from the published tables, because `verify` makes them again from these.
+    tables = _write_tables(analysis, notes, folder / "data", config.csv)
+    render_catalog(tables, manifest, templates, folder, progress, only=only)
+    _copy_images(notes, folder / NOTES)
+    manifest = {**manifest, "pages": page_counts(files_below(folder))}
+    write_json(folder / MANIFEST, manifest)
+    made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
+    anew = files_below(folder).keys() - set(carried)
+    sums = {file: kept[file] for file in carried} | checksums(folder, anew)
+    write_json(folder / FILE_LIST, {**made_of, "files": sums})
+    put(folder, target, _turn)
+    # The old catalog is now here. Removing it changes the times of the files that were carried over.
+    workspace.remove("catalog")
+    seal(target)
+    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, workspace.folder("root"))
+
+
+def _turn(file: str) -> int:
+    """When a file is replaced, if files are replaced one by one: what pages load, pages, front page, list."""
+    if file in (FILE_LIST, ROOT_LIST):
+        return 3
+    return 2 if file == "index.html" else int(file.endswith(".html"))
+
+
+def _manifest(catalog: Path) -> Manifest:
+    """The manifest of a catalog that was built before; raises CatalogError if it cannot be read."""
+    path = catalog / MANIFEST
+    try:
+        found: Manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogError(
+            f"The manifest of another catalog of the site cannot be read ({error}).",
+            str(path),
+            f"Move {catalog} away, then build that catalog again; nothing was changed.",
+        ) from error
+    return found
 
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
@@ -119,18 +166,21 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(c): [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
-def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
-    """Renew the page that lists the catalogs in `slugs`, and delete files of an older root page."""
-    manifests = [json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8")) for slug in slugs]
-    with tempfile.TemporaryDirectory(prefix=".root-", dir=out) as folder:
-        root = Path(folder)
-        render_root(manifests, templates, root)
-        # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
-        (root / ".nojekyll").touch()
-        files = files_below(root)
-        for old in listed(out / ROOT_LIST).keys() - files.keys():
-            (out / old).unlink(missing_ok=True)
-        for file in files:
-            (out / file).parent.mkdir(parents=True, exist_ok=True)
-            (root / file).replace(out / file)
-        write_json(out / ROOT_LIST, {"files": files})
+def _publish_root(
+    out: Path, templates: Path, manifests: dict[str, Manifest], built: str, keys: Keys, folder: Path
+) -> None:
+    """Renew the page that lists the catalogs, and delete files of an older root page.
+
+    `manifests` are by the catalogs' folders, `built` is that of the catalog that was built just now, and `folder` is a
+    temporary one.
+    """
+    before = listed(out / ROOT_LIST)
+    render_root([manifests[slug] for slug in sorted(manifests)], templates, folder)
+    # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
+    (folder / ".nojekyll").touch()
+    files = checksums(folder, files_below(folder))
+    lists = checksums(out, [f"{slug}/{FILE_LIST}" for slug in manifests])
+    # What was changed by hand in another catalog stays noticeable.
+    lists |= {file: before[file] for file in lists if file != f"{built}/{FILE_LIST}" and before.get(file)}
+    write_json(folder / ROOT_LIST, {"key": root_key(out, manifests, keys), "files": files | lists})
+    replace_files(folder, out, set(root_files(before)), _turn)

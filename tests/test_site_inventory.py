@@ -1,0 +1,209 @@
+"""The contents of a site's folder: what counts as changed, as this program's, and as a catalog."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sites import Workplace
+
+from saecatalog.errors import CatalogError
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, catalogs, check_out, files_below
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def edit(path: Path) -> None:
+    """Change a byte, so that the size stays, and set the time of modification back."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def put_in_place(path: Path) -> None:
+    """Move another file of the same size and time, made long before, to the path."""
+    other = path.parents[len(path.parents) - 3] / "other"
+    shutil.copy2(path, other)
+    edit(other)
+    other.replace(path)
+
+
+def link(path: Path) -> None:
+    """Let a symbolic link to another file take the path."""
+    path.unlink()
+    path.symlink_to("/etc/hostname")
+
+
+EDITED = ["features/3.html", "data/features.parquet", "search-index.js", "notes/img/a.png"]
+
+
+def test_the_lists_have_the_checksum_of_every_file(published: Workplace) -> None:
+    files = tree(published.site)
+    sums = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    listed = json.loads(files.pop(f"tiny/0-res/{FILE_LIST}"))
+    assert listed.keys() == {"key", "rest_key", "templates", "files"}
+    of_catalog = {path.removeprefix("tiny/0-res/"): sums[path] for path in files if path.startswith("tiny/")}
+    assert listed["files"] == of_catalog
+    files.pop(ROOT_LIST)
+    root = {path: sums[path] for path in files if not path.startswith("tiny/")}
+    written = json.loads((published.site / ROOT_LIST).read_bytes())
+    assert written["files"] == root | {f"tiny/0-res/{FILE_LIST}": sums[f"tiny/0-res/{FILE_LIST}"]}
+
+
+def test_a_build_with_nothing_to_do_reads_few_files_and_writes_none(
+    published: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (read.append(file.name), digest(file, name))[1])
+    before = {path: path.stat().st_ctime_ns for path in published.site.rglob("*")}
+    assert not published.publish()
+    assert {path: path.stat().st_ctime_ns for path in published.site.rglob("*")} == before
+    of_catalog = {os.path.relpath(path, published.catalog) for path in read} & tree(published.catalog).keys()
+    assert of_catalog <= {FILE_LIST, "data/manifest.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [edit, put_in_place, link, Path.unlink])
+@pytest.mark.parametrize("copied", [False, True])
+def test_files_changed_by_hand_are_made_anew(
+    published: Workplace, tmp_path: Path, change: Callable[[Path], None], copied: bool
+) -> None:
+    place = Workplace(tmp_path / "place")
+    if copied:
+        shutil.copytree(published.folder, place.folder)
+    else:
+        place.publish()
+    for path in EDITED:
+        change(place.catalog / path)
+        assert place.publish(), path
+        assert tree(place.site) == tree(published.site), path
+        assert not place.publish(), path
+
+
+def test_a_folder_put_in_the_place_of_another_is_noticed(place: Workplace) -> None:
+    shutil.copytree(place.catalog / "features", place.folder / "features")
+    edit(place.folder / "features/3.html")
+    before = tree(place.site)
+    # Building now makes every file of the catalog newer than the folder that will be moved into it.
+    assert place.publish(title="Another")
+    assert place.publish()
+    shutil.rmtree(place.catalog / "features")
+    (place.folder / "features").rename(place.catalog / "features")
+    assert place.publish()
+    assert tree(place.site) == before
+
+
+def test_a_copy_made_after_an_edit_is_noticed(place: Workplace, published: Workplace) -> None:
+    edit(place.catalog / "about.html")
+    shutil.rmtree(place.folder / "again", ignore_errors=True)
+    copy = Workplace(place.folder / "again")
+    for folder in ("tables", "templates", "notes"):
+        shutil.copytree(place.folder / folder, copy.folder / folder)
+    shutil.copytree(place.site, copy.site)
+    # The list of files is copied last, so that it is newer than the page.
+    shutil.copy2(place.catalog / FILE_LIST, copy.catalog / FILE_LIST)
+    assert copy.publish()
+    assert tree(copy.site) == tree(published.site)
+
+
+@pytest.mark.parametrize("path", ["index.html", ".nojekyll", "assets/site.js", ROOT_LIST, f"tiny/0-res/{FILE_LIST}"])
+def test_files_of_the_root_and_lists_are_compared_with_their_content(
+    place: Workplace, published: Workplace, path: str
+) -> None:
+    before = tree(place.site)
+    (place.site / path).write_bytes(before[path].replace(b'index.html": "', b'index.html": "0') + b" ")
+    assert place.publish()
+    assert tree(place.site) == before
+    assert not place.publish()
+
+
+def test_carried_over_files_need_not_be_read_the_next_time(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.folder / "notes/index.md").write_text("Other words.", encoding="utf-8")
+    assert place.publish()
+    test_a_build_with_nothing_to_do_reads_few_files_and_writes_none(place, monkeypatch)
+
+
+def test_the_root_page_is_renewed_if_another_catalog_comes_changes_or_goes(place: Workplace) -> None:
+    one = (place.site / "index.html").read_text("utf-8")
+    assert place.publish("tiny/1-res", title="Second")
+    assert "Second" in (place.site / "index.html").read_text("utf-8")
+    assert not place.publish()
+    manifest = place.site / "tiny/1-res/data/manifest.json"
+    manifest.write_text(manifest.read_text("utf-8").replace("Second", "Third"), encoding="utf-8")
+    assert place.publish()
+    assert "Third" in (place.site / "index.html").read_text("utf-8")
+    shutil.rmtree(place.site / "tiny/1-res")
+    assert place.publish()
+    assert (place.site / "index.html").read_text("utf-8") == one
+
+
+def test_a_changed_template_of_the_root_page_renews_it(place: Workplace) -> None:
+    template = place.folder / "templates/catalogs.html"
+    template.write_text(template.read_text("utf-8").replace("<h1", '<h1 data-edited="1"'), encoding="utf-8")
+    assert place.publish()
+    assert "data-edited" in (place.site / "index.html").read_text("utf-8")
+
+
+def test_a_build_does_not_vouch_for_what_was_changed_in_another_catalog(place: Workplace) -> None:
+    place.publish("tiny/1-res", title="Second")
+    listed = place.site / "tiny/1-res" / FILE_LIST
+    root = json.loads((place.site / ROOT_LIST).read_bytes())["files"]
+    listed.write_text(listed.read_text("utf-8").replace('"key": "', '"key": "0'), encoding="utf-8")
+    assert place.publish(title="First")
+    after = json.loads((place.site / ROOT_LIST).read_bytes())["files"]
+    assert after[f"tiny/1-res/{FILE_LIST}"] == root[f"tiny/1-res/{FILE_LIST}"]
+    assert place.publish("tiny/1-res", title="Second")
+    assert json.loads((place.site / ROOT_LIST).read_bytes())["files"][f"tiny/1-res/{FILE_LIST}"] == (
+        hashlib.sha256(listed.read_bytes()).hexdigest()
+    )
+
+
+def test_another_catalog_without_a_readable_manifest_is_told_and_nothing_is_changed(place: Workplace) -> None:
+    place.publish("tiny/1-res")
+    (place.site / "tiny/1-res/data/manifest.json").write_text("{", encoding="utf-8")
+    before = tree(place.site)
+    with pytest.raises(CatalogError, match="manifest of another catalog"):
+        place.publish(title="First")
+    assert tree(place.site) == before
+
+
+@pytest.mark.parametrize("value", ["names", "sizes"])
+def test_lists_of_older_versions_make_their_files_known_but_not_current(
+    place: Workplace, published: Workplace, value: str
+) -> None:
+    for path in (place.site / ROOT_LIST, place.catalog / FILE_LIST):
+        listed = json.loads(path.read_bytes())
+        names = [name for name in listed["files"] if not name.endswith(FILE_LIST)]
+        listed["files"] = names if value == "names" else {name: (path.parent / name).exists() + 0 for name in names}
+        path.write_text(json.dumps(listed), encoding="utf-8")
+    assert place.publish()
+    assert tree(place.site) == tree(published.site)
+
+
+@pytest.mark.parametrize("value", ["[]", '"x"', '{"files": 3}', "{", "null", '{"files": {"a": {}}}'])
+def test_lists_that_make_no_sense_name_no_catalog_of_this_program(place: Workplace, value: str) -> None:
+    (place.catalog / FILE_LIST).write_text(value, encoding="utf-8")
+    with pytest.raises(CatalogError, match="did not write"):
+        check_out(place.site)
+
+
+@pytest.mark.parametrize("path", ["x.html", "tiny/0-res/x.html", "tiny/.0-res-abc/data/files.json", ".x/y/data/a.csv"])
+def test_files_that_no_list_names_are_refused(place: Workplace, path: str) -> None:
+    (place.site / path).parent.mkdir(parents=True, exist_ok=True)
+    (place.site / path).write_text("{}", encoding="utf-8")
+    with pytest.raises(CatalogError) as error:
+        check_out(place.site)
+    assert path in error.value.where
+
+
+def test_a_hidden_folder_is_no_catalog(place: Workplace) -> None:
+    shutil.copytree(place.catalog, place.site / "tiny/.0-res-abc")
+    assert catalogs(files_below(place.site)) == ["tiny/0-res"]
