@@ -8,7 +8,7 @@ Every setting and every file that is loaded has a row. A setting or a file witho
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,7 @@ ROWS = [
     in_json("sae/cfg.json", "metadata", "context_size", value=9),
     in_json("sae/cfg.json", "metadata", "prepend_bos", value=False),
     in_json("sae/cfg.json", "metadata", "neuronpedia_id", value="tiny/0-res"),
-    in_json("sae/cfg.json", "metadata", "hook_name", value="blocks.2.hook_resid_pre"),
+    in_json("sae/cfg.json", "metadata", "hook_name", value="blocks.1.hook_resid_pre"),
     one_weight("sae/sae_weights.safetensors", "W_dec"),
     Row("corpus/prose.txt", more("corpus/prose.txt", "One cat more.\n")),
     Row("concepts/animals.txt", more("concepts/animals.txt", "One cat more.\n")),
@@ -157,11 +157,11 @@ def other_templates(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def start(
+def inputs(
     workshop: Path, models: Callable[[str], Path], saes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with all inputs, and a cache that a build of them has filled. The SAE's metadata names the model."""
-    folder = tmp_path_factory.mktemp("inputs")
+    """A folder with all inputs. The SAE's metadata names the model's folder."""
+    folder = tmp_path_factory.mktemp("inputs") / "inputs"
     for name in ("corpus", "concepts"):
         shutil.copytree(workshop / name, folder / name)
     shutil.copytree(models("llama"), folder / "model")
@@ -169,7 +169,28 @@ def start(
     shutil.copytree(ROOT / "templates", folder / "templates")
     (folder / "notes").mkdir()
     (folder / "notes" / "index.md").write_text("A note.\n", encoding="utf-8")
+    in_json("sae/cfg.json", "metadata", "model_name", value=str(folder / "model")).edit(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def before(inputs: Path) -> dict[str, bytes]:
+    """The site of the unchanged inputs. The cache of this build and of those of earlier rows is used by all rows."""
+    shutil.copytree(inputs, inputs.with_name("as-they-were"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(inputs)
+        return run(inputs, None, "used")
+
+
+@pytest.fixture
+def folder(inputs: Path, before: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the inputs, for a row to edit."""
+    monkeypatch.chdir(inputs)
+    yield inputs
+    for path in inputs.iterdir():
+        if path.name != "used":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(inputs.with_name("as-they-were"), inputs, dirs_exist_ok=True)
 
 
 def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[str, bytes]:
@@ -191,38 +212,30 @@ def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[st
     return {path.relative_to(site).as_posix(): path.read_bytes() for path in site.rglob("*") if path.is_file()}
 
 
-def test_every_setting_and_every_loaded_file_has_a_row(start: Path) -> None:
+def test_every_setting_and_every_loaded_file_has_a_row(inputs: Path) -> None:
     settings = {f"{section}.{field.name}" for section, default in SECTIONS.items() for field in fields(default)}
-    loaded = {f"{part}/{path.name}" for part in ("model", "sae") for path in (start / part).iterdir()}
+    loaded = {f"{part}/{path.name}" for part in ("model", "sae") for path in (inputs / part).iterdir()}
     assert settings | loaded <= {row.what.partition(" ")[0] for row in ROWS}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
-def test_a_changed_input_changes_the_site_as_an_empty_cache_would(
-    start: Path, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_changed_input_changes_the_site_as_with_an_empty_cache(
+    folder: Path, before: dict[str, bytes], row: Row
 ) -> None:
-    folder = tmp_path / "inputs"
-    shutil.copytree(start, folder)
-    model = in_json("sae/cfg.json", "metadata", "model_name", value=str(folder / "model"))
-    model.edit(folder)
-    monkeypatch.chdir(folder)
-    before = run(folder, None, "used")
-    wait_for_the_clock(folder)
-    assert run(folder, None, "used", "again") == before
+    make_old(folder)
     row.edit(folder)
     found = run(folder, row, "used", "changed")
     assert found == run(folder, row, "fresh", "fresh-site")
     assert (found == before) is row.same
 
 
-def wait_for_the_clock(folder: Path) -> None:
-    """Let the files look old: those changed within moments of a build are never trusted, which would hide a fault."""
-    record = next((folder / "used" / "subject").glob("*/files.json"))
-    content = json.loads(record.read_text(encoding="utf-8"))
-    content["loaded_at"] += 10**10
-    content["recent"] = {}
-    record.write_text(json.dumps(content), encoding="utf-8")
-    sums = record.with_name(CHECKSUMS)
-    listed = json.loads(sums.read_text(encoding="utf-8"))
-    sums.write_text(json.dumps({**listed, record.name: checksum(record)}), encoding="utf-8")
+def make_old(folder: Path) -> None:
+    """Let the files of all models look old to the cache: the content of those just written is compared in any case."""
+    for record in (folder / "used" / "subject").glob("*/files.json"):
+        content = json.loads(record.read_text(encoding="utf-8"))
+        content["loaded_at"], content["recent"] = content["loaded_at"] + 10**10, {}
+        record.write_text(json.dumps(content), encoding="utf-8")
+        sums = record.with_name(CHECKSUMS)
+        listed = json.loads(sums.read_text(encoding="utf-8"))
+        sums.write_text(json.dumps({**listed, record.name: checksum(record)}), encoding="utf-8")

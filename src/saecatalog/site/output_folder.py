@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
+from saecatalog.json_files import write_json
 from saecatalog.progress import notice
-from saecatalog.site.inventory import TEMPORARY, files_below
+from saecatalog.site.inventory import FILE_LIST, TEMPORARY, files_below, listed
 from saecatalog.workspace import Workspace, describe, locked
 from saecatalog.write_errors import writing
 
@@ -56,7 +57,7 @@ def _tell_who_writes(out: Path, workspace: Workspace) -> None:
 
 
 def put(new: Path, target: Path, turn: Callable[[str], int]) -> None:
-    """Put a finished folder in the place of `target`, whether that exists or not.
+    """Put a finished catalog in the place of `target`, whether that exists or not.
 
     `turn` gives the order in which files are replaced where folders cannot be exchanged.
     """
@@ -64,7 +65,7 @@ def put(new: Path, target: Path, turn: Callable[[str], int]) -> None:
     if not target.exists():
         new.rename(target)
     elif not exchange(new, target):
-        replace_files(new, target, files_below(target), turn)
+        replace_files(new, target, FILE_LIST, files_below(target), turn)
 
 
 def exchange(a: Path, b: Path) -> bool:
@@ -84,23 +85,28 @@ def exchange(a: Path, b: Path) -> bool:
     return not failed
 
 
-def replace_files(new: Path, target: Path, old: Collection[str], turn: Callable[[str], int]) -> None:
+def replace_files(new: Path, target: Path, list_: str, old: Collection[str], turn: Callable[[str], int]) -> None:
     """Put the files of `new` into `target` one by one, and remove those of the `old` ones that are not among them.
 
     Each file is whole at every moment. They come in the order of `turn`, so that what pages load is there before
-    them. Old files go before the last turn, that of the list that says what there is.
+    them. `list_` is the file that lists the others. It comes last; until then it lists old and new files and has no
+    key, so that the next build knows all of them as this program's, and that they are unfinished.
     """
-    wanted = files_below(new)
-    ordered = sorted(wanted, key=lambda file: (turn(file), file))
-    last = [file for file in ordered if turn(file) == turn(ordered[-1])]
-    for file in ordered[: -len(last)]:
+    wanted = files_below(new).keys() - {list_}
+    _announce(wanted, target / list_, new / f"{list_}.part")
+    for file in sorted(wanted, key=lambda file: (turn(file), file)):
         _replace(new / file, target / file)
-    for file in sorted(set(old) - wanted.keys()):
+    for file in sorted(set(old) - wanted - {list_}):
         (target / file).unlink(missing_ok=True)
         with suppress(OSError):
             (target / file).parent.rmdir()
-    for file in last:
-        _replace(new / file, target / file)
+    _replace(new / list_, target / list_)
+
+
+def _announce(wanted: Collection[str], list_file: Path, part: Path) -> None:
+    before = listed(list_file)
+    write_json(part, {"files": {**before, **{file: before.get(file) for file in wanted}}})
+    _replace(part, list_file)
 
 
 def _replace(new: Path, target: Path) -> None:

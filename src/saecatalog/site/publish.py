@@ -94,9 +94,7 @@ def publish(
 
 
 def _turn(file: str) -> int:
-    """When a file is replaced, if files are replaced one by one: what pages load, pages, front page, list."""
-    if file in (FILE_LIST, ROOT_LIST):
-        return 3
+    """When a file is replaced, if files are replaced one by one: what pages load, other pages, the front page."""
     return 2 if file == "index.html" else int(file.endswith(".html"))
 
 
@@ -183,4 +181,4 @@ def _publish_root(
     # What was changed by hand in another catalog stays noticeable.
     lists |= {file: before[file] for file in lists if file != f"{built}/{FILE_LIST}" and before.get(file)}
     write_json(folder / ROOT_LIST, {"key": root_key(out, manifests, keys), "files": files | lists})
-    replace_files(folder, out, set(root_files(before)), _turn)
+    replace_files(folder, out, ROOT_LIST, root_files(before), _turn)
