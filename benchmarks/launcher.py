@@ -57,7 +57,7 @@ class Request:
 def stage_of(event: str, path: Path, inputs: Path, run: Path) -> str | None:
     """The stage of a build that touches a path: the folder of the cache, or the part of the site; None for neither."""
     if inputs in path.parents:
-        return f"reads {path.relative_to(inputs).parts[0]}"
+        return "loads the model" if path.relative_to(inputs).parts[0] in ("model", "sae", "second") else "reads inputs"
     if run not in path.parents:
         return None
     top, *inside = path.relative_to(run).parts
@@ -147,7 +147,7 @@ def load_libraries() -> None:
     import plotly.graph_objects  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import sae_lens  # noqa: F401
-    import scipy.sparse  # noqa: F401
+    import scipy.stats  # noqa: F401
     from transformer_lens.model_bridge import TransformerBridge  # noqa: F401
     from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401
 

@@ -122,14 +122,15 @@ def expected(bench: Workbench, scenario: Scenario) -> Expected:
     """
     bench.reset("", "base" if "--sae" in scenario.words else "")
     scenario.change(bench.inputs)
-    _undisturbed(bench, scenario)
-    site = tree(bench.site)
-    scenario.prepare(bench)
-    before = tree(bench.site)
-    stages = _undisturbed(bench, scenario).stages
+    run = _undisturbed(bench, scenario)
+    site, before = tree(bench.site), dict[str, str]()
+    if scenario.cache or scenario.site:
+        scenario.prepare(bench)
+        before = tree(bench.site)
+        run = _undisturbed(bench, scenario)
     if tree(bench.site) != site:
         raise SystemExit(f"an undisturbed build differs from one with an empty cache: {difference(bench.site, site)}")
-    return Expected(before, site, tree(bench.cache), stages)
+    return Expected(before, site, tree(bench.cache), run.stages)
 
 
 def _undisturbed(bench: Workbench, scenario: Scenario) -> Run:
@@ -139,10 +140,10 @@ def _undisturbed(bench: Workbench, scenario: Scenario) -> Run:
     return run
 
 
-def make_base(bench: Workbench) -> None:
-    """Build the catalog that stands before most scenarios; its cache also knows the model by `--model`."""
+def make_base(bench: Workbench, *variants: tuple[str, ...]) -> None:
+    """Build the catalog that stands before most scenarios; `variants` are flags whose results the cache has as well."""
     bench.reset()
-    for words in ((), ("--model", str(bench.inputs / "model")), ()):
+    for words in (*variants, ()):
         run = bench.build(*words)
         if run.code:
             raise SystemExit(f"the base cannot be built: {run.errors}")
@@ -499,7 +500,7 @@ def changes() -> dict[str, Scenario]:
 def inputs(bench: Workbench) -> Table:
     """Change one input at a time, with the cache of the base, and compare with an empty cache."""
     table = Table()
-    make_base(bench)
+    make_base(bench, ("--model", str(bench.inputs / "model")))
     bench.reset("base", "base")
     base = tree(bench.site)
     for name, scenario in changes().items():
