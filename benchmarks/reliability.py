@@ -21,10 +21,10 @@ import struct
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Table:
     def add(self, row: str, what: str, failures: dict[str, str]) -> None:
         """Count one case: `failures` are the kinds of failure, each with its details; none is a success."""
         self.rows[row].update(["cases", *(failures or ["good"])])
+        print(f"{row}, {what}: {failures or 'good'}", file=sys.stderr, flush=True)
         for kind, details in failures.items():
             self.examples.setdefault(f"{kind} ({row})", f"{what}: {details}")
 
@@ -112,7 +113,7 @@ class Expected:
     before: Tree
     site: Tree
     cache: Tree
-    stages: Counter[str]
+    run: Run
 
 
 def expected(bench: Workbench, scenario: Scenario) -> Expected:
@@ -130,7 +131,7 @@ def expected(bench: Workbench, scenario: Scenario) -> Expected:
         run = _undisturbed(bench, scenario)
     if tree(bench.site) != site:
         raise SystemExit(f"an undisturbed build differs from one with an empty cache: {difference(bench.site, site)}")
-    return Expected(before, site, tree(bench.cache), run.stages)
+    return Expected(before, site, tree(bench.cache), run)
 
 
 def _undisturbed(bench: Workbench, scenario: Scenario) -> Run:
@@ -142,6 +143,8 @@ def _undisturbed(bench: Workbench, scenario: Scenario) -> Run:
 
 def make_base(bench: Workbench, *variants: tuple[str, ...]) -> None:
     """Build the catalog that stands before most scenarios; `variants` are flags whose results the cache has as well."""
+    if not variants and (bench.folder / "kept/base").exists():
+        return
     bench.reset()
     for words in (*variants, ()):
         run = bench.build(*words)
@@ -199,25 +202,27 @@ class Hit:
 def plan(n: int, seed: int, known: dict[str, Expected], signals: Iterable[int]) -> list[Hit]:
     """Hits on all stages in turn, each at a random step of a random scenario that has the stage; half come later."""
     chance, numbers, delays = random.Random(seed), cycle(signals), cycle((False, True))
-    stages = sorted({stage for wanted in known.values() for stage in wanted.stages})
+    stages = sorted({stage for wanted in known.values() for stage in wanted.run.stages})
     chance.shuffle(stages)
     hits = []
     for _, stage in zip(range(n), cycle(stages), strict=False):
-        name = chance.choice([name for name, wanted in known.items() if wanted.stages[stage]])
-        step = chance.randint(1, known[name].stages[stage])
+        name = chance.choice([name for name, wanted in known.items() if wanted.run.stages[stage]])
+        step = chance.randint(1, known[name].run.stages[stage])
         delay = chance.uniform(0, LONGEST_DELAY) if next(delays) else 0.0
         hits.append(Hit(name, Stop(stage, step, next(numbers), delay)))
     return hits
 
 
-def known_scenarios(bench: Workbench) -> dict[str, Expected]:
+def known_scenarios(bench: Workbench, names: Collection[str]) -> dict[str, Expected]:
+    """What to expect of the scenarios of these names; of all of them if there are none."""
     make_base(bench)
-    return {name: expected(bench, scenario) for name, scenario in scenarios(bench).items()}
+    found = {name: scenario for name, scenario in scenarios(bench).items() if not names or name in names}
+    return {name: expected(bench, scenario) for name, scenario in found.items()}
 
 
-def kills(bench: Workbench, n: int, seed: int) -> Table:
+def kills(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> Table:
     """Kill builds, look at the standing catalogs, and run the same command again."""
-    table, known = Table(), known_scenarios(bench)
+    table, known = Table(), known_scenarios(bench, names)
     for hit in plan(n, seed, known, [signal.SIGKILL]):
         scenario, wanted = scenarios(bench)[hit.scenario], known[hit.scenario]
         scenario.prepare(bench)
@@ -229,9 +234,9 @@ def kills(bench: Workbench, n: int, seed: int) -> Table:
     return table
 
 
-def stops(bench: Workbench, n: int, seed: int) -> Table:
+def stops(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> Table:
     """Stop builds as Ctrl-C and a system's shutdown do, and run the same command again."""
-    table, known = Table(), known_scenarios(bench)
+    table, known = Table(), known_scenarios(bench, names)
     for hit in plan(n, seed, known, [signal.SIGINT, signal.SIGTERM]):
         scenario, wanted = scenarios(bench)[hit.scenario], known[hit.scenario]
         scenario.prepare(bench)
@@ -289,25 +294,20 @@ REUSES = {
 
 
 def faults(bench: Workbench, n: int, seed: int, reuses: int = len(REUSES)) -> Table:
-    """Damage one file of the cache, and run `reuses` of the builds that could use it."""
+    """Damage one file of the cache, and run the first `reuses` builds that could use it."""
     table, chance = Table(), random.Random(seed)
     make_base(bench)
-    known, clean = {}, {}
-    for name, scenario in REUSES.items():
-        known[name] = expected(bench, scenario)
-        scenario.prepare(bench)
-        clean[name] = _lines(bench.build(*scenario.words))
+    known = {name: expected(bench, scenario) for name, scenario in islice(REUSES.items(), reuses)}
     kinds = defaultdict(list)
     for file in tree(bench.folder / "kept/base/cache"):
         kinds[kind_of(file)].append(file)
-    turns = cycle(REUSES)
     for i, kind in zip(range(n), cycle(chance.sample(sorted(kinds), len(kinds))), strict=False):
         file, place = chance.choice(kinds[kind]), chance.random()
-        for name in (next(turns) for _ in range(reuses)):
+        for name, wanted in known.items():
             REUSES[name].prepare(bench)
             done = damage(bench.cache / file, bool((i + i // len(kinds)) % 2), random.Random(place))
             run = bench.build(*REUSES[name].words)
-            failures = _failures_of_reuse(bench, run, file, known[name], clean[name])
+            failures = _failures_of_reuse(bench, run, file, wanted)
             table.add(file.split("/")[0], f"{kind}, {done}, {name}", failures)
     return table
 
@@ -317,7 +317,7 @@ def _lines(run: Run) -> set[str]:
     return {re.sub(r"[\d.,]+", "", line) for line in (run.output + "\n" + run.errors).splitlines()}
 
 
-def _failures_of_reuse(bench: Workbench, run: Run, file: str, wanted: Expected, clean: set[str]) -> dict[str, str]:
+def _failures_of_reuse(bench: Workbench, run: Run, file: str, wanted: Expected) -> dict[str, str]:
     """What is wrong with a build whose cache had a damaged file."""
     if run.code:
         kind = "traceback" if "Traceback" in run.errors else "refused"
@@ -326,7 +326,9 @@ def _failures_of_reuse(bench: Workbench, run: Run, file: str, wanted: Expected, 
         return {"wrong site": details}
     read = any(path.endswith(file) for _, path in run.steps)
     words = (*file.split("/")[:2], file)
-    said = [line for line in _lines(run) - clean if any(re.sub(r"[\d.,]+", "", word) in line for word in words)]
+    said = [
+        line for line in _lines(run) - _lines(wanted.run) if any(re.sub(r"[\d.,]+", "", word) in line for word in words)
+    ]
     if read and len(said) != 1:
         return {"unsaid": f"{len(said)} lines name it"}
     return {}

@@ -21,8 +21,6 @@ from launcher import Request, Stop, encoded
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-N_LINES = 15
-"""Lines of each of a few corpora of the default catalog that join the tests' texts."""
 EXTRA_CORPORA = ("academic-prose", "news", "social-media")
 ROOM = 400
 """Spaces at the end of each JSON input, so that it can change and keep its size."""
@@ -139,14 +137,17 @@ def _replace(target: Path, source: Path) -> None:
 
 
 @contextmanager
-def workbench() -> Iterator[Workbench]:
-    """A workbench in a temporary folder, with a copy of the program, so that edits during a long run do not count."""
+def workbench(n_lines: int = 15, notable: int = 240) -> Iterator[Workbench]:
+    """A workbench in a temporary folder, with a copy of the program, so that edits during a long run do not count.
+
+    The first `n_lines` texts of a few corpora of the default catalog join those of the tests.
+    """
     with tempfile.TemporaryDirectory(prefix="reliability-") as scratch:
         folder = Path(scratch).resolve()
         for part in ("src", "templates"):
             shutil.copytree(ROOT / part, folder / "program" / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "build.py", folder / "program")
-        _make_inputs(folder)
+        _make_inputs(folder, n_lines, notable)
         launcher = [sys.executable, str(ROOT / "benchmarks/launcher.py")]
         with subprocess.Popen(launcher, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             yield Workbench(folder, process)
@@ -154,7 +155,7 @@ def workbench() -> Iterator[Workbench]:
             process.stdin.close()
 
 
-def _make_inputs(folder: Path) -> None:
+def _make_inputs(folder: Path, n_lines: int, notable: int) -> None:
     """Make the inputs in their final place, because the SAEs name the model's folder, and keep a copy."""
     from conftest import D_SAE, SaeKind, save_model, save_sae, write_concepts, write_corpus
 
@@ -164,20 +165,20 @@ def _make_inputs(folder: Path) -> None:
     save_sae(inputs / "second", inputs / "model", SaeKind("jumprelu"), D_SAE)
     write_corpus(inputs / "corpus")
     for name in EXTRA_CORPORA:
-        lines = (ROOT / f"corpora/{name}.txt").read_text(encoding="utf-8").splitlines()[:N_LINES]
+        lines = (ROOT / f"corpora/{name}.txt").read_text(encoding="utf-8").splitlines()[:n_lines]
         (inputs / f"corpus/{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_concepts(inputs / "concepts")
     (inputs / "notes/categories").mkdir(parents=True)
     for name, up in (("index", ""), ("2", ""), ("5", ""), ("categories/prose", "../")):
         (inputs / f"notes/{name}.md").write_text(f"A note about {name}. See [feature 5]({up}5.md).\n")
     shutil.copytree(ROOT / "templates", inputs / "templates")
-    (inputs / "catalog.toml").write_text(_settings(folder))
+    (inputs / "catalog.toml").write_text(_settings(folder, notable))
     for path in inputs.rglob("*.json"):
         path.write_text(path.read_text("utf-8") + " " * ROOM, "utf-8")
     shutil.copytree(inputs, folder / "made")
 
 
-def _settings(folder: Path) -> str:
+def _settings(folder: Path, notable: int) -> str:
     return f"""
 cache = "../run/cache"
 [subject]
@@ -186,6 +187,8 @@ device = "cpu"
 [corpus]
 paths = ["corpus"]
 concepts = "concepts"
+[analysis]
+notable = {notable}
 [site]
 out = "../run/site"
 title = "A tiny catalog"
