@@ -63,11 +63,11 @@ locks: ## update locks/ after a change of constraints.txt, pyproject.toml or .gi
 
 sbom: $(TOOLS)/.installed ## list what the program is built from in build/sbom.json (CycloneDX)
 	@mkdir -p build
-	@$(TOOLS)/bin/cyclonedx-py requirements locks/site.txt --pyproject pyproject.toml --mc-type library \
-	 --output-reproducible --output-file build/sbom.json
+	@{ cat locks/site.txt; grep '^torch==' constraints.txt; } | $(TOOLS)/bin/cyclonedx-py requirements - \
+	 --pyproject pyproject.toml --mc-type library --output-reproducible --output-file build/sbom.json
 
 audit: $(TOOLS)/.installed ## look up known vulnerabilities of all pinned packages
-	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement locks/site.txt --requirement locks/test.txt
+	@$(TOOLS)/bin/pip-audit --disable-pip --no-deps --requirement constraints.txt
 
 clean: ## remove the built site and the tools' caches
 	@find site -mindepth 1 -maxdepth 1 ! -name .gitignore -exec rm -rf {} +
