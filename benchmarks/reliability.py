@@ -177,7 +177,7 @@ def finish(bench: Workbench, scenario: Scenario, wanted: Expected) -> dict[str, 
     """Run the same command again, without any cleaning, and see what is wrong with the result."""
     run = bench.build(*scenario.words)
     if run.code:
-        return {"refused": run.last_line}
+        return {"refused": run.complaint}
     left = bench.left_over(wanted.cache)
     found = {"different": difference(bench.site, wanted.site), "left over": ", ".join(left[:3])}
     return {kind: details for kind, details in found.items() if details}
@@ -227,7 +227,7 @@ def kills(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> T
         scenario, wanted = scenarios(bench)[hit.scenario], known[hit.scenario]
         scenario.prepare(bench)
         run = bench.build(*scenario.words, stop=hit.stop)
-        failures = {"ended early": run.last_line} if run.code not in (0, 128 + signal.SIGKILL) else {}
+        failures = {"ended early": run.complaint} if run.code not in (0, 128 + signal.SIGKILL) else {}
         if details := torn(bench.site, wanted.before, wanted.site):
             failures["torn"] = details
         table.add(hit.stop.stage, hit.words, failures | finish(bench, scenario, wanted))
@@ -256,9 +256,9 @@ def _failures_of_stop(run: Run, number: int) -> dict[str, str]:
     failures = {}
     lines = [line for line in run.errors.splitlines() if line.strip()]
     if run.code != 128 + number:
-        failures["exit code"] = f"{run.code}: {run.last_line}"
+        failures["exit code"] = f"{run.code}: {run.complaint}"
     if "Traceback" in run.errors:
-        failures["traceback"] = run.last_line
+        failures["traceback"] = run.complaint
     elif len(lines) != 1 or not CONTINUES.search(lines[0]):
         failures["message"] = repr(run.errors)
     return failures
@@ -321,7 +321,7 @@ def _failures_of_reuse(bench: Workbench, run: Run, file: str, wanted: Expected) 
     """What is wrong with a build whose cache had a damaged file."""
     if run.code:
         kind = "traceback" if "Traceback" in run.errors else "refused"
-        return {kind: run.last_line}
+        return {kind: run.complaint}
     if details := difference(bench.site, wanted.site):
         return {"wrong site": details}
     read = any(path.endswith(file) for _, path in run.steps)
@@ -353,10 +353,10 @@ def nearly_full(folder: Path, room: int) -> Iterator[None]:
     """A folder with what it holds on a disk of its own, with that many bytes of room."""
     aside = folder.with_name("aside")
     folder.rename(aside)
-    used = sum(-(-p.stat().st_size // 4096) * 4096 + 4096 for p in aside.rglob("*"))
     folder.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={used + room}", "tmpfs", str(folder))
+    _mount("-t", "tmpfs", "tmpfs", str(folder))
     shutil.copytree(aside, folder, dirs_exist_ok=True)
+    _mount("-o", f"remount,size={shutil.disk_usage(folder).used + max(room, 1)}", str(folder))
     try:
         yield
     finally:
@@ -405,9 +405,9 @@ def _failures_of_disk(bench: Workbench, run: Run, wanted: Expected) -> dict[str,
             failures["wrong site"] = details
         return failures
     if "Traceback" in run.errors:
-        failures["traceback"] = run.last_line
+        failures["traceback"] = run.complaint
     elif run.code != 2 or len(re.findall("^error: ", run.errors, re.MULTILINE)) != 1:
-        failures["message"] = f"exit code {run.code}: {run.last_line}"
+        failures["message"] = f"exit code {run.code}: {run.complaint}"
     if left := bench.left_over(wanted.cache):
         failures["left over"] = ", ".join(left[:3])
     if details := difference(bench.site, wanted.before):
@@ -520,11 +520,11 @@ def inputs(bench: Workbench) -> Table:
 
 def _failures_of_change(bench: Workbench, run: Run, fresh: Run, wanted: Tree, base: Tree) -> dict[str, str]:
     if fresh.code:
-        return {"bad change": fresh.last_line}
+        return {"bad change": fresh.complaint}
     if wanted == base:
         return {"no effect": "the site with an empty cache is that of the base"}
     if run.code:
-        return {"refused": run.last_line}
+        return {"refused": run.complaint}
     details = difference(bench.site, wanted)
     return {"different": details} if details else {}
 

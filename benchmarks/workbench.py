@@ -62,8 +62,10 @@ class Run:
         return Counter(stage for stage, _ in self.steps)
 
     @property
-    def last_line(self) -> str:
-        return (self.errors.strip().splitlines() or [f"exit code {self.code}"])[-1]
+    def complaint(self) -> str:
+        """The error line, or the last line of a traceback."""
+        lines = self.errors.strip().splitlines() or [f"exit code {self.code}"]
+        return next((line for line in lines if line.startswith("error:")), lines[-1])
 
 
 @dataclass
