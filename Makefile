@@ -11,13 +11,15 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 HTML := tests/html/node_modules
-PIP_INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+TOOLS := $(VENV)/tools
+# Only files whose hashes are in locks/.
+INSTALL_LOCKED := -m pip install --quiet --no-deps --require-hashes --requirement
 
 # So that `make -j site check` checks the finished site.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site quick test lint coverage snapshots check serve clean distclean
+.PHONY: help site quick test lint coverage snapshots check serve locks sbom audit clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -54,6 +56,19 @@ check: $(VENV)/.installed ## check every link and page of site/
 serve: $(VENV)/.installed ## preview site/ at http://127.0.0.1 (PORT=8000)
 	@$(PY) build.py serve site --port $(PORT)
 
+locks: ## update locks/ after a change of constraints.txt, pyproject.toml or .github/tools.txt
+	@$(PYTHON) -m venv build/uv
+	@build/uv/bin/python -m pip install --quiet uv
+	@build/uv/bin/python .github/lock.py
+
+sbom: $(TOOLS)/.installed ## list what the program is built from in build/sbom.json (CycloneDX)
+	@mkdir -p build
+	@{ cat locks/site.txt; grep '^torch==' constraints.txt; } | $(TOOLS)/bin/cyclonedx-py requirements - \
+	 --pyproject pyproject.toml --mc-type library --output-reproducible --output-file build/sbom.json
+
+audit: $(TOOLS)/.installed ## look up known vulnerabilities of all pinned packages
+	@$(TOOLS)/bin/pip-audit --disable-pip --no-deps --requirement constraints.txt
+
 clean: ## remove the built site and the tools' caches
 	@find site -mindepth 1 -maxdepth 1 ! -name .gitignore -exec rm -rf {} +
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build
@@ -66,15 +81,22 @@ $(PY):
 	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# torch is also requested by name: pip then chooses the pinned build before it reads the packages that accept any torch.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+# torch comes last and by its version alone, so that pip takes the build that suits the machine (see .github/lock.py).
+$(VENV)/.installed: pyproject.toml constraints.txt locks/site.txt | $(PY)
 	@echo "Installing the project (a few minutes the first time)"
-	@$(PIP_INSTALL) torch==2.13.0 --editable .
+	@$(PY) $(INSTALL_LOCKED) locks/site.txt
+	@$(PY) -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.test-installed: pyproject.toml constraints.txt | $(VENV)/.installed
+$(VENV)/.test-installed: locks/test.txt | $(VENV)/.installed
 	@echo "Installing the test requirements"
-	@$(PIP_INSTALL) torch==2.13.0 --editable '.[test]'
+	@$(PY) $(INSTALL_LOCKED) locks/test.txt
+	@touch $@
+
+$(TOOLS)/.installed: locks/tools.txt | $(PY)
+	@$(PY) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python $(INSTALL_LOCKED) locks/tools.txt
 	@touch $@
 
 # npm is one of the test requirements. If its registry cannot be reached, tests of html-validate are skipped; CI fails.

@@ -265,7 +265,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
     encoder[:, TWIN_B] = encoder[:, TWIN_A]
     encoder[:, CONSTANT] = 0
     decoder = encoder.T * 0.5 + generator.normal(size=(d_sae, d_in)) * 0.3
-    b_dec = generator.normal(size=d_in) * 0.1
+    b_dec = np.asarray(generator.normal(size=d_in)) * 0.1
     inputs = sae_input(residual, b_dec, kind.apply_b_dec_to_input, kind.normalize)
     # Typical rows set the scale, so that a massive one does not squash all others.
     encoder *= 4 / np.median(np.abs(inputs @ encoder[:, [TWIN_A]]))
@@ -281,7 +281,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
     save(folder)
 
 
-def _new_sae(kind: SaeKind, d_in: int, d_sae: int, model_folder: Path) -> tuple[Any, Callable]:
+def _new_sae(kind: SaeKind, d_in: int, d_sae: int, model_folder: Path) -> tuple[Any, Callable[..., dict[str, Any]]]:
     """An SAE object of sae_lens, and a function that computes its biases from the values before they are added."""
     from sae_lens.saes import batchtopk_sae, gated_sae, jumprelu_sae, standard_sae, topk_sae
     from sae_lens.saes.sae import SAEMetadata

@@ -6,10 +6,13 @@ import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import files
 from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from saecatalog.site.asset_files import own_assets, plotly_bundle
 
 ROOT = Path(__file__).parent.parent
 CATEGORIES = sorted((ROOT / "corpora").glob("*.txt"))
@@ -94,6 +97,66 @@ def test_constraints_pin_every_requirement_exactly() -> None:
     assert max(pinned.values()) == 1
     assert sorted(set(requirements()) - set(pinned)) == []
     assert "torch==2.13.0" in lines
+
+
+def locked(part: str) -> dict[str, list[str]]:
+    """The pins of a lock file, such as `jinja2==3.1.6`, each with its hashes."""
+    lines = (ROOT / f"locks/{part}.txt").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    words = [line.split() for line in lines if not line.startswith("#")]
+    return {pin: [word for word in rest if word.startswith("--hash=")] for pin, *rest in words}
+
+
+@pytest.mark.parametrize("part", ["site", "test", "tools"])
+def test_every_locked_file_has_a_hash(part: str) -> None:
+    for pin, hashes in locked(part).items():
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*", pin), pin
+        assert hashes, pin
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", found) for found in hashes), pin
+
+
+def test_the_locks_are_those_of_the_constraints() -> None:
+    """Run `make locks` if this fails. Which build of torch is installed depends on the machine, so it has no hash."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    wanted = {f"{normal(name)}=={version}" for name, _, version in (line.partition("==") for line in lines)}
+    site, test = set(locked("site")), set(locked("test"))
+    assert site | test == wanted - {"torch==2.13.0"}
+    assert site & test == set()
+    names = {pin.partition("==")[0] for pin in site}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {normal(re.match(r"[\w.-]+", line).group()) for line in project["dependencies"]} <= {*names, "torch"}  # type: ignore[union-attr]
+    # Installed without asking what it is built with.
+    assert "setuptools" in names
+
+
+def test_the_locked_tools_are_those_asked_for() -> None:
+    assert set((ROOT / ".github/tools.txt").read_text(encoding="utf-8").split()) <= set(locked("tools"))
+
+
+BANNER = re.compile(rb"licen[sc]e|copyright|\(c\) ", re.IGNORECASE)
+"""What scripts of others say about themselves, and this project's own do not."""
+LONGEST_LINE = 500
+"""Our own scripts are not minified."""
+
+
+def theirs(script: Path) -> bool:
+    """Whether others wrote a script: it has a banner, or it is minified."""
+    content = script.read_bytes()
+    return bool(BANNER.search(content)) or max(map(len, content.splitlines())) > LONGEST_LINE
+
+
+def test_every_script_of_others_has_its_licence_beside_it() -> None:
+    scripts = [path for path in [*own_assets(), plotly_bundle()] if path.suffix == ".js" and theirs(path)]
+    assert plotly_bundle() in scripts
+    published = {path.name: path for path in own_assets()}
+    for script in scripts:
+        licence = published[f"{script.name}.LICENSE.txt"].read_text(encoding="utf-8")
+        assert BANNER.search(licence.encode()), script
+
+
+def test_plotlys_licence_is_that_of_the_installed_one() -> None:
+    (found,) = (path for path in files("plotly") or [] if path.name == "LICENSE.txt")
+    published = {path.name: path for path in own_assets()}[f"{plotly_bundle().name}.LICENSE.txt"]
+    assert published.read_text(encoding="utf-8") == found.read_text(encoding="utf-8")
 
 
 def test_the_version_is_the_same_everywhere() -> None:
