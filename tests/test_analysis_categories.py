@@ -151,4 +151,4 @@ def categories_of(dense: np.ndarray, names: list[str], strong: float) -> pd.Data
     scores, groups, second = text_scores_of(dense), TextGroups.of(names), second_half(names)
     half = dense.shape[1] // 2
     blocks = [(scores.block(0, half), 0), (scores.block(half, dense.shape[1]), half)]
-    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks])
+    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks], groups)
