@@ -3,9 +3,9 @@
     python benchmarks/groups.py [--categories 100 600 3000] [--concepts 500] [--keep FOLDER]
 
 The model and the SAE are those of the default catalog. Each text is a line of twelve words drawn from the default
-corpus. One more catalog has a hundred categories and as many concepts of three texts as `--concepts` says. The model has
-run when the clock starts, so the seconds are those of the analysis, the site and its check. Memory is the peak of the
-process that builds. Each catalog is built in a process of its own.
+corpus. One more catalog has a hundred categories and as many concepts of three texts as `--concepts` says. The model
+has run when the clock starts, so the seconds are those of the analysis, the site and its check. Memory is the peak of
+the process that builds. Each catalog is built in a process of its own.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import random
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -56,17 +57,15 @@ def measure(categories: int, concepts: int, folder: Path, pages: str) -> dict[st
     pipeline = Pipeline(config, Progress(quiet=True))
     _ = pipeline.corpus, pipeline.concept_corpus, pipeline.lens_folder
     del pipeline
-    seconds = []
+    times = [time.perf_counter()]
     with peak_memory() as memory:
-        for work in (
-            lambda: Pipeline(config, Progress(quiet=True)).analysed,
-            lambda: build(config, Progress(quiet=True)),
-            lambda: problems.extend(check_site(folder / "site")),
-        ):
-            problems: list[str] = []
-            start = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - start)
+        _ = Pipeline(config, Progress(quiet=True)).analysed
+        times.append(time.perf_counter())
+        build(config, Progress(quiet=True))
+        times.append(time.perf_counter())
+        problems = check_site(folder / "site")
+        times.append(time.perf_counter())
+    seconds = [end - start for start, end in pairwise(times)]
     found = summary(folder / "site")
     return {
         "categories": categories,

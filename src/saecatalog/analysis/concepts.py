@@ -11,7 +11,7 @@ from saecatalog.analysis.text_groups import Cells, TextGroups, columns_of
 
 
 def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> sparse.csr_matrix:
-    """`[text, concept]`: which texts of the corpus are equal to one of a concept's texts; concepts in order of names."""
+    """`[text, concept]`: which texts of the corpus are equal to a text of a concept; concepts in order of names."""
     number = {name: place for place, name in enumerate(sorted(set(concepts)))}
     having: dict[str, set[int]] = {}
     for name, content in zip(concepts, contents, strict=True):
