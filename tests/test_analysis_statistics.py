@@ -63,6 +63,15 @@ def test_benjamini_hochberg_of_repeated_tests(tests: list[tuple[float, int]]) ->
     p, counts = (np.array(column) for column in zip(*tests, strict=True))
     repeated = stats.false_discovery_control(np.repeat(p, counts))
     np.testing.assert_array_equal(benjamini_hochberg(p, counts), repeated[np.cumsum(counts) - 1])
+    close(formulas.benjamini_hochberg(p.tolist(), counts.tolist()), repeated[np.cumsum(counts) - 1], atol=1e-300)
+
+
+@given(st.lists(st.sampled_from([1.0, 1.0, 2.0, 3.5]), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 9))
+def test_the_p_of_a_silent_group(active: list[float], n_inside: int, silent: int) -> None:
+    """The closed form that `verify` uses, against scipy."""
+    found = formulas.silent_p(active, n_inside, len(active) + n_inside + silent)
+    wanted = stats.mannwhitneyu([0.0] * n_inside, active + [0.0] * silent, method="asymptotic").pvalue
+    close(found, wanted, atol=1e-12)
 
 
 def test_benjamini_hochberg_of_nothing() -> None:
