@@ -31,7 +31,7 @@ PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
-REASONS_SHOWN = 20
+MANY_REASONS, REASONS_SHOWN = 20, 10
 START_SHARE_SHOWN = 0.1
 # How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
 # near 20 kB; the data files have the rest.
@@ -132,13 +132,13 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
     previous, following = _around(catalog, number)
     bands = _examples(catalog, row, contexts)
     by_category = shares(catalog, by_feature, number)
-    found = reasons(catalog, row)
+    why = reasons(catalog, row)
     return {
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
-        "reasons": found[:REASONS_SHOWN],
-        "more_reasons": len(found) - len(found[:REASONS_SHOWN]),
+        "reasons": why,
+        "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
         "previous": previous,
         "next": following,
@@ -200,10 +200,10 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
 def reasons(catalog: Catalog, row: Row) -> list[Reason]:
     """Why a feature is notable: each reason with the place in its ranking and the page of the ranking.
 
-    If there are too many for the page, those with the best places come first.
+    If there are more than `MANY_REASONS`, only the `REASONS_SHOWN` with the best places are left.
     """
     found = [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
-    return found if len(found) <= REASONS_SHOWN else sorted(found, key=lambda reason: reason.place)
+    return found if len(found) <= MANY_REASONS else sorted(found, key=lambda reason: reason.place)[:REASONS_SHOWN]
 
 
 def shares(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[Share]:
