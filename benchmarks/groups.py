@@ -36,7 +36,10 @@ def write_texts(folder: Path, categories: int, concepts: int) -> CorpusConfig:
     """Write one text for each category, and three for each concept."""
     chance = random.Random(0)
     known = " ".join(path.read_text("utf-8") for path in sorted((ROOT / "corpora").glob("*.txt"))).split()
-    line = lambda: " ".join(chance.choices(known, k=WORDS))  # noqa: E731
+
+    def line() -> str:
+        return " ".join(chance.choices(known, k=WORDS))
+
     records = [{"category": f"group {n:04d}", "text": f"{line()} {n}"} for n in range(categories)]
     corpus, lists = folder / "texts.jsonl", folder / "concepts"
     corpus.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")

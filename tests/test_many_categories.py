@@ -28,7 +28,10 @@ def write_texts(folder: Path, categories: int) -> list[str]:
     """One text for each category, and two for each concept; returns the flags of `build` that name them."""
     chance = random.Random(0)
     known = " ".join([*PROSE, *SCRIPTS, *CODE, LONG]).split()
-    line = lambda: " ".join(chance.choices(known, k=6))  # noqa: E731
+
+    def line() -> str:
+        return " ".join(chance.choices(known, k=6))
+
     records = [{"category": f"group {n:04d}", "text": f"{line()} {n}"} for n in range(categories)]
     concepts = folder / "concepts"
     concepts.mkdir(parents=True)

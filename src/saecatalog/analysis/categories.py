@@ -175,7 +175,7 @@ class Contrast:
         rates = self.strong / np.maximum(sizes, 1)
         # Rounded, so that rounding errors of the rates cannot make a score of exactly 0 positive; adding 0.0 turns -0.0
         # into 0.0.
-        return np.round(sizes * (2 * rates - self._over_groups(rates)), SCORE_DECIMALS) + 0.0
+        return np.asarray(np.round(sizes * (2 * rates - self._over_groups(rates)), SCORE_DECIMALS) + 0.0)
 
     @property
     def strong_outside(self) -> Float64[np.ndarray, "cell"]:
