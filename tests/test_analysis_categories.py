@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from cases import make_case
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from studies import SCORES, Study, analyse_case, close, count, split, text_scores_of
 
-from saecatalog.analysis.categories import category_rows, category_table, second_half
+from saecatalog.analysis import categories
+from saecatalog.analysis.categories import category_rows, category_table, held_out_table, second_half
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
 from saecatalog.verify import formulas
@@ -151,4 +153,25 @@ def categories_of(dense: np.ndarray, names: list[str], strong: float) -> pd.Data
     scores, groups, second = text_scores_of(dense), TextGroups.of(names), second_half(names)
     half = dense.shape[1] // 2
     blocks = [(scores.block(0, half), 0), (scores.block(half, dense.shape[1]), half)]
-    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks])
+    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks], groups)
+
+
+@given(st.lists(SCORES, min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.floats(0, 3))
+def test_many_categories_leave_out_rows_without_an_active_text(
+    columns: list[list[float]], seed: int, strong: float
+) -> None:
+    """All other rows are the same to the last bit: the q-values, too, count the pairs without a row."""
+    n = min(len(c) for c in columns)
+    dense = np.array([c[:n] for c in columns]).T
+    names = np.random.default_rng(seed).choice(["a", "b", "c", "d", "e", "f"], n).tolist()
+    whole = categories_of(dense, names, strong)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categories, "MANY_CATEGORIES", 0)
+        short = categories_of(dense, names, strong)
+    kept = whole[whole["active_inside"] > 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(short, kept, check_exact=True)
+    silent = whole[whole["active_inside"] == 0]
+    assert (silent[["strong_inside", "max_inside", "mean_inside", "lift", "active_lift"]] == 0).all(axis=None)
+    assert (silent["balanced_score"] <= 0).all()
+    groups, second = TextGroups.of(names), second_half(names)
+    pd.testing.assert_frame_equal(held_out_table(short, groups, second), held_out_table(whole, groups, second))

@@ -8,6 +8,7 @@ import numpy as np
 from cases import make_case
 from conftest import CONSTANT
 from hypothesis import given
+from scipy import sparse
 from studies import (
     SCORES,
     Study,
@@ -111,7 +112,7 @@ def test_concept_table_on_random_scores(a: list[float], b: list[float], c: list[
     n, m = min(len(a), len(b)), min(len(c), len(d))
     concept, corpus = np.array([a[:n], b[:n]]).T, np.array([c[:m], d[:m]]).T
     names = ["x" if i % 3 else "y" for i in range(n)]
-    common = np.zeros((len(set(names)), m), bool)
+    common = sparse.csr_matrix((m, len(set(names))), dtype=bool)
     table = concept_rows(text_scores_of(concept), TextGroups.of(names), text_scores_of(corpus), common, 0.75)
     for row in table.itertuples():
         scores, _ = split(concept[:, row.feature], names, row.concept)

@@ -53,13 +53,29 @@ def test_ranks_and_tests_against_scipy(columns: list[list[float]], seed: int) ->
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_benjamini_hochberg(p: list[float]) -> None:
-    found = benjamini_hochberg(np.array([p]))
-    assert found.shape == (1, len(p))
-    close(found[0], formulas.benjamini_hochberg(p), atol=1e-300)
+    found = benjamini_hochberg(np.array(p))
+    np.testing.assert_array_equal(found, stats.false_discovery_control(p))
+    close(found, formulas.benjamini_hochberg(p), atol=1e-300)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 5)), min_size=1, max_size=20))
+def test_benjamini_hochberg_of_repeated_tests(tests: list[tuple[float, int]]) -> None:
+    p, counts = (np.array(column) for column in zip(*tests, strict=True))
+    repeated = stats.false_discovery_control(np.repeat(p, counts))
+    np.testing.assert_array_equal(benjamini_hochberg(p, counts), repeated[np.cumsum(counts) - 1])
+    close(formulas.benjamini_hochberg(p.tolist(), counts.tolist()), repeated[np.cumsum(counts) - 1], atol=1e-300)
+
+
+@given(st.lists(st.sampled_from([1.0, 1.0, 2.0, 3.5]), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 9))
+def test_the_p_of_a_silent_group(active: list[float], n_inside: int, silent: int) -> None:
+    """The closed form that `verify` uses, against scipy."""
+    found = formulas.silent_p(active, n_inside, len(active) + n_inside + silent)
+    wanted = stats.mannwhitneyu([0.0] * n_inside, active + [0.0] * silent, method="asymptotic").pvalue
+    close(found, wanted, atol=1e-12)
 
 
 def test_benjamini_hochberg_of_nothing() -> None:
-    assert benjamini_hochberg(np.zeros((3, 0))).shape == (3, 0)
+    assert benjamini_hochberg(np.zeros(0)).shape == (0,)
 
 
 @given(st.lists(ACTIVATIONS, min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 50))

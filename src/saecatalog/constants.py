@@ -35,3 +35,10 @@ LENS_ENTRIES = 10
 
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
+
+MANY_CATEGORIES = 20
+"""With more categories than this, the table `categories` has only rows of features that are active in the category, and
+a page, a chart or a table beside a chart shows at most this many of them."""
+
+LIST_ROWS = 200
+"""The most categories, or concepts, on one page of a list; further ones are on further pages."""

@@ -108,11 +108,9 @@ def _concept(pipeline: Pipeline, file: Path, contents: list[str]) -> Iterator[st
     yield f"({rule})"
     titles = {"consistent": "most consistent", "strong": "largest mean score", "contrast": "clearest contrast (AUROC)"}
     rows = table.set_index("feature")
-    for ranking in concept_rankings(file.stem, table, settings.top):
-        if not len(ranking):
-            continue
+    for name, ranking in concept_rankings(table, settings.top).groupby("ranking", sort=False):
         yield ""
-        yield titles[str(ranking["ranking"].iloc[0]).partition(":")[0]]
+        yield titles[str(name).partition(":")[0]]
         yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {'AUROC':>6}"
         for feature in ranking["feature"]:
             row = rows.loc[feature]

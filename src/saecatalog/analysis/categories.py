@@ -6,6 +6,7 @@ to show whether a specialist found on one half is also one on the other, which p
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,23 @@ from scipy import sparse
 from saecatalog.analysis.activations import runs
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
-from saecatalog.analysis.text_groups import TextGroups
-from saecatalog.constants import SCORE_DECIMALS
+from saecatalog.analysis.text_groups import Cells, TextGroups
+from saecatalog.constants import MANY_CATEGORIES, SCORE_DECIMALS
 
 HALVES = ("first", "second")
 
-Figures = dict[str, Shaped[np.ndarray, "..."]]
-"""The columns of a table as arrays of shape `[group, feature]`, `[group, 1]` or `[feature]`, which broadcast."""
+
+@dataclass(frozen=True)
+class Figures:
+    """The rows of some features, by category, then feature, and the tests of their pairs without a row."""
+
+    group: Int64[np.ndarray, "row"]
+    """Index of the category."""
+    columns: dict[str, Shaped[np.ndarray, "row"]]
+    silent_p: Float64[np.ndarray, "test"]
+    """The p-values of the pairs without a row: those of categories of one size have the same one."""
+    silent_counts: Int64[np.ndarray, "test"]
+    """How many pairs have each of these p-values."""
 
 
 def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
@@ -35,27 +46,35 @@ def category_rows(
 ) -> Figures:
     """Every figure except the q-value, for the features of a block that fired on any text.
 
+    With more than `MANY_CATEGORIES` categories, there are only rows of features active on a text of the category.
     `second` says which texts are in the second half, `strong` is the score above which a text is strong, and `first` is
     the number of the block's first feature.
     """
-    # The matrices [group, feature] below are dense, so features that are silent on every text are left out.
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]
-    whole = _contrast(matrix, groups, strong)
+    every = len(groups.names) <= MANY_CATEGORIES
+    cells = groups.cells(matrix, every)
+    whole = Contrast(matrix, groups, cells, strong)
     halves = [
-        _contrast(TextScores(matrix, scores.positions).of_texts(half).by_feature, groups.of_texts(half), strong)
+        Contrast(
+            TextScores(matrix, scores.positions).of_texts(half).by_feature,
+            groups.of_texts(half),
+            cells.of_entries(half[matrix.indices]),
+            strong,
+        )
         for half in (~second, second)
     ]
-    active, n_inside, n_outside = whole.active, groups.sizes, scores.n_texts - groups.sizes
-    active_outside = active.sum(0) - active
+    n_inside = groups.sizes[cells.group]
+    n_outside = scores.n_texts - n_inside
+    active_outside = np.diff(matrix.indptr)[cells.column] - whole.active
     rates_inside = _rates("inside", whole.strong, n_inside)
     rates_outside = _rates("outside", whole.strong_outside, n_outside)
-    return {
-        "category": np.array(groups.names, object)[:, None],
-        "feature": (fired + first).astype(np.int32),
+    (total,) = cells.sums(matrix.data)
+    columns = {
+        "feature": (fired[cells.column] + first).astype(np.int32),
         "n_inside": n_inside,
         "n_outside": n_outside,
-        "active_inside": active.astype(np.int32),
+        "active_inside": whole.active.astype(np.int32),
         "active_outside": active_outside.astype(np.int32),
         "strong_inside": whole.strong.astype(np.int32),
         "strong_outside": whole.strong_outside.astype(np.int32),
@@ -63,10 +82,10 @@ def category_rows(
         "balanced_score": whole.balanced,
         **rates_inside,
         **rates_outside,
-        "max_inside": _maxima(matrix, groups),
-        "mean_inside": groups.sums(matrix, matrix.data)[0] / n_inside,
+        "max_inside": _maxima(matrix, cells),
+        "mean_inside": total / n_inside,
         "lift": _lift(rates_inside["strong_rate_inside"], rates_outside["strong_rate_outside"]),
-        "active_lift": _lift(active / n_inside, active_outside / np.maximum(n_outside, 1)),
+        "active_lift": _lift(whole.active / n_inside, active_outside / np.maximum(n_outside, 1)),
         "auroc": whole.auroc,
         "p_value": whole.p,
         "score_first": halves[0].balanced,
@@ -74,25 +93,30 @@ def category_rows(
         "auroc_first": halves[0].auroc,
         "auroc_second": halves[1].auroc,
     }
+    return Figures(cells.group, columns, *whole.silent_tests)
 
 
-def category_table(parts: list[Figures]) -> pd.DataFrame:
-    """The figures of all blocks as one table, by category and then feature, with q-values over all of its rows."""
-    # Each figure is broadcast to [group, feature], and blocks are joined along the features. Flattening row by row then
-    # gives all features of the first category, then those of the next.
-    shapes = [part["auroc"].shape for part in parts]
+def category_table(parts: list[Figures], groups: TextGroups) -> pd.DataFrame:
+    """The figures of all blocks as one table, by category and then feature.
+
+    The q-values are over all pairs of a category and a feature that fired on a text, those without a row included.
+    """
+    # Blocks are in the order of the features, so a stable sort by category keeps the features of each in order.
+    group = np.concatenate([part.group for part in parts])
+    order = np.argsort(group, kind="stable")
+    names = parts[0].columns
     frame = pd.DataFrame(
         {
-            name: np.concatenate(
-                [np.broadcast_to(part[name], shape) for part, shape in zip(parts, shapes, strict=True)], axis=1
-            ).ravel()
-            for name in parts[0]
+            "category": np.array(groups.names, object)[group[order]],
+            **{name: np.concatenate([part.columns[name] for part in parts])[order] for name in names},
         }
     )
+    p = [frame["p_value"].to_numpy(), *(part.silent_p for part in parts)]
+    counts = [np.ones(len(frame), np.int64), *(part.silent_counts for part in parts)]
     found = [np.where(frame[f"score_{half}"] > 0, half, "") for half in HALVES]
     both = (found[0] != "") & (found[1] != "")
     return frame.assign(
-        q_value=benjamini_hochberg(frame["p_value"].to_numpy()),
+        q_value=benjamini_hochberg(np.concatenate(p), np.concatenate(counts))[: len(frame)],
         held_out=np.where(both, "both", np.where(found[0] != "", found[0], found[1])).astype(object),
     )
 
@@ -100,63 +124,85 @@ def category_table(parts: list[Figures]) -> pd.DataFrame:
 def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np.ndarray, "text"]) -> pd.DataFrame:
     """Per category: how many specialists each half and both halves find, and their mean AUROC on the other half."""
     n_features = max(categories["feature"].nunique(), 1)
-    sizes = [groups.of_texts(half).sizes[:, 0] for half in (~second, second)]
+    sizes = [groups.of_texts(half).sizes.tolist() for half in (~second, second)]
+    special = categories[(categories["score_first"] > 0) | (categories["score_second"] > 0)]
+    # The table is sorted by category, so the rows of each are a slice.
+    bounds = np.searchsorted(pd.Categorical(special["category"], groups.names).codes, np.arange(len(groups.names) + 1))
+    first, other = (special[f"score_{half}"].to_numpy() > 0 for half in HALVES)
+    auroc_first, auroc_second = (special[f"auroc_{half}"].to_numpy() for half in HALVES)
     rows = []
     for place, name in enumerate(groups.names):
-        mine = categories[categories["category"] == name]
-        first, other = mine["score_first"] > 0, mine["score_second"] > 0
-        elsewhere = pd.concat([mine["auroc_second"][first], mine["auroc_first"][other]])
+        mine = slice(bounds[place], bounds[place + 1])
+        a, b = first[mine], other[mine]
+        elsewhere = np.concatenate([auroc_second[mine][a], auroc_first[mine][b]])
         rows.append(
             {
                 "category": name,
                 "texts_first": sizes[0][place],
                 "texts_second": sizes[1][place],
-                "found_first": int(first.sum()),
-                "found_second": int(other.sum()),
-                "found_both": int((first & other).sum()),
+                "found_first": int(a.sum()),
+                "found_second": int(b.sum()),
+                "found_both": int((a & b).sum()),
                 # The number expected by chance, if the halves were independent.
-                "expected_both": int(first.sum()) * int(other.sum()) / n_features,
+                "expected_both": int(a.sum()) * int(b.sum()) / n_features,
                 "auroc_held_out": elsewhere.mean() if len(elsewhere) else np.nan,
             }
         )
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
 class Contrast:
-    """Each group against all other texts."""
+    """Each cell's group against all other texts: counts, balanced score, AUROC and p, one figure for each cell.
 
-    active: Float64[np.ndarray, "group feature"]
-    """Texts of the group with a score above 0."""
-    strong: Float64[np.ndarray, "group feature"]
-    balanced: Float64[np.ndarray, "group feature"]
-    auroc: Float64[np.ndarray, "group feature"]
-    p: Float64[np.ndarray, "group feature"]
+    `matrix` is `[text, feature]`, and `threshold` the score above which a text is strong.
+    """
+
+    def __init__(self, matrix: sparse.csc_matrix, groups: TextGroups, cells: Cells, threshold: float):
+        self._cells, self._sizes, self._n = cells, groups.sizes, matrix.shape[0]
+        self._silent = self._n - np.diff(matrix.indptr)
+        ranks, self._ties = column_ranks(matrix)
+        self.active, self.strong, rank_sums = cells.sums(None, matrix.data > threshold, ranks.data)
+        """Texts of the group with a score above 0, and above the threshold."""
+        sizes = self._sizes[cells.group]
+        # A group's silent texts have no entry in `ranks`: all tie at rank (silent + 1) / 2.
+        rank_sums += (sizes - self.active) * (self._silent[cells.column] + 1) / 2
+        self.auroc, self.p = rank_sum_test(rank_sums, sizes, self._n, self._ties[cells.column])
+
+    @cached_property
+    def balanced(self) -> Float64[np.ndarray, "cell"]:
+        """The balanced score: size * (own rate - sum of the other rates)."""
+        sizes = self._sizes[self._cells.group]
+        rates = self.strong / np.maximum(sizes, 1)
+        # Rounded, so that rounding errors of the rates cannot make a score of exactly 0 positive; adding 0.0 turns -0.0
+        # into 0.0.
+        return np.asarray(np.round(sizes * (2 * rates - self._over_groups(rates)), SCORE_DECIMALS) + 0.0)
 
     @property
-    def strong_outside(self) -> Float64[np.ndarray, "group feature"]:
-        return np.asarray(self.strong.sum(0) - self.strong)
+    def strong_outside(self) -> Float64[np.ndarray, "cell"]:
+        return np.asarray(self._over_groups(self.strong) - self.strong)
 
+    def _over_groups(self, values: Float64[np.ndarray, "cell"]) -> Float64[np.ndarray, "cell"]:
+        """For each cell, the sum over all groups; pairs that are no cell count as 0."""
+        return np.asarray(np.bincount(self._cells.column, values, len(self._silent))[self._cells.column])
 
-def _contrast(matrix: sparse.csc_matrix, groups: TextGroups, threshold: float) -> Contrast:
-    """Counts, balanced score, AUROC and p of each group against the rest; `matrix` is `[text, feature]`."""
-    n, sizes = matrix.shape[0], groups.sizes
-    ranks, ties = column_ranks(matrix)
-    active, strong, rank_sums = groups.sums(matrix, None, matrix.data > threshold, ranks.data)
-    rates = strong / np.maximum(sizes, 1)
-    # size * (own rate - sum of the other rates). Rounded, so that rounding errors of the rates cannot make a score of
-    # exactly 0 positive; adding 0.0 turns -0.0 into 0.0.
-    balanced = np.round(sizes * (2 * rates - rates.sum(0)), SCORE_DECIMALS) + 0.0
-    # A group's silent texts have no entry in `ranks`: all tie at rank (zeros + 1) / 2.
-    zeros = n - np.diff(matrix.indptr)
-    rank_sums += (sizes - active) * (zeros + 1) / 2
-    auroc, p = rank_sum_test(rank_sums, sizes, n, ties)
-    return Contrast(active, strong, balanced, auroc, p)
+    @property
+    def silent_tests(self) -> tuple[Float64[np.ndarray, "test"], Int64[np.ndarray, "test"]]:
+        """The p-values of the pairs that are no cell, and how many pairs have each.
+
+        The group's texts are all silent on the feature, so p depends on the number of texts alone.
+        """
+        sizes, of_group = np.unique(self._sizes, return_inverse=True)
+        width = len(self._silent)
+        cells = np.bincount(of_group[self._cells.group] * width + self._cells.column, minlength=len(sizes) * width)
+        counts = np.bincount(of_group)[:, None] - cells.reshape(len(sizes), width)
+        rank_sums = sizes[:, None] * (self._silent + 1) / 2
+        _, p = rank_sum_test(rank_sums, sizes[:, None], self._n, self._ties)
+        return p[counts > 0], counts[counts > 0]
 
 
 def _rates(
-    side: str, strong: Float64[np.ndarray, "group feature"], n: Int64[np.ndarray, "group 1"]
-) -> dict[str, Float64[np.ndarray, "group feature"]]:
+    side: str, strong: Float64[np.ndarray, "row"], n: Int64[np.ndarray, "row"]
+) -> dict[str, Float64[np.ndarray, "row"]]:
     """The columns of the strong rate of one side and its interval."""
     low, high = wilson(strong, n)
     return {
@@ -166,22 +212,18 @@ def _rates(
     }
 
 
-def _lift(
-    inside: Num[np.ndarray, "group feature"], outside: Num[np.ndarray, "group feature"]
-) -> Float64[np.ndarray, "group feature"]:
+def _lift(inside: Num[np.ndarray, "row"], outside: Num[np.ndarray, "row"]) -> Float64[np.ndarray, "row"]:
     """The rate inside divided by the rate outside: infinite if only the rate outside is 0, and 0 if the inside is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(inside == 0, 0.0, np.where(outside == 0, np.inf, inside / outside))
 
 
-def _maxima(matrix: sparse.csc_matrix, groups: TextGroups) -> Float32[np.ndarray, "group feature"]:
-    """The largest entry of each column in each group; 0 where there is none."""
-    largest = np.zeros((len(groups.names), matrix.shape[1]), np.float32)
+def _maxima(matrix: sparse.csc_matrix, cells: Cells) -> Float32[np.ndarray, "row"]:
+    """The largest entry of each cell; 0 where there is none."""
+    largest = np.zeros(len(cells), np.float32)
     if matrix.nnz:
-        member = groups.member[matrix.indices]
-        column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
         # Texts are in the order of the corpus, so a group may have several runs: take the largest of each run, then the
         # largest of all runs.
-        starts = runs(column, member)
-        np.maximum.at(largest, (member[starts], column[starts]), np.maximum.reduceat(matrix.data, starts))
+        starts = runs(cells.of_entry)
+        np.maximum.at(largest, cells.of_entry[starts], np.maximum.reduceat(matrix.data, starts))
     return largest

@@ -2,81 +2,111 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Float32, Float64, Int64, UInt64
+from scipy import sparse
 
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
-from saecatalog.analysis.text_groups import TextGroups
+from saecatalog.analysis.text_groups import Cells, TextGroups, columns_of
 
 
-def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> Bool[np.ndarray, "concept text"]:
-    """For each concept, in the order of names, which texts of the corpus are equal to one of the concept's texts."""
-    mine: dict[str, set[str]] = {name: set() for name in sorted(set(concepts))}
+def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> sparse.csr_matrix:
+    """`[text, concept]`: which texts of the corpus are equal to a text of a concept; concepts in order of names."""
+    number = {name: place for place, name in enumerate(sorted(set(concepts)))}
+    having: dict[str, set[int]] = {}
     for name, content in zip(concepts, contents, strict=True):
-        mine[name].add(content)
-    return np.array([[content in found for content in corpus] for found in mine.values()], bool)
+        having.setdefault(content, set()).add(number[name])
+    found = [sorted(having.get(content, ())) for content in corpus]
+    indptr = np.cumsum([0, *map(len, found)])
+    indices = np.array([place for places in found for place in places], np.int64)
+    return sparse.csr_matrix((np.ones(len(indices), bool), indices, indptr), shape=(len(corpus), len(number)))
 
 
 def concept_rows(
     scores: TextScores,
     groups: TextGroups,
     corpus: TextScores,
-    common: Bool[np.ndarray, "concept text"],
+    common: sparse.csr_matrix,
     strong: float,
     first: int = 0,
 ) -> pd.DataFrame:
     """Consistency, both means and contrast with the rest of the corpus, for features that fired on a concept's texts.
 
-    `mean_all` divides by all texts of the concept, `mean_active` by those on which the feature fired. `first` is the
-    number of the first column. If no text of the corpus remains for comparison, AUROC is 0.5.
+    `mean_all` divides by all texts of the concept, `mean_active` by those on which the feature fired. `common` is the
+    result of `texts_in_common`, and `first` the number of the first column. If no text of the corpus remains for
+    comparison, AUROC is 0.5.
     """
-    matrix, n_texts = scores.by_feature, groups.sizes
-    active, total, is_strong = groups.sums(matrix, None, matrix.data, matrix.data > strong)
-    wins = _wins(scores, groups, active, corpus)
-    # Texts of the concept that are also in the corpus do not count as rivals: subtract the wins against them.
-    for row in np.flatnonzero(common.any(1)).tolist():
-        wins[row] -= _wins(scores, groups, active, corpus.of_texts(common[row]))[row]
-    n_rest = (corpus.n_texts - common.sum(1))[:, None]
-    auroc = np.where(n_rest > 0, wins / np.maximum(n_texts * n_rest, 1), 0.5)
-    concept, feature = np.nonzero(active)
-    count, n = active[concept, feature], n_texts[concept, 0]
-    low, high = wilson(is_strong[concept, feature], n)
+    matrix = scores.by_feature
+    cells = groups.cells(matrix)
+    count, total, is_strong = cells.sums(None, matrix.data, matrix.data > strong)
+    n = groups.sizes[cells.group]
+    low, high = wilson(is_strong, n)
     return pd.DataFrame(
         {
-            "concept": np.array(groups.names, object)[concept],
-            "feature": (feature + first).astype(np.int32),
+            "concept": np.array(groups.names, object)[cells.group],
+            "feature": (cells.column + first).astype(np.int32),
             "n_texts": n.astype(np.int32),
             "n_active": count.astype(np.int32),
-            "n_strong": is_strong[concept, feature].astype(np.int32),
-            "consistency": is_strong[concept, feature] / n,
+            "n_strong": is_strong.astype(np.int32),
+            "consistency": is_strong / n,
             "consistency_low": low,
             "consistency_high": high,
-            "mean_all": total[concept, feature] / n,
-            "mean_active": total[concept, feature] / count,
-            "auroc": auroc[concept, feature],
+            "mean_all": total / n,
+            "mean_active": total / count,
+            "auroc": _contrast(matrix, n, cells, corpus.by_feature, common),
         }
     )
 
 
+def _contrast(
+    matrix: sparse.csc_matrix,
+    sizes: Int64[np.ndarray, "cell"],
+    cells: Cells,
+    corpus: sparse.csc_matrix,
+    common: sparse.csr_matrix,
+) -> Float64[np.ndarray, "cell"]:
+    """The AUROC of each cell: a concept's scores on a feature against those of the corpus on the same feature.
+
+    Texts of the concept that are also in the corpus are no rivals: the wins against them are subtracted.
+    """
+    n_texts, n_common = corpus.shape[0], np.bincount(common.indices, minlength=common.shape[1])[cells.group]
+    wins = _wins(matrix.data, sizes, cells, cells.column, n_texts, columns_of(corpus), corpus.data)
+    # Each score of the corpus is repeated for every concept with this text, and finds the cell that it is taken from.
+    concepts = common[corpus.indices]
+    entry = np.repeat(np.arange(corpus.nnz), np.diff(concepts.indptr))
+    width = corpus.shape[1]
+    own, codes = cells.group * width + cells.column, concepts.indices * width + columns_of(corpus)[entry]
+    place = np.searchsorted(own, codes)
+    found = np.append(own, -1)[place] == codes
+    wins -= _wins(matrix.data, sizes, cells, np.arange(len(cells)), n_common, place[found], corpus.data[entry[found]])
+    n_rest = n_texts - n_common
+    return np.where(n_rest > 0, wins / np.maximum(sizes * n_rest, 1), 0.5)
+
+
 def _wins(
-    scores: TextScores, groups: TextGroups, active: Float64[np.ndarray, "group feature"], corpus: TextScores
-) -> Float64[np.ndarray, "group feature"]:
-    """Number of pairs of a group's text and a corpus text in which the group's text scores higher; ties count half."""
-    silent = corpus.n_texts - np.diff(corpus.by_feature.indptr)
-    (wins,) = groups.sums(scores.by_feature, wins_against(scores, corpus))
-    # Texts of the group with score 0 have no entry. They tie with the silent texts of the corpus and win against none.
-    return np.asarray(wins + (groups.sizes - active) * silent / 2)
+    scores: Float32[np.ndarray, "entry"],
+    sizes: Int64[np.ndarray, "cell"],
+    cells: Cells,
+    pools: Int64[np.ndarray, "cell"],
+    n_rivals: Int64[np.ndarray, "cell"] | int,
+    rival_pools: Int64[np.ndarray, "rival"],
+    rivals: Float32[np.ndarray, "rival"],
+) -> Float64[np.ndarray, "cell"]:
+    """For each cell, the number of pairs of one of its texts and a rival in which the rival scores lower.
+
+    Equal scores count half. `sizes` are the numbers of texts, and `scores` those above 0. A cell's rivals are the
+    `n_rivals` texts of its pool; `rivals` are their scores above 0, and `rival_pools` says which pool each belongs to.
+    """
+    silent = n_rivals - np.bincount(rival_pools, minlength=int(pools.max(initial=0)) + 1)[pools]
+    ordered = np.sort(_keys(rival_pools, rivals))
+    mine = _keys(pools[cells.of_entry], scores)
+    below = np.searchsorted(ordered, mine, "left") + np.searchsorted(ordered, mine, "right")
+    earlier_pools = np.searchsorted(ordered, _keys(pools, np.zeros(len(pools), np.float32)))
+    # Each score above 0 wins against all silent rivals, and each silent text ties with them.
+    count, won = cells.sums(None, below / 2 - earlier_pools[cells.of_entry] + silent[cells.of_entry])
+    return np.asarray(won + (sizes - count) * silent / 2)
 
 
-def wins_against(scores: TextScores, corpus: TextScores) -> Float64[np.ndarray, "entry"]:
-    """For each entry of `scores`, how many corpus texts score lower on its feature; equal scores count half."""
-    mine, theirs = scores.by_feature, corpus.by_feature
-    per_entry = np.empty(mine.nnz)
-    for column in np.flatnonzero(np.diff(mine.indptr)).tolist():
-        entries = slice(mine.indptr[column], mine.indptr[column + 1])
-        ordered = np.sort(theirs.data[theirs.indptr[column] : theirs.indptr[column + 1]])
-        lower = np.searchsorted(ordered, mine.data[entries], "left")
-        up_to_equal = np.searchsorted(ordered, mine.data[entries], "right")
-        # Corpus texts without an entry score 0, which is lower than any entry.
-        per_entry[entries] = corpus.n_texts - len(ordered) + (lower + up_to_equal) / 2
-    return per_entry
+def _keys(pools: Int64[np.ndarray, "n"], scores: Float32[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
+    """Integers that are ordered by pool, then score: the bits of floats of 0 or more have the order of the floats."""
+    return pools.astype(np.uint64) << np.uint64(32) | scores.view(np.uint32)

@@ -23,14 +23,11 @@ def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd
         _ranking("frequent", fired, "n_texts_active", [("n_texts_active", False)], top),
         _ranking("selective", selective, "n_texts_strong", [("n_texts_strong", True), ("max", False)], top),
     ]
-    for name, rows in categories.groupby("category", sort=True):
-        parts += _category_rankings(str(name), rows, top)
-    for name, rows in concepts.groupby("concept", sort=True):
-        parts += concept_rankings(str(name), rows, top)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([*parts, _category_rankings(categories, top), concept_rankings(concepts, top)], ignore_index=True)
 
 
-def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
+def _category_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The specialists and the common features of every category, by category."""
     specialists = rows[rows["balanced_score"] > 0]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
@@ -38,39 +35,62 @@ def _category_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataF
     # bit.
     exact = rows["active_inside"].astype(np.int64) * rows["n_outside"] - rows["active_outside"] * rows["n_inside"]
     common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
-    return [
-        _ranking(
-            f"specialist:{name}", specialists, "balanced_score", [("balanced_score", False), ("auroc", False)], top
-        ),
-        _ranking(f"common:{name}", common, "more", [("exact", False), ("active_inside", False)], top),
-    ]
+    by_balance, by_difference = (
+        [("balanced_score", False), ("auroc", False)],
+        [("exact", False), ("active_inside", False)],
+    )
+    return _by_group(
+        [
+            _ranking("specialist", specialists, "balanced_score", by_balance, top, "category"),
+            _ranking("common", common, "more", by_difference, top, "category"),
+        ]
+    )
 
 
-def concept_rankings(name: str, rows: pd.DataFrame, top: int) -> list[pd.DataFrame]:
-    """The rankings of one concept by consistency, by mean score and by contrast with the corpus.
+def concept_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The rankings of every concept by consistency, by mean score and by contrast with the corpus, by concept.
 
-    `rows` are the concept's rows. Contrast ranks only features active on more than half of the concept's texts.
+    Contrast ranks only features active on more than half of the concept's texts.
     """
     consistent, in_half = rows[rows["n_strong"] > 0], rows[rows["n_active"] * 2 > rows["n_texts"]]
-    return [
-        _ranking(f"consistent:{name}", consistent, "consistency", [("consistency", False), ("mean_all", False)], top),
-        _ranking(f"strong:{name}", rows, "mean_all", [("mean_all", False)], top),
-        _ranking(f"contrast:{name}", in_half, "auroc", [("auroc", False), ("mean_all", False)], top),
-    ]
+    by_share, by_mean = [("consistency", False), ("mean_all", False)], [("mean_all", False)]
+    return _by_group(
+        [
+            _ranking("consistent", consistent, "consistency", by_share, top, "concept"),
+            _ranking("strong", rows, "mean_all", by_mean, top, "concept"),
+            _ranking("contrast", in_half, "auroc", [("auroc", False), *by_mean], top, "concept"),
+        ]
+    )
 
 
-def _ranking(name: str, rows: pd.DataFrame, value: str, order: list[tuple[str, bool]], top: int) -> pd.DataFrame:
-    """The first `top` features in an order: pairs of a column and whether it ascends. `value` is the column shown."""
-    keys = [*(column for column, _ in order), "feature"]
-    first = rows.sort_values(keys, ascending=[*(up for _, up in order), True]).head(top)
+def _ranking(
+    kind: str, rows: pd.DataFrame, value: str, order: list[tuple[str, bool]], top: int, by: str = ""
+) -> pd.DataFrame:
+    """The first `top` features in an order: pairs of a column and whether it ascends. `value` is the column shown.
+
+    If `by` is given, there is one ranking for each value of this column, named `<kind>:<value>`.
+    """
+    rows = rows.assign(group=rows[by] if by else "")
+    keys = ["group", *(column for column, _ in order), "feature"]
+    rows = rows.sort_values(keys, ascending=[True, *(up for _, up in order), True])
+    rank = rows.groupby("group", sort=False).cumcount().to_numpy()
+    first = rows[rank < top]
+    names = first["group"].astype(object)
     return pd.DataFrame(
         {
-            "ranking": name,
-            "rank": np.arange(len(first)),
+            "ranking": (f"{kind}:" + names if by else kind + names).to_numpy(),
+            "rank": rank[rank < top],
             "feature": first["feature"].to_numpy(np.int32),
             "value": first[value].to_numpy(np.float64),
         }
     )
+
+
+def _by_group(rankings: list[pd.DataFrame]) -> pd.DataFrame:
+    """Several kinds of rankings together: all of the first category or concept, then those of the next."""
+    together = pd.concat(rankings, ignore_index=True)
+    subject = np.array([name.partition(":")[2] for name in together["ranking"]], object)
+    return together.iloc[np.argsort(subject, kind="stable")]
 
 
 def reason_of(ranking: str) -> str:

@@ -117,7 +117,7 @@ def _analyse_blocks(
     return (
         pd.concat(features, ignore_index=True),
         words,
-        category.category_table(by_category),
+        category.category_table(by_category, study.groups),
         pd.concat(concepts, ignore_index=True).sort_values(["concept", "feature"], ignore_index=True),
     )
 

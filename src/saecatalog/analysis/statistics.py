@@ -85,15 +85,16 @@ def column_ranks(scores: sparse.csc_matrix) -> tuple[sparse.csc_matrix, Float64[
 
 
 def rank_sum_test(
-    rank_sums: Float64[np.ndarray, "group feature"],
-    n_inside: Int64[np.ndarray, "group 1"],
+    rank_sums: Float64[np.ndarray, "..."],
+    n_inside: Int64[np.ndarray, "..."],
     n: int,
-    ties: Float64[np.ndarray, "feature"],
-) -> tuple[Float64[np.ndarray, "group feature"], Float64[np.ndarray, "group feature"]]:
+    ties: Float64[np.ndarray, "..."],
+) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
     """AUROC and two-sided Mann-Whitney p of groups against the rest, from the groups' rank sums.
 
-    The p-value is the normal approximation with tie and continuity correction (as `scipy.stats.mannwhitneyu` with
-    `method="asymptotic"`). If either side is empty or all values tie, AUROC is 0.5 and p is 1.
+    The arrays are broadcast; `ties` is the tie term of each feature, as `column_ranks` gives it. The p-value is the
+    normal approximation with tie and continuity correction (as `scipy.stats.mannwhitneyu` with `method="asymptotic"`).
+    If either side is empty or all values tie, AUROC is 0.5 and p is 1.
     """
     n_outside = n - n_inside
     # Mann and Whitney's U: the number of pairs (inside, outside) that inside wins; ties count half.
@@ -107,8 +108,17 @@ def rank_sum_test(
     return auroc, np.where((variance > 0) & (pairs > 0), p, 1.0)
 
 
-def benjamini_hochberg(p: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-    """q-values over all given tests (Benjamini & Hochberg 1995), in the shape of `p`."""
-    if p.size == 0:
-        return p
-    return np.asarray(stats.false_discovery_control(p.ravel())).reshape(p.shape)
+def benjamini_hochberg(
+    p: Float64[np.ndarray, "test"], counts: Int64[np.ndarray, "test"] | None = None
+) -> Float64[np.ndarray, "test"]:
+    """q-values over all given tests (Benjamini & Hochberg 1995); `counts` says how many tests had each p, default one.
+
+    scipy's `false_discovery_control` gives the same for p-values that are each repeated `counts` times.
+    """
+    order = np.argsort(p)
+    up_to = np.cumsum(np.ones(len(p), np.int64) if counts is None else counts[order])
+    # p times the number of tests over the number of tests with a p up to it; then no q above that of a larger p.
+    scaled = p[order] * (up_to[-1:] / up_to)
+    q = np.empty(len(p))
+    q[order] = np.clip(np.minimum.accumulate(scaled[::-1])[::-1], 0, 1)
+    return q

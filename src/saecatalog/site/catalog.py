@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
+from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.manifest import Manifest, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
@@ -150,6 +151,25 @@ class Catalog:
     def category(self) -> dict[str, GroupRef]:
         """Each category by name."""
         return {ref.name: ref for ref in self.categories}
+
+    @cached_property
+    def has_many_categories(self) -> bool:
+        """Whether pages show only some of the categories."""
+        return len(self.categories) > MANY_CATEGORIES
+
+    @cached_property
+    def largest_categories(self) -> list[GroupRef]:
+        """The categories with the most texts, at most `MANY_CATEGORIES`, in the order of the manifest."""
+        by_size = sorted(self.categories, key=lambda ref: -ref.texts)
+        chosen = {ref.name for ref in by_size[:MANY_CATEGORIES]}
+        return [ref for ref in self.categories if ref.name in chosen]
+
+    @cached_property
+    def specialist_counts(self) -> dict[str, int]:
+        """How many specialists each category with any has, over all features of the SAE."""
+        frame = self.tables.read("categories", ["category", "balanced_score"])
+        found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
+        return {str(name): int(count) for name, count in found.items()}
 
     @cached_property
     def rankings(self) -> Groups:

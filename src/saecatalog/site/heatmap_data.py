@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from saecatalog.names import title
-from saecatalog.site.catalog import Catalog
+from saecatalog.site.catalog import Catalog, GroupRef
 from saecatalog.site.tokens import shorten
 
 MOST_TEXTS = 1500
@@ -27,17 +28,54 @@ class ScoreRows:
     def __init__(self, catalog: Catalog, wanted: Iterable[int]):
         frame = catalog.tables["texts"]
         self.texts, self.groups = _chosen_texts(frame, [ref.name for ref in catalog.categories])
-        self.all_texts = len(frame)
-        self._row, self._values = _dense(catalog, wanted, self.texts)
+        self._sizes = frame["category"].value_counts().to_dict()
+        self._row, self._values = _scores(catalog, wanted, self.texts)
 
-    def of(self, features: Sequence[int]) -> list[list[float]]:
-        """One row of scores for each of these features; silent texts are 0."""
-        return [self._values[self._row[number]].tolist() for number in features]
+    def places(self, categories: Sequence[GroupRef]) -> list[int]:
+        """The indices in `texts` of the texts of some categories."""
+        wanted = {ref.name for ref in categories}
+        return [place for place, name in enumerate(self.groups) if name in wanted]
 
-    @property
-    def bands(self) -> list[tuple[str, int]]:
-        """The title and number of texts of each category that has texts here, in the order of the texts."""
-        return [(title(name), len(list(same))) for name, same in groupby(self.groups)]
+    def n_texts(self, categories: Sequence[GroupRef]) -> int:
+        """The number of texts of some categories, those left out here included."""
+        return sum(int(self._sizes.get(ref.name, 0)) for ref in categories)
+
+    def of(self, features: Sequence[int], places: Sequence[int]) -> list[list[float]]:
+        """One row of scores for each of these features, on the texts at these places; silent texts are 0."""
+        rows = self._values[[self._row[number] for number in features]]
+        found: list[list[float]] = rows.toarray()[:, places].tolist()
+        return found
+
+    def bands(self, places: Sequence[int]) -> list[tuple[str, int]]:
+        """The title and number of texts of each category with texts at these places, in the order of the texts."""
+        return [(title(name), len(list(same))) for name, same in groupby(self.groups[place] for place in places)]
+
+
+class Means:
+    """The mean score of chosen features in each category, in the order of the catalog's categories."""
+
+    def __init__(self, catalog: Catalog, wanted: Iterable[int]):
+        features, self._categories = sorted(set(wanted)), catalog.categories
+        self._row = {number: i for i, number in enumerate(features)}
+        found = catalog.tables.read("categories", ["category", "feature", "mean_inside"], features)
+        column = {ref.name: i for i, ref in enumerate(self._categories)}
+        where = (found["feature"].map(self._row).to_numpy(int), found["category"].map(column).to_numpy(int))
+        shape = (len(features), len(self._categories))
+        self._values = sparse.csr_matrix((found["mean_inside"].to_numpy(), where), shape=shape)
+
+    def of(self, features: Sequence[int]) -> np.ndarray:
+        """`[feature, category]`; 0 where the feature is silent."""
+        return np.asarray(self._values[[self._row[number] for number in features]].toarray())
+
+    def most_active(self, features: Sequence[int], own: GroupRef, most: int) -> list[GroupRef]:
+        """`own` and the other categories in which these features have the largest mean scores, by the sum of the means.
+
+        At most `most` categories, in the order of the catalog's; the earlier one wins a tie.
+        """
+        total = self.of(features).sum(0, dtype=np.float64)
+        total[self._categories.index(own)] = np.inf
+        chosen = np.sort(np.argsort(-total, kind="stable")[:most])
+        return [self._categories[i] for i in chosen.tolist()]
 
 
 class SharedTexts:
@@ -45,7 +83,8 @@ class SharedTexts:
 
     def __init__(self, catalog: Catalog, wanted: Iterable[int]):
         self.texts: list[str] = list(catalog.texts)
-        self._row, self._values = _dense(catalog, wanted, self.texts)
+        self._row, values = _scores(catalog, wanted, self.texts)
+        self._values = values.toarray()
 
     def of(self, a: int, b: int, most: int) -> list[str]:
         """The texts on which the weaker of the two is strongest, best first; ties in the order of the texts."""
@@ -131,18 +170,17 @@ def side_by_side(order: Sequence[int], group: Mapping[int, int]) -> list[int]:
     return [n for _, n in sorted(zip(keys, order, strict=True), key=lambda pair: first[pair[0]])]
 
 
-def _dense(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tuple[dict[int, int], np.ndarray]:
-    """The row of each feature, and the text scores `[feature, text]`; silent texts are 0."""
+def _scores(catalog: Catalog, wanted: Iterable[int], texts: Sequence[str]) -> tuple[dict[int, int], sparse.csr_matrix]:
+    """The row of each feature, and the text scores `[feature, text]`."""
     features = sorted(set(wanted))
     row = {number: i for i, number in enumerate(features)}
     column = {text: i for i, text in enumerate(texts)}
-    values = np.zeros((len(features), len(texts)), dtype=np.float32)
     scores = catalog.tables.read("text_scores", ["feature", "text", "score"], features)
     where = scores["text"].map(column).to_numpy()
     kept = ~pd.isna(where)
-    rows = scores["feature"].map(row).to_numpy()[kept]
-    values[rows.astype(int), where[kept].astype(int)] = scores["score"].to_numpy()[kept]
-    return row, values
+    rows, columns = scores["feature"].map(row).to_numpy()[kept].astype(int), where[kept].astype(int)
+    shape = (len(features), len(texts))
+    return row, sparse.csr_matrix((scores["score"].to_numpy()[kept], (rows, columns)), shape=shape)
 
 
 def _chosen_texts(frame: pd.DataFrame, categories: Sequence[str]) -> tuple[list[str], list[str]]:

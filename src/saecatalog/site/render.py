@@ -18,13 +18,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
+from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, own_assets, plotly_bundle
-from saecatalog.site.catalog import STATIC_ROWS, Catalog, list_page
+from saecatalog.site.catalog import STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
-from saecatalog.site.heatmap_data import HeatmapNames, ScoreRows
+from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
@@ -168,6 +169,33 @@ def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
 
 
+@dataclass(frozen=True)
+class Pager:
+    """The place of a page in a list of categories or concepts that may need several: `current` of `pages`, from 1.
+
+    No category or concept has a dot in its file name, so none has the name of such a page.
+    """
+
+    current: int
+    pages: int
+
+    @property
+    def path(self) -> str:
+        """The file of this page."""
+        return self.file(self.current)
+
+    @staticmethod
+    def file(number: int) -> str:
+        """The file of a page."""
+        return "index.html" if number == 1 else f"index.{number}.html"
+
+
+def _list_pages(refs: Sequence[GroupRef]) -> Iterator[tuple[Sequence[GroupRef], Pager]]:
+    """The parts of a list of categories or concepts that are each shown on a page; one even if there are none."""
+    parts = list(blocks(refs, LIST_ROWS)) or [[]]
+    return ((part, Pager(place, len(parts))) for place, part in enumerate(parts, 1))
+
+
 Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
 """Writes the pages of one kind for the given keys, and yields after each page."""
 
@@ -201,17 +229,19 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     overview = writer.wants("categories/index.html")
     if not refs and not overview:
         return
-    shown = groups.heatmap_features(catalog, refs, overview)
-    by_feature, scores = FeatureRows(catalog.tables, shown), ScoreRows(catalog, shown)
+    data = groups.CategoryData.of(catalog, refs, overview)
     if overview:
-        view = groups.categories(catalog, by_feature, scores, names)
-        writer.chart(view["frequent"])
-        writer.chart(view["notable"])
+        heatmaps = groups.categories_heatmaps(catalog, data, names)
+        writer.chart(heatmaps["frequent"])
+        writer.chart(heatmaps["notable"])
         words = "Which features distinguish the categories of texts, with the evidence."
-        writer.page("categories.html", "categories/index.html", "Categories", words, **view)
-        yield
+        for part, pager in _list_pages(catalog.categories):
+            view = groups.categories_list(catalog, data, part)
+            path = f"categories/{pager.path}"
+            writer.page("categories.html", path, "Categories", words, pager=pager, **view, **heatmaps)
+            yield
     for ref in refs:
-        view = groups.category(catalog, ref, by_feature, scores, names)
+        view = groups.category(catalog, ref, data, names)
         writer.chart(view["heatmap"])
         words = f"Specialists and common features of the {ref.texts} texts in {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
@@ -222,12 +252,17 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
 def _concepts(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
     words = "Which features respond to a shared idea."
-    if writer.wants("concepts/index.html"):
-        writer.page("concepts.html", "concepts/index.html", "Concepts", words, **groups.concepts(catalog))
+    refs, overview = [ref for ref in catalog.concepts if writer.wants(ref.page)], writer.wants("concepts/index.html")
+    if not refs and not overview:
+        return
+    ranked = groups.concept_rows(catalog)
+    for part, pager in _list_pages(catalog.concepts) if overview else ():
+        view = groups.concepts(catalog, ranked, part)
+        writer.page("concepts.html", f"concepts/{pager.path}", "Concepts", words, pager=pager, **view)
         yield
-    for ref in [ref for ref in catalog.concepts if writer.wants(ref.page)]:
+    for ref in refs:
         words = f"The features that respond to {ref.title}, by contrast, consistency and strength."
-        writer.page("concept.html", ref.page, ref.title, words, **groups.concept(catalog, ref))
+        writer.page("concept.html", ref.page, ref.title, words, **groups.concept(catalog, ref, ranked))
         yield
 
 
@@ -244,6 +279,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         "bands": features.BANDS,
         "reasons": features.all_reasons(catalog),
         "groups": catalog.categories,
+        "most": MANY_CATEGORIES,
         "titles": features.titles(catalog),
     }
     words = "Sort and filter all features with a page."
@@ -288,11 +324,13 @@ def _text_lists(writer: Writer) -> Iterator[None]:
         return
     catalog = writer.catalog
     words = "The texts that the model read, by category."
-    view = texts.overview(catalog)
-    writer.page("texts.html", "texts/index.html", "Texts", words, category=None, texts=[], **view)
-    yield
+    for part, pager in _list_pages(catalog.categories):
+        view = texts.overview(catalog, part)
+        writer.page("texts.html", f"texts/{pager.path}", "Texts", words, category=None, texts=[], pager=pager, **view)
+        yield
     for ref in catalog.categories:
         view = texts.texts_list(catalog, ref)
         words = f"The {ref.texts} texts of {ref.title}."
-        writer.page("texts.html", texts.list_page(ref.name), f"Texts: {ref.title}", words, groups=[], **view)
+        page = texts.list_page(ref.name)
+        writer.page("texts.html", page, f"Texts: {ref.title}", words, groups=[], pager=None, **view)
         yield

@@ -15,6 +15,10 @@ from saecatalog.verify.published import Row, parts_of, rows_of
 from saecatalog.verify.report import EXACT, Checker
 
 HALVES = ("first", "second")
+
+MANY_CATEGORIES = 20
+"""As the table's description says: with more categories, a feature has rows only where it is active on a text."""
+
 NINE_DECIMALS = 1e-9
 """Balanced scores are rounded, so that a score of exactly 0 is published as 0."""
 
@@ -24,7 +28,8 @@ def check_categories(e: Evidence) -> None:
     names = sorted(set(e.categories))
     for feature, _, rows in sampled(e, "categories"):
         at, scores = e.report.at("categories", f"feature {feature}"), e.scores.of(feature)
-        wanted = names if scores.any() else []
+        active = {c for s, c in zip(scores.tolist(), e.categories, strict=True) if s > 0}
+        wanted = names if active and len(names) <= MANY_CATEGORIES else sorted(active)
         at.lists("category", sorted(row.category for row in rows), wanted)
         for row in rows:
             if row.category in names:
@@ -111,21 +116,36 @@ def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
 
 
 def check_q_values(e: Evidence) -> None:
-    """Benjamini-Hochberg over all published p-values."""
-    rows = rows_of(e.published["categories"])
-    for row, q in zip(rows, formulas.benjamini_hochberg([row.p_value for row in rows]), strict=True):
+    """Benjamini-Hochberg over all published p-values and those of the pairs without a row."""
+    rows = rows_of(e.published["categories"][["category", "feature", "p_value", "q_value"]])
+    silent = _silent_tests(e)
+    p = [row.p_value for row in rows] + list(silent)
+    found = formulas.benjamini_hochberg(p, [1] * len(rows) + list(silent.values()))
+    for row, q in zip(rows, found, strict=False):
         at = e.report.at("categories", f"{row.category}, feature {row.feature}")
         at.close("q_value", row.q_value, q, 1e-6, 1e-300)
 
 
+def _silent_tests(e: Evidence) -> Counter[float]:
+    """How many pairs of a category and a feature that is silent there have each p-value; none if all have rows."""
+    sizes, found = Counter(e.categories), Counter[float]()
+    for feature in e.scores.features if len(sizes) > MANY_CATEGORIES else ():
+        scores = e.scores.of(feature)
+        active = [s for s in scores.tolist() if s > 0]
+        silent = sizes.keys() - {c for s, c in zip(scores.tolist(), e.categories, strict=True) if s > 0}
+        for size, count in Counter(sizes[name] for name in silent).items():
+            found[formulas.silent_p(active, size, len(scores))] += count
+    return found
+
+
 def check_held_out(e: Evidence) -> None:
     """Specialists found on one half and tested on the other, from the published figures of all features."""
-    parts = {name: rows_of(rows) for name, rows in parts_of(e.published["categories"], "category").items()}
+    parts = parts_of(e.published["categories"], "category")
     table = {row.category: row for row in rows_of(e.published["held_out"])}
     e.report.at("held_out").lists("category", sorted(table), sorted(set(e.categories)))
     n_features = len(e.scores.features)
     for name, row in table.items():
-        at, rows = e.report.at("held_out", name), parts.get(name, [])
+        at, rows = e.report.at("held_out", name), rows_of(parts[name]) if name in parts else []
         first, second = [r for r in rows if r.score_first > 0], [r for r in rows if r.score_second > 0]
         both = [r for r in first if r.score_second > 0]
         for half in HALVES:
@@ -142,14 +162,16 @@ def check_held_out(e: Evidence) -> None:
 
 def check_concepts(e: Evidence) -> None:
     """How the sampled features respond to the texts of each concept."""
-    names = [str(name) for name in e.published["concept_texts"]["concept"]]
+    texts: dict[str, list[int]] = {}
+    for place, name in enumerate(e.published["concept_texts"]["concept"]):
+        texts.setdefault(str(name), []).append(place)
     bounds = _concept_scores(e)
     for feature, _, rows in sampled(e, "concepts"):
         scores, found = e.scores.of(feature), {row.concept: row for row in rows}
         at = e.report.at("concepts", f"feature {feature}")
         at.holds(len(found) == len(rows), "concept", "a concept is listed twice")
-        for name in sorted({*names, *found}):
-            mine = [bounds[t].get(feature, (0.0, 0.0, 0.0)) for t, n in enumerate(names) if n == name]
+        for name in sorted({*texts, *found}):
+            mine = [bounds[t].get(feature, (0.0, 0.0, 0.0)) for t in texts.get(name, ())]
             at = e.report.at("concepts", f"{name}, feature {feature}")
             if name not in found:
                 at.holds(not any(low > 0 for low, _, _ in mine), "feature", "the row is missing")

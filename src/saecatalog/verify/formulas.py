@@ -6,6 +6,7 @@ Nothing is imported from the rest of the package.
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,14 +103,26 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return (-b - root) / (2 * a), (-b + root) / (2 * a)
 
 
-def benjamini_hochberg(p: list[float]) -> list[float]:
-    """For each test, the smallest false discovery rate at which it is significant."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    q, smallest = [0.0] * len(p), 1.0
-    for rank in range(len(p), 0, -1):
-        smallest = min(smallest, p[order[rank - 1]] * len(p) / rank)
-        q[order[rank - 1]] = smallest
+def benjamini_hochberg(p: list[float], times: list[int] | None = None) -> list[float]:
+    """For each test, the smallest false discovery rate at which it is significant; `times` counts equal tests."""
+    times = times or [1] * len(p)
+    q, smallest, rank = [0.0] * len(p), 1.0, sum(times)
+    n_tests = rank
+    for i in sorted(range(len(p)), key=lambda i: p[i], reverse=True):
+        smallest = min(smallest, p[i] * n_tests / rank)
+        q[i], rank = smallest, rank - times[i]
     return q
+
+
+def silent_p(active: list[float], n_inside: int, n: int) -> float:
+    """Mann-Whitney p of `n_inside` silent texts against the rest of `n` texts, whose scores above 0 are `active`."""
+    pairs = n_inside * (n - n_inside)
+    # A silent text ties with every silent text outside and loses to every other one.
+    won = n_inside * (n - len(active) - n_inside) / 2
+    ties = sum(t**3 - t for t in [n - len(active), *Counter(active).values()])
+    variance = pairs / 12 * (n + 1 - ties / (n * (n - 1)))
+    z = (pairs / 2 - won - 0.5) / math.sqrt(variance)
+    return min(1.0, math.erfc(z / math.sqrt(2)))
 
 
 def surroundings(case: Case, text: int, position: int, near: int = 4) -> tuple[int | None, ...]:

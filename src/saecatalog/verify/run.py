@@ -44,7 +44,7 @@ CHECKS: tuple[Check, ...] = (
     (check_features.check_top_contexts, ("texts", "features", "contexts")),
     (check_features.check_bands, ("texts", "features", "contexts")),
     (check_categories.check_categories, ("texts", "text_scores", "categories")),
-    (check_categories.check_q_values, ("categories",)),
+    (check_categories.check_q_values, ("texts", "text_scores", "categories")),
     (check_categories.check_held_out, ("texts", "text_scores", "categories", "held_out")),
     (check_categories.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
     (check_pairs.check_pairs, ("texts", "text_scores", "coactivation")),

@@ -175,6 +175,10 @@
 
   // Parts of the page that the script fills in: every statistic to sort by, and to show as a column.
   function offer() {
+    // Lists that are too long for each page of the static table.
+    for (const [name, values] of Object.entries(window.saeTable.options ?? {})) {
+      filters.querySelector(`[name=${name}]`).append(...values.map(([value, words]) => new Option(words, value)));
+    }
     const sorts = filters.querySelector("[name=sort]");
     sorts.append(new Option("Best match", "match"), new Option("Label", "label"));
     for (const [name, { heading: words, meaning }] of statistics) {

@@ -30,7 +30,8 @@ def view(catalog: Catalog) -> dict[str, Any]:
         "provenance": provenance(manifest),
         "libraries": sorted(manifest["libraries"].items()),
         "settings": sorted(manifest["settings"].items()),
-        "corpus": [(ref, ref.texts, ref.tokens) for ref in catalog.categories],
+        "corpus": [(ref, ref.texts, ref.tokens) for ref in catalog.largest_categories],
+        "more_categories": len(catalog.categories) - len(catalog.largest_categories),
         "cite": cite.catalog(manifest),
     }
 

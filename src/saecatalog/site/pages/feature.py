@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
@@ -30,6 +31,7 @@ PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
 INTRODUCED = 4
+MANY_REASONS, REASONS_SHOWN = 20, 10
 START_SHARE_SHOWN = 0.1
 # How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
 # near 20 kB; the data files have the rest.
@@ -78,7 +80,8 @@ class Band(NamedTuple):
 
 
 CATEGORY_COLUMNS = (
-    "category", "feature", "active_inside", "strong_inside", "balanced_score", "held_out", "auroc", "q_value",
+    "category", "feature", "n_inside", "active_inside", "strong_inside", "mean_inside", "balanced_score", "held_out",
+    "auroc", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
 TOKEN_COLUMNS = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
@@ -90,7 +93,7 @@ NEIGHBOUR_COLUMNS = ("feature", "rank", "neighbour", "cosine")
 class Share(NamedTuple):
     """On how many texts of one category a feature is active, and on how many it is strong.
 
-    `row` is the row of `categories`; it is None if the feature fired on no text at all.
+    `row` is the row of `categories`; it is None if the feature has none there.
     """
 
     title: str
@@ -129,11 +132,13 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
     previous, following = _around(catalog, number)
     bands = _examples(catalog, row, contexts)
     by_category = shares(catalog, by_feature, number)
+    why = reasons(catalog, row)
     return {
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
-        "reasons": reasons(catalog, row),
+        "reasons": why,
+        "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
         "previous": previous,
         "next": following,
@@ -141,6 +146,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "bands": _bands(row, bands),
         "histogram": _histogram(by_feature, number),
         "shares": by_category,
+        "unlisted": _unlisted(catalog, by_feature, number) if catalog.has_many_categories else None,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
         "fires_on": by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS),
@@ -192,19 +198,43 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
 
 
 def reasons(catalog: Catalog, row: Row) -> list[Reason]:
-    """Why a feature is notable: each reason with the place in its ranking and the page of the ranking."""
-    return [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
+    """Why a feature is notable: each reason with the place in its ranking and the page of the ranking.
+
+    If there are more than `MANY_REASONS`, only the `REASONS_SHOWN` with the best places are left.
+    """
+    found = [_reason(catalog, row.feature, name) for name in split_reasons(row.notable)]
+    return found if len(found) <= MANY_REASONS else sorted(found, key=lambda reason: reason.place)[:REASONS_SHOWN]
 
 
 def shares(catalog: Catalog, by_feature: FeatureRows, number: int) -> list[Share]:
-    """For every category, the number of texts on which the feature is active and strong; zero if it has no row."""
+    """For every category, the number of texts on which the feature is active and strong; zero if it has no row.
+
+    If there are many categories, only the first `MANY_CATEGORIES` of those where it is active: by the share of strong
+    texts, then of active texts, then by mean score. The category of which the feature is a specialist is the first,
+    because its share of strong texts exceeds the sum of all others.
+    """
     found = {row.category: row for row in by_feature.of("categories", CATEGORY_COLUMNS)[number]}
+    if catalog.has_many_categories:
+        ranked = sorted(found.values(), key=_strength)[:MANY_CATEGORIES]
+        refs = ((catalog.category[row.category], row) for row in ranked)
+        return [Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r) for ref, r in refs]
     return [
         Share(ref.title, ref.page, ref.texts, r.active_inside, r.strong_inside, r)
         if (r := found.get(ref.name))
         else Share(ref.title, ref.page, ref.texts, 0, 0, None)
         for ref in catalog.categories
     ]
+
+
+def _strength(row: Row) -> tuple[float, float, float]:
+    """The order of the categories of a feature, strongest first; a stable sort keeps ties in the order of names."""
+    return -row.strong_rate_inside, -row.active_inside / row.n_inside, -row.mean_inside
+
+
+def _unlisted(catalog: Catalog, by_feature: FeatureRows, number: int) -> tuple[int, int]:
+    """How many categories the page leaves out: those where the feature is active, and those where it is not."""
+    active = len(by_feature.of("categories", CATEGORY_COLUMNS)[number])
+    return max(0, active - MANY_CATEGORIES), len(catalog.categories) - active
 
 
 def _reason(catalog: Catalog, number: int, name: str) -> Reason:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
@@ -107,6 +108,7 @@ def table_data(catalog: Catalog) -> dict[str, Any]:
         "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
         "reasons": {name: _in_order(split_reasons(name)) for name in sorted(set(frame["notable"]))},
         "titles": titles(catalog),
+        **({"options": options} if (options := long_lists(catalog)) else {}),
     }
 
 
@@ -141,6 +143,17 @@ def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
             kind, _, subject = reason.partition(":")
             found.setdefault(kind, set()).update([subject] if subject else [])
     return {kind: [(subject, title(subject)) for subject in sorted(found[kind])] for kind in _in_order(found)}
+
+
+def long_lists(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
+    """The values and texts of the filters that are too long to be in every page of the table: its script adds them."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for kind, subjects in all_reasons(catalog).items():
+        if len(subjects) > MANY_CATEGORIES:
+            found.setdefault("reason", []).extend((f"{kind}:{name}", f"{kind}: {words}") for name, words in subjects)
+    if catalog.has_many_categories:
+        found["category"] = list(titles(catalog).items())
+    return found
 
 
 def rounded(value: float) -> float:

@@ -4,7 +4,7 @@ In: a `Catalog`. Out: plain values for the templates, and the data with which `a
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,13 +106,13 @@ def _in_short(marks: list[tokens.Mark], piece: dict[int, int]) -> Iterator[str]:
         yield f"{skipped},{level},{value}{more}"
 
 
-def overview(catalog: Catalog) -> dict[str, Any]:
-    """All categories with the beginnings of a few of their texts."""
+def overview(catalog: Catalog, refs: Sequence[GroupRef]) -> dict[str, Any]:
+    """Some of the categories with the beginnings of a few of their texts."""
     found = []
-    for ref in catalog.categories:
+    for ref in refs:
         members = texts_of(catalog, ref.name)
         found.append((ref, list_page(ref.name), [_listed(catalog, row) for row in members[:SAMPLES]]))
-    return {"groups": found}
+    return {"groups": found, "total": len(catalog.categories)}
 
 
 def texts_list(catalog: Catalog, ref: GroupRef) -> dict[str, Any]:
