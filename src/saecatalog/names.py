@@ -1,17 +1,29 @@
 """How names become file names and titles."""
 
+import hashlib
 import re
 import unicodedata
+
+LONGEST_SLUG = 100
+"""Bytes of a file name made from a name; suffixes and endings fit into the 255 that file systems allow."""
+TAKEN = {"index", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+"""Not usable as they are: `index.html` is an overview, and Windows keeps the others for devices."""
 
 
 def slug(name: str) -> str:
     """A lower-case file name for a category or concept: letters, digits and hyphens (`Python code` -> `python-code`).
 
-    Letters outside ASCII are kept if they have no ASCII form; a name without a letter or digit gives `unnamed`.
+    Letters outside ASCII are kept if they have no ASCII form. A name that is too long for a file name, taken, or
+    without a letter or digit (`unnamed`) ends in a hash, so that names stay apart.
     """
     plain = unicodedata.normalize("NFKC", name).lower()
     plain = "".join(c for c in unicodedata.normalize("NFD", plain) if unicodedata.category(c) != "Mn")
-    return re.sub(r"[^\w]+|_+", "-", plain).strip("-") or "unnamed"
+    words = re.sub(r"[^\w]+|_+", "-", plain).strip("-")
+    if words and len(words.encode()) <= LONGEST_SLUG and words not in TAKEN:
+        return words
+    digest = hashlib.sha256((words or plain).encode(errors="backslashreplace")).hexdigest()[:8]
+    start = words.encode()[: LONGEST_SLUG - len(digest) - 1].decode(errors="ignore").strip("-")
+    return f"{start or 'unnamed'}-{digest}"
 
 
 def title(name: str) -> str:
