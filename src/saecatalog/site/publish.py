@@ -24,7 +24,7 @@ from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Files, Keys, catalog
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts
-from saecatalog.tables import Tables, write_table
+from saecatalog.tables import Tables, write_csv, write_table
 
 MADE_ANEW = ("data/manifest.json", "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
 """Files that can change even if only notes change, besides the pages that show them: `about.html` names the commit."""
@@ -102,7 +102,7 @@ def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables
     tables = Tables(data)
     for name in tables if csv else ():
         if not (data / f"{name}.csv").exists():
-            _flat(tables.read(name)).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
+            write_csv(tables.read(name), data / f"{name}.csv")
     return tables
 
 
@@ -111,12 +111,6 @@ def _copy_images(notes: Notes, folder: Path) -> None:
     for image, _ in notes.images:
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(notes.folder / image, folder / image)
-
-
-def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """List columns as numbers separated by spaces, because CSV has no lists."""
-    lists = [c for c in table if len(table) and hasattr(table[c].iloc[0], "tolist") and table[c].dtype == object]
-    return table.assign(**{str(c): [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
 def _publish_root(out: Path, templates: Path, slugs: Sequence[str]) -> None:
