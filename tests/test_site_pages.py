@@ -1,6 +1,7 @@
 """The pages of the synthetic catalog: complete, escaped, self-contained, with every link leading somewhere."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,9 +25,14 @@ from saecatalog.tables import Tables, write_table
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
-def build(folder: Path, **wishes: Any) -> Path:
-    """Render the synthetic catalog with its root page; returns the catalog's folder."""
+def build(folder: Path, change: Callable[[Tables, dict[str, Any]], None] | None = None, **wishes: Any) -> Path:
+    """Render the synthetic catalog with its root page; returns the catalog's folder.
+
+    `change` may change the tables and the manifest before that.
+    """
     tables, manifest = write(folder / "tables", **wishes)
+    if change:
+        change(tables, manifest)
     catalog = folder / "site" / manifest["slug"]
     render.render_catalog(tables, manifest, TEMPLATES, catalog)
     manifest["pages"] = page_counts(files_below(catalog))
