@@ -35,7 +35,8 @@ LONGEST_NAME = 1000
 """Characters in the name of a category or concept; a longer one is more likely a text in the wrong field."""
 # Controls, line separators, and marks that reorder the text after them.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_HALF = re.compile("[\ud800-\udfff]")
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes in two parts, or an undecodable byte of an argument: it is no text."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _checked_name(name: str, where: str) -> str:
     Raises CatalogError for a name that cannot be shown as it is.
     """
     name = unicodedata.normalize("NFC", name).strip()
-    if half := _HALF.search(name):
+    if half := HALF.search(name):
         what = f"The name of this category has an undecodable byte or half a character: {ascii(half.group())[1:-1]}."
         raise CatalogError(what, where, "Rename it with characters of UTF-8.")
     if unfit := _UNFIT.search(name):
@@ -279,7 +280,7 @@ def _record(record: object, config: CorpusConfig, category: str, where: str, sou
     if not isinstance(record, dict) or not isinstance(content, str):
         fix = f"Add a string '{config.text_field}' to the record, or name another field with the setting text_field."
         raise CatalogError(f"This record has no text field '{config.text_field}'.", where, fix)
-    if half := _HALF.search(content):
+    if half := HALF.search(content):
         what = f"This text has half of a character written in two parts: \\u{ord(half.group()):04x}."
         raise CatalogError(what, where, "Write both parts, such as \\ud83d\\ude00, or remove it.")
     if content.strip():

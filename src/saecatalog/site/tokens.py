@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from saecatalog.names import HIDDEN, sign
+
 LEVELS = 9
 """Highlight steps; the style sheet has a class for each, `a1` to `a9`."""
 MOST_TOKENS = 4000
@@ -25,10 +27,7 @@ LONGEST_CHARACTER = 64
 """Code points that are kept together as one character with its combining characters, on either side of a token's end.
 A text of combining characters alone has no end otherwise."""
 
-# Controls, bidirectional marks and overrides, invisible spaces: shown as signs. The joiners U+200C and U+200D and the
-# variation selectors stay, because scripts and emoji are written with them.
-_HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-_SPECIAL = re.compile(f"[&<>\n\t\xa0{_HIDDEN}\ud800-\udfff]")
+_SPECIAL = re.compile(f"[&<>\n\t\xa0{HIDDEN}\ud800-\udfff]")
 _SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
 _CONTROL_SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
@@ -206,6 +205,5 @@ def _sign(char: str) -> str:
         name = {"\n": "nl", "\t": "tb", "\xa0": "nb"}[char]
         return f'<i class="{name}">{char}</i>'
     code = ord(char)
-    sign = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"U+{code:04X}"
     name = unicodedata.name(char, "control character").lower()
-    return f'<i class="cc" title="U+{code:04X} {name}">{sign}</i>'
+    return f'<i class="cc" title="U+{code:04X} {name}">{sign(char)}</i>'
