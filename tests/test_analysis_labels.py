@@ -7,6 +7,7 @@ import numpy as np
 from cases import make_case
 from studies import analyse_case, empty_lens, run_analyses
 
+from saecatalog.analysis.labels import readable
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
 from saecatalog.corpus import Text
@@ -39,3 +40,15 @@ def test_labels_name_a_category_only_where_it_is_clear(tmp_path: Path) -> None:
     case = make_case(inside + outside, ["kept-apart"] * 20 + ["rest"] * 20, [[1]] * 40)
     labels = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["features"]["label"].tolist()
     assert labels == ["start of text · w1 (in kept apart)", "start of text · w1"]
+
+
+def test_labels_show_a_sign_for_what_cannot_be_seen_or_turns_the_text_around() -> None:
+    shown = {
+        " the": "the",
+        "\n": "line break",
+        "\x07": "␇",
+        "a\u202eb": "aU+202Eb",
+        "\u200b": "U+200B",
+        "👩\u200d👧": "👩\u200d👧",
+    }
+    assert {token: readable(token) for token in shown} == shown

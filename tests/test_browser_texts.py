@@ -315,3 +315,17 @@ def test_texts_of_any_length_fit_and_say_what_fires(page: Page, odd: Path, text:
     assert box
     assert 0 <= box["y"] < 844
     assert box["height"] <= 422
+
+
+def test_a_text_too_long_for_a_page_does_not_grow_and_its_page_works_as_without_script(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 12)
+    site = build(tmp_path)
+    page.goto((site / "features/0.html").as_uri())
+    assert page.locator(".examples p.long").count() > 0
+    assert page.locator(".examples li:has(p.long) [aria-expanded]").count() == 0
+    page.locator(".examples li:has(p.long) a[href*='/texts/']").first.click()
+    expect(page.locator("#left-out")).to_contain_text("This page shows the first 12 tokens of the text")
+    assert page.locator(".coloured").count() == 0
+    assert page.locator("#features li .text b.p").first.is_visible()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -164,6 +165,42 @@ def test_csv_holds_what_parquet_holds(flags: list[str], tmp_path: Path) -> None:
         csv = pd.read_csv(data / f"{name}.csv", keep_default_na=False)
         assert list(csv.columns) == list(table.columns)
         assert len(csv) == len(table)
+
+
+@pytest.mark.slow
+def test_any_name_of_a_category_or_concept_gives_a_page(flags: list[str], tmp_path: Path) -> None:
+    """Too long for a file name, alike but for the end, kept by Windows or by the site, or without a letter."""
+    long = "long name " * 24
+    names = [
+        long,
+        long + "a",
+        long + "b",
+        "l" * 330,
+        "index",
+        "con",
+        "CON1",
+        "🙂",
+        "🚀",
+        "..",
+        "/",
+        "a/../b",
+        "漢" * 120,
+    ]
+    records = [json.dumps({"text": f"The cat {n} sat.", "category": name}) for n, name in enumerate(names)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(records))
+    (tmp_path / "concepts").mkdir()
+    (tmp_path / "concepts" / "texts.jsonl").write_text("\n".join(records))
+    where = ["--corpus", str(tmp_path / "texts.jsonl"), "--concepts", str(tmp_path / "concepts")]
+    assert main(["build", *flags, *where, "--csv", "--out", str(tmp_path / "site")]) == GOOD
+    assert check_site(tmp_path / "site") == []
+    assert all(len(path.name.encode()) <= 200 for path in (tmp_path / "site").rglob("*"))
+    made = catalog(tmp_path / "site")
+    for folder in ("categories", "concepts"):
+        pages = [page for page in (made / folder).glob("*.html") if page.name != "index.html"]
+        assert len({page.name.lower() for page in pages}) == len(names)
+        titles = {re.search("<h1>(.*?)</h1>", page.read_text("utf-8")) for page in pages}
+        assert {title and title[1].lower() for title in titles} == {name.strip().lower() for name in names}
+    assert len(list((made / "texts").glob("*.js"))) == len(names)
 
 
 @pytest.mark.slow

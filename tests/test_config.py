@@ -63,6 +63,9 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         ('[site]\nfeatures = "some"\n', "features is 'some'"),
         ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
         ("[site]\nnotes = true\n", "notes is True; use a string"),
+        ('[site]\ntitle = "a\\u0000b"\n', "title is 'a\\x00b'; use a string of UTF-8 without a byte 0"),
+        ("x = " + "[" * 10_000, "cannot be read"),
+        ("x = " + "1" * 10_000, "cannot be read"),
     ],
 )
 def test_unfit_values(tmp_path: Path, content: str, words: str) -> None:
@@ -84,3 +87,25 @@ def test_override_replaces_only_what_is_given_and_checks_it() -> None:
     with pytest.raises(CatalogError, match="has an invalid value") as caught:
         override(Config(), "corpus", limit_tokens=0)
     assert "--limit-tokens 0" in str(caught.value)
+
+
+def test_undecodable_bytes_of_an_argument_are_refused() -> None:
+    with pytest.raises(CatalogError) as caught:
+        override(Config(), "site", title="caf\udce9")
+    assert "--title caf\\udce9" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[site]".encode("utf-16"), "is UTF-16"), (b"# \xff", "line 1"), (b"a\0", "byte 0")],
+)
+def test_a_file_in_another_encoding_is_refused_in_words(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "catalog.toml").write_bytes(content)
+    with pytest.raises(CatalogError, match="catalog file") as caught:
+        load_config(tmp_path / "catalog.toml")
+    assert words in str(caught.value)
+
+
+def test_a_byte_order_mark_before_the_settings_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "catalog.toml").write_bytes(b"\xef\xbb\xbf[site]\r\ntitle = 'x'\r\n")
+    assert load_config(tmp_path / "catalog.toml").site.title == "x"

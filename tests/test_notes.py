@@ -1,6 +1,7 @@
 """Notes: what a notes folder may contain, how mistakes are reported, and how Markdown (also hostile) is rendered."""
 
 import hashlib
+import os
 import re
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -58,6 +59,34 @@ def test_marks_of_editors_are_taken_off_and_other_files_left_alone(tmp_path: Pat
     assert note.markdown == "one\ntwo"
 
 
+def test_a_lone_carriage_return_ends_a_line(tmp_path: Path) -> None:
+    (note,) = read_notes(write(tmp_path, **{"1.md": b"one\rtwo\r\rthree"}), SUBJECTS).files
+    assert note.markdown == "one\ntwo\n\nthree"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p.symlink_to(".."), "a folder that contains it"),
+        (lambda p: p.symlink_to(p), "cannot be read"),
+        (lambda p: p.symlink_to("none"), "'none', which does not exist"),
+        (os.mkfifo, "a pipe, a socket or a device"),
+    ],
+)
+def test_links_in_circles_or_to_nothing_and_pipes_are_refused(tmp_path: Path, make: Any, words: str) -> None:
+    folder = write(tmp_path / "notes", **{"1.md": "x", "img__a.png": PICTURE})
+    make(tmp_path / "notes" / "img" / "b.png")
+    said = refused(folder)
+    assert words in said
+    assert "img/b.png" in said
+
+
+def test_two_names_of_one_file_are_two_notes(tmp_path: Path) -> None:
+    folder = write(tmp_path, **{"1.md": "x"})
+    (tmp_path / "2.md").symlink_to("1.md")
+    assert read_notes(folder, SUBJECTS).features == (1, 2)
+
+
 def test_no_folder_is_no_notes() -> None:
     assert read_notes("", SUBJECTS).files == ()
 
@@ -78,6 +107,8 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"features__1.md": "x"}, "features/1.md", "Notes are <feature>.md"),
     ({"1.md": b"a\nb\xff"}, "1.md, line 2", "not UTF-8"),
     ({"1.md": " \n"}, "1.md", "empty"),
+    ({"1.md": "words".encode("utf-16")}, "1.md", "UTF-16, not UTF-8"),
+    ({"1.md": b"words\rw\0rds"}, "1.md, line 2", "byte 0"),
     ({"1.md": "x" * (LONGEST + 1)}, "1.md", "40,000 bytes"),
     ({"1.txt": "x"}, "1.txt", "neither a note nor an image"),
     ({"a.svg": "<svg/>"}, "a.svg", "may contain scripts"),

@@ -1,6 +1,7 @@
 """The pages of the synthetic catalog: complete, escaped, self-contained, with every link leading somewhere."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -11,21 +12,27 @@ import pytest
 from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
+from test_site_tokens import as_shown
 
 from saecatalog.schemas import SCHEMAS, TABLES
-from saecatalog.site import catalog, cite, examples, formats, render
+from saecatalog.site import catalog, cite, examples, formats, render, tokens
 from saecatalog.site.formats import percent
 from saecatalog.site.inventory import files_below
-from saecatalog.site.pages import feature
+from saecatalog.site.pages import feature, texts
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
-def build(folder: Path, **wishes: Any) -> Path:
-    """Render the synthetic catalog with its root page; returns the catalog's folder."""
+def build(folder: Path, change: Callable[[Tables, dict[str, Any]], None] | None = None, **wishes: Any) -> Path:
+    """Render the synthetic catalog with its root page; returns the catalog's folder.
+
+    `change` may change the tables and the manifest before that.
+    """
     tables, manifest = write(folder / "tables", **wishes)
+    if change:
+        change(tables, manifest)
     catalog = folder / "site" / manifest["slug"]
     render.render_catalog(tables, manifest, TEMPLATES, catalog)
     manifest["pages"] = page_counts(files_below(catalog))
@@ -598,3 +605,35 @@ def test_partners_on_a_page_are_the_pairs_of_the_table_seen_from_that_feature(si
         assert [(first.split()[0], both, phi.replace("\u2212", "-")) for first, both, phi, _ in cells] == expected
         shown += len(cells)
     assert shown
+
+
+def test_a_text_too_long_for_a_page_shows_its_beginning_and_excerpts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 12)
+    monkeypatch.setattr(texts, "AROUND", 3)
+    site = build(tmp_path)
+    tables = Tables(tmp_path / "tables")
+    long = tables["texts"].query("n_tokens > 12")
+    assert 0 < len(long) < len(tables["texts"])
+    for row in tables["texts"].itertuples():
+        page = HTMLParser((site / f"texts/{row.text}.html").read_text("utf-8"))
+        cut = row.text in set(long["text"])
+        shown = row.content[: row.token_ends[11]] if cut else row.content
+        assert page.css_first(".whole").text() == as_shown(shown)
+        assert page.css_first("#tokens p").text() == as_shown(shown)
+        assert (page.css_first("#left-out") is not None) == cut
+        assert (site / f"texts/{row.text}.js").exists() == (not cut)
+        assert (page.css_first(f"script[src='{row.text}.js']") is None) == cut
+    page = HTMLParser((site / f"texts/{long['text'].iloc[0]}.html").read_text("utf-8"))
+    assert "first 12 tokens of the text" in page.css_first("#left-out").text()
+    for entry in tables["text_top"].query("text == @long['text'].iloc[0]").itertuples():
+        excerpt = page.css_first(f"#f{entry.feature} .text")
+        content, ends = long["content"].iloc[0], [0, *long["token_ends"].iloc[0]]
+        around = content[ends[max(0, entry.position - 3)] : ends[min(len(ends) - 1, entry.position + 4)]]
+        assert excerpt.text() == as_shown(around)
+        assert len(excerpt.css("b.p")) == 1
+    excerpts = HTMLParser((site / "features/0.html").read_text("utf-8")).css(".examples > li")
+    for item in excerpts:
+        (text,) = (t for t in tables["texts"]["text"] if item.css_matches(f'a[href*="texts/{t}.html"]'))
+        assert ("long" in (item.css_first("p").attributes.get("class") or "")) == (text in set(long["text"]))

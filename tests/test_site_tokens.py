@@ -120,3 +120,27 @@ def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeyp
     quick = [tokens.highlight(*case) for case in cases]
     monkeypatch.setattr(tokens, "_cuts_clean", lambda *_: False)
     assert quick == [tokens.highlight(*case) for case in cases]
+
+
+def test_a_text_of_combining_characters_alone_takes_no_more_looks_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for the start of its one character from each token would take a time that grows with the square."""
+    looks = 0
+
+    def counted(char: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return extends(char)
+
+    extends = tokens._extends
+    monkeypatch.setattr(tokens, "_extends", counted)
+    content = "a" + "\u0301" * 2000
+    ends = list(range(1, len(content) + 1))
+    markup = tokens.highlight(content, ends, [(i, 1.0) for i in range(0, len(ends), 3)], 1.0, peak=600)
+    assert tokens.cuts(content, ends)
+    assert text_of(markup) == content
+    assert looks < 10 * tokens.LONGEST_CHARACTER * len(content)
+
+
+def test_shorten_reads_only_the_beginning_of_a_book() -> None:
+    assert tokens.shorten(" \n" * 5000 + "one two three four" * 9, 12) == "one two…"
+    assert tokens.shorten("one" + " " * 5000 + "two", 12) == "one…"

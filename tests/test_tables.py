@@ -1,5 +1,6 @@
 """Tables: what is written is read back, the same whichever part is read; and how it is packed."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from synthetic import write
 
 from saecatalog import tables
 from saecatalog.schemas import FEATURE_TABLES, SCHEMAS
-from saecatalog.tables import Tables, TableWriter, write_table
+from saecatalog.tables import Tables, TableWriter, write_csv, write_table
 
 
 def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -105,3 +108,66 @@ def test_equal_strings_are_one_object_across_row_groups(tmp_path: Path, catalog:
 def test_unknown_table_is_an_error(catalog: Tables) -> None:
     with pytest.raises(KeyError):
         catalog["nothing"]
+
+
+RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '"=1', "'=1", "''=1", "＝1", "\ufeff=1", "\xa0-1"]
+PLAIN = [
+    "",
+    "the",
+    " the",
+    "a=1",
+    "(a)",
+    "1-1",
+    "漢字",
+    "мир=1",
+    "\u0301a",
+    "#",
+    '"quoted", twice',
+    "two\nlines",
+    "a\rb",
+]
+
+
+def cells(path: Path) -> list[list[str]]:
+    """The rows of a CSV file with the guard of the cells undone, as `write_csv` says."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [[cell[cell.startswith("'") :] for cell in row] for row in csv.reader(file)]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=20), st.booleans())
+@example(RUN, False)
+@example(PLAIN, False)
+def test_every_text_comes_back_from_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str], more: bool) -> None:
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    texts = texts + [sign + text for sign in "=-'" for text in texts] if more else texts
+    frame = pd.DataFrame({"text": texts, "number": np.arange(len(texts)) - 5.5}, dtype=object).astype({"number": float})
+    write_csv(frame, path)
+    assert cells(path) == [["text", "number"], *([text, str(i - 5.5)] for i, text in enumerate(texts))]
+
+
+@pytest.mark.parametrize("text", RUN)
+def test_what_a_spreadsheet_would_run_begins_with_an_apostrophe(tmp_path: Path, text: str) -> None:
+    write_csv(pd.DataFrame({"text": [text], "images": [np.array([text, "b"], object)]}), tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1] == [f"'{text}", f"'{text} b"]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_other_text_is_written_as_it_is(tmp_path: Path, text: str) -> None:
+    write_csv(pd.DataFrame({"text": [text]}), tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1] == [text]
+
+
+def test_numbers_stay_numbers_in_csv(tmp_path: Path) -> None:
+    numbers = {"a": [-1, 2], "b": [-0.5, np.nan], "c": np.array([-np.inf, 1e-30], np.float32), "d": [True, False]}
+    lists = [np.array([-1.5, 2]), np.array([], float)]
+    write_csv(pd.DataFrame({**numbers, "e": lists}), tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == (
+        '"a","b","c","d","e"\n-1,-0.5,-inf,True,"-1.5 2.0"\n2,"",1e-30,False,""\n'
+    )
+
+
+def test_half_a_character_does_not_stop_csv(tmp_path: Path) -> None:
+    write_csv(pd.DataFrame({"text": ["a\ud83db", "=\udc00"]}, dtype=object), tmp_path / "x.csv")
+    assert cells(tmp_path / "x.csv")[1:] == [["a\\ud83db"], ["=\\udc00"]]

@@ -25,6 +25,12 @@ def test_a_special_token_in_a_text_is_plain_text(subjects: Callable) -> None:
         assert not set(ids.tolist()) & set(tokenizer.all_special_ids)
 
 
+def test_half_a_character_is_refused_with_its_place(fast_tokenizer: tuple[Any, Path]) -> None:
+    with pytest.raises(CatalogError, match=r"half of a character: \\udcff") as caught:
+        tokenize([make_text(0, "good"), Text("t", "c", "text 2", "a \udcff b")], fast_tokenizer[0])
+    assert caught.value.where == "text 2"
+
+
 @pytest.mark.parametrize("shape", ["llama", "gpt2"])
 def test_token_ends_reproduce_the_content(shape: str, subjects: Callable, models: Callable, texts: list[Any]) -> None:
     tokens = tokenize(texts, subjects(shape, SaeKind("standard")).tokenizer)

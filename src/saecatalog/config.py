@@ -14,6 +14,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
 FORMATS = ("auto", "lines", "blocks", "files", "jsonl", "parquet")
@@ -27,11 +28,14 @@ def _setting(default: object, check: Callable[[object], str]) -> Any:
 
 
 def _text(value: object) -> str:
-    return "" if isinstance(value, str) and value.strip() else "a non-empty string"
+    return _any_text(value) if isinstance(value, str) and value.strip() else "a non-empty string"
 
 
 def _any_text(value: object) -> str:
-    return "" if isinstance(value, str) else "a string"
+    """Byte 0 and undecodable bytes, which arguments and file names may have, fit neither on pages nor in JSON."""
+    if not isinstance(value, str):
+        return "a string"
+    return "a string of UTF-8 without a byte 0" if re.search("[\0\ud800-\udfff]", value) else ""
 
 
 def _flag(value: object) -> str:
@@ -174,13 +178,13 @@ def load_config(path: Path) -> Config:
 
     Raises CatalogError that lists every unknown setting and every invalid value, with its line.
     """
+    if is_folder(path, "catalog file"):
+        raise CatalogError("This is a folder, not a catalog file.", printable(path), "Give the path of a TOML file.")
+    source = decode(read_bytes(path), path, "catalog file")
     try:
-        source = path.read_text(encoding="utf-8")
         data = tomllib.loads(source)
-    except FileNotFoundError:
-        raise CatalogError("The catalog file does not exist.", str(path), "Give the path of a TOML file.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, OSError) as error:
-        raise CatalogError("The catalog file cannot be read.", str(path), str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise CatalogError("The catalog file cannot be read.", printable(path), str(error)) from None
     problems = _problems(data, source)
     if problems:
         raise CatalogError("The catalog file has invalid settings.", str(path), "\n         ".join(problems))
@@ -194,9 +198,8 @@ def override(config: Config, section: str, **settings: object) -> Config:
     for name, value in given.items():
         wanted = _check(part, name, value)
         if wanted:
-            raise CatalogError(
-                "This setting has an invalid value.", f"--{name.replace('_', '-')} {value}", f"Use {wanted}."
-            )
+            where = f"--{name.replace('_', '-')} {printable(value)}"
+            raise CatalogError("This setting has an invalid value.", where, f"Use {wanted}.")
     return replace(config, **{section: replace(part, **given)})
 
 

@@ -6,7 +6,9 @@ order of files on disk, so a link to the text survives edits to other texts.
 
 import hashlib
 import json
+import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +17,26 @@ from pathlib import Path
 from saecatalog.config import CorpusConfig
 from saecatalog.errors import CatalogError
 from saecatalog.names import slug
+from saecatalog.text_files import (
+    check_no_loop,
+    decode,
+    entries,
+    files_below,
+    is_folder,
+    once,
+    printable,
+    read_bytes,
+    real,
+)
 
 BLOCKS_SUFFIX = ".blocks.txt"
 IGNORED = {"readme.md", "readme.txt", "license", "license.txt", "license.md"}
+LONGEST_NAME = 1000
+"""Characters in the name of a category or concept; a longer one is more likely a text in the wrong field."""
+# Controls, line separators, and marks that reorder the text after them.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes in two parts, or an undecodable byte of an argument: it is no text."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +65,16 @@ class Record:
 def read_corpus(config: CorpusConfig) -> list[Text]:
     """The texts of the corpus, sorted by category and id.
 
-    Raises CatalogError for a missing, empty, unreadable or non-UTF-8 file, a record that does not parse, and two
-    files that would make the same category.
+    Raises CatalogError for a missing, empty, unreadable or non-UTF-8 file, a link that leads nowhere or in a circle, a
+    record that does not parse, a name that cannot be shown, and two files that would make the same category.
     """
-    skip = Path(config.concepts).resolve() if config.concepts else None
+    skip = Path(config.concepts) if config.concepts else None
     return _read([Path(p) for p in config.paths], config, skip)
 
 
 def read_concepts(config: CorpusConfig) -> list[Text]:
     """The texts of the concepts; the concept's name is their category. None if the folder does not exist."""
-    if config.concepts is None or not Path(config.concepts).exists():
+    if config.concepts is None or not os.path.lexists(config.concepts):
         return []
     return _read([Path(config.concepts)], config, None)
 
@@ -76,8 +95,13 @@ def corpus_hash(texts: list[Text]) -> str:
 def _read(paths: list[Path], config: CorpusConfig, skip: Path | None) -> list[Text]:
     records: list[Record] = []
     origins: dict[str, tuple[str, Path]] = {}
+    read: dict[Path, Path] = {}
     for path in paths:
         for source in _sources(path, config, skip):
+            first = read.setdefault(real(source), source)
+            if first is not source:
+                where = f"{printable(first)} and {printable(source)}"
+                raise CatalogError("The corpus contains this file or folder twice.", where, "Remove a path or link.")
             found = _read_source(source, config)
             for category in sorted({record.category for record in found}):
                 _claim(category, source, origins)
@@ -95,22 +119,29 @@ def _claim(category: str, source: Path, origins: dict[str, tuple[str, Path]]) ->
     named_alike = category in (_category_of(source), _category_of(origin)) and origin != source
     if known != category or named_alike:
         raise CatalogError(
-            f"Two categories have the same name: '{known}' and '{category}'.",
-            f"{origin} and {source}",
+            f"Two categories have the same name{'' if known == category else ', but for case, accents and signs'}: "
+            f"'{known}' and '{category}'.",
+            f"{printable(origin)} and {printable(source)}",
             "Rename one of them.",
         )
 
 
 def _sources(path: Path, config: CorpusConfig, skip: Path | None) -> list[Path]:
     """The sources of categories at a path: the path itself if it is a file, else the entries of the folder."""
-    if not path.exists():
-        raise CatalogError("This corpus file or folder does not exist.", str(path), "Check the path.")
-    if path.is_file() or config.format == "files":
+    if not is_folder(path, "corpus file or folder") or config.format == "files":
         return [path]
-    found = [p for p in sorted(path.iterdir()) if not _ignored(p) and p.resolve() != skip]
+    found = [p for p in entries(path) if not _ignored(p) and not (skip and _is_same(p, skip))]
     if not found:
         raise CatalogError("This corpus folder contains no texts.", str(path), "Add text files, or use another folder.")
     return found
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file or folder; False if one of them leads nowhere."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def _ignored(path: Path) -> bool:
@@ -118,23 +149,43 @@ def _ignored(path: Path) -> bool:
 
 
 def _category_of(path: Path) -> str:
-    """The name of the category that a file or folder makes."""
-    path = path.resolve()
-    if path.is_dir():
-        return path.name
-    return path.name.removesuffix(BLOCKS_SUFFIX) if path.name.endswith(BLOCKS_SUFFIX) else path.stem
+    """The name of the category that a file or folder makes; raises CatalogError if it cannot be shown."""
+    own = path.resolve()
+    if is_folder(path):
+        return _checked_name(own.name, printable(path))
+    named = own.name.removesuffix(BLOCKS_SUFFIX) if own.name.endswith(BLOCKS_SUFFIX) else own.stem
+    return _checked_name(named, printable(path))
+
+
+def _checked_name(name: str, where: str) -> str:
+    """The name of a category without white space around it, and composed, as two systems may write one name.
+
+    Raises CatalogError for a name that cannot be shown as it is.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    if half := HALF.search(name):
+        what = f"The name of this category has an undecodable byte or half a character: {ascii(half.group())[1:-1]}."
+        raise CatalogError(what, where, "Rename it with characters of UTF-8.")
+    if unfit := _UNFIT.search(name):
+        what = f"The name of this category has a character that cannot be shown: {ascii(unfit.group())[1:-1]}."
+        raise CatalogError(what, where, "Rename it without controls, line breaks and marks of direction.")
+    if len(name) > LONGEST_NAME:
+        what = f"The name of this category has more than {LONGEST_NAME:,} characters."
+        raise CatalogError(what, where, "Shorten it, or name another field with the setting category_field.")
+    return name
 
 
 def _read_source(path: Path, config: CorpusConfig) -> list[Record]:
-    category = _category_of(path)
-    if path.is_file():
-        records = list(_read_file(path, config, category))
-    else:
-        files = [p for p in sorted(path.rglob("*")) if p.is_file() and not _ignored(p)]
+    check_no_loop(path)
+    folder, category = is_folder(path), _category_of(path)
+    if folder:
+        files = [p for p in once(files_below(path)) if not _ignored(p)]
         records = [record for p in files for record in _read_member(p, config, category)]
+    else:
+        records = list(_read_file(path, config, category))
     if not records:
         raise CatalogError(
-            f"The category '{category}' has no texts.", str(path), "Add at least one text, or remove the file."
+            f"The category '{category}' has no texts.", printable(path), "Add at least one text, or remove the file."
         )
     return records
 
@@ -147,10 +198,10 @@ def _read_member(path: Path, config: CorpusConfig, category: str) -> Iterator[Re
 
 
 def _read_file(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
-    if not path.is_file():
-        raise CatalogError("This text file does not exist.", str(path), "Check the path.")
+    if is_folder(path, "text file"):
+        raise CatalogError("This is a folder, not a file of texts.", printable(path), "Name a file in it.")
     if path.stat().st_size == 0:
-        raise CatalogError("This corpus file is empty.", str(path), "Add at least one text, or remove the file.")
+        raise CatalogError("This corpus file is empty.", printable(path), "Add at least one text, or remove the file.")
     return READERS[_format_of(path, config)](path, config, category)
 
 
@@ -164,21 +215,14 @@ def _format_of(path: Path, config: CorpusConfig) -> str:
 
 
 def _decode(path: Path) -> str:
-    """The file's text; raises CatalogError, with the line, for a byte that is not UTF-8."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CatalogError(
-            "This corpus file is not UTF-8.", f"{path}, line {line}", "Save it as UTF-8 (for example with iconv)."
-        ) from None
+    """The file's text, with `\n` at the end of lines; raises CatalogError, with the line, if it is not UTF-8."""
+    return decode(read_bytes(path), path, "corpus file")
 
 
 def _read_lines(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
     for number, line in enumerate(_decode(path).split("\n"), 1):
         if line.strip():
-            yield Record(category, f"{path.name}, line {number}", line.strip())
+            yield Record(category, f"{printable(path.name)}, line {number}", line.strip())
 
 
 def _read_blocks(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
@@ -186,27 +230,30 @@ def _read_blocks(path: Path, config: CorpusConfig, category: str) -> Iterator[Re
     for part in re.split(r"(\n(?:[ \t]*\n)+)", _decode(path)):
         if part.strip():
             start = line + part[: len(part) - len(part.lstrip("\n"))].count("\n")
-            yield Record(category, f"{path.name}, line {start}", part.strip("\n").rstrip())
+            yield Record(category, f"{printable(path.name)}, line {start}", part.strip("\n").rstrip())
         line += part.count("\n")
 
 
 def _read_whole(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
     content = _decode(path).strip("\n").rstrip()
     if not content.strip():
-        raise CatalogError("This corpus file is empty.", str(path), "Add a text, or remove the file.")
-    yield Record(category, path.name, content)
+        raise CatalogError("This corpus file is empty.", printable(path), "Add a text, or remove the file.")
+    yield Record(category, printable(path.name), content)
 
 
 def _read_jsonl(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
     for number, line in enumerate(_decode(path).split("\n"), 1):
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
+        where = f"{printable(path)}, line {number}"
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise CatalogError("This line is not valid JSON.", where, f"{error.msg} (column {error.colno}).") from None
-        yield from _record(record, config, category, where, f"{path.name}, line {number}")
+        except (ValueError, RecursionError) as error:
+            # A number of thousands of digits, or thousands of brackets.
+            raise CatalogError("This line cannot be read.", where, f"{error}.") from None
+        yield from _record(record, config, category, where, f"{printable(path.name)}, line {number}")
 
 
 def _read_parquet(path: Path, config: CorpusConfig, category: str) -> Iterator[Record]:
@@ -214,11 +261,18 @@ def _read_parquet(path: Path, config: CorpusConfig, category: str) -> Iterator[R
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CatalogError("This file is not a valid Parquet file.", str(path), str(error).splitlines()[0]) from None
-    for number, record in enumerate(rows, 1):
-        yield from _record(record, config, category, f"{path}, row {number}", f"{path.name}, row {number}")
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).splitlines()[0]
+        raise CatalogError("This file is not a valid Parquet file.", printable(path), why) from None
+    fields = [name for name in (config.text_field, config.category_field) if name in table.column_names]
+    for number in range(table.num_rows):
+        where = f"{printable(path)}, row {number + 1}"
+        try:
+            record = {name: table[name][number].as_py() for name in fields}
+        except UnicodeDecodeError:
+            raise CatalogError("The text of this row is not UTF-8.", where, "Write the file anew.") from None
+        yield from _record(record, config, category, where, f"{printable(path.name)}, row {number + 1}")
 
 
 def _record(record: object, config: CorpusConfig, category: str, where: str, source: str) -> Iterator[Record]:
@@ -226,9 +280,20 @@ def _record(record: object, config: CorpusConfig, category: str, where: str, sou
     if not isinstance(record, dict) or not isinstance(content, str):
         fix = f"Add a string '{config.text_field}' to the record, or name another field with the setting text_field."
         raise CatalogError(f"This record has no text field '{config.text_field}'.", where, fix)
+    if half := HALF.search(content):
+        what = f"This text has half of a character written in two parts: \\u{ord(half.group()):04x}."
+        raise CatalogError(what, where, "Write both parts, such as \\ud83d\\ude00, or remove it.")
     if content.strip():
-        given = record.get(config.category_field)
-        yield Record(str(given) if given not in (None, "") else category, source, content.strip("\n").rstrip())
+        yield Record(_given_category(record, config, where) or category, source, content.strip("\n").rstrip())
+
+
+def _given_category(record: dict[str, object], config: CorpusConfig, where: str) -> str:
+    """The category that a record names; "" if it names none."""
+    given = record.get(config.category_field)
+    if isinstance(given, dict | list):
+        fix = "Use a string, or name another field with the setting category_field."
+        raise CatalogError("The category of this record is not a name.", where, fix)
+    return "" if given is None else _checked_name(str(given), where)
 
 
 Reader = Callable[[Path, CorpusConfig, str], Iterator[Record]]

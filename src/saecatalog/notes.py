@@ -7,6 +7,7 @@ a page is checked later, because the analysis decides it.
 
 import hashlib
 import html
+import os
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -23,6 +24,7 @@ from markdown.treeprocessors import Treeprocessor
 from saecatalog.corpus import IGNORED
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.names import slug
+from saecatalog.text_files import decode, files_below, is_folder, printable, read_bytes
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
 LONGEST = 40_000
@@ -167,15 +169,16 @@ def address(node: Element) -> str:
 def read_notes(folder: str, subjects: Subjects) -> Notes:
     """The notes of a folder, sorted by path; none if `folder` is "".
 
-    Raises CatalogError for a missing folder, for every file whose name matches nothing in this catalog or that is not
-    UTF-8, empty, too long or of an unknown type, and for every broken link or image.
+    Raises CatalogError for a missing or unreadable folder, for a link in it that leads nowhere or in a circle, for
+    every file whose name matches nothing in this catalog or that is not UTF-8, empty, too long or of an unknown type,
+    and for every broken link or image.
     """
     if not folder:
         return Notes(Path())
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.lexists(root) or not is_folder(root):
         raise CatalogError("The notes folder does not exist.", folder, "Check the path, or remove the setting.")
-    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    paths = [path.relative_to(root).as_posix() for path in files_below(root)]
     paths = [path for path in paths if not _ignored(path)]
     notes: dict[tuple[str, str], NoteFile] = {}
     problems = [_unknown(root / path) for path in paths if not path.lower().endswith((".md", *IMAGES))]
@@ -262,7 +265,7 @@ def _ignored(path: str) -> bool:
 
 def _unknown(path: Path) -> CatalogError:
     svg = path.suffix.lower() == ".svg"
-    return CatalogError("This file is neither a note nor an image.", str(path), SVG if svg else NAMES)
+    return CatalogError("This file is neither a note nor an image.", printable(path), SVG if svg else NAMES)
 
 
 def _subject(path: str) -> tuple[str, str]:
@@ -293,24 +296,19 @@ def _unnamed(path: Path, kind: str, name: str, subjects: Subjects) -> CatalogErr
     """The error for a note whose name matches nothing in the catalog."""
     if kind == "feature":
         fix = f"Features are numbered from 0 to {subjects.d_sae - 1}. {NAMES}"
-        return CatalogError("No feature matches the name of this note.", str(path), fix)
+        return CatalogError("No feature matches the name of this note.", printable(path), fix)
     if kind == "file":
-        return CatalogError("Notes in this folder belong to no page.", str(path), NAMES)
+        return CatalogError("Notes in this folder belong to no page.", printable(path), NAMES)
     known = subjects.known(kind)
     names = f"Use one of these names: {', '.join(known)}." if known else f"This catalog has no {FOLDERS[kind][:-1]}."
     fix = nearest(name, known) or names
-    return CatalogError(f"No {kind} of this catalog matches the name of this note.", str(path), fix)
+    return CatalogError(f"No {kind} of this catalog matches the name of this note.", printable(path), fix)
 
 
 def _text(path: Path) -> str:
     """A note's text; raises CatalogError if it is not UTF-8, empty or too long."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        fix = "Save it as UTF-8 (for example with iconv)."
-        raise CatalogError("This note is not UTF-8.", f"{path}, line {line}", fix) from None
+    data = read_bytes(path)
+    text = decode(data, path, "note")
     if not text.strip():
         raise CatalogError("This note is empty.", str(path), "Write something, or remove the file.")
     if len(data) > LONGEST:
@@ -364,4 +362,4 @@ def _report(problems: list[CatalogError], folder: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()

@@ -1,8 +1,10 @@
 """Writes and reads the tables: one Parquet file each, written by the analyses and published in a site's `data/`.
 
-`schemas.py` defines the tables and their columns.
+A table can also be written as CSV, for spreadsheets. `schemas.py` defines the tables and their columns.
 """
 
+import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -125,6 +127,42 @@ class TableWriter:
 def write_table(folder: Path, name: str, columns: Columns) -> None:
     """Write one table in one piece, replacing the file if there is one."""
     pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_packing(name))
+
+
+# Spreadsheets skip white space, quotes and marks before a formula, and take wide and small forms of the signs.
+_RUNS = re.compile(r"['\t\r\n]|[\W_]*?[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212]")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV in UTF-8, with every text in quotes; lists become values separated by spaces.
+
+    Spreadsheets run text that looks like a formula. So a text with `=`, `+`, `-` or `@` before its first letter or
+    digit, or with a tab, a line break or an apostrophe at its start, gets an apostrophe (`'`) in front. To undo this,
+    remove the first character of each text that begins with an apostrophe. Numbers and lists of numbers stay as they
+    are. Half a surrogate pair, which UTF-8 cannot hold, becomes its escape, such as `\\ud83d`.
+    """
+    other = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    cells = {name: pd.Series(_cells(table[name]), table.index, dtype=object) for name in other}
+    table.assign(**cells).to_csv(
+        path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC, errors="backslashreplace"
+    )
+
+
+def _cells(column: pd.Series) -> list[Any]:
+    """The cells of a column of texts or lists, as `write_csv` writes them."""
+    if len(column) and hasattr(column.iloc[0], "tolist"):
+        return [_joined(row.tolist()) for row in column]
+    guarded = {text: _guarded(text) for text in column.unique()}
+    return [guarded[text] for text in column]
+
+
+def _joined(values: list[Any]) -> str:
+    words = " ".join(map(str, values))
+    return _guarded(words) if values and isinstance(values[0], str) else words
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if _RUNS.match(text) else text
 
 
 class Tables(Mapping[str, pd.DataFrame]):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from tokenizers import Tokenizer, processors
 
-from saecatalog.corpus import Text
+from saecatalog.corpus import HALF, Text
 from saecatalog.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> Tokeniz
     """Tokenise texts with a fast tokenizer of `transformers`, exactly and without special tokens.
 
     The name of a special token inside a text is treated as plain characters, so that a text cannot inject a BOS. Raises
-    CatalogError for a text without tokens.
+    CatalogError for a text without tokens, and for one that is not UTF-8.
     """
+    for text in texts:
+        if half := HALF.search(text.content):
+            what = f"This text has an undecodable byte or half of a character: {ascii(half.group())[1:-1]}."
+            raise CatalogError(what, text.source, "Write it in UTF-8.")
     encoded = _exact(tokenizer).encode_batch([text.content for text in texts], add_special_tokens=False)
     lengths = [len(encoding.ids) for encoding in encoded]
     for text, length in zip(texts, lengths, strict=True):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from saecatalog.analysis.activations import Activations, Block
 from saecatalog.analysis.token_view import START
+from saecatalog.names import with_signs
 
 TOKENS, LEAST, SHARE = 3, 0.1, 0.25
 """A label names up to TOKENS tokens. Each carries at least LEAST times the activation of the most telling token. An
@@ -96,6 +97,6 @@ def _label(words: dict[str, float], category: str | None) -> str:
 
 
 def readable(token: str) -> str:
-    """A token for a label: without surrounding spaces; white space is named."""
+    """A token for a label: without surrounding spaces; white space is named, and what cannot be seen has a sign."""
     blank = next((name for sign, name in BLANKS.items() if sign in token), "white space")
-    return token.strip() or (blank if token else "empty")
+    return with_signs(token.strip()) or (blank if token else "empty")

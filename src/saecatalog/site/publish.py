@@ -39,7 +39,7 @@ from saecatalog.site.output_folder import put, replace_files
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts
-from saecatalog.tables import Tables, write_table
+from saecatalog.tables import Tables, write_csv, write_table
 from saecatalog.workspace import Workspace
 
 MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
@@ -147,7 +147,7 @@ def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables
     tables = Tables(data)
     for name in tables if csv else ():
         if not (data / f"{name}.csv").exists():
-            _flat(tables.read(name)).to_csv(data / f"{name}.csv", index=False, lineterminator="\n")
+            write_csv(tables.read(name), data / f"{name}.csv")
     return tables
 
 
@@ -156,12 +156,6 @@ def _copy_images(notes: Notes, folder: Path) -> None:
     for image, _ in notes.images:
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(notes.folder / image, folder / image)
-
-
-def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """List columns as numbers separated by spaces, because CSV has no lists."""
-    lists = [c for c in table if len(table) and hasattr(table[c].iloc[0], "tolist") and table[c].dtype == object]
-    return table.assign(**{str(c): [" ".join(map(str, row.tolist())) for row in table[c]] for c in lists})
 
 
 def _publish_root(

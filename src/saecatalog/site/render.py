@@ -310,7 +310,7 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
         row, shown = catalog.texts[name], examples[name]
         words = tokens.shorten(row.content, 150)
         writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **texts.text(catalog, row, shown))
-        if writer.wants(script := f"texts/{name}.js"):
+        if writer.wants(script := f"texts/{name}.js") and not texts.is_long(row):
             writer.write(script, f"saeText({script_json(texts.script(catalog, row, shown))});\n")
         yield
 

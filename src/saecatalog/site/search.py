@@ -105,8 +105,10 @@ def _examples(source: Source, number: int) -> str:
 
 def _excerpt(text: Row, context: Row) -> str:
     """Whole words of a text around the peak of a context, within its window."""
-    ends, content = [0, *text.token_ends], str(text.content)
-    first, peak, last = (ends[at] for at in (context.window_start, context.position, context.window_end))
+    ends, content = text.token_ends, str(text.content)
+    first, peak, last = (
+        ends[at - 1] if at else 0 for at in (context.window_start, context.position, context.window_end)
+    )
     start = max(first, content.rfind(" ", first, max(first, peak - BEFORE)) + 1)
     stop = content.find(" ", peak + AFTER, last)
     return content[start : stop if stop >= 0 else last].strip()

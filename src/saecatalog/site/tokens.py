@@ -14,15 +14,20 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+import numpy as np
 from markupsafe import Markup
+
+from saecatalog.names import HIDDEN, sign
 
 LEVELS = 9
 """Highlight steps; the style sheet has a class for each, `a1` to `a9`."""
+MOST_TOKENS = 4000
+"""Tokens of a text that a page shows; of a longer text it shows the beginning, and excerpts."""
+LONGEST_CHARACTER = 64
+"""Code points that are kept together as one character with its combining characters, on either side of a token's end.
+A text of combining characters alone has no end otherwise."""
 
-# Controls, bidirectional marks and overrides, invisible spaces: shown as signs. The joiners U+200C and U+200D and the
-# variation selectors stay, because scripts and emoji are written with them.
-_HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-_SPECIAL = re.compile(f"[&<>\n\t\xa0{_HIDDEN}\ud800-\udfff]")
+_SPECIAL = re.compile(f"[&<>\n\t\xa0{HIDDEN}\ud800-\udfff]")
 _SPECIAL_OR_SPACE = re.compile(_SPECIAL.pattern[:-1] + " ]")
 _CONTROL_SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _EXTENDS = re.compile("[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
@@ -98,6 +103,13 @@ def marks(
     ]
 
 
+def near(positions: np.ndarray, values: np.ndarray, window: tuple[int, int]) -> list[tuple[int, float]]:
+    """The active tokens, in order, in a window and so near to it that they can share a character with it."""
+    ends = np.array([window[0] - LONGEST_CHARACTER, window[1] + LONGEST_CHARACTER], positions.dtype)
+    first, last = np.searchsorted(positions, ends)
+    return list(zip(positions[first:last].tolist(), values[first:last].tolist(), strict=True))
+
+
 def cuts(content: str, ends: Sequence[int]) -> list[int]:
     """Every offset at which a mark may begin or end; any mark consists of whole pieces between these offsets."""
     # Tokens with the same end share their characters, so one of them is enough.
@@ -142,8 +154,11 @@ def pieces(content: str, ends: Sequence[int]) -> list[Markup]:
 
 def shorten(text: str, length: int) -> str:
     """The beginning of a text on one line, at most `length` characters, controls as signs; for titles and lists."""
-    line = " ".join(text.split()).translate(_CONTROL_SIGNS)
-    if len(line) <= length:
+    text = text.strip()
+    # A text may be a book, and its white space may be wide.
+    beginning = text[: 20 * length]
+    line = " ".join(beginning.split()).translate(_CONTROL_SIGNS)
+    if len(line) <= length and len(beginning) == len(text):
         return line
     kept = line[: length - 1]
     last_space = kept.rfind(" ")
@@ -153,9 +168,10 @@ def shorten(text: str, length: int) -> str:
 def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
     """The range extended to whole characters with their combining characters, and to at least one character."""
     end = max(end, min(start + 1, len(content)))
-    while 0 < start < len(content) and _extends(content[start]):
+    first, last = max(0, start - LONGEST_CHARACTER), min(len(content), end + LONGEST_CHARACTER)
+    while first < start < len(content) and _extends(content[start]):
         start -= 1
-    while end < len(content) and (_extends(content[end]) or content[end - 1] == "\u200d"):
+    while end < last and (_extends(content[end]) or content[end - 1] == "\u200d"):
         end += 1
     return start, end
 
@@ -189,6 +205,5 @@ def _sign(char: str) -> str:
         name = {"\n": "nl", "\t": "tb", "\xa0": "nb"}[char]
         return f'<i class="{name}">{char}</i>'
     code = ord(char)
-    sign = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"U+{code:04X}"
     name = unicodedata.name(char, "control character").lower()
-    return f'<i class="cc" title="U+{code:04X} {name}">{sign}</i>'
+    return f'<i class="cc" title="U+{code:04X} {name}">{sign(char)}</i>'

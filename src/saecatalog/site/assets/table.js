@@ -162,12 +162,16 @@
     showPager(pages);
   }
 
+  // What a spreadsheet would run as a formula gets an apostrophe in front, as in the data files.
+  const RUNS = /^(?:['\t\r\n]|[^\p{L}\p{N}]*?[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212])/u;
+  const guarded = (cell) => (typeof cell === "string" && RUNS.test(cell) ? `'${cell}` : String(cell ?? ""));
+
   // All columns of the matching rows, in their order, as a CSV file.
   function download() {
     const names = Object.keys(window.saeTable.values);
     const all = names.map(window.saeColumn);
     const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    const lines = [names, ...rows.map((place) => all.map((column) => quoted(String(column[place] ?? ""))))];
+    const lines = [names, ...rows.map((place) => all.map((column) => quoted(guarded(column[place]))))];
     const url = URL.createObjectURL(new Blob([`${lines.map((cells) => cells.join(",")).join("\n")}\n`], { type: "text/csv" }));
     Object.assign(document.createElement("a"), { href: url, download: "features.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);

@@ -35,7 +35,8 @@
     return parts.join("") + html(at);
   }
 
-  // An example that shows an excerpt of its text gets a button that switches between the excerpt and the whole text.
+  // An example that shows an excerpt of its text gets a button that switches between the excerpt and the whole text,
+  // unless the text is too long for a page.
   function growable(shown) {
     const item = shown.parentElement;
     const link = item.querySelector('a[href*="/texts/"]');
@@ -63,7 +64,7 @@
     label(false);
     link.after(button);
   }
-  for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r)")) growable(shown);
+  for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r):not(.long)")) growable(shown);
 
   // The page of a text: one copy of the text is coloured by the chosen feature, or by the one pointed at. Each piece is an
   // element whose class alone changes, so that the selection and the focus are kept.

@@ -52,7 +52,8 @@ class Reason:
 class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
-    `cut` says where the text continues: "l" before the excerpt, "r" after it. `place` is the URL of the text's page
+    `cut` says where the text continues: "l" before the excerpt, "r" after it; and "long" if it is too long to be shown
+    whole. `place` is the URL of the text's page
     from the catalog's root, with the anchor of the feature if that page lists it.
     """
 
@@ -279,18 +280,24 @@ def _examples(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, 
 def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     text = catalog.texts[context.text]
     window = (context.window_start, context.window_end)
-    active = list(zip(context.active_positions.tolist(), context.active_values.tolist(), strict=True))
+    active = tokens.near(context.active_positions, context.active_values, window)
     page = catalog.text_ref(context.text, context.category).page
     return Example(
         f"{context.band.partition('-')[0]}-{context.rank + 1}",
         tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
-        " ".join(["l"] * (window[0] > 0) + ["r"] * (window[1] < len(text.token_ends))),
+        _cut(window, len(text.token_ends)),
         context.token,
         context.activation,
         f"{page}#f{row.feature}" if context.listed else page,
         catalog.category[context.category].title,
         context.similar_hidden,
     )
+
+
+def _cut(window: tuple[int, int], n_tokens: int) -> str:
+    """The classes of an excerpt; see `Example`."""
+    applies = {"l": window[0] > 0, "r": window[1] < n_tokens, "long": n_tokens > tokens.MOST_TOKENS}
+    return " ".join(name for name, shown in applies.items() if shown)
 
 
 def _bands(row: Row, examples: dict[str, list[Example]]) -> list[Band]:

@@ -17,6 +17,8 @@ from saecatalog.site.records import Row
 
 OPEN = 5
 SAMPLES = 3
+AROUND = 40
+"""Tokens shown before and after a feature's strongest token in a text that is too long to be shown whole."""
 MARK_ALL = 2000
 """With more texts than this, a page without JavaScript shows its text marked by the strongest feature only."""
 
@@ -54,13 +56,16 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
     rest = [context for context in examples if context.feature not in strongest]
     others = [_firing(catalog, row, context) for context in rest if context.listed]
     neighbours = _neighbours(catalog, row)
+    shown = row.token_ends[: tokens.MOST_TOKENS]
+    content = row.content[: shown[-1]] if is_long(row) else row.content
     copies = len(found) if len(catalog.texts) <= MARK_ALL else 1
     return {
         "text": row,
         "category": catalog.category.get(row.category),
         "list_page": list_page(row.category),
-        "content": tokens.visible(row.content),
-        "pieces": tokens.pieces(row.content, row.token_ends),
+        "content": tokens.visible(content),
+        "beginning": len(shown) if is_long(row) else None,
+        "pieces": tokens.pieces(content, shown),
         "found": [
             (firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)
         ],
@@ -70,6 +75,11 @@ def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
         "previous": neighbours[0],
         "next": neighbours[1],
     }
+
+
+def is_long(row: Row) -> bool:
+    """Whether a text is too long to be shown whole."""
+    return len(row.token_ends) > tokens.MOST_TOKENS
 
 
 def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
@@ -132,17 +142,28 @@ def list_page(category: str) -> str:
 
 def _firing(catalog: Catalog, row: Row, entry: Row) -> Firing:
     """A row of `text_top` or of `contexts` as the text's page shows it."""
-    active, largest = _active(entry), catalog.features[entry.feature].max
-    activation = dict(active).get(entry.position, 0.0)
+    largest = catalog.features[entry.feature].max
+    around = tokens.near(entry.active_positions, entry.active_values, (entry.position, entry.position + 1))
+    activation = dict(around).get(entry.position, 0.0)
     start, end = tokens.unit(row.token_ends, entry.position)
     token = tokens.token(row.content[start:end])
-    return Firing(catalog.ref(entry.feature), activation, tokens.level(activation, largest), token, len(active), entry)
+    return Firing(
+        catalog.ref(entry.feature),
+        activation,
+        tokens.level(activation, largest),
+        token,
+        len(entry.active_positions),
+        entry,
+    )
 
 
 def _marked(catalog: Catalog, row: Row, entry: Row) -> Markup:
-    """The text with every token marked on which a feature fires."""
+    """The text, or what is around the feature's strongest token in a long one, with every active token marked."""
+    first, last = (entry.position - AROUND, entry.position + AROUND + 1) if is_long(row) else (0, row.n_tokens)
+    window = max(0, first), min(row.n_tokens, last)
+    active = tokens.near(entry.active_positions, entry.active_values, window)
     largest = catalog.features[entry.feature].max
-    return tokens.highlight(row.content, row.token_ends, _active(entry), largest, peak=entry.position)
+    return tokens.highlight(row.content, row.token_ends, active, largest, window, entry.position)
 
 
 def _active(entry: Row) -> list[tuple[int, float]]:
