@@ -24,10 +24,15 @@ from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.hub import hub_errors
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
+from saecatalog.safe_loading import (
+    HOOKED,
+    PROCESSING,
+    check_finite,
+    model_arguments,
+    only_data_of_model,
+    only_data_of_sae,
+)
 from saecatalog.subject_info import SubjectInfo
-
-PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
-"""Changes that `HookedTransformer` can make to weights on loading; an SAE's metadata may name each as an argument."""
 
 UNSUPPORTED = {
     "abstopk": "its activations may be negative, and a feature is active here when its activation is above 0",
@@ -127,16 +132,24 @@ def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
 def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     """Load the SAE and the model that it (or the user) names, and check that they fit together.
 
-    Raises CatalogError if either is unknown or cannot be reached, or if width or hook do not match.
+    Raises CatalogError if either is unknown, cannot be reached or could run code, if a weight of the SAE is not finite,
+    or if width or hook do not match.
     """
+    if config.trust_remote_code and not config.model:
+        # Otherwise an SAE's metadata would say whose code runs.
+        raise CatalogError("It is not said which model's code may run.", "--trust-remote-code", "Add --model NAME.")
     device = torch.device(_device(config.device))
     source = find_sae(config.sae)
     sae = _load_sae(source, device)
+    check_finite(sae, f"--sae {source.name}")
     metadata = sae.cfg.metadata
     model_name = config.model or metadata.model_name
     if not model_name:
         raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
-    model, model_source = _load_model(model_name, metadata, config.dtype, device, cache)
+    on_hub = model_name not in embedded.MODEL_ALIASES and not Path(model_name).is_dir()
+    arguments = model_arguments(metadata, on_hub, config.dtype, f"--sae {source.name}")
+    kind = metadata.model_class_name or HOOKED
+    model, model_source = _load_model(model_name, kind, arguments, config, device, cache)
     if not metadata.hook_name:
         fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
         raise CatalogError("This SAE does not name its hook.", f"--sae {source.name}", fix)
@@ -161,9 +174,11 @@ def _device(wanted: str) -> str:
 
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
     if source.folder is not None:
-        sae = _load_sae_folder(source.folder, device)
+        with only_data_of_sae(source):
+            sae = _load_sae_folder(source.folder, device)
     else:
-        with hub_errors("SAE", f"--sae {source.name}", "Search with 'python build.py list WORD'."):
+        hint = "Search with 'python build.py list WORD'."
+        with hub_errors("SAE", f"--sae {source.name}", hint), only_data_of_sae(source):
             sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED or "transcoder" in architecture:
@@ -181,24 +196,27 @@ def _load_sae_folder(folder: Path, device: torch.device) -> Any:
         raise CatalogError("This SAE cannot be loaded.", str(folder), f"sae_lens says: {reason}") from error
 
 
-def _load_model(name: str, metadata: Any, dtype: str, device: torch.device, cache: Path) -> tuple[Any, str]:
-    """The model, and the source it was loaded from."""
-    torch_dtype = getattr(torch, dtype)
+def _load_model(
+    name: str, kind: str, arguments: dict[str, Any], config: SubjectConfig, device: torch.device, cache: Path
+) -> tuple[Any, str]:
+    """The model, and the source it was loaded from.
+
+    `kind` and `arguments` are the class and the checked keyword arguments of the SAE's metadata.
+    """
+    torch_dtype, trust = getattr(torch, config.dtype), config.trust_remote_code
     if name in embedded.MODEL_ALIASES:
         return _bridge_from_folder(
-            embedded.model_folder(cache), embedded.MODEL_NAME, torch_dtype, device
+            embedded.model_folder(cache), embedded.MODEL_NAME, torch_dtype, device, trust=False
         ), embedded.GGUF
-    kind = metadata.model_class_name or "HookedTransformer"
     if Path(name).is_dir():
-        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device)
-        if kind != "TransformerBridge":
-            _process(bridge, metadata.model_from_pretrained_kwargs or {})
+        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device, trust)
+        _process(bridge, arguments)
         return bridge, name
-    with hub_errors("model", f"--model {name}", nearest(name, _known_models())):
-        return _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device), name
+    with hub_errors("model", f"--model {name}", nearest(name, _known_models())), only_data_of_model(name, trust):
+        return _load_hub_model(kind, name, arguments, torch_dtype, device, trust), name
 
 
-def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device, trust: bool) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -206,37 +224,48 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
     # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with only_data_of_model(str(folder), trust):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+            model = model.to(device).eval()
+            # This loads the tokenizer once more.
+            return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
-    return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
 
 
-def _process(bridge: Any, kwargs: dict[str, Any]) -> None:
+def _process(bridge: Any, arguments: dict[str, Any]) -> None:
     """Change the weights as `HookedTransformer` would on loading with the SAE's keyword arguments."""
-    wanted = {step: bool(kwargs.get(step, False)) for step in PROCESSING}
+    wanted = {step: arguments.get(step, False) for step in PROCESSING}
     if any(wanted.values()):
         bridge.process_weights(**wanted)
 
 
-def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+def _load_hub_model(
+    kind: str, name: str, arguments: dict[str, Any], dtype: torch.dtype, device: torch.device, trust: bool
+) -> Any:
     """The model as the SAE's training loaded it, with the class and keyword arguments of the SAE's metadata."""
     if kind == "TransformerBridge":
         from transformer_lens.model_bridge import TransformerBridge
 
-        return TransformerBridge.boot_transformers(name, device=str(device), dtype=dtype, **kwargs).eval()
-    if kind == "HookedTransformer" and name not in _known_models():
+        return TransformerBridge.boot_transformers(
+            name, device=str(device), dtype=dtype, trust_remote_code=trust, **arguments
+        ).eval()
+    if kind != HOOKED:
+        fix = "Choose an SAE of a HookedTransformer or a TransformerBridge."
+        raise CatalogError(f"Models of the class '{kind}', which the SAE names, are not supported.", name, fix)
+    if name not in _known_models():
         fix = nearest(name, _known_models()) or "Use a model that transformer_lens lists, or a folder."
         raise CatalogError("transformer_lens has no model of this name.", f"--model {name}", fix)
     from sae_lens.load_model import load_model
 
+    given = {**arguments, "dtype": dtype, "use_safetensors": True, "trust_remote_code": trust}
     # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
     with redirect_stdout(io.StringIO()):
-        return load_model(
-            kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}
-        ).eval()
+        return load_model(kind, name, device=str(device), model_from_pretrained_kwargs=given).eval()
 
 
 def _known_models() -> list[str]:
