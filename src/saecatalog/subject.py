@@ -129,6 +129,18 @@ def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
     return values.flatten(2)
 
 
+def model_error(subject: Subject, what: str, where: str = "") -> CatalogError:
+    """The error for values that a model computes and that are not finite. It names the first weight that is not."""
+    weights = subject.model.named_parameters()
+    bad = next((name for name, weight in weights if not torch.isfinite(weight).all()), None)
+    fix = f"Its weights are finite, but what it computes is too large for {subject.info.dtype}."
+    if subject.info.dtype != "float32":
+        fix += " Use --dtype float32."
+    if bad is not None:
+        fix = f"The model's weight '{bad}' is not finite: use another copy of the model."
+    return CatalogError(what, where or f"--model {subject.info.model_name} --dtype {subject.info.dtype}", fix)
+
+
 def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     """Load the SAE and the model that it (or the user) names, and check that they fit together.
 
