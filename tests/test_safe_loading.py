@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_hub
 import torch
@@ -473,3 +474,56 @@ def test_a_weight_that_is_not_finite_is_named(tensor: str, value: float, sae: Pa
     weights[tensor][place] = value
     save_file(weights, sae / "sae_weights.safetensors")
     assert f"'{tensor}[{', '.join('3' * len(place))}]' is {value}" in explore("--sae", sae)
+
+
+# Rows of zeros
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [KIND, SaeKind("topk", rescale=True)], ids=lambda kind: kind.slug)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_features_without_a_direction_are_cataloged(
+    kind: SaeKind, saes: Callable, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Two features write nothing, and two read nothing; no table gets a NaN from them, and `verify` agrees."""
+    monkeypatch.chdir(ROOT)
+    sae = shutil.copytree(saes("llama", kind), tmp_path / "sae")
+    weights = load_file(sae / "sae_weights.safetensors")
+    weights["W_dec"][[6, 7]] = 0
+    weights["W_enc"][:, [7, 8]] = 0
+    save_file(weights, sae / "sae_weights.safetensors")
+    corpus = ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts"), "--features", "all"]
+    cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], tmp_path / "site"
+    assert main(["build", "--sae", str(sae), *corpus, *cache, "--device", "cpu", "--out", str(site)]) == 0
+    assert main(["check", str(site)]) == 0
+    assert main(["verify", str(site), "--sample", "48", *cache]) == 0, capsys.readouterr().out
+    for name in ("logits", "logit_histograms", "neighbours", "coactivation", "text_scores", "contexts", "tokens"):
+        (file,) = site.rglob(f"data/{name}.parquet")
+        numbers = pd.read_parquet(file).select_dtypes("number")
+        assert np.isfinite(numbers).all(axis=None), name
+    (features,) = site.rglob("data/features.parquet")
+    assert not pd.read_parquet(features).drop(columns="silent_below").isna().any(axis=None)
+    assert not re.search(r"\bnan\b|\binf\b", next(site.rglob("features/6.html")).read_text(encoding="utf-8"), re.I)
+
+
+@pytest.mark.slow
+def test_verify_runs_code_of_a_model_only_if_the_user_says_so(
+    sae: Path, model: Path, marker: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(ROOT)
+    give_own_code(model, marker)
+    corpus = ["--corpus", str(workshop / "corpus"), "--device", "cpu", "--limit-tokens", "100"]
+    cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], str(tmp_path / "site")
+    trust = ["--model", str(model), "--trust-remote-code"]
+    assert main(["build", "--sae", str(sae), *trust, *corpus, *cache, "--out", site]) == 0
+    marker.unlink()
+    # The manifest of a site names the model, and a site may be somebody else's.
+    for words in ([], ["--model", str(model)], ["--trust-remote-code"]):
+        assert main(["verify", site, "--sample", "2", *cache, *words]) == 2
+        assert "needs code of its own" in capsys.readouterr().err
+    assert not marker.exists()
+    # What was run once stays in this process; a changed file is run anew.
+    (model / "own.py").write_text((model / "own.py").read_text(encoding="utf-8") + "# changed", encoding="utf-8")
+    main(["verify", site, "--sample", "2", *cache, *trust])
+    assert "; 0 mismatches" in capsys.readouterr().out
+    assert marker.exists()

@@ -104,6 +104,7 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
     # The bin of every value, one byte each; the maximum belongs to the last bin.
     place = ((logits - low) * (LENS_BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(LENS_BINS - 1)
+    place[(low == high).squeeze(-1)] = LENS_BINS - 1
     counts = [torch.from_numpy(np.bincount(row, minlength=LENS_BINS)) for row in place.cpu().numpy()]
     steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
     return {
