@@ -26,8 +26,10 @@ from safetensors.torch import load_file, save_file
 from test_hub import snapshot
 
 from saecatalog.cli import main
-from saecatalog.config import load_config
+from saecatalog.config import Config, SubjectConfig, load_config
 from saecatalog.errors import CatalogError
+from saecatalog.pipeline import Pipeline
+from saecatalog.progress import Progress
 from saecatalog.sae_directory import SaeSource
 from saecatalog.safe_loading import only_data, only_data_of_sae
 
@@ -116,7 +118,6 @@ REFUSED = [
     ("n_devices", 2),
     ("n_devices", True),
     ("checkpoint_value", 3000),
-    ("checkpoint_index", "1"),
     ("dtype", "float64"),
     ("torch_dtype", 32),
 ]
@@ -185,6 +186,17 @@ def test_code_of_a_model_runs_only_if_the_user_says_so(sae: Path, model: Path, m
     assert not marker.exists()
     assert explore("--sae", sae, "--model", model, "--trust-remote-code") == ""
     assert marker.exists()
+
+
+def test_changed_code_of_a_model_is_another_model(sae: Path, model: Path, marker: Path, tmp_path: Path) -> None:
+    """Its weights are the same, but what was computed with them must not be taken from the cache."""
+    found = set()
+    for comment in ("", "# changed"):
+        give_own_code(model, marker)
+        (model / "own.py").write_text((model / "own.py").read_text(encoding="utf-8") + comment, encoding="utf-8")
+        subject = SubjectConfig(str(sae), str(model), "cpu", trust_remote_code=True)
+        found.add(Pipeline(Config(subject, cache=tmp_path / "cache"), Progress(quiet=True)).info.model_sha256)
+    assert len(found) == 2
 
 
 def test_code_that_is_not_needed_does_not_run(sae: Path, model: Path, marker: Path, explore: Callable) -> None:

@@ -16,6 +16,7 @@ from saecatalog.atomic_writes import new_folder
 from saecatalog.config import Config
 from saecatalog.constants import LENS_ENTRIES
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
+from saecatalog.embedded import SAE_FOLDER
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
@@ -174,7 +175,9 @@ class Pipeline:
 
 def _fingerprint(folder: Path) -> list[list[object]]:
     """Names, sizes and modification times of a folder's files: enough to detect a change."""
-    stats = [(p, p.stat()) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".py"]
+    # The modules beside the embedded SAE are part of the stage's key.
+    code = ".py" if folder == SAE_FOLDER else None
+    stats = [(p, p.stat()) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != code]
     return [[p.name, s.st_size, s.st_mtime_ns] for p, s in stats]
 
 

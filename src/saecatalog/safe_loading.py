@@ -5,6 +5,7 @@ A pickle (`.bin`, `.pt`, `.ckpt`, ...) can run any code when it is opened, and a
 are here, in one place for all of them.
 """
 
+import hashlib
 import inspect
 import os
 from collections.abc import Iterator, Mapping
@@ -26,8 +27,10 @@ HOOKED = "HookedTransformer"
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
 """Changes that `HookedTransformer` can make to weights on loading; an SAE's metadata may name each as an argument."""
 
-CHECKPOINTS = ("checkpoint_index", "checkpoint_value")
-"""Which step of its training a model on the Hub is taken from."""
+CORRECT = (
+    "Correct model_from_pretrained_kwargs in the cfg.json of a copy of the SAE. If it chose another version of the "
+    "model, save that version in a folder and add --model FOLDER."
+)
 
 WEIGHTS = "sae_weights.safetensors"
 """Name of the weights in an SAE's folder."""
@@ -188,6 +191,15 @@ def _pickles(folder: Path) -> list[Path]:
 # After loading
 
 
+def sha256_with_code(weights: str, folder: Path) -> str:
+    """The SHA-256 of a model whose code may have run: that of its weights, and of any Python files beside them."""
+    files = sorted(folder.rglob("*.py"))
+    digest = hashlib.sha256(weights.encode())
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest() if files else weights
+
+
 def check_finite(sae: torch.nn.Module, where: str) -> None:
     """Raise CatalogError, with tensor and place, if a weight of an SAE is NaN or infinite."""
     for name, tensor in sae.state_dict().items():
@@ -204,34 +216,30 @@ def check_finite(sae: torch.nn.Module, where: str) -> None:
 # Arguments for the model's loader
 
 
-def model_arguments(metadata: Any, on_hub: bool, dtype: str, where: str) -> dict[str, Any]:
+def model_arguments(metadata: Any, dtype: str, where: str) -> dict[str, bool]:
     """The arguments in an SAE's metadata that change the model, all of them checked.
 
-    `on_hub` is true for a model that is loaded by its name on the Hub. Raises CatalogError for any name that is not
-    known to be harmless, for a value of the wrong type, and for a setting that could not be obeyed.
+    Raises CatalogError for any name that is not known to be harmless, for a value of the wrong type, and for a setting
+    that could not be obeyed.
     """
     given = metadata.model_from_pretrained_kwargs or {}
     if not isinstance(given, Mapping):
         raise CatalogError("The SAE's model_from_pretrained_kwargs are not a table.", where, f"They are: {given!r}.")
     processed = (metadata.model_class_name or HOOKED) == HOOKED
     for name, value in given.items():
-        problem, fix = _problem(str(name), value, on_hub, processed, dtype)
+        problem, fix = _problem(str(name), value, processed, dtype)
         if problem:
             what = f"The SAE's metadata asks for a model loaded with {name}={value!r}: {problem}."
-            raise CatalogError(what, where, fix or "Correct model_from_pretrained_kwargs in a copy of the SAE.")
-    return {name: value for name, value in given.items() if name in CHECKPOINTS or (name in PROCESSING and processed)}
+            raise CatalogError(what, where, fix or CORRECT)
+    return {name: value for name, value in given.items() if name in PROCESSING and processed}
 
 
-def _problem(name: str, value: object, on_hub: bool, processed: bool, dtype: str) -> tuple[str, str]:
-    """Why an argument is refused, and what to do about it; "" if there is nothing to say."""
+def _problem(name: str, value: object, processed: bool, dtype: str) -> tuple[str, str]:
+    """Why an argument is refused, and what to do about it if that is not `CORRECT`; "" if there is nothing to say."""
     if name in PROCESSING:
         if not isinstance(value, bool):
             return "it must be true or false", ""
         return ("only HookedTransformer, which it does not name, does this" if value and not processed else ""), ""
-    if name in CHECKPOINTS:
-        if not isinstance(value, int) or isinstance(value, bool):
-            return "it must be a whole number", ""
-        return ("" if on_hub else "this model is not on the Hub and has no checkpoints"), ""
     if name in ("dtype", "torch_dtype"):
         wanted = str(value).removeprefix("torch.")
         if wanted not in DTYPES:
@@ -239,4 +247,4 @@ def _problem(name: str, value: object, on_hub: bool, processed: bool, dtype: str
         return ("", "") if wanted == dtype else (f"this run uses {dtype}", f"Add --dtype {wanted}.")
     if name == "n_devices":
         return ("" if value == 1 and not isinstance(value, bool) else "only one device is used here"), ""
-    return f"only {', '.join((*PROCESSING, *CHECKPOINTS, 'dtype', 'torch_dtype', 'n_devices'))} are allowed", ""
+    return f"only {', '.join((*PROCESSING, 'dtype', 'torch_dtype', 'n_devices'))} are allowed", ""

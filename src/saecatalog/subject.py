@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from saecatalog.safe_loading import (
     model_arguments,
     only_data_of_model,
     only_data_of_sae,
+    sha256_with_code,
 )
 from saecatalog.subject_info import SubjectInfo
 
@@ -158,8 +159,7 @@ def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     model_name = config.model or metadata.model_name
     if not model_name:
         raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
-    on_hub = model_name not in embedded.MODEL_ALIASES and not Path(model_name).is_dir()
-    arguments = model_arguments(metadata, on_hub, config.dtype, f"--sae {source.name}")
+    arguments = model_arguments(metadata, config.dtype, f"--sae {source.name}")
     kind = metadata.model_class_name or HOOKED
     model, model_source = _load_model(model_name, kind, arguments, config, device, cache)
     if not metadata.hook_name:
@@ -168,6 +168,8 @@ def load_subject(config: SubjectConfig, cache: Path) -> Subject:
     hook = _find_hook(metadata.hook_name, model, source)
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
+    if config.trust_remote_code:
+        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, Path(model_name)))
     return Subject(model, sae, hook, info, device)
 
 
@@ -209,7 +211,7 @@ def _load_sae_folder(folder: Path, device: torch.device) -> Any:
 
 
 def _load_model(
-    name: str, kind: str, arguments: dict[str, Any], config: SubjectConfig, device: torch.device, cache: Path
+    name: str, kind: str, arguments: dict[str, bool], config: SubjectConfig, device: torch.device, cache: Path
 ) -> tuple[Any, str]:
     """The model, and the source it was loaded from.
 
@@ -249,7 +251,7 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
         raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
 
 
-def _process(bridge: Any, arguments: dict[str, Any]) -> None:
+def _process(bridge: Any, arguments: dict[str, bool]) -> None:
     """Change the weights as `HookedTransformer` would on loading with the SAE's keyword arguments."""
     wanted = {step: arguments.get(step, False) for step in PROCESSING}
     if any(wanted.values()):
@@ -257,7 +259,7 @@ def _process(bridge: Any, arguments: dict[str, Any]) -> None:
 
 
 def _load_hub_model(
-    kind: str, name: str, arguments: dict[str, Any], dtype: torch.dtype, device: torch.device, trust: bool
+    kind: str, name: str, arguments: dict[str, bool], dtype: torch.dtype, device: torch.device, trust: bool
 ) -> Any:
     """The model as the SAE's training loaded it, with the class and keyword arguments of the SAE's metadata."""
     if kind == "TransformerBridge":
