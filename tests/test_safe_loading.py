@@ -457,6 +457,20 @@ def test_an_archive_of_arrays_with_a_pickle_is_refused(content: str, marker: Pat
     assert not marker.exists()
 
 
+def test_no_package_is_installed(marker: Path) -> None:
+    """transformer_lens starts pip for some models, and catches every error of it."""
+    with only_data("here", "convert"), suppress(Exception):
+        subprocess.check_call([sys.executable, "-c", f"open({str(marker)!r}, 'w')"])
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("setting", ["attn_implementation", "_attn_implementation"])
+def test_a_model_that_asks_for_a_kernel_is_refused(setting: str, sae: Path, model: Path, explore: Callable) -> None:
+    """A kernel is compiled code from the Hub."""
+    change_json(model / "config.json", lambda config: config.update({setting: "someone/kernel"}))
+    assert "This model cannot be loaded." in explore("--sae", sae, "--model", model)
+
+
 def test_a_refusal_that_a_library_swallows_is_still_told(tmp_path: Path, marker: Path) -> None:
     (tmp_path / "x.pt").write_bytes(pickle.dumps(Bomb(marker)))
     with pytest.raises(CatalogError, match="pickle"), only_data("here", "convert"), suppress(Exception):

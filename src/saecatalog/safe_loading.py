@@ -8,6 +8,7 @@ are here, in one place for all of them.
 import hashlib
 import inspect
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -74,8 +75,13 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
     def load(*_: object, weights_only: bool = True, **__: object) -> Never:
         refuse(pickle_error(where, convert if weights_only else "Use another model: this one cannot be converted."))
 
-    # Where transformers was not told whether to run code, it would ask on standard input for this many seconds.
-    replaced: list[tuple[Any, str, Any]] = [(torch, "load", load), (own_modules, "TIME_OUT_REMOTE_CODE", 0)]
+    replaced: list[tuple[Any, str, Any]] = [
+        (torch, "load", load),
+        # Where transformers was not told whether to run code, it would ask on standard input for this many seconds.
+        (own_modules, "TIME_OUT_REMOTE_CODE", 0),
+        # transformer_lens would install packages for models that also read images, and goes on where it cannot.
+        (subprocess, "check_call", _start_nothing),
+    ]
     if not trust_remote_code:
         # All of a model's own files pass through this function, before any is run.
         replaced.append((own_modules, "create_dynamic_module", lambda *_: refuse(own_code_error(where))))
@@ -92,6 +98,10 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
         raise (refused[0] if refused else _explained(error, where, convert)) from error
     if refused:
         raise refused[0]
+
+
+def _start_nothing(*command: object, **_: object) -> Never:
+    raise OSError(f"No program is started while a model is loaded: {command}")
 
 
 def pickle_error(where: str, convert: str) -> CatalogError:

@@ -246,7 +246,7 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
             model = model.to(device).eval()
             # This loads the tokenizer once more.
             return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
 
