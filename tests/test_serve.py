@@ -153,6 +153,7 @@ def hidden(site: Path) -> Path:
     (site / "env.txt").symlink_to(site / ".env")
     (site / "cache").symlink_to(site / "data" / ".cache")
     (site / "empty" / "index.html").symlink_to(site.parent / "secret.txt")
+    (site / "circle").symlink_to(site / "circle")
     return site
 
 
@@ -179,6 +180,8 @@ def hidden(site: Path) -> Path:
         "/cache/index.html",
         "/empty/",
         "/empty/index.html",
+        "/circle",
+        "/" + "a" * 5000,
     ],
 )
 def test_hidden_files_do_not_exist(path: str, method: str, hidden: Path, port: int) -> None:

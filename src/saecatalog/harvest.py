@@ -187,7 +187,9 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
         finite[np.repeat(np.arange(len(counts)), counts)[~np.isfinite(activations)]] = False
         token, where = _first_bad(subject, tokens, batch, finite)
         what = f"The SAE's activations or reconstruction are not finite at {token}, though what it reads is."
-        fix = f"It computes in {subject.sae.dtype}. If that is not float32, change the dtype in a copy of its cfg.json."
+        fix = f"What it computes is too large for {subject.sae.dtype}, or it normalises values that are all 0."
+        if subject.sae.dtype != torch.float32:
+            fix += " Set the dtype to float32 in the cfg.json of a copy of the SAE."
         raise CatalogError(what, where, fix)
     # Rows beyond `n_tokens` are copies that padded the batch; their entries come last.
     counts = counts[:n_tokens]

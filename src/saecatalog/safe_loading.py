@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -61,33 +61,15 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
     without it. Arguments of the libraries do not suffice: transformer_lens opens pickles of some models without a
     question, itself sets `trust_remote_code` for others, and loads tokenizers a second time without any.
     """
-    import transformers.dynamic_module_utils as own_modules
-
     refused: list[CatalogError] = []
 
     def refuse(error: CatalogError) -> Never:
         refused.append(error)
         raise error
 
-    # torch.load would read most of these files with its restricted unpickler (`weights_only`). It is refused all the
-    # same: that unpickler had holes that ran code, one environment variable turns it off, and transformer_lens asks for
-    # the unrestricted one, for models that it keeps in a format of its own.
-    def load(*_: object, weights_only: bool = True, **__: object) -> Never:
-        refuse(pickle_error(where, convert if weights_only else "Use another model: this one cannot be converted."))
-
-    replaced: list[tuple[Any, str, Any]] = [
-        (torch, "load", load),
-        # Where transformers was not told whether to run code, it would ask on standard input for this many seconds.
-        (own_modules, "TIME_OUT_REMOTE_CODE", 0),
-        # transformer_lens would install packages for models that also read images, and goes on where it cannot.
-        (subprocess, "check_call", _start_nothing),
-    ]
-    if not trust_remote_code:
-        # All of a model's own files pass through this function, before any is run.
-        replaced.append((own_modules, "create_dynamic_module", lambda *_: refuse(own_code_error(where))))
     try:
         with ExitStack() as stack:
-            for module, name, value in replaced:
+            for module, name, value in _restrictions(where, convert, trust_remote_code, refuse):
                 stack.enter_context(_replaced(module, name, value))
             # Otherwise transformers asks a service of the Hub to convert a pickle, and waits for it.
             stack.enter_context(_environment("DISABLE_SAFETENSORS_CONVERSION", "1"))
@@ -95,9 +77,34 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
     except CatalogError:
         raise
     except Exception as error:
-        raise (refused[0] if refused else _explained(error, where, convert)) from error
+        explained = refused[0] if refused else _explained(error, where, convert)
+        if explained is None:
+            raise
+        raise explained from error
     if refused:
         raise refused[0]
+
+
+def _restrictions(
+    where: str, convert: str, trust_remote_code: bool, refuse: Callable[[CatalogError], Never]
+) -> Iterator[tuple[Any, str, Any]]:
+    """What to put in the place of which part of the libraries while they load: module, name and value."""
+    import transformers.dynamic_module_utils as own_modules
+
+    # torch.load would read most of these files with its restricted unpickler (`weights_only`). It is refused all the
+    # same: that unpickler had holes that ran code, one environment variable turns it off, and transformer_lens asks for
+    # the unrestricted one, for models that it keeps in a format of its own.
+    def load(*_: object, weights_only: bool = True, **__: object) -> Never:
+        refuse(pickle_error(where, convert if weights_only else "Use another model: this one cannot be converted."))
+
+    yield torch, "load", load
+    # Where transformers was not told whether to run code, it would ask on standard input for this many seconds.
+    yield own_modules, "TIME_OUT_REMOTE_CODE", 0
+    # transformer_lens would install packages for models that also read images, and goes on where it cannot.
+    yield subprocess, "check_call", _start_nothing
+    if not trust_remote_code:
+        # All of a model's own files pass through this function, before any is run.
+        yield own_modules, "create_dynamic_module", lambda *_: refuse(own_code_error(where))
 
 
 def _start_nothing(*command: object, **_: object) -> Never:
@@ -113,8 +120,8 @@ def own_code_error(where: str) -> CatalogError:
     return CatalogError("This model needs code of its own, which is not run.", where, fix)
 
 
-def _explained(error: Exception, where: str, convert: str) -> Exception:
-    """The error of a library as one for users, if it is about code or the format of weights."""
+def _explained(error: Exception, where: str, convert: str) -> CatalogError | None:
+    """The error of a library as one for users; None if it is not about code or the format of weights."""
     if isinstance(error, SafetensorError):
         what = "The weights are not in the format safetensors, whatever the file's name."
         return CatalogError(what, where, f"{convert} The library says: {_first_line(error)}")
@@ -124,7 +131,7 @@ def _explained(error: Exception, where: str, convert: str) -> Exception:
         return pickle_error(where, convert)
     if isinstance(error, OSError) and "safetensors" in str(error):
         return CatalogError("There are no weights in the format safetensors; pickles are not opened.", where, convert)
-    return error
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -55,7 +55,7 @@ class _SiteHandler(SimpleHTTPRequestHandler):
         try:
             # For a folder, its index.html is sent.
             files = [path.resolve().relative_to(site) for path in (asked, asked / "index.html")]
-        except (ValueError, OSError):
+        except (ValueError, OSError, RuntimeError):  # a NUL, a name too long, links in a circle
             return False
         requested = re.split(r"[/\\]", unquote(self.path.partition("?")[0]))
         return not any(part.startswith(".") for part in (*requested, *files[0].parts, *files[1].parts))
