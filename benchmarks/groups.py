@@ -58,7 +58,7 @@ def measure(categories: int, concepts: int, folder: Path, pages: str) -> dict[st
     config.cache.mkdir()
     (config.cache / "models").symlink_to(models)
     pipeline = Pipeline(config, Progress(quiet=True))
-    _ = pipeline.corpus, pipeline.concept_corpus, pipeline.lens_folder
+    _ = pipeline.corpus, pipeline.concept_corpus, pipeline.lens.folder
     del pipeline
     times = [time.perf_counter()]
     with peak_memory() as memory:

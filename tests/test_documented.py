@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from saecatalog.cli import COMMANDS, parser
-from saecatalog.config import SECTIONS
+from saecatalog.config import SECTIONS, in_file
 from saecatalog.schemas import SCHEMAS, TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -30,9 +30,9 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def settings() -> Iterator[tuple[str, str, Any]]:
-    """Section, name and default of every setting."""
+    """Section, name and default of every setting that a file may have."""
     for section, defaults in SECTIONS.items():
-        for name in defaults.__dataclass_fields__:
+        for name in in_file(section):
             yield section, name, getattr(defaults, name)
 
 

@@ -14,8 +14,10 @@ import torch
 from conftest import CONTEXT, D_SAE, SILENT, TWIN_A, TWIN_B, SaeKind
 from harvesting import EXACT, load_arrays, make_text, run
 
+from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
 from saecatalog.store import read_store
+from saecatalog.subject import load_subject
 from saecatalog.verify.model import hook_values
 
 ARCHITECTURES = [
@@ -271,11 +273,44 @@ def test_padding_is_never_counted(subjects: Callable, tmp_path: Path) -> None:
     assert store.n_tokens == sum(counts) == len(store.norms)
 
 
-def test_numbers_that_are_not_finite_are_an_error(subjects: Callable, tmp_path: Path) -> None:
+def test_activations_that_are_not_finite_are_told_with_text_and_token(subjects: Callable, tmp_path: Path) -> None:
     subject = subjects("llama", SaeKind("gated")).replica()
     subject.sae.b_mag = torch.nn.Parameter(torch.full_like(subject.sae.b_mag, torch.nan))
-    with pytest.raises(CatalogError, match="not finite"):
+    with pytest.raises(CatalogError, match=r"SAE's activations .* not finite at token 0 of this text") as caught:
         run(subject, [make_text(0, "x y z")], tmp_path / "store")
+    assert caught.value.where == "made here"
+    assert "torch.float32" in caught.value.fix
+
+
+def test_an_output_that_is_not_finite_is_told_with_text_token_and_weight(saes: Callable, tmp_path: Path) -> None:
+    """In the values before the first layer, where a token has not yet reached the others."""
+    kind = SaeKind("standard", hook="blocks.0.hook_resid_pre")
+    subject = load_subject(SubjectConfig(str(saes("llama", kind)), device="cpu"), tmp_path)
+    contents = ["x", "Yes.", "The cat, the dog and the cat. The cat and the dog? x", "The cat."]
+    texts = [dataclasses.replace(make_text(i, content), source=f"line {i}") for i, content in enumerate(contents)]
+    ids = subject.tokenizer.encode(contents[2], add_special_tokens=False)
+    (bad,) = subject.tokenizer.encode("?", add_special_tokens=False)
+    assert ids.index(bad) > CONTEXT, "in the second window of its text"
+    with torch.no_grad():
+        subject.model.embed.weight[bad] = torch.inf
+    with pytest.raises(CatalogError) as caught:
+        run(subject, texts, tmp_path / "store")
+    words = f"The model's output at '{kind.hook}' is not finite at token {ids.index(bad)} of this text ('?')."
+    assert caught.value.what == words
+    assert caught.value.where == "line 2"
+    assert "The model's weight '" in caught.value.fix
+    assert "embed" in caught.value.fix
+
+
+def test_an_output_too_large_for_the_number_format_is_told(saes: Callable, tmp_path: Path) -> None:
+    config = SubjectConfig(str(saes("llama", SaeKind("standard"))), device="cpu", dtype="float16")
+    subject = load_subject(config, tmp_path)
+    with torch.no_grad():
+        subject.model.embed.weight[:] = 60000
+        subject.model.blocks[0].mlp.out.weight[:] = 60000
+    with pytest.raises(CatalogError, match="not finite at token") as caught:
+        run(subject, [make_text(0, "x y z")], tmp_path / "store")
+    assert "too large for float16. Use --dtype float32." in caught.value.fix
 
 
 def test_reference_rejects_what_it_does_not_know() -> None:

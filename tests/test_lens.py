@@ -1,7 +1,9 @@
 """The lens against the modules of `transformers` and plain numpy."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from safetensors.numpy import load_file
 from scipy import stats
 from studies import LENS_ENTRIES, close
 
+from saecatalog.errors import CatalogError
 from saecatalog.lens import make_lens
 from saecatalog.store import Lens, read_lens
 
@@ -104,3 +107,57 @@ def test_no_logits_where_the_sae_does_not_write_to_the_residual_stream(subjects:
     subject = subjects("llama", SaeKind("jumprelu", hook="blocks.2.attn.hook_z"))
     make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     assert read_lens(tmp_path).promoted_ids.shape[1] == 0
+
+
+def lens_of(subject: Any, decoder: np.ndarray, folder: Path) -> Lens:
+    """The lens of a subject with another decoder."""
+    import torch
+
+    subject = subject.replica()
+    subject.sae.W_dec = torch.nn.Parameter(torch.from_numpy(decoder.astype(np.float32)))
+    folder.mkdir(exist_ok=True)
+    make_lens(subject, LENS_ENTRIES, folder, lambda n: None)
+    return read_lens(folder)
+
+
+def test_a_decoder_row_that_is_0_has_effects_and_cosines_of_0(subjects: Callable, tmp_path: Path) -> None:
+    """As those of features that died in training and are decayed."""
+    subject = subjects("llama", SaeKind("standard"))
+    decoder = subject.sae.W_dec.detach().numpy().copy()
+    decoder[[5, 9]] = 0
+    found = lens_of(subject, decoder, tmp_path)
+    assert all(np.isfinite(getattr(found, field.name)).all() for field in dataclasses.fields(found))
+    for feature in (5, 9):
+        assert not found.logit_moments[feature].any()
+        assert not found.promoted_logits[feature].any()
+        assert not found.neighbour_cosines[feature].any()
+        assert feature not in found.neighbour_ids[feature]
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-25, 1e12])
+def test_the_shape_of_effects_does_not_depend_on_the_size_of_the_row(
+    size: float, subjects: Callable, tmp_path: Path
+) -> None:
+    subject = subjects("llama", SaeKind("standard"))
+    decoder = subject.sae.W_dec.detach().numpy().copy()
+    plain = lens_of(subject, decoder, tmp_path / "plain")
+    sized = lens_of(subject, decoder * size, tmp_path / "sized")
+    close(sized.logit_moments[:, 0], plain.logit_moments[:, 0] * size, rtol=1e-4, atol=0)
+    close(sized.logit_moments[:, 1:], plain.logit_moments[:, 1:], rtol=1e-3, atol=1e-3)
+    close(sized.neighbour_cosines, plain.neighbour_cosines, rtol=1e-4, atol=1e-5)
+    assert sized.logit_counts.sum(1).tolist() == plain.logit_counts.sum(1).tolist()
+    # A value within rounding of an edge may fall on either side of it.
+    assert np.abs(sized.logit_counts - plain.logit_counts).max() <= 2
+
+
+def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: Callable, tmp_path: Path) -> None:
+    import torch
+
+    subject = subjects("llama", SaeKind("standard")).replica()
+    weight = subject.model.original_model.lm_head.weight
+    subject.model.original_model.lm_head.original_component.weight = torch.nn.Parameter(weight.clone())
+    with torch.no_grad():
+        subject.model.original_model.lm_head.original_component.weight[3, 3] = torch.nan
+    with pytest.raises(CatalogError, match="logits is not finite") as caught:
+        make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+    assert "weight 'unembed" in caught.value.fix or "lm_head" in caught.value.fix

@@ -91,3 +91,112 @@ def test_ctrl_c_ends_quietly(site: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     serve.serve(site, 0, said.append)
     assert len(said) == 1
     assert said[0].startswith("http://127.0.0.1:")
+
+
+# Requests exactly as a hostile page or program would send them
+
+
+def ask(port: int, request: bytes) -> bytes:
+    """The whole reply to some bytes."""
+    with socket.create_connection((serve.ADDRESS, port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8000"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_loopback_names_are_answered(host: str, method: str, port: int) -> None:
+    reply = ask(port, f"{method} /index.html HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert reply.startswith(b"HTTP/1.0 200 ")
+    assert (b"The site" in reply) == (method == "GET")
+
+
+MISDIRECTED = {
+    "no host": "GET / HTTP/1.1\r\n\r\n",
+    "no host, 1.0": "GET / HTTP/1.0\r\n\r\n",
+    "0.9": "GET /\r\n\r\n",
+    "empty host": "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "another name": "GET / HTTP/1.1\r\nHost: rebound.example:8000\r\n\r\n",
+    "another address": "GET / HTTP/1.1\r\nHost: 0.0.0.0:8000\r\n\r\n",
+    "a name that begins alike": "GET / HTTP/1.1\r\nHost: 127.0.0.1.rebound.example\r\n\r\n",
+    "a name that ends alike": "GET / HTTP/1.1\r\nHost: rebound.localhost\r\n\r\n",
+    "a user": "GET / HTTP/1.1\r\nHost: localhost@rebound.example\r\n\r\n",
+    "a port that is none": "GET / HTTP/1.1\r\nHost: localhost:x\r\n\r\n",
+    "two hosts": "GET / HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example\r\n\r\n",
+    "twice the same": "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+    "a whole address": "GET http://rebound.example/index.html HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "head": "HEAD / HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
+    "a missing file": "GET /none.html HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", MISDIRECTED.values(), ids=MISDIRECTED)
+def test_any_other_host_gets_a_short_refusal(request_: str, port: int) -> None:
+    """Otherwise a page elsewhere could read the site, by giving its own name this computer's address."""
+    reply = ask(port, request_.encode())
+    assert b"The site" not in reply
+    assert b"200" not in reply.split(b"\r\n")[0]
+    if not request_.startswith("GET /\r\n"):  # HTTP/0.9 has no status
+        assert reply.startswith(b"HTTP/1.0 421 ")
+    assert (b"answers only to 127.0.0.1" in reply) == (not request_.startswith("HEAD"))
+
+
+@pytest.fixture
+def hidden(site: Path) -> Path:
+    """The site with hidden files and folders in it, and with links to them."""
+    (site / ".git").mkdir()
+    (site / ".git" / "config").write_text("secret", encoding="utf-8")
+    (site / ".env").write_text("secret", encoding="utf-8")
+    (site / "data" / ".cache").mkdir(parents=True)
+    (site / "data" / ".cache" / "index.html").write_text("secret", encoding="utf-8")
+    (site / "env.txt").symlink_to(site / ".env")
+    (site / "cache").symlink_to(site / "data" / ".cache")
+    (site / "empty" / "index.html").symlink_to(site.parent / "secret.txt")
+    (site / "circle").symlink_to(site / "circle")
+    return site
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.env",
+        "/%2eenv",
+        "/%2Eenv?x=1",
+        "/.git/config",
+        "/%2egit%2fconfig",
+        "//.git/config",
+        "/data/.cache/",
+        "/data/.cache",
+        "/data/%2ecache/index.html",
+        "/data/../.env",
+        "/./.env",
+        "/data%2f%2e%2e%2f%2eenv",
+        "/data\\..\\.env",
+        "/\\.env",
+        "/env.txt",
+        "/cache/",
+        "/cache/index.html",
+        "/empty/",
+        "/empty/index.html",
+        "/circle",
+        "/" + "a" * 5000,
+    ],
+)
+def test_hidden_files_do_not_exist(path: str, method: str, hidden: Path, port: int) -> None:
+    reply = ask(port, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert reply.startswith(b"HTTP/1.0 404 ")
+    assert b"secret" not in reply
+
+
+def test_a_site_below_a_hidden_folder_is_served(tmp_path: Path) -> None:
+    """Only what is hidden within the site does not exist."""
+    folder = tmp_path / ".previews" / "site"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text("The site", encoding="utf-8")
+    with serve.make_server(folder, 0) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert get(server.server_port, "/index.html") == (200, b"The site")
+        thread.join()

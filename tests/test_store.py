@@ -35,7 +35,7 @@ def test_pieces_in_any_order_make_the_same_store(lengths: list[int], seed: int) 
     pieces = [piece([windows[i] for i in g], dense, residual, norms) for g in groups]
     with tempfile.TemporaryDirectory() as folder:
         ids = np.arange(n, dtype=np.int32)
-        tokens = TokenizedTexts(ids, ids + 1, np.array([0, n], np.int64))
+        tokens = TokenizedTexts(ids, ids + 1, np.array([0, n], np.int64), ())
         write_store(Path(folder), pieces, windows, tokens, d_sae)
         store = read_store(Path(folder))
         np.testing.assert_array_equal(store.matrix().toarray(), dense)

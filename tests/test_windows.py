@@ -88,7 +88,7 @@ def test_a_text_without_tokens_is_an_error(fast_tokenizer: tuple[Any, Path]) -> 
 def tokenized(lengths: list[int]) -> TokenizedTexts:
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TokenizedTexts(np.arange(total, dtype=np.int32), np.arange(1, total + 1, dtype=np.int32), offsets)
+    return TokenizedTexts(np.arange(total, dtype=np.int32), np.arange(1, total + 1, dtype=np.int32), offsets, ())
 
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=12)

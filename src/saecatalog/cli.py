@@ -139,8 +139,18 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--context", metavar="N", type=int, help="tokens run as one context, BOS included; default: that of the SAE"
     )
+    _add_trust(g)
     _add_cache(p)
     p.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_trust(p: argparse._ActionsContainer) -> None:
+    p.add_argument(
+        "--trust-remote-code",
+        action="store_const",
+        const=True,
+        help="run Python files that come with the model named by --model; without this, such a model is refused",
+    )
 
 
 def _add_cache(p: argparse.ArgumentParser) -> None:
@@ -244,6 +254,7 @@ def _add_verify(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--model", metavar="M", help="location of the model, if it differs from the manifest")
     p.add_argument("--sae", metavar="RELEASE/ID", help="location of the SAE, if it differs from the manifest")
+    _add_trust(p)
     p.add_argument(
         "--cache",
         metavar="DIR",
@@ -302,9 +313,8 @@ def _config(a: argparse.Namespace) -> Config:
 
     if get("model") is None and get("sae") is not None:
         config = replace(config, subject=replace(config.subject, model=None))
-    config = override(
-        config, "subject", **{n: get(n) for n in ("model", "sae", "device", "dtype", "context", "batch_tokens")}
-    )
+    names = ("model", "sae", "device", "dtype", "context", "batch_tokens", "trust_remote_code")
+    config = override(config, "subject", **{n: get(n) for n in names})
     config = override(
         config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
         concepts=get("concepts"), limit_tokens=get("limit_tokens"),
@@ -431,7 +441,7 @@ def run_verify(a: argparse.Namespace) -> int:
     from saecatalog.verify.run import verify_site
     from saecatalog.verify.runner import SubjectSources
 
-    sources = SubjectSources(_cache_of(a), a.model, a.sae)
+    sources = SubjectSources(_cache_of(a), a.model, a.sae, bool(a.trust_remote_code))
     found = 0
     for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
         for line in outcome.lines():

@@ -27,6 +27,11 @@ def _setting(default: object, check: Callable[[object], str]) -> Any:
     return field(default=default, metadata={"check": check})
 
 
+def _flag_only(default: bool) -> Any:
+    """A switch that only the command line sets."""
+    return field(default=default, metadata={"check": _flag, "flag_only": True})
+
+
 def _text(value: object) -> str:
     return _any_text(value) if isinstance(value, str) and value.strip() else "a non-empty string"
 
@@ -98,6 +103,8 @@ class SubjectConfig:
     """Tokens in a window, BOS included; None means the context length of the SAE's training."""
     batch_tokens: int | None = _setting(None, _count)
     """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
+    trust_remote_code: bool = _flag_only(False)
+    """Run Python files that come with the model. Never read from a file, which may be somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,11 @@ NOTES = "notes"
 SECTIONS: dict[str, Any] = {f.name: f.default for f in fields(Config) if f.name != "cache"}
 
 
+def in_file(section: str) -> list[str]:
+    """The names of the settings that a section of a catalog file may have."""
+    return [f.name for f in fields(SECTIONS[section]) if "flag_only" not in f.metadata]
+
+
 def load_config(path: Path) -> Config:
     """Read and check a catalog file; paths in it are relative to the file's own folder.
 
@@ -218,10 +230,12 @@ def _problems(data: Mapping[str, Any], source: str) -> list[str]:
             hint = nearest(section, [*SECTIONS, "cache"]) or "Known: " + ", ".join(f"[{s}]" for s in SECTIONS) + "."
             found.append(f"{_line(source, section)}: unknown setting or section '{section}'. {hint}")
             continue
-        known = [f.name for f in fields(SECTIONS[section])]
+        known = in_file(section)
         for name, value in settings.items():
             where = f"{_line(source, name)}: [{section}] {name}"
-            if name not in known:
+            if name not in known and name in (f.name for f in fields(SECTIONS[section])):
+                found.append(f"{where} cannot be set in a file; use --{name.replace('_', '-')}.")
+            elif name not in known:
                 hint = nearest(name, known) or "Known: " + ", ".join(known) + "."
                 found.append(f"{where} is not a setting. {hint}")
             elif wanted := _check(SECTIONS[section], name, value):

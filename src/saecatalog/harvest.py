@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
 from saecatalog.corpus import Text
@@ -22,7 +22,7 @@ from saecatalog.json_files import write_json
 from saecatalog.progress import Bar
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
-from saecatalog.subject import Subject
+from saecatalog.subject import Subject, model_error
 from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
 
@@ -176,10 +176,21 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
     n_tokens = sum(len(window) for window in batch)
     # [window, position, d_in] without BOS, then [row, d_in]: a row is a token, window after window.
     residual = subject.residual(stack(tokens, batch, subject))[:, int(subject.info.prepend_bos) :].flatten(0, 1)
+    if not residual.isfinite().all():
+        token, where = _first_bad(subject, tokens, batch, residual.isfinite().all(-1).cpu().numpy())
+        what = f"The model's output at '{subject.info.hook}' is not finite at {token}."
+        raise model_error(subject, what, where)
     parts = [_encode(subject, rows) for rows in residual.tensor_split(_n_parts(len(residual), subject.info.d_sae))]
     counts, features, activations, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if not (np.isfinite(activations).all() and np.isfinite(errors).all()):
-        raise CatalogError("The activations are not finite.", f"dtype {subject.info.dtype}", "Use --dtype float32.")
+        finite = np.isfinite(errors)
+        finite[np.repeat(np.arange(len(counts)), counts)[~np.isfinite(activations)]] = False
+        token, where = _first_bad(subject, tokens, batch, finite)
+        what = f"The SAE's activations or reconstruction are not finite at {token}, though what it reads is."
+        fix = f"What it computes is too large for {subject.sae.dtype}, or it normalises values that are all 0."
+        if subject.sae.dtype != torch.float32:
+            fix += " Set the dtype to float32 in the cfg.json of a copy of the SAE."
+        raise CatalogError(what, where, fix)
     # Rows beyond `n_tokens` are copies that padded the batch; their entries come last.
     counts = counts[:n_tokens]
     residual = residual[:n_tokens].float()
@@ -196,6 +207,18 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
         bands=bands,
         band_sums=band_sums,
     )
+
+
+def _first_bad(
+    subject: Subject, tokens: TokenizedTexts, batch: list[Window], finite: Bool[np.ndarray, "row"]
+) -> tuple[str, str]:
+    """The first token of a batch whose row is not finite, in words, and where its text was read."""
+    # Rows are tokens, window after window; those that pad the batch are copies of earlier ones.
+    window, place = divmod(int(finite.argmin()), len(batch[0]))
+    token = batch[window].start + place
+    text = int(np.searchsorted(tokens.offsets, token, side="right")) - 1
+    piece = subject.tokenizer.decode([int(tokens.ids[token])])
+    return f"token {token - int(tokens.offsets[text])} of this text ({piece!r})", tokens.sources[text]
 
 
 def _n_parts(rows: int, d_sae: int) -> int:

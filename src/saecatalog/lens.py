@@ -15,7 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.constants import LENS_BINS, LENS_ENTRIES
 from saecatalog.json_files import write_json
-from saecatalog.subject import Subject
+from saecatalog.subject import Subject, model_error
 from saecatalog.threads import n_passes, passes_in_order
 from saecatalog.vocabulary import token_strings
 
@@ -28,12 +28,15 @@ def make_lens(subject: Subject, folder: Path, tick: Callable[[int], object], k: 
     """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
 
     `k` is the number of promoted tokens, suppressed tokens and neighbours of each feature. `tick` is called with the
-    number of features processed.
+    number of features processed. A decoder row that is 0 has effects and cosines of 0. Raises CatalogError if the
+    model's unembedding is not finite.
     """
     decoder = subject.sae.W_dec.detach().float()
     unembedding = logit_map(subject)
+    if unembedding is not None and not unembedding.isfinite().all():
+        raise model_error(subject, "The map from the residual stream to the logits is not finite.")
     # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
-    unit = torch.nn.functional.normalize(decoder, dim=-1)
+    unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder), dim=-1)
 
     @torch.inference_mode()
     def work(start: int) -> dict[str, Tensor]:
@@ -89,20 +92,32 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     if not d_vocab:
         none = logits.new_zeros((n, 0))
         return {"logit_moments": logits.new_zeros((n, 3)), "logit_edges": none, "logit_counts": none.long()}
-    square = logits * logits
-    variance = square.mean(-1).clamp_min(torch.finfo(logits.dtype).tiny)
-    skew = (square * logits).mean(-1) / variance**1.5
-    kurtosis = square.square_().mean(-1) / variance**2 - 3
+    # The fourth power of a small effect would be rounded to 0.
+    scale = _power_of_two(logits)
+    scaled = logits / scale
+    square = scaled * scaled
+    variance = square.mean(-1)
+    # Without any spread, which is divided by, skewness and kurtosis are 0.
+    varied, divisor = variance > 0, torch.where(variance > 0, variance, 1)
+    skew = scaled.mul_(square).mean(-1) / divisor**1.5
+    kurtosis = torch.where(varied, square.square_().mean(-1) / divisor**2 - 3, 0)
     low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
     # The bin of every value, one byte each; the maximum belongs to the last bin.
     place = ((logits - low) * (LENS_BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(LENS_BINS - 1)
+    place[(low == high).squeeze(-1)] = LENS_BINS - 1
     counts = [torch.from_numpy(np.bincount(row, minlength=LENS_BINS)) for row in place.cpu().numpy()]
     steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
     return {
-        "logit_moments": torch.stack([variance.sqrt(), skew, kurtosis], -1),
+        "logit_moments": torch.stack([variance.sqrt() * scale.squeeze(-1), skew, kurtosis], -1),
         "logit_edges": low + (high - low) * steps,
         "logit_counts": torch.stack(counts),
     }
+
+
+def _power_of_two(rows: Float[Tensor, "row n"]) -> Float[Tensor, "row 1"]:
+    """A power of 2 near the largest size in each row: dividing a row by it rounds nothing."""
+    sizes = rows.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    return sizes.log2().floor().exp2()
 
 
 def _top(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,17 @@ from saecatalog.errors import CatalogError, nearest
 from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
 from saecatalog.hub import check_downloads, hub_errors, hub_places
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
+from saecatalog.safe_loading import (
+    HOOKED,
+    PROCESSING,
+    check_finite,
+    code_files,
+    model_arguments,
+    only_data_of_model,
+    only_data_of_sae,
+    sha256_with_code,
+)
 from saecatalog.subject_info import SubjectInfo
-
-PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
-"""Changes that `HookedTransformer` can make to weights on loading; an SAE's metadata may name each as an argument."""
 
 UNSUPPORTED = {
     "abstopk": "its activations may be negative, and a feature is active here when its activation is above 0",
@@ -130,26 +137,49 @@ def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
     return values.flatten(2)
 
 
+def model_error(subject: Subject, what: str, where: str = "") -> CatalogError:
+    """The error for values that a model computes and that are not finite. It names the first weight that is not."""
+    weights = subject.model.named_parameters()
+    bad = next((name for name, weight in weights if not torch.isfinite(weight).all()), None)
+    fix = f"Its weights are finite, but what it computes is too large for {subject.info.dtype}."
+    if subject.info.dtype != "float32":
+        fix += " Use --dtype float32."
+    if bad is not None:
+        fix = f"The model's weight '{bad}' is not finite: use another copy of the model."
+    return CatalogError(what, where or f"--model {subject.info.model_name} --dtype {subject.info.dtype}", fix)
+
+
 def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     """Load the SAE and the model that it (or the user) names, and check that they fit together.
 
-    Raises CatalogError if either is unknown or cannot be reached, or if width or hook do not match.
+    Raises CatalogError if either is unknown, cannot be reached or could run code, if a weight of the SAE is not finite,
+    or if width or hook do not match.
     """
     started = loaded_files.now()
+    if config.trust_remote_code and not config.model:
+        # Otherwise an SAE's metadata would say whose code runs.
+        raise CatalogError("It is not said which model's code may run.", "--trust-remote-code", "Add --model NAME.")
     device = torch.device(_device(config.device))
     source = find_sae(config.sae)
     sae = _load_sae(source, device)
+    check_finite(sae, f"--sae {source.name}")
     metadata = sae.cfg.metadata
     model_name = config.model or metadata.model_name
     if not model_name:
         raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
-    model, model_source, places = _load_model(model_name, metadata, config.dtype, device, cache)
+    arguments = model_arguments(metadata, config.dtype, f"--sae {source.name}")
+    kind = metadata.model_class_name or HOOKED
+    model, model_source, places = _load_model(model_name, kind, arguments, config, device, cache)
     if not metadata.hook_name:
         fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
         raise CatalogError("This SAE does not name its hook.", f"--sae {source.name}", fix)
     hook = _find_hook(metadata.hook_name, model, source)
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
+    if config.trust_remote_code:
+        code = code_files(places)
+        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code))
+        places = [*places, *{file.parent for file in code}]
     places = [*places, *_sae_places(source)]
     check_downloads(places)
     return Subject(model, sae, hook, info, device, loaded_files.record(places, started))
@@ -170,9 +200,11 @@ def _device(wanted: str) -> str:
 
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
     if source.folder is not None:
-        sae = _load_sae_folder(source.folder, device)
+        with only_data_of_sae(source):
+            sae = _load_sae_folder(source.folder, device)
     else:
-        with hub_errors("SAE", f"--sae {source.name}", "Search with 'python build.py list WORD'."):
+        hint = "Search with 'python build.py list WORD'."
+        with hub_errors("SAE", f"--sae {source.name}", hint), only_data_of_sae(source):
             sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED or "transcoder" in architecture:
@@ -200,21 +232,22 @@ def _sae_places(source: SaeSource) -> list[Path]:
 
 
 def _load_model(
-    name: str, metadata: Any, dtype: str, device: torch.device, cache: Cache
+    name: str, kind: str, arguments: dict[str, bool], config: SubjectConfig, device: torch.device, cache: Cache
 ) -> tuple[Any, str, list[Path]]:
-    """The model, the source it was loaded from, and where its files are; those in the cache have checksums."""
-    torch_dtype = getattr(torch, dtype)
+    """The model, the source it was loaded from, and where its files are; those in the cache have checksums.
+
+    `kind` and `arguments` are the class and the checked keyword arguments of the SAE's metadata.
+    """
+    torch_dtype, trust = getattr(torch, config.dtype), config.trust_remote_code
     if name in embedded.MODEL_ALIASES:
         folder = converted(cache).folder
-        return _bridge_from_folder(folder, embedded.MODEL_NAME, torch_dtype, device), embedded.GGUF, []
-    kind = metadata.model_class_name or "HookedTransformer"
+        return _bridge_from_folder(folder, embedded.MODEL_NAME, torch_dtype, device, trust=False), embedded.GGUF, []
     if Path(name).is_dir():
-        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device)
-        if kind != "TransformerBridge":
-            _process(bridge, metadata.model_from_pretrained_kwargs or {})
+        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device, trust)
+        _process(bridge, arguments)
         return bridge, name, [Path(name)]
-    with hub_errors("model", f"--model {name}", nearest(name, _known_models())):
-        model = _load_hub_model(kind, name, metadata.model_from_pretrained_kwargs or {}, torch_dtype, device)
+    with hub_errors("model", f"--model {name}", nearest(name, _known_models())), only_data_of_model(name, trust):
+        model = _load_hub_model(kind, name, arguments, torch_dtype, device, trust)
     return model, name, hub_places(_hub_name(name))
 
 
@@ -225,7 +258,7 @@ def _hub_name(name: str) -> str:
     return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
-def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device, trust: bool) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -233,37 +266,48 @@ def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: tor
     # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+        with only_data_of_model(str(folder), trust):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+            model = model.to(device).eval()
+            # This loads the tokenizer once more.
+            return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
-    return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
 
 
-def _process(bridge: Any, kwargs: dict[str, Any]) -> None:
+def _process(bridge: Any, arguments: dict[str, bool]) -> None:
     """Change the weights as `HookedTransformer` would on loading with the SAE's keyword arguments."""
-    wanted = {step: bool(kwargs.get(step, False)) for step in PROCESSING}
+    wanted = {step: arguments.get(step, False) for step in PROCESSING}
     if any(wanted.values()):
         bridge.process_weights(**wanted)
 
 
-def _load_hub_model(kind: str, name: str, kwargs: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+def _load_hub_model(
+    kind: str, name: str, arguments: dict[str, bool], dtype: torch.dtype, device: torch.device, trust: bool
+) -> Any:
     """The model as the SAE's training loaded it, with the class and keyword arguments of the SAE's metadata."""
     if kind == "TransformerBridge":
         from transformer_lens.model_bridge import TransformerBridge
 
-        return TransformerBridge.boot_transformers(name, device=str(device), dtype=dtype, **kwargs).eval()
-    if kind == "HookedTransformer" and name not in _known_models():
+        return TransformerBridge.boot_transformers(
+            name, device=str(device), dtype=dtype, trust_remote_code=trust, **arguments
+        ).eval()
+    if kind != HOOKED:
+        fix = "Choose an SAE of a HookedTransformer or a TransformerBridge."
+        raise CatalogError(f"Models of the class '{kind}', which the SAE names, are not supported.", name, fix)
+    if name not in _known_models():
         fix = nearest(name, _known_models()) or "Use a model that transformer_lens lists, or a folder."
         raise CatalogError("transformer_lens has no model of this name.", f"--model {name}", fix)
     from sae_lens.load_model import load_model
 
+    given = {**arguments, "dtype": dtype, "use_safetensors": True, "trust_remote_code": trust}
     # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
     with redirect_stdout(io.StringIO()):
-        return load_model(
-            kind, name, device=str(device), model_from_pretrained_kwargs={**kwargs, "dtype": dtype}
-        ).eval()
+        return load_model(kind, name, device=str(device), model_from_pretrained_kwargs=given).eval()
 
 
 def _known_models() -> list[str]:

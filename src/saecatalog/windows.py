@@ -33,6 +33,8 @@ class TokenizedTexts:
     """End of each token's characters in its text; tokens with equal ends are parts of one character."""
     offsets: Int64[np.ndarray, "text_plus_1"]
     """Text `t` holds the tokens `offsets[t]` up to `offsets[t + 1]`."""
+    sources: tuple[str, ...]
+    """Where each text was read, for errors."""
 
     @property
     def n_texts(self) -> int:
@@ -59,6 +61,7 @@ def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> Tokeniz
         ids=np.concatenate([np.asarray(e.ids, np.int32) for e in encoded] or [np.empty(0, np.int32)]),
         ends=np.concatenate(ends or [np.empty(0, np.int32)]),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        sources=tuple(text.source for text in texts),
     )
 
 

@@ -95,8 +95,12 @@ def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "distinct
 def _cosines(
     decoder: Float32[np.ndarray, "d_sae d_in"], a: Int64[np.ndarray, "pair"], b: Int64[np.ndarray, "pair"]
 ) -> Float64[np.ndarray, "pair"]:
-    """Cosines of pairs of decoder rows, 8,192 pairs at a time: `decoder[a]` copies a row for every pair."""
-    norms = np.maximum(np.linalg.norm(decoder, axis=1), 1e-12)
+    """Cosines of pairs of decoder rows, 8,192 pairs at a time: `decoder[a]` copies a row for every pair.
+
+    A row that is 0 has cosines of 0.
+    """
+    lengths = np.linalg.norm(decoder, axis=1)
+    norms = np.where(lengths == 0, 1, lengths)
     parts = [slice(start, start + 8192) for start in range(0, len(a), 8192)]
     dots = [np.einsum("ij,ij->i", decoder[a[part]], decoder[b[part]]) for part in parts]
     return np.asarray(np.concatenate([*dots, np.empty(0)]) / (norms[a] * norms[b]))

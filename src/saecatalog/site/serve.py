@@ -1,18 +1,28 @@
 """Previews a built site over HTTP, on this computer only.
 
 In: the folder of a site and a port. Out: the pages, to browsers at the loopback address.
+
+A page elsewhere can point a name of its own at this computer and have the visitor's browser ask under that name (DNS
+rebinding); it could then read the site. So only requests that name the loopback address are answered.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from saecatalog.errors import CatalogError
 
 ADDRESS = "127.0.0.1"
+
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+"""The names under which the server answers, with or without a port."""
+
+MISDIRECTED = f"This server answers only to {ADDRESS}, localhost and [::1]."
 
 
 class _SiteServer(ThreadingHTTPServer):
@@ -23,17 +33,32 @@ class _SiteServer(ThreadingHTTPServer):
 
 
 class _SiteHandler(SimpleHTTPRequestHandler):
-    """Serves the files of the site, without listings or a log, and without links to files outside the folder."""
+    """Serves the files of the site to requests for the loopback address, without listings or a log.
+
+    Hidden files, and links to hidden files or to files outside the folder, do not exist for it.
+    """
 
     def send_head(self) -> Any:
-        try:
-            asked = Path(self.translate_path(self.path)).resolve()
-        except ValueError:
-            asked = None
-        if asked is None or not asked.is_relative_to(Path(self.directory).resolve()):
+        hosts = self.headers.get_all("Host", [])
+        # A browser asks for a path; only a proxy is asked for a whole address, whose host would count instead.
+        if not self.path.startswith("/") or len(hosts) != 1 or not LOOPBACK.fullmatch(hosts[0].strip()):
+            self.send_error(421, "Misdirected Request", MISDIRECTED)
+            return None
+        if not self._is_visible():
             self.send_error(404, "File not found")
             return None
         return super().send_head()
+
+    def _is_visible(self) -> bool:
+        """Whether the requested file is inside the site and no part of its path is hidden, links followed or not."""
+        asked, site = Path(self.translate_path(self.path)), Path(self.directory).resolve()
+        try:
+            # For a folder, its index.html is sent.
+            files = [path.resolve().relative_to(site) for path in (asked, asked / "index.html")]
+        except (ValueError, OSError, RuntimeError):  # a NUL, a name too long, links in a circle
+            return False
+        requested = re.split(r"[/\\]", unquote(self.path.partition("?")[0]))
+        return not any(part.startswith(".") for part in (*requested, *files[0].parts, *files[1].parts))
 
     def list_directory(self, path: Any) -> None:
         self.send_error(404, "File not found")

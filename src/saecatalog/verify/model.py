@@ -101,9 +101,15 @@ class HookReached(Exception):
     """Ends a forward pass once the hook has seen its values."""
 
 
-def load_model(name: str, dtype: str) -> Module:
+def load_model(name: str, dtype: str, trust_remote_code: bool = False) -> Module:
     """A model from a folder or the Hub, with attention implemented in Python (`eager`)."""
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=getattr(torch, dtype),
+        attn_implementation="eager",
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+    )
     return model.eval()
 
 
@@ -280,9 +286,9 @@ def decode_rows(
     """The reconstruction of each row of `x` from its activations, a dense or a sparse matrix `[row, feature]`."""
     config, w = sae.config, sae.w
     # With rescaling, activations already contain the norm of their decoder row.
-    rescaled = config.get("rescale_acts_by_decoder_norm")
-    out = activations @ (w["W_dec"] / np.linalg.norm(w["W_dec"], axis=1, keepdims=True) if rescaled else w["W_dec"])
-    out = out + w["b_dec"]
+    norms = np.linalg.norm(w["W_dec"], axis=1, keepdims=True) if config.get("rescale_acts_by_decoder_norm") else 1.0
+    # A decoder row that is 0 adds nothing, whatever it is divided by.
+    out = activations @ (w["W_dec"] / np.where(norms == 0, 1.0, norms)) + w["b_dec"]
     if config["normalize_activations"] == "layer_norm":
         out = out * x.std(1, ddof=1, keepdims=True) + x.mean(1, keepdims=True)
     if config["normalize_activations"] == "constant_norm_rescale":

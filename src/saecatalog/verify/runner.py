@@ -1,7 +1,8 @@
 """Independent runs: the manifest's model and SAE flow in, the values that the SAE reads in each window flow out.
 
 This shares nothing with the harvest: it uses `transformers` alone, one unpadded window at a time, and the SAE's
-matrices. Only locating the files is shared, and the hashes that tell whether they match the manifest.
+matrices. Only locating and guarding the files is shared, and the hashes that tell whether they match the
+manifest.
 """
 
 import copy
@@ -20,6 +21,7 @@ from saecatalog.config import SubjectConfig
 from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
 from saecatalog.sae_directory import SaeSource, find_sae
+from saecatalog.safe_loading import only_data_of_model, only_data_of_sae
 from saecatalog.verify.model import (
     Module,
     Sae,
@@ -52,13 +54,16 @@ class SubjectSources:
     """Folder or Hub name; None means the one in the manifest."""
     sae: str | None = None
     """`release/id` or a folder; None means the one in the manifest."""
+    trust_remote_code: bool = False
+    """Run Python files that come with `model`, which must then be named: a manifest may be somebody else's."""
 
     def subject(self, manifest: Manifest) -> SubjectConfig:
         """The model and the SAE as settings of a build."""
         source = str(manifest["model"]["source"])
         named = embedded.MODEL_NAME if source == embedded.GGUF else source
         sae, dtype = self.sae or str(manifest["sae"]["name"]), str(manifest["settings"]["dtype"])
-        return SubjectConfig(sae=sae, model=self.model or named, device="cpu", dtype=dtype)
+        trust = self.trust_remote_code and self.model is not None
+        return SubjectConfig(sae, self.model or named, device="cpu", dtype=dtype, trust_remote_code=trust)
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,10 @@ def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
 
     Raises CatalogError if either cannot be loaded, or if the slow reference does not support its hook or formula.
     """
-    sae, metadata = _load_sae(find_sae(sources.subject(manifest).sae))
+    config = sources.subject(manifest)
+    sae, metadata = _load_sae(find_sae(config.sae))
     name = _model_name(manifest, sources)
-    model, tokenizer = _load_model(name, str(manifest["settings"]["dtype"]))
+    model, tokenizer = _load_model(name, config.dtype, config.trust_remote_code)
     runner = Runner(
         model=model,
         tokenizer=exact_tokenizer(tokenizer.backend_tokenizer),
@@ -155,10 +161,13 @@ def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
     from sae_lens import SAE
 
     try:
-        if source.folder is not None:
-            sae = SAE.load_from_disk(source.folder, device="cpu")
-        else:
-            sae = SAE.from_pretrained(source.release, source.id, device="cpu")
+        with only_data_of_sae(source):
+            if source.folder is not None:
+                sae = SAE.load_from_disk(source.folder, device="cpu")
+            else:
+                sae = SAE.from_pretrained(source.release, source.id, device="cpu")
+    except CatalogError:
+        raise
     except Exception as error:
         raise CatalogError("The SAE cannot be loaded.", source.name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
     weights = {name: tensor.detach().double().numpy() for name, tensor in sae.state_dict().items()}
@@ -178,11 +187,14 @@ def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
     return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
-def _load_model(name: str, dtype: str) -> tuple[Module, "PreTrainedTokenizerFast"]:
+def _load_model(name: str, dtype: str, trust: bool) -> tuple[Module, "PreTrainedTokenizerFast"]:
     from transformers import AutoTokenizer
 
     try:
-        return load_model(name, dtype), AutoTokenizer.from_pretrained(name)
+        with only_data_of_model(name, trust):
+            return load_model(name, dtype, trust), AutoTokenizer.from_pretrained(name, trust_remote_code=trust)
+    except CatalogError:
+        raise
     except Exception as error:
         raise CatalogError("The model cannot be loaded.", name, f"{_first_line(error)}\n  {ELSEWHERE}") from error
 
