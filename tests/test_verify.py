@@ -458,6 +458,8 @@ FACTS = [
     ("corpus", "categories", lambda v: {**v, "prose": {"texts": 1, "tokens": 1}}),
     ("settings", "strong_threshold", lambda v: v * 1.1),
     ("sae", "architecture", lambda v: "standard"),
+    ("sae", "hook", lambda v: v.replace("2", "1")),
+    ("sae", "prepend_bos", lambda v: not v),
 ]
 
 
