@@ -1,6 +1,9 @@
 """A site made by hand that follows every rule, and one violation of each rule."""
 
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sites import Workplace
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site import check
 from saecatalog.site.check import check_site, summary
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST
 from saecatalog.site.totals import Totals
 
 CATALOG = "tiny/3-res"
@@ -38,6 +43,16 @@ def page(depth: int, title: str, body: str) -> str:
 def write(site: Path, path: str, text: str) -> None:
     (site / path).parent.mkdir(parents=True, exist_ok=True)
     (site / path).write_text(text, encoding="utf-8")
+
+
+WITHOUT_SUMS = f"{ROOT_LIST}: has no checksums"
+
+
+def problems(site: Path, workers: int | None = None) -> list[str]:
+    """What the check finds in the site made by hand, which has no checksums."""
+    found = check_site(site, workers)
+    assert [problem for problem in found if problem.startswith(WITHOUT_SUMS)]
+    return [problem for problem in found if not problem.startswith(WITHOUT_SUMS)]
 
 
 def write_features(site: Path, rows: dict[int, str]) -> None:
@@ -235,7 +250,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 
 
 def test_a_good_site_has_no_problem(site: Path) -> None:
-    assert check_site(site) == []
+    assert problems(site) == []
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -248,32 +263,32 @@ def test_each_fault_is_reported_with_its_file(site: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["missing target", "id twice", "no .nojekyll", "other count"])
 def test_one_fault_gives_one_problem(site: Path, name: str) -> None:
     FAULTS[name][0](site)
-    assert len(check_site(site)) == 1
+    assert len(problems(site)) == 1
 
 
 def test_the_whole_site_has_a_limit(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "SITE_MAX", 1000)
-    assert any(p.startswith("the whole site: ") for p in check_site(site))
+    assert any(p.startswith("the whole site: ") for p in problems(site))
 
 
 def test_the_chart_library_is_no_part_of_the_first_view(site: Path) -> None:
     add(FEATURE, '<script src="../../../assets/plotly.min.js"></script>')(site)
     write(site, "assets/plotly.min.js", "x" * 4_000_000)
-    assert check_site(site) == []
+    assert problems(site) == []
 
 
 def test_columns_and_tables_may_be_added(site: Path) -> None:
     retable("clusters", lambda t: t.astype({"cluster": "int32", "feature": "int32"}).assign(more=0))(site)
     pq.write_table(pa.table({"x": [1]}), site / CATALOG / "data/more.parquet")
-    assert check_site(site) == []
+    assert problems(site) == []
 
 
 def test_worker_processes_find_the_same(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for fault in ("missing anchor", "id twice", "no title", "embed with a file"):
         FAULTS[fault][0](site)
-    alone = check_site(site, workers=1)
+    alone = problems(site, workers=1)
     monkeypatch.setattr(check, "POOL_FROM", 1)
-    assert check_site(site, workers=2) == alone
+    assert problems(site, workers=2) == alone
     assert len(alone) == 4
 
 
@@ -301,6 +316,144 @@ def test_summary_counts_what_is_there(site: Path) -> None:
         "bytes": sum(p.stat().st_size for p in files),
         "feature_page_mean": (site / FEATURE).stat().st_size,
     }
+
+
+C = "tiny/0-res"
+
+
+def flip(path: str) -> Fault:
+    """A change of one bit in the middle of a file."""
+
+    def plant(site: Path) -> None:
+        content = bytearray((site / path).read_bytes())
+        content[len(content) // 2] ^= 1
+        (site / path).write_bytes(content)
+
+    return plant
+
+
+def append(path: str, text: str) -> Fault:
+    return lambda site: (site / path).write_bytes((site / path).read_bytes() + text.encode())
+
+
+def cell(site: Path) -> None:
+    path = site / C / "data/features.parquet"
+    table = pq.read_table(path).to_pandas()
+    pq.write_table(pa.Table.from_pandas(table.assign(max=table["max"] * 2), arrow_schema("features")), path)
+
+
+def one_digit(site: Path) -> None:
+    """The first figure of a page, with its size and times as before."""
+    path = site / C / "features/3.html"
+    before, text = path.stat(), path.read_text("utf-8")
+    at = next(i for i in range(text.index("</h1>"), len(text)) if text[i].isdigit())
+    path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :], encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def swap_pages(site: Path) -> None:
+    content = (site / C / "features/3.html").read_bytes()
+    (site / C / "features/4.html").write_bytes(content)
+
+
+CHANGED, MISSING, FOREIGN = "changed since it was built", "missing", "not part of the site"
+TAMPERINGS: dict[str, tuple[Fault, str, str]] = {
+    "number in a page": (one_digit, f"{C}/features/3.html", CHANGED),
+    "word in a page": (swap(f"{C}/features/3.html", "picture", "figure"), f"{C}/features/3.html", CHANGED),
+    "page of another feature": (swap_pages, f"{C}/features/4.html", CHANGED),
+    "space at the end of a page": (append(f"{C}/index.html", " "), f"{C}/index.html", CHANGED),
+    "page cut": (cut(f"{C}/about.html"), f"{C}/about.html", CHANGED),
+    "embed": (swap(f"{C}/features/3.embed.html", "Feature", "Neuron"), f"{C}/features/3.embed.html", CHANGED),
+    "list of features": (swap(f"{C}/features/index.html", "<h1", "<h1 class=x"), f"{C}/features/index.html", CHANGED),
+    "Parquet cell": (cell, f"{C}/data/features.parquet", CHANGED),
+    "bit of a Parquet file": (flip(f"{C}/data/contexts.parquet"), f"{C}/data/contexts.parquet", CHANGED),
+    "CSV": (append(f"{C}/data/features.csv", "1,2\n"), f"{C}/data/features.csv", CHANGED),
+    "search data": (append(f"{C}/search-index.js", "//"), f"{C}/search-index.js", CHANGED),
+    "chart data": (append(f"{C}/charts/coactivation.js", "//"), f"{C}/charts/coactivation.js", CHANGED),
+    "script of a text": (append(f"{C}/texts/t0-1.js", "//"), f"{C}/texts/t0-1.js", CHANGED),
+    "code in an asset": (append(f"{C}/assets/site.js", ";alert(1)"), f"{C}/assets/site.js", CHANGED),
+    "chart library": (append(f"{C}/assets/plotly.min.js", ";alert(1)"), f"{C}/assets/plotly.min.js", CHANGED),
+    "style sheet": (append(f"{C}/assets/style.css", "p { color: red }"), f"{C}/assets/style.css", CHANGED),
+    "picture": (flip(f"{C}/assets/card.png"), f"{C}/assets/card.png", CHANGED),
+    "image of a note": (flip(f"{C}/notes/img/a.png"), f"{C}/notes/img/a.png", CHANGED),
+    "title in the manifest": (swap(f"{C}/data/manifest.json", "by hand", "by me"), f"{C}/data/manifest.json", CHANGED),
+    "list of files": (append(f"{C}/{FILE_LIST}", " "), f"{C}/{FILE_LIST}", CHANGED),
+    "checksum": (swap(f"{C}/{FILE_LIST}", '"about.html": "', '"about.html": "0'), f"{C}/{FILE_LIST}", CHANGED),
+    "list of files removed": (remove(f"{C}/{FILE_LIST}"), f"{C}/{FILE_LIST}", MISSING),
+    "root page": (swap("index.html", "<h1", "<h1 class=x"), "index.html", CHANGED),
+    "script of the root": (append("assets/site.js", "//"), "assets/site.js", CHANGED),
+    "root list removed": (remove(ROOT_LIST), ROOT_LIST, MISSING),
+    "root list emptied": (lambda site: write(site, ROOT_LIST, "{}"), ROOT_LIST, CHANGED),
+    "page removed": (remove(f"{C}/features/4.html"), f"{C}/features/4.html", MISSING),
+    "image removed": (remove(f"{C}/notes/img/a.png"), f"{C}/notes/img/a.png", MISSING),
+    "table removed": (remove(f"{C}/data/logits.parquet"), f"{C}/data/logits.parquet", MISSING),
+    "root picture removed": (remove("assets/icon.svg"), "assets/icon.svg", MISSING),
+    "page added": (lambda site: write(site, f"{C}/x.html", "x"), f"{C}/x.html", FOREIGN),
+    "data added": (lambda site: write(site, f"{C}/data/x.csv", "x"), f"{C}/data/x.csv", FOREIGN),
+    "file added at the root": (lambda site: write(site, "x.js", "x"), "x.js", FOREIGN),
+    "unfinished catalog": (
+        lambda site: shutil.copytree(site / C, site / "tiny/.0-res-abc"),
+        "tiny/.0-res-abc",
+        FOREIGN,
+    ),
+    "catalog added": (lambda site: shutil.copytree(site / C, site / "tiny/1"), f"tiny/1/{FILE_LIST}", FOREIGN),
+    "link in the place of a file": (
+        lambda site: ((site / "assets/icon.svg").unlink(), (site / "assets/icon.svg").symlink_to("/etc/hostname")),
+        "assets/icon.svg",
+        CHANGED,
+    ),
+    "link to nothing": (
+        lambda site: ((site / "assets/icon.svg").unlink(), (site / "assets/icon.svg").symlink_to("/none")),
+        "assets/icon.svg",
+        MISSING,
+    ),
+}
+
+
+def differences(site: Path) -> list[str]:
+    """What the check finds by the checksums alone."""
+    found = [problem.partition(": ") for problem in check_site(site)]
+    of_sums = (CHANGED, FOREIGN, f"{MISSING}; the catalog's", f"{MISSING}; no file")
+    return [f"{path}: {words}" for path, _, words in found if words.startswith(of_sums) or words == MISSING]
+
+
+def test_a_site_as_it_was_built_has_no_problem(published: Workplace) -> None:
+    assert check_site(published.site) == []
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_each_tampering_names_its_file_and_no_other(published: Workplace, tmp_path: Path, name: str) -> None:
+    plant, file, words = TAMPERINGS[name]
+    site = shutil.copytree(published.site, tmp_path / "site")
+    plant(site)
+    (said,) = differences(site)
+    assert said.startswith(f"{file}: {words}")
+
+
+@pytest.mark.parametrize("name", [".git/config", ".gitignore", "CNAME", ".github/workflows/pages.yml", ".DS_Store"])
+def test_files_for_publishing_are_no_change(place: Workplace, name: str) -> None:
+    write(place.site, name, "x")
+    assert check_site(place.site) == []
+
+
+@pytest.mark.parametrize("value", ["names", "sizes"])
+def test_a_site_of_an_older_version_is_told_to_be_built_again(place: Workplace, value: str) -> None:
+    for path in (place.site / ROOT_LIST, place.catalog / FILE_LIST):
+        names = [name for name in json.loads(path.read_bytes())["files"] if not name.endswith(FILE_LIST)]
+        path.write_text(json.dumps({"files": names if value == "names" else dict.fromkeys(names, 1)}))
+    (said,) = check_site(place.site)
+    assert said.startswith(WITHOUT_SUMS)
+    assert "build the site again" in said
+
+
+def test_a_catalog_of_an_older_version_in_a_newer_site_is_told(place: Workplace) -> None:
+    listed, root = place.catalog / FILE_LIST, place.site / ROOT_LIST
+    listed.write_text(json.dumps({"files": list(json.loads(listed.read_bytes())["files"])}))
+    sums = json.loads(root.read_bytes())
+    sums["files"][f"{C}/{FILE_LIST}"] = hashlib.sha256(listed.read_bytes()).hexdigest()
+    root.write_text(json.dumps(sums))
+    (said,) = check_site(place.site)
+    assert said.startswith(f"{C}/{FILE_LIST}: has no checksums")
 
 
 def test_the_default_catalog_is_within_its_limits_as_it_is_published(default_site: Path) -> None:

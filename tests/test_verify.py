@@ -458,6 +458,8 @@ FACTS = [
     ("corpus", "categories", lambda v: {**v, "prose": {"texts": 1, "tokens": 1}}),
     ("settings", "strong_threshold", lambda v: v * 1.1),
     ("sae", "architecture", lambda v: "standard"),
+    ("sae", "hook", lambda v: v.replace("2", "1")),
+    ("sae", "prepend_bos", lambda v: not v),
 ]
 
 
@@ -571,6 +573,55 @@ def test_a_broken_manifest_is_told(copy: Path, workshop: Path, capsys: pytest.Ca
     code, said = verify(capsys, workshop, str(copy))
     assert code == MISTAKE
     assert "The manifest cannot be read." in said
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no manifest": (lambda c: (c / "data/manifest.json").unlink(), "The manifest cannot be read."),
+    "no manifest and no list": (
+        lambda c: [(c / "data" / name).unlink() for name in ("manifest.json", "files.json")],
+        "The manifest cannot be read.",
+    ),
+    "manifest cut": (lambda c: (c / "data/manifest.json").write_text("{"), "The manifest cannot be read."),
+    "manifest of another kind": (lambda c: (c / "data/manifest.json").write_text("[]"), "The manifest cannot be read."),
+    "part of another kind": (lambda c: change_manifest(c, lambda m: m.update(sae=[])), "The manifest lacks sae.name"),
+    "unknown hook": (
+        lambda c: change_manifest(c, lambda m: m["sae"].update(hook="blocks.2.hook_nonsense")),
+        "does not support this SAE",
+    ),
+    "hook that is no hook": (lambda c: change_manifest(c, lambda m: m["sae"].update(hook="x")), "support this SAE"),
+    "model missing": (
+        lambda c: change_manifest(c, lambda m: m["model"].update(source="/none", name="none")),
+        "The model",
+    ),
+    "number format": (
+        lambda c: change_manifest(c, lambda m: m["settings"].update(dtype="int3")),
+        "settings.dtype int3",
+    ),
+    "no width": (lambda c: change_manifest(c, lambda m: m["sae"].update(d_sae="wide")), "ValueError: "),
+    "no context": (lambda c: change_manifest(c, lambda m: m["settings"].update(context=1)), "could not be verified. "),
+    "no limit": (lambda c: change_manifest(c, lambda m: m["health"].update(norm_limit=None)), "TypeError: "),
+}
+
+
+def test_catalogs_that_cannot_be_verified_do_not_stop_the_others(
+    site: Path, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole"
+    good = shutil.copytree(site, whole / "m" / "good")
+    shutil.copytree(site, whole / "m" / ".good-abc")
+    for name, (spoil, _) in BROKEN.items():
+        spoil(shutil.copytree(site, whole / "m" / name))
+    code, said = verify(capsys, workshop, str(whole), "--sample", "1")
+    assert code == MISTAKE
+    assert ".good-abc" not in said
+    assert said.count("error: ") == len(BROKEN)
+    for name, (_, words) in BROKEN.items():
+        (part,) = [part for part in said.split("error: ") if part.startswith(f"{whole / 'm' / name} could not be")]
+        assert words in part, name
+    assert said.startswith("m/good:\nChecked ")
+    table = pd.read_parquet(good / "data" / "features.parquet")
+    table.assign(max=table["max"] * 2).to_parquet(good / "data" / "features.parquet")
+    assert verify(capsys, workshop, str(whole), "--sample", "1")[0] == FOUND
 
 
 # Independence

@@ -8,7 +8,7 @@ import reference
 from conftest import SHAPES, SaeKind
 from harvesting import make_text
 
-from saecatalog.verify.model import byte_of_character, token_ends
+from saecatalog.verify.model import byte_of_character, bytes_of_token, text_of_token, token_ends
 from saecatalog.vocabulary import byte_alphabet, token_strings
 from saecatalog.windows import tokenize
 
@@ -38,6 +38,72 @@ def test_a_tokenizer_that_falls_back_to_bytes() -> None:
         pieces = [bytes([int(n[3:5], 16)]) if n[:3] == "<0x" else n.replace("\u2581", " ").encode() for n in names]
         assert b"".join(pieces).decode() == content
         assert tokens.ends.tolist() == token_ends(pieces, content)
+
+
+def llama_2_tokenizer(kind: str) -> Any:
+    """A tokenizer like Llama 2's, which puts a space before a text and whose decoder removes it, in two spellings."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["cat", "\u2581cat", "\u2581s", "\u2581\u2581"]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *"acst\u2581.", "ca", *names]
+    merges = [("c", "a"), ("ca", "t"), ("\u2581", "cat"), ("\u2581", "s"), ("\u2581", "\u2581")]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bytes_ = [decoders.ByteFallback(), decoders.Fuse()]
+    if kind == "replace":
+        both = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+        tokenizer.normalizer = normalizers.Sequence(both)
+        steps = [decoders.Replace("\u2581", " "), *bytes_, decoders.Strip(" ", 1, 0)]
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        steps = [decoders.Metaspace(prepend_scheme="first"), *bytes_]
+    tokenizer.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def word_piece_tokenizer() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["[UNK]", "cat", "##s", "sat", ".", "!", "'", "##."]
+    tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+
+
+@pytest.mark.parametrize("kind", ["replace", "metaspace"])
+def test_the_space_before_a_token_is_part_of_its_text(kind: str) -> None:
+    tokenizer = llama_2_tokenizer(kind)
+    build, own = both_ways(tokenizer)
+    assert build == own
+    texts = {"\u2581cat": " cat", "cat": "cat", "\u2581": " ", "<0x20>": " ", "\u2581\u2581": "  ", "<0x0A>": "\n"}
+    texts |= {"<0xE2>": "<0xE2>", "<s>": "<s>"}
+    assert {name: own[tokenizer.convert_tokens_to_ids(name)] for name in texts} == texts
+
+
+def test_a_word_piece_has_a_space_unless_it_continues_a_word() -> None:
+    build, own = both_ways(word_piece_tokenizer())
+    assert own == [" [UNK]", " cat", "s", " sat", ".", "!", " '", "."]
+    assert build == own
+
+
+def both_ways(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """Every token as text, and one id beyond the vocabulary, as the build and as `verify` write them."""
+    n, inner = len(tokenizer), tokenizer.backend_tokenizer
+    build, own = token_strings(tokenizer, n + 1), [text_of_token(inner, i) for i in range(n + 1)]
+    assert build.pop() == own.pop() == ""
+    return build, own
+
+
+@pytest.mark.parametrize("kind", ["replace", "metaspace"])
+@pytest.mark.parametrize("content", ["cat sat.", "xcat", " cat", "  猫 s", "é", "acat", "  ", "x\n\n cat", "😀😀"])
+def test_ends_where_a_space_is_put_before_the_text(kind: str, content: str) -> None:
+    tokenizer = llama_2_tokenizer(kind)
+    tokens = tokenize([make_text(0, content)], tokenizer)
+    pieces = [bytes_of_token(tokenizer.backend_tokenizer, i) for i in tokens.ids.tolist()]
+    assert tokens.ends.tolist() == token_ends(pieces, content)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (run, add, words, example) in COMMANDS.items():
         command = commands.add_parser(
             name,
-            help=words,
+            help=words.partition("\n")[0],
             description=words,
             epilog=f"example: {example}",
             formatter_class=argparse.RawTextHelpFormatter,
@@ -437,17 +437,26 @@ def run_check(a: argparse.Namespace) -> int:
 
 
 def run_verify(a: argparse.Namespace) -> int:
-    """Recompute a sample of a site's numbers independently and report every mismatch."""
-    from saecatalog.verify.run import verify_site
+    """Recompute a sample of a site's numbers independently and report every mismatch.
+
+    Returns 1 if there is a mismatch, otherwise 2 if a catalog could not be verified.
+    """
+    from saecatalog.verify.run import Failure, verify_site
     from saecatalog.verify.runner import SubjectSources
 
     sources = SubjectSources(_cache_of(a), a.model, a.sae, bool(a.trust_remote_code))
-    found = 0
+    mismatches = failures = 0
     for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
+        if isinstance(outcome, Failure):
+            failures += 1
+            _fail(str(outcome))
+            continue
+        if outcome.folder != a.site:
+            print(f"{outcome.folder.relative_to(a.site).as_posix()}:")
         for line in outcome.lines():
             print(line)
-        found += len(outcome.disagreements)
-    return 1 if found else 0
+        mismatches += len(outcome.disagreements)
+    return 1 if mismatches else 2 if failures else 0
 
 
 def run_serve(a: argparse.Namespace) -> int:
@@ -518,7 +527,8 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
     "verify": (
         run_verify,
         _add_verify,
-        "Recompute a sample of a site's numbers independently and report every mismatch.",
+        "Recompute a sample of a site's numbers independently and report every mismatch.\n"
+        "Exit code 1 on a mismatch; otherwise 2 if a catalog could not be verified.",
         "python build.py verify site --sample 20",
     ),
     "serve": (

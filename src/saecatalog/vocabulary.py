@@ -21,12 +21,22 @@ def byte_alphabet() -> dict[str, int]:
 
 def token_strings(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> list[str]:
     """Every token id as text; bytes that are only part of a character are written as `<0xE2><0x80>`."""
-    ids = [[i] for i in range(d_vocab)]
+    first = _plain_token(tokenizer, d_vocab)
+    before = "" if first is None else tokenizer.decode([first])
+    # Decoders remove the space before the first token, so each token is decoded after another one.
+    ids = [[i] if first is None else [first, i] for i in range(d_vocab)]
     decoded = tokenizer.batch_decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    decoded = [text.removeprefix(before) for text in decoded]
     if "\ufffd" not in "".join(decoded):
-        return list(decoded)
+        return decoded
     pieces = tokenizer.convert_ids_to_tokens(list(range(d_vocab)))
     return [_in_bytes(p, text) if "\ufffd" in text else text for p, text in zip(pieces, decoded, strict=True)]
+
+
+def _plain_token(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> int | None:
+    """The first token that consists of ASCII letters; None if there is none."""
+    texts = (tokenizer.decode([i], skip_special_tokens=False) for i in range(d_vocab))
+    return next((i for i, text in enumerate(texts) if text.isascii() and text.isalpha()), None)
 
 
 def _in_bytes(piece: str | None, text: str) -> str:

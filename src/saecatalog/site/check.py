@@ -1,4 +1,4 @@
-"""Checks that a built site keeps the rules for pages and data files.
+"""Checks that a built site keeps the rules for pages and data files, and that nothing changed since it was built.
 
 In: the folder of a site. Out: every problem found, as a line that begins with the name of the file; an empty list
 means that the site is ready to publish. Nothing is changed.
@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
+from saecatalog.site.check_sums import changes
 from saecatalog.site.cite import embed_page, embedded
+from saecatalog.site.inventory import TOLERATED, Sums, checksums, files_below, hidden
 from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
@@ -71,6 +73,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
     problems = chain(
         chain.from_iterable(page.problems for page in pages),
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
+        changes(site, _sums(site, files, pages)),
         _root_problems(site, files),
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
@@ -109,14 +112,16 @@ def _files(site: Path) -> Files:
     """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
         raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
-    files: Files = {}
-    for folder, _, names in os.walk(site):
-        inside = Path(folder).relative_to(site)
-        for name in names:
-            files[(inside / name).as_posix()] = os.stat(os.path.join(folder, name)).st_size
+    files = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
     if not any(path.endswith(".html") for path in files):
         raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
-    return dict(sorted(files.items()))
+    return files
+
+
+def _sums(site: Path, files: Files, pages: list[PageFacts]) -> Sums:
+    """The checksum of every file of the site; those of the pages were computed as these were read."""
+    of_pages: Sums = {page.path: page.sha256 for page in pages}
+    return of_pages | checksums(site, files.keys() - of_pages.keys())
 
 
 def _read_pages(site: Path, files: Files, workers: int | None) -> list[PageFacts]:
@@ -135,6 +140,8 @@ def _catalogs(files: Files) -> list[str]:
     """The catalog folders, `<model>/<sae>`: those with an index two folders down, feature pages or a manifest."""
     found = set()
     for path in files:
+        if hidden(path):
+            continue
         folder, _, rest = path.partition("/")
         second, _, rest = rest.partition("/")
         if rest == "index.html":

@@ -4,13 +4,14 @@ In: the bytes of an HTML file and its path in the site. Out: `PageFacts`, which 
 exist. It is separate from `check` so that worker processes load only a parser.
 """
 
+import hashlib
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -36,7 +37,8 @@ class Link(NamedTuple):
 class PageFacts(NamedTuple):
     """One page: its path in the site, the rules it breaks, its ids, and its distinct links to an anchor.
 
-    `loads` are the files of the site that it loads when it opens: its scripts and style sheets.
+    `loads` are the files of the site that it loads when it opens: its scripts and style sheets. `sha256` is that of its
+    bytes, in hexadecimal.
     """
 
     path: str
@@ -44,6 +46,7 @@ class PageFacts(NamedTuple):
     ids: frozenset[str]
     anchors: frozenset[Link]
     loads: frozenset[str]
+    sha256: str
 
 
 class _Url(NamedTuple):
@@ -65,10 +68,12 @@ def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
 
     `files` are the paths of all files of the site and `path` is that of the page; both relative to the site, with `/`.
     """
+    content = (site / path).read_bytes()
+    sha256, nothing = hashlib.sha256(content).hexdigest(), frozenset[Any]()
     try:
-        html = (site / path).read_bytes().decode("utf-8")
+        html = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], frozenset(), frozenset(), frozenset())
+        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], nothing, nothing, nothing, sha256)
     tree = LexborHTMLParser(html)
     ids = [node.attributes["id"] or "" for node in tree.css("[id]")]
     links, problems = _links(tree, path)
@@ -76,7 +81,7 @@ def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
     problems += [f"link to {target}, which does not exist" for target in {t for t, _ in links} if target not in files]
     named = [f"{path}: {problem}" for problem in dict.fromkeys(problems)]
     anchors = frozenset(link for link in links if link.fragment)
-    return PageFacts(path, named, frozenset(ids), anchors, frozenset(_loads(tree, path)))
+    return PageFacts(path, named, frozenset(ids), anchors, frozenset(_loads(tree, path)), sha256)
 
 
 def linked_files(site: Path, path: str) -> set[str]:

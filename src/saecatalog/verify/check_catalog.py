@@ -178,6 +178,10 @@ def _check_subject(e: Evidence, at: Checker) -> None:
     at.same("sae.architecture", sae["architecture"], str(e.runner.sae.config["architecture"]))
     at.same("sae.d_in", sae["d_in"], int(d_in))
     at.same("sae.d_sae", sae["d_sae"], int(d_sae))
+    named = e.runner.sae.config["metadata"]
+    at.same("sae.hook", sae["hook"], str(named["hook_name"]))
+    # Most SAEs were trained with BOS; those of old versions of sae_lens do not say so.
+    at.same("sae.prepend_bos", sae["prepend_bos"], named.get("prepend_bos") is not False)
     at.same("model.d_model", model["d_model"], int(config.hidden_size))
     at.same("model.n_layers", model["n_layers"], int(config.num_hidden_layers))
 

@@ -4,6 +4,8 @@ Nothing is imported from the rest of the package. Models run with plain `transfo
 time, without padding. An SAE is its matrices and its formula, written out.
 """
 
+import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,14 +48,55 @@ def byte_of_character() -> dict[str, int]:
     return table
 
 
-def is_byte_level(tokenizer: Tokenizer) -> bool:
-    """Whether each character of a token's name represents a byte."""
-    return "ByteLevel" in repr(tokenizer.decoder)
+def decoder_steps(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """What the tokenizer's file says about how names of tokens become text, step by step."""
+    if tokenizer.decoder is None:
+        return [{"type": "WordPiece", "prefix": None, "cleanup": False}]
+    decoder = json.loads(tokenizer.decoder.__getstate__())
+    return list(decoder["decoders"]) if decoder["type"] == "Sequence" else [decoder]
+
+
+TIDY = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What a WordPiece decoder writes without the spaces around it."""
 
 
 def bytes_of_token(tokenizer: Tokenizer, token_id: int) -> bytes:
-    """The bytes of a token of a byte-level tokenizer; none for an id beyond the vocabulary."""
-    return bytes(byte_of_character()[c] for c in tokenizer.id_to_token(token_id) or "")
+    """The bytes that a token adds to a text that has begun; none for an id beyond the vocabulary.
+
+    The decoder of the library is not used, because it removes the space before the first of the tokens it is given.
+    """
+    name = tokenizer.id_to_token(token_id)
+    if name is None:
+        return b""
+    for step in decoder_steps(tokenizer):
+        kind = step["type"]
+        if kind == "ByteLevel" and all(character in byte_of_character() for character in name):
+            return bytes(byte_of_character()[character] for character in name)
+        if kind == "ByteFallback" and re.fullmatch("<0x[0-9A-F]{2}>", name):
+            return bytes([int(name[3:5], 16)])
+        name = _changed(name, step)
+    return str(name).encode()
+
+
+def _changed(name: str, step: dict[str, Any]) -> str:
+    """A token's name after one step of the decoder; steps that only concern whole texts leave it as it is."""
+    match step:
+        case {"type": "Replace", "pattern": {"String": old}, "content": new}:
+            return name.replace(old, new)
+        case {"type": "Replace", "pattern": {"Regex": old}, "content": new}:
+            return re.sub(old, lambda _: str(new), name)
+        case {"type": "Metaspace", "replacement": mark} | {"type": "BPEDecoder", "suffix": mark}:
+            return name.replace(mark, " ")
+        case {"type": "WordPiece", "prefix": prefix, "cleanup": cleanup}:
+            return _after_a_word(name, prefix, cleanup)
+    return name
+
+
+def _after_a_word(name: str, prefix: str | None, cleanup: bool) -> str:
+    """A token after another one: without `prefix` if it continues a word, otherwise after a space."""
+    if prefix and name.startswith(prefix):
+        return name.removeprefix(prefix)
+    return f" {name}".strip(" ") if cleanup and f" {name}" in TIDY else f" {name}"
 
 
 def text_of_token(tokenizer: Tokenizer, token_id: int) -> str:
@@ -61,14 +104,6 @@ def text_of_token(tokenizer: Tokenizer, token_id: int) -> str:
 
     Bytes that are not a whole character are written as <0xE2>; an id beyond the vocabulary is the empty string.
     """
-    name = tokenizer.id_to_token(token_id)
-    if name is None:
-        return ""
-    if not is_byte_level(tokenizer):
-        text = str(tokenizer.decode([token_id], skip_special_tokens=False))
-        return str(name) if "\ufffd" in text else text
-    if any(character not in byte_of_character() for character in name):
-        return str(name)
     out, rest = "", bytes_of_token(tokenizer, token_id)
     while rest:
         length = next((n for n in (1, 2, 3, 4) if _decodes(rest[:n])), None)
@@ -84,14 +119,19 @@ def _decodes(data: bytes) -> bool:
         return False
 
 
-def token_ends(pieces: list[bytes], text: str) -> list[int]:
-    """For each token, the number of characters of the text whose first byte is in it or in an earlier token."""
+def token_ends(pieces: list[bytes], text: str) -> list[int] | None:
+    """For each token, the number of characters of the text whose first byte is in it or in an earlier token.
+
+    A space that the tokenizer puts before the text is part of the first character. None if the tokens' bytes do not
+    spell the text.
+    """
+    joined, content = b"".join(pieces), text.encode()
+    before = len(joined) - len(content)
+    if joined != b" " * before + content or before not in (0, 1):
+        return None
     first_bytes = [0, *accumulate(len(character.encode()) for character in text)][:-1]
-    ends, seen = [], 0
-    for piece in pieces:
-        seen += len(piece)
-        ends.append(bisect_left(first_bytes, seen))
-    return ends
+    seen = accumulate(len(piece) for piece in pieces)
+    return [bisect_left(first_bytes, max(end - before, min(before, len(content)))) for end in seen]
 
 
 # Models

@@ -21,6 +21,9 @@ from saecatalog.tables import in_pandas
 from saecatalog.verify.report import Report
 
 MANIFEST = "data/manifest.json"
+MARKS = ("manifest.json", "files.json")
+"""Files in a folder `data` that show that it belongs to a catalog; so does any Parquet file."""
+
 PARTS: dict[str, tuple[str, ...]] = {
     "model": ("name", "source", "d_model", "n_layers", "weights_sha256"),
     "sae": ("name", "architecture", "d_in", "d_sae", "hook", "prepend_bos", "weights_sha256"),
@@ -57,14 +60,26 @@ def find_catalogs(site: Path) -> list[Path]:
     """The catalogs of a site, or the one whose folder was given; raises CatalogError if there is none."""
     if not site.is_dir():
         raise CatalogError("The site folder does not exist.", str(site), "Use the folder of a built site.")
-    if (site / MANIFEST).is_file():
-        return [site]
-    found = sorted(path.parent.parent for path in site.rglob(MANIFEST))
+    found = sorted(_catalogs_below(site))
     if not found:
         raise CatalogError(
             "This folder contains no catalog.", f"{site}: no {MANIFEST} below it", "Use the folder of a built site."
         )
     return found
+
+
+def _catalogs_below(folder: Path) -> Iterator[Path]:
+    """The folders with the data of a catalog, even if its manifest is gone.
+
+    Hidden folders are unfinished catalogs, or not of the site.
+    """
+    data = folder / "data"
+    if any((data / name).is_file() for name in MARKS) or any(data.glob("*.parquet")):
+        yield folder
+        return
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink() and not inside.name.startswith("."):
+            yield from _catalogs_below(inside)
 
 
 class Published(Mapping[str, pd.DataFrame]):

@@ -98,17 +98,35 @@ class Outcome:
         )
 
 
-def verify_site(site: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Iterator[Outcome]:
-    """Verify every catalog of a site, or the one whose folder is given.
+@dataclass(frozen=True)
+class Failure:
+    """A catalog that could not be verified, for example because its model or its manifest is missing."""
 
-    Raises CatalogError if there is nothing to verify or if a model or an SAE cannot be loaded.
+    folder: Path
+    error: Exception
+
+    def __str__(self) -> str:
+        """What is wrong, where, and what to do, as far as it is known."""
+        reason = self.error if isinstance(self.error, CatalogError) else f"{type(self.error).__name__}: {self.error}"
+        return f"{self.folder} could not be verified. {reason}"
+
+
+def verify_site(
+    site: Path, sources: SubjectSources, n_features: int, progress: Progress
+) -> Iterator[Outcome | Failure]:
+    """Verify every catalog of a site, or the one whose folder is given; one that fails does not stop the others.
+
+    Raises CatalogError if there is nothing to verify.
     """
     if n_features < 1:
         raise CatalogError(
             "The sample contains no features.", f"--sample {n_features}", "Use a whole number, 1 or more."
         )
     for folder in find_catalogs(site):
-        yield verify_catalog(folder, sources, n_features, progress)
+        try:
+            yield verify_catalog(folder, sources, n_features, progress)
+        except Exception as error:  # A broken catalog may fail anywhere: in a library, or in a thread.
+            yield Failure(folder, error)
 
 
 def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Outcome:

@@ -29,7 +29,6 @@ from saecatalog.verify.model import (
     encode_rows,
     exact_tokenizer,
     final_norm,
-    is_byte_level,
     load_model,
     token_ends,
     window_values,
@@ -103,10 +102,9 @@ class Runner:
     def token_ends(self, content: str) -> list[int]:
         """End of each token's characters: from the tokens' bytes if they spell the text, else from their spans."""
         encoding = self.tokenizer.encode(content, add_special_tokens=False)
-        if is_byte_level(self.tokenizer):
-            pieces = [bytes_of_token(self.tokenizer, i) for i in encoding.ids]
-            if b"".join(pieces) == content.encode("utf-8"):
-                return token_ends(pieces, content)
+        spelled = token_ends([bytes_of_token(self.tokenizer, i) for i in encoding.ids], content)
+        if spelled is not None:
+            return spelled
         ends = np.maximum.accumulate([end for _, end in encoding.offsets]).tolist()
         return [*ends[:-1], len(content)]
 
