@@ -18,7 +18,7 @@ from conftest import SaeKind
 from safetensors.numpy import load_file, save_file
 
 from saecatalog.build import build
-from saecatalog.cache import CHECKSUMS, checksum
+from saecatalog.cache import CHECKSUMS, checksums, sealed
 from saecatalog.config import SECTIONS, AnalysisConfig, Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.progress import Progress
 
@@ -112,6 +112,11 @@ ROWS = [
     setting("subject.dtype", "bfloat16"),
     setting("subject.context", 7),
     setting("subject.batch_tokens", 32, same=True),
+    Row(
+        "subject.trust_remote_code",
+        lambda folder: (folder / "model" / "own.py").touch(),
+        (("subject.trust_remote_code", True), ("subject.model", "model")),
+    ),
     setting("corpus.paths", ("corpus/prose.txt", "corpus/single.txt")),
     setting("corpus.format", "files"),
     setting("corpus.concepts", "none"),
@@ -236,6 +241,6 @@ def make_old(folder: Path) -> None:
         content = json.loads(record.read_text(encoding="utf-8"))
         content["loaded_at"], content["recent"] = content["loaded_at"] + 10**10, {}
         record.write_text(json.dumps(content), encoding="utf-8")
-        sums = record.with_name(CHECKSUMS)
-        listed = json.loads(sums.read_text(encoding="utf-8"))
-        sums.write_text(json.dumps({**listed, record.name: checksum(record)}), encoding="utf-8")
+        record.with_name(CHECKSUMS).unlink()
+        sums = checksums(record.parent)
+        record.with_name(CHECKSUMS).write_text(json.dumps(sealed(sums)), encoding="utf-8")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import CONTEXT, SaeKind
 
+from saecatalog.cache import CHECKSUMS
 from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.slow
 KINDS = [("llama", SaeKind("jumprelu")), ("gpt2", SaeKind("topk")), ("sink", SaeKind("standard"))]
 EVERYTHING = 10**6
 FEW_LINES = "single.txt", "prose.txt", "scripts.txt"
+
+
+def tables_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
 
 
 @pytest.fixture(params=KINDS, ids=lambda k: k[0])
@@ -35,7 +40,7 @@ def analyse(request: pytest.FixtureRequest, workshop: Path, saes: Callable[..., 
             cache=tmp_path / name,
         )
         with Pipeline(config, Progress(quiet=True)) as pipeline:
-            files = {path.name: path.read_bytes() for path in sorted(pipeline.analysed.folder.iterdir())}
+            files = {path.name: path.read_bytes() for path in tables_of(pipeline.analysed.folder)}
             return {**files, "manifest.json": json.dumps(pipeline.manifest).encode()}
 
     return run

@@ -116,7 +116,7 @@ def lens_of(subject: Any, decoder: np.ndarray, folder: Path) -> Lens:
     subject = subject.replica()
     subject.sae.W_dec = torch.nn.Parameter(torch.from_numpy(decoder.astype(np.float32)))
     folder.mkdir(exist_ok=True)
-    make_lens(subject, LENS_ENTRIES, folder, lambda n: None)
+    make_lens(subject, folder, lambda n: None, LENS_ENTRIES)
     return read_lens(folder)
 
 
@@ -159,5 +159,5 @@ def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: 
     with torch.no_grad():
         subject.model.original_model.lm_head.original_component.weight[3, 3] = torch.nan
     with pytest.raises(CatalogError, match="logits is not finite") as caught:
-        make_lens(subject, LENS_ENTRIES, tmp_path, lambda n: None)
+        make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     assert "weight 'unembed" in caught.value.fix or "lm_head" in caught.value.fix

@@ -28,7 +28,7 @@ from saecatalog.workspace import Workspace, describe, locked
 from saecatalog.write_errors import writing
 
 CHECKSUMS = "checksums.json"
-"""In each output: the XXH3 hash of every other file."""
+"""In each output: the XXH3 hashes of every other file, and of this list."""
 
 KEPT = {"models": 2}
 KEPT_ELSEWHERE = 12
@@ -207,7 +207,7 @@ class Output:
             folder = self.cache.workspace.folder(f"{self.stage}-{self.key}")
             self._make(folder)
             sums = checksums(folder)
-            write_json(folder / CHECKSUMS, sums)
+            write_json(folder / CHECKSUMS, sealed(sums))
             self.path.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(self.path)
             self._checked.update(sums)
@@ -216,7 +216,10 @@ class Output:
     def _broken(self, names: list[str] | None) -> str | None:
         """The first file that is not as it was written, of those named or of all; None if there is none."""
         try:
-            sums = json.loads((self.path / CHECKSUMS).read_text(encoding="utf-8"))
+            listed = json.loads((self.path / CHECKSUMS).read_text(encoding="utf-8"))
+            sums = listed["files"]
+            if listed != sealed(sums):
+                return CHECKSUMS
             present = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
             if odd := present ^ {*sums, CHECKSUMS}:
                 return min(odd)
@@ -239,6 +242,11 @@ def _size(path: Path) -> int:
 def checksums(folder: Path) -> dict[str, str]:
     """The checksum of every file below a folder."""
     return {p.relative_to(folder).as_posix(): checksum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def sealed(sums: dict[str, str]) -> dict[str, object]:
+    """Checksums of files, and one of these checksums."""
+    return {"files": sums, "list": xxhash.xxh3_128(json.dumps(sums, sort_keys=True).encode()).hexdigest()}
 
 
 def checksum(path: Path) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -260,4 +261,6 @@ def seal(catalog: Path) -> None:
     """
     files = files_below(catalog)
     if all(file.modified <= files[FILE_LIST].modified for file in files.values()):
+        # The system's clock for files moves in steps of a few milliseconds.
+        time.sleep(AT_ONCE / 1e9)
         os.utime(catalog / FILE_LIST)
