@@ -6,19 +6,22 @@
 The stages are those of `build.py --features all` on the stand-in of `standin.py`, with an empty cache. The bare loop of
 `harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and extrapolated to all
 tokens; it runs in its own process, so that its memory is not counted as the program's. Memory is that of the program's
-process beyond the loaded model and SAE, without the worker processes that render pages. `--keep` keeps the cache and
-the site in a folder.
+process beyond the loaded model and SAE, without the worker processes that render pages. In the end the catalog is built
+once more with another setting: `checksums_ratio` is the share of that build that checking the cached files takes. `--keep`
+keeps the cache and the site in a folder.
 """
 
 import argparse
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import standin
@@ -26,7 +29,7 @@ from harvest import bare_loop, best_shape
 from measure import ROOT, held, peak_memory, report
 
 from saecatalog.build import build
-from saecatalog.cache import Cache
+from saecatalog.cache import Cache, Output
 from saecatalog.config import Config, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
@@ -74,6 +77,22 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(work, *arguments).result()
 
 
+@contextlib.contextmanager
+def timed_checks() -> Iterator[list[float]]:
+    """The seconds of every check of cached files within the block."""
+    check, spent = Output._broken, list[float]()
+
+    def timed(output: Output, names: list[str] | None) -> str | None:
+        start = time.perf_counter()
+        try:
+            return check(output, names)
+        finally:
+            spent.append(time.perf_counter() - start)
+
+    with patch.object(Output, "_broken", timed):
+        yield spent
+
+
 def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[str, Any]:
     """Run every stage once, and the bare loop on a share of the tokens before and after (not at all for 0 tokens).
 
@@ -98,6 +117,10 @@ def measure(config: Config, bare_tokens: int, afterwards: bool = True) -> dict[s
     if afterwards:
         found["problems"] = len(stages.run("check", lambda: check_site(Path(config.site.out))))
         found["rebuilt_again"] = stages.run("unchanged", lambda: build(config, progress)).rebuilt
+        other = replace(config, analysis=replace(config.analysis, top=config.analysis.top // 2))
+        with timed_checks() as spent:
+            stages.run("reusing", lambda: build(other, progress))
+        found["checksums_ratio"] = sum(spent) / stages.seconds["reusing"]
     n_tokens = summary.manifest["corpus"]["tokens"]
     figures = {
         "tokens": n_tokens,

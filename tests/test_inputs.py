@@ -83,6 +83,10 @@ def more(file: str, words: str) -> Edit:
     return lambda folder: rewrite(folder / file, (folder / file).read_bytes() + words.encode())
 
 
+def in_front(file: str, words: str) -> Edit:
+    return lambda folder: rewrite(folder / file, words.encode() + (folder / file).read_bytes())
+
+
 def tokenizer_merges(folder: Path) -> None:
     """The tokenizer no longer joins what it joined first, so that texts are cut differently."""
     content = json.loads((folder / "model/tokenizer.json").read_text(encoding="utf-8"))
@@ -151,6 +155,8 @@ ROWS = [
     one_weight("sae/sae_weights.safetensors", "W_dec"),
     Row("corpus/prose.txt", more("corpus/prose.txt", "One cat more.\n")),
     Row("concepts/animals.txt", more("concepts/animals.txt", "One cat more.\n")),
+    Row("corpus/prose.txt with an empty line in front", in_front("corpus/prose.txt", "\n")),
+    Row("concepts/animals.txt with an empty line in front", in_front("concepts/animals.txt", "\n")),
     Row("notes/index.md", more("notes/index.md", "One line more.\n")),
     Row("templates/index.html", more("templates/index.html", "<!-- one line more -->")),
 ]

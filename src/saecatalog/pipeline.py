@@ -169,8 +169,9 @@ class Pipeline:
             self._subject = None
             analyse(inputs, config.analysis, pages, folder, self.progress, noted)
 
-        sources = [text.source for text in corpus.texts]
         read = (corpus.output, concepts and concepts.output, self.lens)
+        # The tables name the place of each text, which its harvest does not depend on.
+        sources = [[text.source for text in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, sources)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
