@@ -7,7 +7,7 @@ The stages are those of `build.py --features all` on the stand-in of `standin.py
 `harvest.py` is timed on a share of the tokens before the harvest and after the analyses, and extrapolated to all
 tokens; it runs in its own process, so that its memory is not counted as the program's. Memory is that of the program's
 process beyond the loaded model and SAE, without the worker processes that render pages. In the end the catalog is built
-once more with another setting: `checksums_ratio` is the share of that build that checking the cached files takes. `--keep`
+once more with another setting; `checksums_ratio` is the part of its time that checking the cached files takes. `--keep`
 keeps the cache and the site in a folder.
 """
 
