@@ -204,6 +204,19 @@ def test_files_that_no_list_names_are_refused(place: Workplace, path: str) -> No
     assert path in error.value.where
 
 
+@pytest.mark.parametrize("written", ["../mine.txt", "{folder}/mine.txt", "CNAME", "tiny/0-res/about.html"])
+def test_a_build_removes_nothing_that_a_forged_list_names(place: Workplace, written: str) -> None:
+    """A list may come from somebody else's site: no file outside, nor one that people keep there, is this program's."""
+    mine = [place.folder / "mine.txt", place.site / "CNAME", place.catalog / "about.html"]
+    for path in mine[:2]:
+        path.write_text("mine", encoding="utf-8")
+    listed = json.loads((place.site / ROOT_LIST).read_bytes())
+    listed["files"][written.format(folder=place.folder)] = "0"
+    (place.site / ROOT_LIST).write_text(json.dumps(listed), encoding="utf-8")
+    assert place.publish()
+    assert all(path.exists() for path in mine)
+
+
 def test_a_hidden_folder_is_no_catalog(place: Workplace) -> None:
     shutil.copytree(place.catalog, place.site / "tiny/.0-res-abc")
     assert catalogs(files_below(place.site)) == ["tiny/0-res"]
