@@ -188,7 +188,7 @@ def test_lists_of_older_versions_make_their_files_known_but_not_current(
     assert tree(place.site) == tree(published.site)
 
 
-@pytest.mark.parametrize("value", ["[]", '"x"', '{"files": 3}', "{", "null", '{"files": {"a": {}}}'])
+@pytest.mark.parametrize("value", ["[]", '"x"', '{"files": 3}', "{", "null", '{"files": {"a": {}}}', "[" * 100_000])
 def test_lists_that_make_no_sense_name_no_catalog_of_this_program(place: Workplace, value: str) -> None:
     (place.catalog / FILE_LIST).write_text(value, encoding="utf-8")
     with pytest.raises(CatalogError, match="did not write"):
@@ -199,6 +199,19 @@ def test_lists_that_make_no_sense_name_no_catalog_of_this_program(place: Workpla
 def test_files_that_no_list_names_are_refused(place: Workplace, path: str) -> None:
     (place.site / path).parent.mkdir(parents=True, exist_ok=True)
     (place.site / path).write_text("{}", encoding="utf-8")
+    with pytest.raises(CatalogError) as error:
+        check_out(place.site)
+    assert path in error.value.where
+
+
+@pytest.mark.parametrize("path", ["tiny/0-res/x", "tiny/1-res", "other"])
+@pytest.mark.parametrize("target", ["/none", "/etc", None])
+def test_links_and_pipes_are_refused(place: Workplace, path: str, target: str | None) -> None:
+    """A build would write through a link to a folder."""
+    if target is None:
+        os.mkfifo(place.site / path)
+    else:
+        (place.site / path).symlink_to(target)
     with pytest.raises(CatalogError) as error:
         check_out(place.site)
     assert path in error.value.where

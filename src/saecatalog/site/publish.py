@@ -104,7 +104,7 @@ def _manifest(catalog: Path) -> Manifest:
     path = catalog / MANIFEST
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CatalogError(
             f"The manifest of another catalog of the site cannot be read ({error}).",
             str(path),
