@@ -85,7 +85,7 @@ $(PY):
 $(VENV)/.installed: pyproject.toml constraints.txt locks/site.txt | $(PY)
 	@echo "Installing the project (a few minutes the first time)"
 	@$(PY) $(INSTALL_LOCKED) locks/site.txt
-	@$(PY) -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	@$(PY) -m pip install --quiet --constraint constraints.txt torch
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -24,7 +24,7 @@ from test_site_pages import build
 from saecatalog.build import build_site
 from saecatalog.cache import Cache
 from saecatalog.config import SiteConfig, load_config
-from saecatalog.embedded import GGUF, MODEL_NAME
+from saecatalog.default_model import downloaded
 from saecatalog.notes import Subjects, read_notes
 from saecatalog.progress import Progress
 from saecatalog.site.inventory import check_out
@@ -46,8 +46,7 @@ def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is built with the user's own cache, so that the model runs only if `make site` did not run it.
     """
-    models = load_config(ROOT / "catalog.toml").cache / "models"
-    if not any((models / name).exists() for name in (GGUF, f"{MODEL_NAME}-float32")):
+    if not downloaded(Cache(load_config(ROOT / "catalog.toml").cache)).path.exists():
         assert not os.environ.get("CI"), FETCH_FIRST
         pytest.skip(FETCH_FIRST)
     site = tmp_path_factory.mktemp("default") / "papers" / "catalog"

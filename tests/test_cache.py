@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saecatalog.cache import CHECKSUMS, Cache, Output
+from saecatalog.cache import CHECKSUMS, TAG, Cache, Output
 from saecatalog.cli import main
 from saecatalog.errors import CatalogError
 
@@ -161,6 +161,41 @@ def test_clean_touches_no_other_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["clean", "--cache", str(tmp_path)]) == 2
     assert "not a cache" in capsys.readouterr().err
     assert (tmp_path / "thesis" / "chapter").read_text() == "mine"
+
+
+def test_a_cache_on_a_full_disk_stays_a_cache(tmp_path: Path) -> None:
+    """The tag is written once and whole: cut short by a full disk, it would keep `clean` from freeing the space."""
+    root = tmp_path / "cache"
+    with Cache(root) as cache:
+        assert cache.workspace.path.exists()
+    tag = root / TAG
+    before = tag.stat()
+    with Cache(root) as cache:
+        assert cache.workspace.path.exists()
+    assert (tag.stat().st_ino, tag.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    tag.write_text("")
+    assert main(["clean", "--cache", str(root)]) == 2
+    with Cache(root) as cache:
+        assert cache.workspace.path.exists()
+    assert main(["clean", "--cache", str(root)]) == 0
+
+
+def test_an_output_that_another_process_removes_meanwhile_is_not_listed(
+    open_output: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, _ = open_output("stays")
+    gone, _ = open_output("gone")
+    assert output.folder.exists()
+    assert gone.folder.exists()
+    look = Path.iterdir
+
+    def then_removed(folder: Path) -> list[Path]:
+        found = list(look(folder))
+        shutil.rmtree(gone.path)
+        return found
+
+    monkeypatch.setattr(Path, "iterdir", then_removed)
+    assert list(output.cache.outputs("stage")) == [output.path]
 
 
 def test_checksums_name_every_file(open_output: Callable) -> None:

@@ -17,7 +17,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site import check
 from saecatalog.site.check import check_site, summary
-from saecatalog.site.inventory import FILE_LIST, ROOT_LIST
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, TEMPORARY
 from saecatalog.site.totals import Totals
 
 CATALOG = "tiny/3-res"
@@ -397,6 +397,19 @@ TAMPERINGS: dict[str, tuple[Fault, str, str]] = {
         FOREIGN,
     ),
     "catalog added": (lambda site: shutil.copytree(site / C, site / "tiny/1"), f"tiny/1/{FILE_LIST}", FOREIGN),
+    "link to a folder": (lambda site: (site / "x").symlink_to("/etc"), "x", FOREIGN),
+    "link to a page that does not exist": (
+        lambda site: (site / C / "x.html").symlink_to("/none"),
+        f"{C}/x.html",
+        FOREIGN,
+    ),
+    "pipe": (lambda site: os.mkfifo(site / C / "x.html"), f"{C}/x.html", FOREIGN),
+    "work of a stopped build": (lambda site: write(site, f"{TEMPORARY}/a-1/x.html", "x"), TEMPORARY, FOREIGN),
+    "files hidden as such work": (
+        lambda site: write(site, f"{C}/{TEMPORARY}/x.html", "x"),
+        f"{C}/{TEMPORARY}",
+        FOREIGN,
+    ),
     "link in the place of a file": (
         lambda site: ((site / "assets/icon.svg").unlink(), (site / "assets/icon.svg").symlink_to("/etc/hostname")),
         "assets/icon.svg",

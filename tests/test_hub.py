@@ -1,5 +1,6 @@
 """Loading `gpt2-small` and its SAE with the real loaders, from a Hub cache with tiny files."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from saecatalog import hub as hub_module
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
+from saecatalog.errors import CatalogError
 from saecatalog.site.check import check_site
 from saecatalog.subject import load_subject
 
@@ -213,3 +215,31 @@ def test_without_a_network_there_is_one_error_and_no_other_line(workshop: Path, 
         *("error: The model hub cannot be reached to load the model.", "  where: --model gpt2-small", fix),
     ]
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
+def test_a_damaged_download_is_named(tmp_path: Path, hash_name: str) -> None:
+    """Small files are kept under git's hash, large ones under their SHA-256; a file without either passes."""
+    content = b"weights"
+    head = b"blob %d\0" % len(content) if hash_name == "sha1" else b""
+    blob = tmp_path / "blobs" / hashlib.new(hash_name, head + content).hexdigest()
+    folder = snapshot(tmp_path, "a/b")
+    blob.parent.mkdir()
+    blob.write_bytes(content)
+    (folder / "model.safetensors").symlink_to(blob)
+    (folder / "config.json").write_text("{}")
+    hub_module.check_downloads([folder])
+    blob.write_bytes(b"Weights")
+    with pytest.raises(CatalogError, match=r"model\.safetensors is damaged") as error:
+        hub_module.check_downloads([folder])
+    assert error.value.where == str(blob)
+
+
+def test_what_was_downloaded_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = snapshot(tmp_path, "a/b")
+    (folder / "sae").mkdir()
+    revision = tmp_path / "hub/models--a--b/refs/main"
+    assert hub_module.hub_places("a/b", "sae") == [revision, folder / "sae"]
+    assert hub_module.hub_places("a/b", "sae/params.npz") == [revision, folder / "sae"]
+    assert hub_module.hub_places("a/c") == [tmp_path / "hub/models--a--c/refs/main"]

@@ -8,6 +8,8 @@ Every setting and every file that is loaded has a row. A setting or a file witho
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -250,3 +252,21 @@ def make_old(folder: Path) -> None:
         record.with_name(CHECKSUMS).unlink()
         sums = checksums(record.parent)
         record.with_name(CHECKSUMS).write_text(json.dumps(sealed(sums)), encoding="utf-8")
+
+
+NAMED = "from saecatalog.config import Config; from saecatalog.pipeline import named; print(named(Config()))"
+
+
+@pytest.mark.parametrize(
+    "variable", ["HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT"]
+)
+def test_a_name_on_the_hub_means_what_the_environment_says(tmp_path: Path, variable: str) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE", "XDG_"))}
+
+    def named(value: str) -> str:
+        environment = {**plain, variable: value}
+        return subprocess.run([sys.executable, "-c", NAMED], env=environment, capture_output=True, text=True).stdout
+
+    first, second = named(str(tmp_path)), named(str(tmp_path / "other"))
+    assert first
+    assert first != second

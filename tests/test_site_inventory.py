@@ -188,7 +188,7 @@ def test_lists_of_older_versions_make_their_files_known_but_not_current(
     assert tree(place.site) == tree(published.site)
 
 
-@pytest.mark.parametrize("value", ["[]", '"x"', '{"files": 3}', "{", "null", '{"files": {"a": {}}}'])
+@pytest.mark.parametrize("value", ["[]", '"x"', '{"files": 3}', "{", "null", '{"files": {"a": {}}}', "[" * 100_000])
 def test_lists_that_make_no_sense_name_no_catalog_of_this_program(place: Workplace, value: str) -> None:
     (place.catalog / FILE_LIST).write_text(value, encoding="utf-8")
     with pytest.raises(CatalogError, match="did not write"):
@@ -202,6 +202,32 @@ def test_files_that_no_list_names_are_refused(place: Workplace, path: str) -> No
     with pytest.raises(CatalogError) as error:
         check_out(place.site)
     assert path in error.value.where
+
+
+@pytest.mark.parametrize("path", ["tiny/0-res/x", "tiny/1-res", "other"])
+@pytest.mark.parametrize("target", ["/none", "/etc", None])
+def test_links_and_pipes_are_refused(place: Workplace, path: str, target: str | None) -> None:
+    """A build would write through a link to a folder."""
+    if target is None:
+        os.mkfifo(place.site / path)
+    else:
+        (place.site / path).symlink_to(target)
+    with pytest.raises(CatalogError) as error:
+        check_out(place.site)
+    assert path in error.value.where
+
+
+@pytest.mark.parametrize("written", ["../mine.txt", "{folder}/mine.txt", "CNAME", "tiny/0-res/about.html"])
+def test_a_build_removes_nothing_that_a_forged_list_names(place: Workplace, written: str) -> None:
+    """A list may come from somebody else's site: no file outside, nor one that people keep there, is this program's."""
+    mine = [place.folder / "mine.txt", place.site / "CNAME", place.catalog / "about.html"]
+    for path in mine[:2]:
+        path.write_text("mine", encoding="utf-8")
+    listed = json.loads((place.site / ROOT_LIST).read_bytes())
+    listed["files"][written.format(folder=place.folder)] = "0"
+    (place.site / ROOT_LIST).write_text(json.dumps(listed), encoding="utf-8")
+    assert place.publish()
+    assert all(path.exists() for path in mine)
 
 
 def test_a_hidden_folder_is_no_catalog(place: Workplace) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,8 +51,15 @@ class Cache:
         """This process's temporary folder in the cache."""
         with self.writing():
             opened = Workspace(self.root / WORK).open()
-            (self.root / TAG).write_text(TAG_TEXT, encoding="utf-8")
+            if not self._tagged():
+                # In one step, as without a whole tag `clean` would refuse to free a disk that is full.
+                (opened.path / TAG).write_text(TAG_TEXT, encoding="utf-8")
+                (opened.path / TAG).replace(self.root / TAG)
             return opened
+
+    def _tagged(self) -> bool:
+        tag = self.root / TAG
+        return tag.is_file() and tag.read_bytes() == TAG_TEXT.encode()
 
     def close(self) -> None:
         if "workspace" in vars(self):
@@ -99,25 +106,30 @@ class Cache:
 
     def trim(self, stage: str) -> None:
         """Remove the least recently used outputs of a stage beyond the number to keep, unless they are in use."""
-        for path in self.outputs(stage)[KEPT.get(stage, KEPT_ELSEWHERE) :]:
+        for path in list(self.outputs(stage))[KEPT.get(stage, KEPT_ELSEWHERE) :]:
             self.remove(path)
 
-    def outputs(self, stage: str) -> list[Path]:
-        """The outputs of a stage, the most recently used one first."""
-        return sorted((self.root / stage).iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    def outputs(self, stage: str) -> dict[Path, float]:
+        """The outputs of a stage and when each was last used, the most recent one first."""
+        used = {}
+        for path in (self.root / stage).iterdir():
+            # Another process may remove it at this moment.
+            with suppress(FileNotFoundError):
+                used[path] = path.stat().st_mtime
+        return dict(sorted(used.items(), key=lambda output: output[1], reverse=True))
 
     def clean(self, older_than: float, keep: int) -> Iterator["Cleaned"]:
         """Remove the outputs not used for `older_than` seconds, but of each stage not the `keep` last used ones.
 
         Raises CatalogError if the folder is not a cache of this program.
         """
-        if not (self.root / TAG).is_file() or (self.root / TAG).read_text(encoding="utf-8") != TAG_TEXT:
+        if not self._tagged():
             fix = "Give the folder that was the --cache of a build."
             raise CatalogError("This folder is not a cache of this program.", f"{self.root}: no {TAG}", fix)
         stages = [path.name for path in sorted(self.root.iterdir()) if path.is_dir() and path.name not in (WORK, LOCKS)]
         for stage in stages:
             found = self.outputs(stage)
-            old = [path for path in found[keep:] if time.time() - path.stat().st_mtime >= older_than]
+            old = [path for path, used in list(found.items())[keep:] if time.time() - used >= older_than]
             sizes = {path: _size(path) for path in old}
             removed = [path for path in old if self.remove(path)]
             yield Cleaned(stage, len(removed), len(found) - len(removed), sum(sizes[path] for path in removed))

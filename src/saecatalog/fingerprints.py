@@ -4,6 +4,7 @@ The hashes tell apart what computes differently. They do not depend on where som
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ NAMES = {"_name_or_path", "name_or_path", "model_name", "tokenizer_name", "vocab
 
 WHERE = {"device", "is_local", "local_files_only", "transformers_version", "_commit_hash"}
 """Settings about this machine or the libraries, which the keys contain in another way."""
+
+PLACE = re.compile(r" at 0x[0-9a-fA-F]+")
+"""A place in memory, which some objects show."""
 
 
 def weights_sha256(module: torch.nn.Module) -> str:
@@ -58,10 +62,13 @@ def plain(value: object) -> object:
         return {str(key): plain(part) for key, part in value.items() if key not in NAMES | WHERE}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if isinstance(value, torch.dtype):
-        return str(value)
-    # Other objects, such as functions, may show their place in memory.
-    return getattr(value, "__qualname__", None) or [_name(value), plain(getattr(value, "__dict__", {}))]
+    if isinstance(value, set | frozenset):
+        return sorted(map(plain, value), key=repr)
+    if isinstance(value, torch.Tensor):
+        return _tensors_sha256([("", value)])
+    fields = getattr(value, "__dict__", None)
+    content = plain(fields) if fields else PLACE.sub("", repr(value))
+    return getattr(value, "__qualname__", None) or [_name(value), content]
 
 
 def _tensors_sha256(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -125,7 +125,7 @@ def _reason(error: BaseException) -> str | None:
 def hub_places(repository: str, folder: str = "") -> list[Path]:
     """Where the downloaded files of a repository, or of a folder in it, are; and the file that names their revision.
 
-    None of these if nothing was downloaded in the usual way.
+    Only the latter, which does not exist, if nothing was downloaded in the usual way.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -133,7 +133,7 @@ def hub_places(repository: str, folder: str = "") -> list[Path]:
     kept = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
     revision = kept / "refs" / "main"
     if not revision.is_file():
-        return []
+        return [revision]
     snapshot = kept / "snapshots" / revision.read_text(encoding="utf-8").strip() / folder
     return [revision, snapshot if snapshot.is_dir() else snapshot.parent]
 

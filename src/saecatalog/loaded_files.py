@@ -24,14 +24,16 @@ def record(places: Iterable[Path], since: int) -> Record:
     named = sorted(str(place.absolute()) for place in places)
     states = _states(named)
     recent = {path: checksum(Path(path)) for path, state in states.items() if _written(state) >= since - DOUBT}
-    return {"places": named, "loaded_at": since, "files": states, "recent": recent}
+    # A place without files was not where something was loaded from, so nothing is known about that.
+    complete = bool(named) and all(_states([place]) for place in named)
+    return {"places": named, "complete": complete, "loaded_at": since, "files": states, "recent": recent}
 
 
 def unchanged(recorded: Record) -> bool:
     """Whether all files of a record are as they were when they were loaded, and none was added or removed."""
     before = recorded["files"]
     return (
-        bool(before)
+        recorded["complete"]
         and max(map(_written, before.values())) < recorded["loaded_at"]
         and _states(recorded["places"]) == before
         and all(checksum(Path(path)) == sum_ for path, sum_ in recorded["recent"].items())

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 INFO, FILES = "info.json", "files.json"
 """In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
 
-ENVIRONMENT = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES")
-"""Variables that decide which files a name on the Hub means, and which device `auto` means."""
-
 
 class Pipeline:
     """Runs the stages of one catalog, or takes their outputs from the cache."""
@@ -109,7 +106,7 @@ class Pipeline:
             write_json(folder / INFO, asdict(self._subject.info))
             write_json(folder / FILES, self._subject.files)
 
-        return self._output("saecatalog.subject", make, _named(self.config), find_sae(self.config.subject.sae))
+        return self._output("saecatalog.subject", make, named(self.config), find_sae(self.config.subject.sae))
 
     def _output(self, module: str, make: Callable[[Path], None], *inputs: object) -> Output:
         """The output of a module for some inputs; an input that is itself an output counts by its key."""
@@ -188,17 +185,18 @@ class Pipeline:
         return make_manifest(self.info, self.corpus, self.concept_corpus, findings, self.config)
 
 
-def _named(config: Config) -> dict[str, object]:
+def named(config: Config) -> dict[str, object]:
     """What decides which subject the settings mean: the settings themselves, and what this machine has."""
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
+
     # The number of tokens run at once does not change a result.
     settings = {name: value for name, value in asdict(config.subject).items() if name != "batch_tokens"}
     paths = [Path(str(settings[name])) for name in ("sae", "model") if settings[name]]
     folders = [str(path.resolve()) for path in paths if path.is_dir()]
-    environment = {name: os.environ.get(name) for name in ENVIRONMENT}
-    return {**settings, "folders": folders, "environment": environment, "devices": _devices()}
+    return {**settings, "folders": folders, "hub": [ENDPOINT, HF_HUB_CACHE], "devices": _devices()}
 
 
-def _devices() -> list[str]:
+def _devices() -> list[str | None]:
     """What the device `auto` depends on, as far as it can be told without importing torch, which takes a second."""
     nodes = [str(path) for path in Path("/dev").glob("nvidia[0-9]*")] if Path("/dev").is_dir() else []
-    return [sys.platform, platform.machine(), *sorted(nodes)]
+    return [sys.platform, platform.machine(), os.environ.get("CUDA_VISIBLE_DEVICES"), *sorted(nodes)]

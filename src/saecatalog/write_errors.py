@@ -11,6 +11,9 @@ from saecatalog.errors import CatalogError
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
+DISK_FULL = "The disk with this folder is full."
+READ_ONLY = "This folder cannot be written."
+
 FULL_WORDS = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
 """How libraries say that the disk is full if their errors have no number: safetensors, and numpy."""
 
@@ -32,10 +35,6 @@ def writing(folder: Path, flag: str) -> Iterator[None]:
         fix = "Free some space" if what is DISK_FULL else "Allow it"
         fix += f", or choose another folder with {flag}. The existing site is unchanged."
         raise CatalogError(what, str(folder), fix) from error
-
-
-DISK_FULL = "The disk with this folder is full."
-READ_ONLY = "This folder cannot be written."
 
 
 def _said(error: Exception, folder: Path) -> str | None:

@@ -26,7 +26,7 @@ from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.check_sums import changes
 from saecatalog.site.cite import embed_page, embedded
-from saecatalog.site.inventory import TOLERATED, Sums, checksums, files_below, hidden
+from saecatalog.site.inventory import TEMPORARY, TOLERATED, Sums, checksums, files_below, hidden, no_files_below
 from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
@@ -73,7 +73,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
     problems = chain(
         chain.from_iterable(page.problems for page in pages),
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
-        changes(site, _sums(site, files, pages)),
+        changes(site, _sums(site, files, pages), _no_files(site)),
         _root_problems(site, files),
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
@@ -116,6 +116,12 @@ def _files(site: Path) -> Files:
     if not any(path.endswith(".html") for path in files):
         raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
     return files
+
+
+def _no_files(site: Path) -> list[str]:
+    """What the site holds besides files and folders, and the unfinished work of a build that was stopped."""
+    others = [path for path in no_files_below(site) if path.partition("/")[0] not in TOLERATED]
+    return [*others, TEMPORARY] if (site / TEMPORARY).exists() else others
 
 
 def _sums(site: Path, files: Files, pages: list[PageFacts]) -> Sums:
@@ -230,7 +236,7 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
         manifest = json.loads((site / path).read_text(encoding="utf-8"))
         stated = manifest["pages"]
         counts = {kind: int(stated[kind]) for kind in stated}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         yield f"{path}: has no page counts ({type(error).__name__}: {error})"
         return
     present = _page_counts(catalog, files)
@@ -241,14 +247,14 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
 
 def _table_problems(path: Path, name: str) -> Iterator[str]:
     """A table that is missing, cannot be read to its end, or lacks a column; further columns are allowed."""
+    if not path.is_file():
+        yield "missing"
+        return
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             for _ in file.iter_batches():
                 pass
-    except FileNotFoundError:
-        yield "missing"
-        return
     except (pa.ArrowException, OSError) as error:
         yield f"cannot be read ({error})"
         return

@@ -4,7 +4,7 @@ In: the folder of a site and the checksums of its files as they are. Out: one li
 missing or was added, in order. It does not find a change by someone who also rewrote the checksums: `verify` does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Sums, catalogs, hidden, listed
@@ -14,8 +14,11 @@ NOT_COMPARED = "; the catalog's other files were not compared"
 NO_SUMS = "has no checksums of the site's files; build the site again, so that changes made by hand can be found"
 
 
-def changes(site: Path, found: Sums) -> Iterator[str]:
-    """Every difference between the files as they are and as they were built; `found` are those of the whole site."""
+def changes(site: Path, found: Sums, others: Iterable[str]) -> Iterator[str]:
+    """Every difference between the files as they are and as they were built.
+
+    `found` are the files of the whole site; `others` are links, pipes and the like, which no build makes.
+    """
     root = listed(site / ROOT_LIST)
     lists = {path for path in root if path.endswith(f"/{FILE_LIST}")}
     if not any(root.values()):
@@ -39,7 +42,8 @@ def changes(site: Path, found: Sums) -> Iterator[str]:
         if f"{catalog}/{FILE_LIST}" not in known:
             untold.append(f"{catalog}/")
             yield f"{catalog}/{FILE_LIST}: {FOREIGN}{NOT_COMPARED}"
-    yield from _foreign([path for path in found if path not in known and not path.startswith(tuple(untold))])
+    there = (*found, *others)
+    yield from _foreign([path for path in there if path not in known and not path.startswith(tuple(untold))])
 
 
 def _difference(path: str, sum_: str | None, found: Sums) -> str:

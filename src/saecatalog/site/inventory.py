@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,26 +75,40 @@ class Keys:
 
 def files_below(folder: Path) -> dict[str, File]:
     """Every file below a folder, in order."""
-    return dict(sorted(_walk(str(folder), "")))
+    return {path: _file(entry) for path, entry in sorted(_walk(str(folder)), key=_path) if entry.is_file()}
 
 
-def _walk(folder: str, inside: str) -> Iterator[tuple[str, File]]:
+def no_files_below(folder: Path) -> list[str]:
+    """Links to folders and to nothing, pipes, sockets and devices below a folder, in order. A build makes none."""
+    return sorted(path for path, entry in _walk(str(folder)) if not entry.is_file())
+
+
+def _walk(folder: str, inside: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything but folders; links are not followed, and unfinished work at the site's root is left out."""
     # A path object for each of tens of thousands of files would take seconds.
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name == TEMPORARY:
-                continue
-            if entry.is_dir(follow_symlinks=False):
+            if not entry.is_dir(follow_symlinks=False):
+                yield inside + entry.name, entry
+            elif inside or entry.name != TEMPORARY:
                 yield from _walk(entry.path, f"{inside}{entry.name}/")
-            elif entry.is_file():
-                stat = entry.stat()
-                # Who changes the target of a symbolic link leaves no trace in the link.
-                changed = sys.maxsize if entry.is_symlink() else max(stat.st_mtime_ns, stat.st_ctime_ns)
-                yield inside + entry.name, File(stat.st_size, stat.st_mtime_ns, changed)
+
+
+def _path(found: tuple[str, os.DirEntry[str]]) -> str:
+    return found[0]
+
+
+def _file(entry: os.DirEntry[str]) -> File:
+    stat = entry.stat()
+    # Who changes the target of a symbolic link leaves no trace in the link.
+    changed = sys.maxsize if entry.is_symlink() else max(stat.st_mtime_ns, stat.st_ctime_ns)
+    return File(stat.st_size, stat.st_mtime_ns, changed)
 
 
 def sha256(path: str | Path) -> str | None:
-    """The SHA-256 of a file; None if it cannot be read."""
+    """The SHA-256 of a file; None if it cannot be read or is no file."""
+    if not os.path.isfile(path):
+        return None
     try:
         # Unbuffered, because most files are read in one piece.
         with open(path, "rb", buffering=0) as file:
@@ -118,8 +132,10 @@ def check_out(out: Path) -> Files:
 
     Raises CatalogError if it contains something that this program did not write.
     """
-    files = files_below(out) if out.exists() else {}
-    foreign = sorted(unlisted(out, files))
+    if not out.exists():
+        return {}
+    files = files_below(out)
+    foreign = sorted(unlisted(out, files, no_files_below(out)))
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise CatalogError(
@@ -130,14 +146,13 @@ def check_out(out: Path) -> Files:
     return files
 
 
-def unlisted(out: Path, files: Iterable[str]) -> Iterator[str]:
-    """Files of the output folder that neither the root's list nor a catalog's list names."""
-    files = list(files)
+def unlisted(out: Path, files: Collection[str], others: Iterable[str]) -> Iterator[str]:
+    """Files, and others that are none, of the output folder that neither the root's list nor a catalog's list names."""
     known = set(listed(out / ROOT_LIST)) | {ROOT_LIST}
     for slug in catalogs(files):
         known |= {f"{slug}/{file}" for file in listed(out / slug / FILE_LIST)}
         known.add(f"{slug}/{FILE_LIST}")
-    return (file for file in files if file not in known and file.partition("/")[0] not in TOLERATED)
+    return (path for path in (*files, *others) if path not in known and path.partition("/")[0] not in TOLERATED)
 
 
 def listed(path: Path) -> Sums:
@@ -149,8 +164,9 @@ def listed(path: Path) -> Sums:
 def read_list(path: Path) -> dict[str, Any]:
     """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        # A pipe would never end.
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     files = found.get("files") if isinstance(found, dict) else None
     if not isinstance(files, dict | list):

@@ -24,6 +24,7 @@ from saecatalog.site.inventory import (
     FILE_LIST,
     MANIFEST,
     ROOT_LIST,
+    TOLERATED,
     Files,
     Keys,
     catalogs,
@@ -90,7 +91,7 @@ def publish(
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
     seal(target)
-    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, workspace.folder("root"))
+    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, standing, workspace.folder("root"))
 
 
 def _turn(file: str) -> int:
@@ -103,7 +104,7 @@ def _manifest(catalog: Path) -> Manifest:
     path = catalog / MANIFEST
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CatalogError(
             f"The manifest of another catalog of the site cannot be read ({error}).",
             str(path),
@@ -159,7 +160,13 @@ def _copy_images(notes: Notes, folder: Path) -> None:
 
 
 def _publish_root(
-    out: Path, templates: Path, manifests: dict[str, Manifest], built: str, keys: Keys, folder: Path
+    out: Path,
+    templates: Path,
+    manifests: dict[str, Manifest],
+    built: str,
+    keys: Keys,
+    standing: Files,
+    folder: Path,
 ) -> None:
     """Renew the page that lists the catalogs, and delete files of an older root page.
 
@@ -175,4 +182,12 @@ def _publish_root(
     # What was changed by hand in another catalog stays noticeable.
     lists |= {file: before[file] for file in lists if file != f"{built}/{FILE_LIST}" and before.get(file)}
     write_json(folder / ROOT_LIST, {"key": root_key(out, manifests, keys), "files": files | lists})
-    replace_files(folder, out, ROOT_LIST, root_files(before), _turn)
+    replace_files(
+        folder, out, ROOT_LIST, [file for file in root_files(before) if _may_delete(file, manifests, standing)], _turn
+    )
+
+
+def _may_delete(file: str, catalogs: Collection[str], standing: Files) -> bool:
+    """Whether a file that the root's list names can be of an older root page: somebody may have written the list."""
+    inside = file.startswith(tuple(f"{slug}/" for slug in catalogs))
+    return file in standing and not inside and file.partition("/")[0] not in TOLERATED
