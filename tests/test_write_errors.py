@@ -47,3 +47,14 @@ def test_other_errors_pass_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, writing(Path("cache"), "--cache"):
         raise error
     assert caught.value is error
+
+
+def test_a_full_disk_elsewhere_is_not_the_folder_s(tmp_path: Path) -> None:
+    def fail() -> None:
+        with writing(tmp_path / "cache", "--cache"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "hub" / "blob"))
+
+    with pytest.raises(CatalogError) as caught:
+        fail()
+    assert str(tmp_path / "hub" / "blob") in str(caught.value)
+    assert "--cache" not in str(caught.value)

@@ -1,6 +1,7 @@
 """The command line: arguments flow in, one command runs, and its exit code flows out."""
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -28,12 +29,15 @@ from saecatalog.config import (
 )
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.progress import Progress
+from saecatalog.write_errors import FULL, disk_full
 
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
 SAMPLE = 20
 DAY = 86_400
 """Seconds."""
+
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 GOES_ON = "Stopped. The same command goes on where it stopped."
 
@@ -54,8 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.run(arguments))
     except CatalogError as error:
         return _fail(str(error))
-    except PermissionError as error:
-        return _fail(str(CatalogError("This file cannot be read.", str(error.filename or error), "Allow it.")))
+    except OSError as error:
+        if error.errno in FULL:
+            return _fail(str(disk_full(error)))
+        if error.errno not in NO_ACCESS:
+            raise
+        what = f"This file cannot be used: {os.strerror(error.errno or 0)}."
+        return _fail(str(CatalogError(what, str(error.filename or error), "Allow it, or use another file.")))
     except KeyboardInterrupt as stop:
         return _fail(GOES_ON, 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
 

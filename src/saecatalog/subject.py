@@ -177,11 +177,12 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     _check_width(model, hook, sae, source, device)
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
     if config.trust_remote_code:
-        code = code_files(places)
-        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code))
-        places = [*places, *{file.parent for file in code}]
+        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code_files(places)))
     places = [*places, *_sae_places(source)]
     check_downloads(places)
+    if config.trust_remote_code:
+        # A model's code may read anything, so nothing tells whether it is as it was: it is loaded in every build.
+        places = []
     return Subject(model, sae, hook, info, device, loaded_files.record(places, started))
 
 

@@ -22,7 +22,8 @@ FULL_WORDS = re.compile(r"No space left on device|Disk quota exceeded|\d+ reques
 def writing(folder: Path, flag: str) -> Iterator[None]:
     """Turn the errors of writing into a folder into a CatalogError that names it, and the flag that chooses another.
 
-    Errors of reading, and mistakes of the program, pass unchanged.
+    A full disk elsewhere is an error that names the file there. Errors of reading, and mistakes of the program, pass
+    unchanged.
     """
     try:
         yield
@@ -32,6 +33,8 @@ def writing(folder: Path, flag: str) -> Iterator[None]:
         what = _said(error, folder)
         if what is None:
             raise
+        if what is DISK_FULL and not _is_about(error, folder):
+            raise disk_full(error) from error
         fix = "Free some space" if what is DISK_FULL else "Allow it"
         fix += f", or choose another folder with {flag}. The existing site is unchanged."
         raise CatalogError(what, str(folder), fix) from error
@@ -47,9 +50,17 @@ def _said(error: Exception, folder: Path) -> str | None:
     return None
 
 
-def _is_about(error: OSError, folder: Path) -> bool:
-    """Whether the file that the error names lies in the folder or is where the folder would be made."""
-    if error.filename is None:
+def disk_full(error: Exception) -> CatalogError:
+    """The error for a full disk that is neither the cache's nor the output folder's."""
+    return CatalogError("A disk is full.", str(getattr(error, "filename", None) or error), "Free some space there.")
+
+
+def _is_about(error: Exception, folder: Path) -> bool:
+    """Whether the file that the error names lies in the folder or is where the folder would be made.
+
+    True if the error names none.
+    """
+    if not isinstance(error, OSError) or error.filename is None:
         return True
     named, folder = Path(str(error.filename)).resolve(), folder.resolve()
     return named.is_relative_to(folder) or folder.is_relative_to(named)
