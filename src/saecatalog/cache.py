@@ -11,9 +11,10 @@ before it is first used. If it is not as it was written, the whole output is dro
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,9 @@ from saecatalog.write_errors import writing
 
 CHECKSUMS = "checksums.json"
 """In each output: the XXH3 hashes of every other file, and of this list."""
+
+KEY = re.compile(r"[0-9a-f]{24}")
+"""How the folder of an output is named. Other folders may be somebody's own, so they are never removed."""
 
 KEPT = {"models": 2}
 KEPT_ELSEWHERE = 12
@@ -87,10 +91,12 @@ class Cache:
     def exclusive(self, stage: str, key: str) -> Iterator[None]:
         """Hold the lock on an output, and keep it from being removed until the cache is closed."""
         name = f"{stage}-{key}"
-        with self.writing():
-            (self.workspace.path / "uses").mkdir(exist_ok=True)
-            (self.workspace.path / "uses" / name).touch()
-        with locked(self.root / LOCKS / f"{name}.lock", lambda: self._tell_who_is_at(stage, name)):
+        with ExitStack() as held:
+            with self.writing():
+                (self.workspace.path / "uses").mkdir(exist_ok=True)
+                (self.workspace.path / "uses" / name).touch()
+                lock = locked(self.root / LOCKS / f"{name}.lock", lambda: self._tell_who_is_at(stage, name))
+                held.enter_context(lock)
             yield
 
     def _tell_who_is_at(self, stage: str, name: str) -> None:
@@ -104,20 +110,26 @@ class Cache:
 
     def outputs(self, stage: str) -> list[Path]:
         """The outputs of a stage, the most recently used one first."""
-        return sorted((self.root / stage).iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        used = {path: _last_used(path) for path in (self.root / stage).glob("*") if KEY.fullmatch(path.name)}
+        return sorted(used, key=lambda path: used[path], reverse=True)
 
     def clean(self, older_than: float, keep: int) -> Iterator["Cleaned"]:
         """Remove the outputs not used for `older_than` seconds, but of each stage not the `keep` last used ones.
 
         Raises CatalogError if the folder is not a cache of this program.
         """
-        if not (self.root / TAG).is_file() or (self.root / TAG).read_text(encoding="utf-8") != TAG_TEXT:
+        if (
+            not (self.root / TAG).is_file()
+            or (self.root / TAG).read_text(encoding="utf-8", errors="replace") != TAG_TEXT
+        ):
             fix = "Give the folder that was the --cache of a build."
             raise CatalogError("This folder is not a cache of this program.", f"{self.root}: no {TAG}", fix)
         stages = [path.name for path in sorted(self.root.iterdir()) if path.is_dir() and path.name not in (WORK, LOCKS)]
         for stage in stages:
             found = self.outputs(stage)
-            old = [path for path in found[keep:] if time.time() - path.stat().st_mtime >= older_than]
+            if not found:
+                continue
+            old = [path for path in found[keep:] if time.time() - _last_used(path) >= older_than]
             sizes = {path: _size(path) for path in old}
             removed = [path for path in old if self.remove(path)]
             yield Cleaned(stage, len(removed), len(found) - len(removed), sum(sizes[path] for path in removed))
@@ -127,7 +139,7 @@ class Cache:
         name = f"{path.parent.name}-{path.name}"
         if self._users(name):
             return False
-        with locked(self.root / LOCKS / f"{name}.lock"):
+        with self.writing(), locked(self.root / LOCKS / f"{name}.lock"):
             # A process marks an output as used before it waits for the lock.
             unused = path.exists() and not self._users(name)
             if unused:
@@ -234,9 +246,17 @@ class Output:
         return None
 
 
+def _last_used(path: Path) -> float:
+    """When an output was last used; 0 if another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
 def _size(path: Path) -> int:
     """The size of a file, or of all files below a folder, in bytes."""
-    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if not p.is_dir())
+    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if p.is_file())
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ files and of the catalogs' lists, so that the whole site hangs from one file.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -86,8 +87,8 @@ def _walk(folder: str, inside: str) -> Iterator[tuple[str, File]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{inside}{entry.name}/")
-            elif entry.is_file():
-                stat = entry.stat()
+            elif entry.is_file() or entry.is_symlink():
+                stat = entry.stat(follow_symlinks=False)
                 # Who changes the target of a symbolic link leaves no trace in the link.
                 changed = sys.maxsize if entry.is_symlink() else max(stat.st_mtime_ns, stat.st_ctime_ns)
                 yield inside + entry.name, File(stat.st_size, stat.st_mtime_ns, changed)
@@ -150,14 +151,19 @@ def read_list(path: Path) -> dict[str, Any]:
     """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     files = found.get("files") if isinstance(found, dict) else None
     if not isinstance(files, dict | list):
         return {}
     # Lists of names, or of sizes, were written by older versions: the files are this program's, of unknown content.
     known = files.items() if isinstance(files, dict) else ((name, None) for name in files)
-    return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known}}
+    return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known if _inside(name)}}
+
+
+def _inside(name: object) -> bool:
+    """Whether a name in a list is the path of a file below its folder. The list of a site may be of any origin."""
+    return isinstance(name, str) and name.isprintable() and {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name))
 
 
 def catalogs(files: Iterable[str]) -> list[str]:

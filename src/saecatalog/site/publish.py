@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from saecatalog.site.inventory import (
     to_carry_over,
 )
 from saecatalog.site.output_folder import put, replace_files
+from saecatalog.site.pages.front import site_front
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts
@@ -68,6 +69,7 @@ def publish(
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     slug = manifest["slug"]
     others = {other: _manifest(out / other) for other in catalogs(standing) if other != slug}
+    _check_apart(slug, others)
     target = out / slug
     kept, edited = to_carry_over(out, standing, slug, keys)
     folder = workspace.folder("catalog")
@@ -90,7 +92,7 @@ def publish(
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
     seal(target)
-    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, workspace.folder("root"))
+    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, standing, workspace.folder("root"))
 
 
 def _turn(file: str) -> int:
@@ -103,13 +105,23 @@ def _manifest(catalog: Path) -> Manifest:
     path = catalog / MANIFEST
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        # Anything that the root page shows and that is missing is found before something is written.
+        site_front([found])
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise CatalogError(
             f"The manifest of another catalog of the site cannot be read ({error}).",
             str(path),
             f"Move {catalog} away, then build that catalog again; nothing was changed.",
         ) from error
     return found
+
+
+def _check_apart(slug: str, others: Iterable[str]) -> None:
+    """Raise CatalogError if the catalog's folder would contain that of another one, or lie in it."""
+    for other in others:
+        if f"{other}/".startswith(f"{slug}/") or f"{slug}/".startswith(f"{other}/"):
+            what = "The folders of two catalogs would lie in each other."
+            raise CatalogError(what, f"{slug} and {other}", "Give another --out; nothing was changed.")
 
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
@@ -159,7 +171,13 @@ def _copy_images(notes: Notes, folder: Path) -> None:
 
 
 def _publish_root(
-    out: Path, templates: Path, manifests: dict[str, Manifest], built: str, keys: Keys, folder: Path
+    out: Path,
+    templates: Path,
+    manifests: dict[str, Manifest],
+    built: str,
+    keys: Keys,
+    standing: Files,
+    folder: Path,
 ) -> None:
     """Renew the page that lists the catalogs, and delete files of an older root page.
 
@@ -175,4 +193,5 @@ def _publish_root(
     # What was changed by hand in another catalog stays noticeable.
     lists |= {file: before[file] for file in lists if file != f"{built}/{FILE_LIST}" and before.get(file)}
     write_json(folder / ROOT_LIST, {"key": root_key(out, manifests, keys), "files": files | lists})
-    replace_files(folder, out, ROOT_LIST, root_files(before), _turn)
+    # Only what was found in the folder is deleted: the way to a listed file may lead elsewhere, through a link.
+    replace_files(folder, out, ROOT_LIST, standing.keys() & root_files(before), _turn)
