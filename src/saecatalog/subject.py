@@ -182,7 +182,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
         places = [*places, *{file.parent for file in code}]
     places = [*places, *_sae_places(source)]
     check_downloads(places)
-    return Subject(model, sae, hook, info, device, loaded_files.record(places, started))
+    return Subject(model, sae, hook, info, device, loaded_files.record(places, started, [str(model_name)]))
 
 
 def _device(wanted: str) -> str:

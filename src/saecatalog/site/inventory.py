@@ -100,7 +100,8 @@ def sha256(path: str | Path) -> str | None:
         # Unbuffered, because most files are read in one piece.
         with open(path, "rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    # A list may have names that no file can have.
+    except (OSError, ValueError):
         return None
 
 
@@ -163,7 +164,7 @@ def read_list(path: Path) -> dict[str, Any]:
 
 def _inside(name: object) -> bool:
     """Whether a name in a list is the path of a file below its folder. The list of a site may be of any origin."""
-    return isinstance(name, str) and name.isprintable() and {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name))
+    return isinstance(name, str) and {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name))
 
 
 def catalogs(files: Iterable[str]) -> list[str]:
