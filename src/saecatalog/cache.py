@@ -31,8 +31,11 @@ from saecatalog.write_errors import writing
 CHECKSUMS = "checksums.json"
 """In each output: the XXH3 hashes of every other file, and of this list."""
 
-KEY = re.compile(r"[0-9a-f]{24}")
-"""How the folder of an output is named. Other folders may be somebody's own, so they are never removed."""
+KEY = re.compile(r"[0-9a-f]{24}|SmolLM2-135M-Instruct[-.\w]*")
+"""How outputs are named; in earlier versions, some had the name of the default model.
+
+Other folders in the cache may be somebody's own, so they are never removed.
+"""
 
 KEPT = {"models": 2}
 KEPT_ELSEWHERE = 12
