@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from saecatalog.cache import CHECKSUMS, TAG, Cache, Output
 from saecatalog.cli import main
 from saecatalog.errors import CatalogError
+from saecatalog.stage_keys import digest
 
 FILES = {"numbers.npy": bytes(range(256)) * 9, "deep/words.json": b'{"a": [1, 2]}', "empty": b""}
 
@@ -42,7 +43,7 @@ def open_output(tmp_path: Path, told: list[str]) -> Callable[..., tuple[Output, 
 
     def open_it(key: str = "key", stage: str = "stage") -> tuple[Output, Maker]:
         maker = Maker()
-        return Cache(tmp_path / "cache", told.append).output(stage, key, maker), maker
+        return Cache(tmp_path / "cache", told.append).output(stage, digest(key), maker), maker
 
     return open_it
 
@@ -113,7 +114,7 @@ def test_the_least_recently_used_outputs_go(open_output: Callable, monkeypatch: 
         output, _ = open_output(key)
         os.utime(output.folder, (0, 1000 - age))
         output.cache.close()
-    assert not (output.path.parent / "a").exists() or not (output.path.parent / "b").exists()
+    assert not (output.path.parent / digest("a")).exists() or not (output.path.parent / digest("b")).exists()
     assert len(list(output.path.parent.iterdir())) == 2
 
 
@@ -142,7 +143,7 @@ def test_clean_removes_what_is_old_and_unused(
 
     def clean(*words: str) -> set[str]:
         assert main(["clean", "--cache", str(tmp_path / "cache"), *words]) == 0
-        return {path.name for path in output.path.parent.iterdir()}
+        return {key for key in ("new", "older", "oldest") if (output.path.parent / digest(key)).exists()}
 
     assert clean("--older-than", "2.5") == {"new", "older", "oldest"}
     assert clean("--older-than", "1.5") == {"new", "older"}
@@ -201,3 +202,53 @@ def test_an_output_that_another_process_removes_meanwhile_is_not_listed(
 def test_checksums_name_every_file(open_output: Callable) -> None:
     output, _ = open_output()
     assert set(json.loads((output.folder / CHECKSUMS).read_text())["files"]) == set(FILES)
+
+
+def test_only_outputs_are_ever_removed(
+    open_output: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cache may be given a folder in which people keep other things, such as models in `models`."""
+    monkeypatch.setattr("saecatalog.cache.KEPT_ELSEWHERE", 1)
+    mine = [tmp_path / "cache" / name for name in ("stage/llama", "stage/qwen", "thesis/chapter", "thesis/.git")]
+    for folder in mine:
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("mine")
+        os.utime(folder, (0, 0))
+    output, _ = open_output()
+    assert output.folder.exists()
+    output.cache.close()
+    assert main(["clean", "--cache", str(tmp_path / "cache")]) == 0
+    assert not output.path.exists()
+    assert all((folder / "file").read_text() == "mine" for folder in mine)
+    assert "thesis" not in capsys.readouterr().out
+
+
+def test_an_output_that_another_process_removes_meanwhile_is_passed_over(
+    open_output: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, _ = open_output("stays")
+    gone = output.folder.with_name(digest("gone"))
+    gone.symlink_to("nowhere")
+    assert output.path in output.cache.outputs("stage")
+
+
+@pytest.mark.parametrize("name", ["tmp", "locks", "stage", "CACHEDIR.TAG", ""])
+def test_what_is_in_the_way_of_the_cache_is_named(open_output: Callable, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "cache" / name
+    if name == "CACHEDIR.TAG":
+        place.mkdir(parents=True)
+    else:
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("mine")
+    output, _ = open_output()
+    with pytest.raises(CatalogError) as raised:
+        _ = output.folder
+    assert "in the way" in str(raised.value)
+    assert f"{place}" in str(raised.value)
+    assert "--cache" in str(raised.value)
+
+
+def test_a_tag_of_other_bytes_is_no_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "CACHEDIR.TAG").write_bytes(b"\xff\xfe")
+    assert main(["clean", "--cache", str(tmp_path)]) == 2
+    assert "not a cache" in capsys.readouterr().err

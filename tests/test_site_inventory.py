@@ -233,3 +233,63 @@ def test_a_build_removes_nothing_that_a_forged_list_names(place: Workplace, writ
 def test_a_hidden_folder_is_no_catalog(place: Workplace) -> None:
     shutil.copytree(place.catalog, place.site / "tiny/.0-res-abc")
     assert catalogs(files_below(place.site)) == ["tiny/0-res"]
+
+
+@pytest.mark.parametrize("listed", ["../mine", "{absolute}", "assets/../../mine", "link/mine"])
+def test_a_list_names_no_file_outside_of_its_folder(place: Workplace, listed: str) -> None:
+    """Whoever sends a site may have written anything into its list; files that it no longer has are deleted."""
+    mine = place.folder / "mine"
+    mine.write_text("mine")
+    content = json.loads((place.site / ROOT_LIST).read_text("utf-8"))
+    content["files"][listed.format(absolute=mine)] = hashlib.sha256(b"mine").hexdigest()
+    if listed.startswith("link"):
+        (place.site / "link").symlink_to(place.folder)
+        content["files"]["link"] = None
+    (place.site / ROOT_LIST).write_text(json.dumps(content), encoding="utf-8")
+    assert place.publish(title="Another")
+    assert mine.read_text() == "mine"
+
+
+ODD = ['{"files": [{"a": 1}, 2, null]}', "[" * 100_000, '{"files": {"a\\u0000b": "1", "\\ud800": "1", "": "1"}}']
+
+
+@pytest.mark.parametrize("content", ODD, ids=range(len(ODD)))
+def test_a_list_with_odd_content_is_as_none(place: Workplace, content: str) -> None:
+    (place.site / ROOT_LIST).write_text(content, encoding="utf-8")
+    with pytest.raises(CatalogError, match="did not write"):
+        place.publish()
+
+
+@pytest.mark.parametrize("target", ["", "nowhere"])
+def test_a_link_in_a_catalog_is_not_deleted(place: Workplace, tmp_path: Path, target: str) -> None:
+    link = place.catalog / "mine"
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(CatalogError, match="did not write"):
+        place.publish(title="Another")
+    assert link.is_symlink()
+
+
+def test_a_catalog_that_is_a_link_is_refused(place: Workplace) -> None:
+    place.catalog.rename(place.folder / "elsewhere")
+    place.catalog.symlink_to(place.folder / "elsewhere")
+    with pytest.raises(CatalogError, match="did not write"):
+        place.publish(title="Another")
+    assert place.catalog.is_symlink()
+
+
+@pytest.mark.parametrize("slugs", [("tiny", "tiny/0-res"), ("tiny/0-res/more", "tiny/0-res")])
+def test_no_catalog_lies_in_another(place: Workplace, slugs: tuple[str, str]) -> None:
+    before = tree(place.site)
+    with pytest.raises(CatalogError, match="tiny/0-res"):
+        place.publish(slugs[0])
+    assert tree(place.site) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "[" * 100_000])
+def test_the_manifest_of_another_catalog_is_checked_before_anything_is_written(place: Workplace, content: str) -> None:
+    assert place.publish("tiny/1-res", title="Second")
+    (place.site / "tiny/1-res/data/manifest.json").write_text(content, encoding="utf-8")
+    before = tree(place.site)
+    with pytest.raises(CatalogError, match="manifest of another catalog"):
+        place.publish(title="Another")
+    assert tree(place.site) == before

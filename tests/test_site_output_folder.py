@@ -115,6 +115,15 @@ def test_a_build_that_fails_leaves_the_folder_as_it_was(tmp_path: Path, exists: 
     assert not exists or {name: data.decode() for name, data in tree(out).items()} == OLD
 
 
+def test_a_file_above_the_output_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mine")
+    with (
+        pytest.raises(CatalogError, match=r"in the way(.|\n)*--out"),
+        output_folder(tmp_path / "site" / "papers"),
+    ):
+        pass
+
+
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "site").write_text("mine")
     with pytest.raises(CatalogError, match="is a file"), output_folder(tmp_path / "site"):

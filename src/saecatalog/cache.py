@@ -11,9 +11,10 @@ before it is first used. If it is not as it was written, the whole output is dro
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,12 @@ from saecatalog.write_errors import writing
 
 CHECKSUMS = "checksums.json"
 """In each output: the XXH3 hashes of every other file, and of this list."""
+
+KEY = re.compile(r"[0-9a-f]{24}(\.json)?|SmolLM2-135M-Instruct[-.\w]*")
+"""How outputs are named; in earlier versions, some were JSON files or had the name of the default model.
+
+Other folders in the cache may be somebody's own, so they are never removed.
+"""
 
 KEPT = {"models": 2}
 KEPT_ELSEWHERE = 12
@@ -94,10 +101,12 @@ class Cache:
     def exclusive(self, stage: str, key: str) -> Iterator[None]:
         """Hold the lock on an output, and keep it from being removed until the cache is closed."""
         name = f"{stage}-{key}"
-        with self.writing():
-            (self.workspace.path / "uses").mkdir(exist_ok=True)
-            (self.workspace.path / "uses" / name).touch()
-        with locked(self.root / LOCKS / f"{name}.lock", lambda: self._tell_who_is_at(stage, name)):
+        with ExitStack() as held:
+            with self.writing():
+                (self.workspace.path / "uses").mkdir(exist_ok=True)
+                (self.workspace.path / "uses" / name).touch()
+                lock = locked(self.root / LOCKS / f"{name}.lock", lambda: self._tell_who_is_at(stage, name))
+                held.enter_context(lock)
             yield
 
     def _tell_who_is_at(self, stage: str, name: str) -> None:
@@ -111,11 +120,7 @@ class Cache:
 
     def outputs(self, stage: str) -> dict[Path, float]:
         """The outputs of a stage and when each was last used, the most recent one first."""
-        used = {}
-        for path in (self.root / stage).iterdir():
-            # Another process may remove it at this moment.
-            with suppress(FileNotFoundError):
-                used[path] = path.stat().st_mtime
+        used = {path: _last_used(path) for path in (self.root / stage).glob("*") if KEY.fullmatch(path.name)}
         return dict(sorted(used.items(), key=lambda output: output[1], reverse=True))
 
     def clean(self, older_than: float, keep: int) -> Iterator["Cleaned"]:
@@ -129,6 +134,8 @@ class Cache:
         stages = [path.name for path in sorted(self.root.iterdir()) if path.is_dir() and path.name not in (WORK, LOCKS)]
         for stage in stages:
             found = self.outputs(stage)
+            if not found:
+                continue
             old = [path for path, used in list(found.items())[keep:] if time.time() - used >= older_than]
             sizes = {path: _size(path) for path in old}
             removed = [path for path in old if self.remove(path)]
@@ -139,7 +146,7 @@ class Cache:
         name = f"{path.parent.name}-{path.name}"
         if self._users(name):
             return False
-        with locked(self.root / LOCKS / f"{name}.lock"):
+        with self.writing(), locked(self.root / LOCKS / f"{name}.lock"):
             # A process marks an output as used before it waits for the lock.
             unused = path.exists() and not self._users(name)
             if unused:
@@ -246,9 +253,17 @@ class Output:
         return None
 
 
+def _last_used(path: Path) -> float:
+    """When an output was last used; 0 if another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
 def _size(path: Path) -> int:
     """The size of a file, or of all files below a folder, in bytes."""
-    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if not p.is_dir())
+    return sum(p.lstat().st_size for p in [path, *path.rglob("*")] if p.is_file())
 
 
 def checksums(folder: Path) -> dict[str, str]:

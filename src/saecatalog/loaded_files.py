@@ -19,14 +19,25 @@ DOUBT = 2 * 10**9
 """Nanoseconds: some file systems count time in steps of two seconds."""
 
 
-def record(places: Iterable[Path], since: int) -> Record:
-    """The state of files and of the files directly in folders; `since` is `time.time_ns()` before they were loaded."""
+def record(places: Iterable[Path], since: int, names: Iterable[str] = ()) -> Record:
+    """The state of files and of the files directly in folders; `since` is `time.time_ns()` before they were loaded.
+
+    `names` were given by the user or by a file, and mean a folder if there is one.
+    """
     named = sorted(str(place.absolute()) for place in places)
     states = _states(named)
     recent = {path: checksum(Path(path)) for path, state in states.items() if _written(state) >= since - DOUBT}
     # A place without files was not where something was loaded from, so nothing is known about that.
     complete = bool(named) and all(_states([place]) for place in named)
-    return {"places": named, "complete": complete, "loaded_at": since, "files": states, "recent": recent}
+    folders = {name: _folder(name) for name in names}
+    return {
+        "places": named,
+        "complete": complete,
+        "loaded_at": since,
+        "files": states,
+        "recent": recent,
+        "names": folders,
+    }
 
 
 def unchanged(recorded: Record) -> bool:
@@ -37,11 +48,17 @@ def unchanged(recorded: Record) -> bool:
         and max(map(_written, before.values())) < recorded["loaded_at"]
         and _states(recorded["places"]) == before
         and all(checksum(Path(path)) == sum_ for path, sum_ in recorded["recent"].items())
+        and all(_folder(name) == folder for name, folder in recorded["names"].items())
     )
 
 
 def now() -> int:
     return time.time_ns()
+
+
+def _folder(name: str) -> str:
+    """The folder that a name means, "" if there is none. It depends on the working folder."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else ""
 
 
 def _written(state: list[int]) -> int:

@@ -183,7 +183,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     if config.trust_remote_code:
         # A model's code may read anything, so nothing tells whether it is as it was: it is loaded in every build.
         places = []
-    return Subject(model, sae, hook, info, device, loaded_files.record(places, started))
+    return Subject(model, sae, hook, info, device, loaded_files.record(places, started, [str(model_name)]))
 
 
 def _device(wanted: str) -> str:

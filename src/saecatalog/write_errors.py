@@ -10,9 +10,13 @@ from saecatalog.errors import CatalogError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""Answers of systems if a file is where a folder should be, or the reverse."""
 
 DISK_FULL = "The disk with this folder is full."
 READ_ONLY = "This folder cannot be written."
+WRONG_KIND = "Something of another kind is in the way of this file or folder."
+FIXES = {DISK_FULL: "Free some space", READ_ONLY: "Allow it", WRONG_KIND: "Move it away"}
 
 FULL_WORDS = re.compile(r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written")
 """How libraries say that the disk is full if their errors have no number: safetensors, and numpy."""
@@ -35,9 +39,9 @@ def writing(folder: Path, flag: str) -> Iterator[None]:
             raise
         if what is DISK_FULL and not _is_about(error, folder):
             raise disk_full(error) from error
-        fix = "Free some space" if what is DISK_FULL else "Allow it"
-        fix += f", or choose another folder with {flag}. The existing site is unchanged."
-        raise CatalogError(what, str(folder), fix) from error
+        where = str(getattr(error, "filename", None) or folder) if what is WRONG_KIND else str(folder)
+        fix = f"{FIXES[what]}, or choose another folder with {flag}. The existing site is unchanged."
+        raise CatalogError(what, where, fix) from error
 
 
 def _said(error: Exception, folder: Path) -> str | None:
@@ -45,8 +49,8 @@ def _said(error: Exception, folder: Path) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in FULL or (number is None and FULL_WORDS.search(str(error))):
         return DISK_FULL
-    if isinstance(error, OSError) and number in CLOSED and _is_about(error, folder):
-        return READ_ONLY
+    if isinstance(error, OSError) and number in CLOSED | IN_THE_WAY and _is_about(error, folder):
+        return READ_ONLY if number in CLOSED else WRONG_KIND
     return None
 
 

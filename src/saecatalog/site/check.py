@@ -112,7 +112,9 @@ def _files(site: Path) -> Files:
     """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
         raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
-    files = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
+    below = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
+    # A link may lead to a folder or to nothing.
+    files = {path: size for path, size in below.items() if os.path.isfile(f"{site}/{path}")}
     if not any(path.endswith(".html") for path in files):
         raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
     return files

@@ -10,6 +10,7 @@ files and of the catalogs' lists, so that the whole site hangs from one file.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -113,7 +114,8 @@ def sha256(path: str | Path) -> str | None:
         # Unbuffered, because most files are read in one piece.
         with open(path, "rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    # A list may have names that no file can have.
+    except (OSError, ValueError):
         return None
 
 
@@ -173,7 +175,12 @@ def read_list(path: Path) -> dict[str, Any]:
         return {}
     # Lists of names, or of sizes, were written by older versions: the files are this program's, of unknown content.
     known = files.items() if isinstance(files, dict) else ((name, None) for name in files)
-    return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known}}
+    return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known if _inside(name)}}
+
+
+def _inside(name: object) -> bool:
+    """Whether a name in a list is the path of a file below its folder. The list of a site may be of any origin."""
+    return isinstance(name, str) and {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name))
 
 
 def catalogs(files: Iterable[str]) -> list[str]:

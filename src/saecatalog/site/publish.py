@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from saecatalog.site.inventory import (
     to_carry_over,
 )
 from saecatalog.site.output_folder import put, replace_files
+from saecatalog.site.pages.front import site_front
 from saecatalog.site.render import render_catalog, render_root
 from saecatalog.site.templates import made_from
 from saecatalog.site.totals import page_counts
@@ -69,6 +70,7 @@ def publish(
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     slug = manifest["slug"]
     others = {other: _manifest(out / other) for other in catalogs(standing) if other != slug}
+    _check_apart(slug, others)
     target = out / slug
     kept, edited = to_carry_over(out, standing, slug, keys)
     folder = workspace.folder("catalog")
@@ -104,13 +106,23 @@ def _manifest(catalog: Path) -> Manifest:
     path = catalog / MANIFEST
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        # Anything that the root page shows and that is missing is found before something is written.
+        site_front([found])
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise CatalogError(
             f"The manifest of another catalog of the site cannot be read ({error}).",
             str(path),
             f"Move {catalog} away, then build that catalog again; nothing was changed.",
         ) from error
     return found
+
+
+def _check_apart(slug: str, others: Iterable[str]) -> None:
+    """Raise CatalogError if the catalog's folder would contain that of another one, or lie in it."""
+    for other in others:
+        if f"{other}/".startswith(f"{slug}/") or f"{slug}/".startswith(f"{other}/"):
+            what = "The folders of two catalogs would lie in each other."
+            raise CatalogError(what, f"{slug} and {other}", "Give another --out; nothing was changed.")
 
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:

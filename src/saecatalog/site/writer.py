@@ -93,9 +93,18 @@ class Writer:
         if folder not in self._folders:
             (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._folders.add(folder)
-        # Only three system calls, because tens of thousands of files are written.
-        handle = os.open(f"{self.out}/{path}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            os.write(handle, (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
-        finally:
-            os.close(handle)
+        write_whole(f"{self.out}/{path}", (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file with only three system calls, because there are tens of thousands of files.
+
+    Raises OSError if it does not fit.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        # The system may write only the part that fits. It says why when it is given the rest.
+        while content:
+            content = content[os.write(handle, content) :]
+    finally:
+        os.close(handle)
