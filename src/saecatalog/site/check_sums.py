@@ -11,7 +11,7 @@ from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Sums, catalogs, hidd
 
 CHANGED, MISSING, FOREIGN = "changed since it was built", "missing", "not part of the site"
 NOT_COMPARED = "; the catalog's other files were not compared"
-NO_SUMS = "has no checksums of the site's files; build the site into an empty folder, so that changes can be found"
+NO_SUMS = "has no checksums of the site's files; build the site again, so that changes made by hand can be found"
 
 
 def changes(site: Path, found: Sums) -> Iterator[str]:
