@@ -109,3 +109,9 @@ def test_a_file_in_another_encoding_is_refused_in_words(tmp_path: Path, content:
 def test_a_byte_order_mark_before_the_settings_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "catalog.toml").write_bytes(b"\xef\xbb\xbf[site]\r\ntitle = 'x'\r\n")
     assert load_config(tmp_path / "catalog.toml").site.title == "x"
+
+
+def test_a_model_folder_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "c.toml").write_text('[subject]\nmodel = "mine"\n', encoding="utf-8")
+    assert load_config(tmp_path / "c.toml").subject.model == str(tmp_path / "mine")

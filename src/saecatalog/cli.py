@@ -530,7 +530,7 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
     "check": (
         run_check,
         _add_site,
-        "Check a built site: links, pages, size limits, data files.",
+        "Check a built site: links, pages, size limits, data files, changes since the build.",
         "python build.py check site",
     ),
     "verify": (

@@ -264,12 +264,14 @@ def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
 
 
 def _resolve(config: Config, folder: Path) -> Config:
-    """The config with its relative paths resolved against `folder`; an SAE is a path only if that folder exists."""
+    """The config with its relative paths resolved against `folder`; an SAE or a model is a path only if it exists."""
     if folder == Path("."):
         return config
     corpus, site, subject = config.corpus, config.site, config.subject
     if (folder / subject.sae).is_dir():
         subject = replace(subject, sae=str(folder / subject.sae))
+    if subject.model and (folder / subject.model).is_dir():
+        subject = replace(subject, model=str(folder / subject.model))
     return replace(
         config,
         subject=subject,

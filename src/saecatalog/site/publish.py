@@ -39,7 +39,7 @@ from saecatalog.site.inventory import (
 from saecatalog.site.output_folder import put, replace_files
 from saecatalog.site.pages.front import site_front
 from saecatalog.site.render import render_catalog, render_root
-from saecatalog.site.templates import made_from
+from saecatalog.site.templates import check_templates, made_from
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_csv, write_table
 from saecatalog.workspace import Workspace
@@ -62,10 +62,11 @@ def publish(
 
     `keys` identify the build for the next time, and `standing` are the files of the output folder. If the existing
     catalog differs only in notes and templates, only the pages made from these are written again and the rest is
-    carried over. Raises CatalogError for a note that links to a feature without a page, and for another catalog of the
-    site whose manifest cannot be read.
+    carried over. Raises CatalogError for a template that is not valid, for a note that links to a feature without a
+    page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
+    check_templates(templates)
     features = Tables(analysis).read("features", ["feature", "page"])
     check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
     slug = manifest["slug"]

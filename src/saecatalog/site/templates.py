@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateSyntaxError
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
+from saecatalog.errors import CatalogError
 from saecatalog.site import charts, formats, tokens
 
 # Pages make no requests, but without `connect-src 'self'` Lighthouse cannot read robots.txt and lowers its score.
@@ -69,6 +70,20 @@ def environment(templates: Path) -> Environment:
         colour_percentile=f"{100 * charts.COLOUR_QUANTILE:g}th percentile",
     )
     return env
+
+
+def check_templates(templates: Path) -> None:
+    """Raises CatalogError, with file and line, for a template that is not valid Jinja."""
+    env = environment(templates)
+    for name in env.list_templates(["html"]):
+        path = templates / name
+        try:
+            # The loader removes blank lines, so the file itself is parsed: its line numbers are right.
+            env.parse(path.read_text(encoding="utf-8"))
+        except TemplateSyntaxError as error:
+            raise CatalogError(
+                f"A page template has a mistake: {error.message}", f"{path}:{error.lineno}", "Correct the template."
+            ) from error
 
 
 def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> set[str]:
