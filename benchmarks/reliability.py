@@ -33,6 +33,8 @@ from workbench import Run, Tree, Workbench, catalogs, tree, workbench
 
 LONGEST_DELAY = 0.05
 """Seconds between a step and a signal that follows it, at most: the signal then hits work between two steps."""
+ROOT_LIST = ".saecatalog.json"
+"""The list of the files of a site's root; no page reads it."""
 CONTINUES = re.compile(r"same command", re.IGNORECASE)
 """What the message of a stopped build must say: that the same command goes on where it stopped."""
 
@@ -172,7 +174,8 @@ def torn(site: Path, before: Tree, after: Tree) -> str:
         state, *states = (_below(slug, files) for files in (found, before, after))
         if state not in states:
             return f"{slug} is {'mixed' if state else 'gone'}"
-    for name in before.keys() | after.keys():
+    # The root's list has a third state, which says that files are being replaced.
+    for name in (before.keys() | after.keys()) - {ROOT_LIST}:
         if name.split("/")[0] not in slugs and found.get(name) not in (before.get(name), after.get(name)):
             return f"{name} is {'mixed' if name in found else 'gone'}"
     return ""
@@ -348,7 +351,7 @@ def _failures_of_reuse(bench: Workbench, run: Run, file: str, damaged: bytes, wa
     said = [line for line in (run.output + "\n" + run.errors).splitlines() if "damaged" in line]
     if str(path) not in {path for _, path in run.steps}:
         return {"false alarm": said[0]} if said else {}
-    if len(said) != 1 or str(path) not in said[0]:
+    if len(said) != 1 or file not in said[0]:
         return {"unsaid": f"{len(said)} lines, such as {said[:1]}"}
     return {"not replaced": file} if path.exists() and path.read_bytes() == damaged else {}
 
