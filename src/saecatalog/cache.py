@@ -50,9 +50,10 @@ class Cache:
     def workspace(self) -> Workspace:
         """This process's temporary folder in the cache."""
         with self.writing():
-            opened = Workspace(self.root / WORK).open()
+            # The tag comes first: an interruption between the two would leave an open workspace that nobody closes.
+            self.root.mkdir(parents=True, exist_ok=True)
             (self.root / TAG).write_text(TAG_TEXT, encoding="utf-8")
-            return opened
+            return Workspace(self.root / WORK).open()
 
     def close(self) -> None:
         if "workspace" in vars(self):
