@@ -23,7 +23,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from workbench import Run, Tree, Workbench, catalogs, tree, workbench
 
 LONGEST_DELAY = 0.05
 """Seconds between a step and a signal that follows it, at most: the signal then hits work between two steps."""
+ROOT_LIST = ".saecatalog.json"
+"""The list of the files of a site's root; no page reads it."""
 CONTINUES = re.compile(r"same command", re.IGNORECASE)
 """What the message of a stopped build must say: that the same command goes on where it stopped."""
 
@@ -165,12 +167,22 @@ def difference(site: Path, wanted: Tree) -> str:
 
 
 def torn(site: Path, before: Tree, after: Tree) -> str:
-    """Which standing catalog is neither as before nor as afterwards, or ""."""
-    found, new = catalogs(tree(site)), catalogs(after)
-    for slug, files in catalogs(before).items():
-        if found.get(slug) not in (files, new[slug]):
-            return f"{slug} is {'mixed' if slug in found else 'gone'}"
+    """Which catalog, or which file outside of the catalogs, is neither as before nor as afterwards, or ""."""
+    found = tree(site)
+    slugs = catalogs(before).keys() | catalogs(after).keys()
+    for slug in slugs:
+        state, *states = (_below(slug, files) for files in (found, before, after))
+        if state not in states:
+            return f"{slug} is {'mixed' if state else 'gone'}"
+    # The root's list has a third state, which says that files are being replaced.
+    for name in (before.keys() | after.keys()) - {ROOT_LIST}:
+        if name.split("/")[0] not in slugs and found.get(name) not in (before.get(name), after.get(name)):
+            return f"{name} is {'mixed' if name in found else 'gone'}"
     return ""
+
+
+def _below(slug: str, site: Tree) -> Tree:
+    return {name: content for name, content in site.items() if name.startswith(f"{slug}/")}
 
 
 def finish(bench: Workbench, scenario: Scenario, wanted: Expected) -> dict[str, str]:
@@ -178,9 +190,17 @@ def finish(bench: Workbench, scenario: Scenario, wanted: Expected) -> dict[str, 
     run = bench.build(*scenario.words)
     if run.code:
         return {"refused": run.complaint}
-    left = bench.left_over(wanted.cache)
-    found = {"different": difference(bench.site, wanted.site), "left over": ", ".join(left[:3])}
+    found = {
+        "different": difference(bench.site, wanted.site),
+        "left over": ", ".join(bench.left_over()[:3]),
+        "other cache": ", ".join(sorted(outputs(tree(bench.cache)) ^ outputs(wanted.cache))[:3]),
+    }
     return {kind: details for kind, details in found.items() if details}
+
+
+def outputs(cache: Tree) -> set[str]:
+    """The outputs in a cache: a stage and a key each."""
+    return {"/".join(name.split("/")[:2]) for name in cache if name.count("/") > 1}
 
 
 # Kills and stops.
@@ -220,14 +240,20 @@ def known_scenarios(bench: Workbench, names: Collection[str]) -> dict[str, Expec
     return {name: expected(bench, scenario) for name, scenario in found.items()}
 
 
+def disturbed(bench: Workbench, scenario: Scenario, stop: Stop, *words: str) -> Run:
+    """A build that gets a signal. If it ended before a late one, it is run again with the signal at the step itself."""
+    scenario.prepare(bench)
+    run = bench.build(*scenario.words, *words, stop=stop)
+    return disturbed(bench, scenario, replace(stop, delay=0.0), *words) if run.code == 0 and stop.delay else run
+
+
 def kills(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> Table:
     """Kill builds, look at the standing catalogs, and run the same command again."""
     table, known = Table(), known_scenarios(bench, names)
     for hit in plan(n, seed, known, [signal.SIGKILL]):
         scenario, wanted = scenarios(bench)[hit.scenario], known[hit.scenario]
-        scenario.prepare(bench)
-        run = bench.build(*scenario.words, stop=hit.stop)
-        failures = {"ended early": run.complaint} if run.code not in (0, 128 + signal.SIGKILL) else {}
+        run = disturbed(bench, scenario, hit.stop)
+        failures = {} if run.code == 128 + signal.SIGKILL else {"not killed": f"exit code {run.code}: {run.complaint}"}
         if details := torn(bench.site, wanted.before, wanted.site):
             failures["torn"] = details
         table.add(hit.stop.stage, hit.words, failures | finish(bench, scenario, wanted))
@@ -239,10 +265,9 @@ def stops(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> T
     table, known = Table(), known_scenarios(bench, names)
     for hit in plan(n, seed, known, [signal.SIGINT, signal.SIGTERM]):
         scenario, wanted = scenarios(bench)[hit.scenario], known[hit.scenario]
-        scenario.prepare(bench)
-        run = bench.build(*scenario.words, "--quiet", stop=hit.stop)
-        failures = _failures_of_stop(run, hit.stop.signal) if run.code else {}
-        if left := bench.left_over(wanted.cache):
+        run = disturbed(bench, scenario, hit.stop, "--quiet")
+        failures = _failures_of_stop(run, hit.stop.signal)
+        if left := bench.left_over():
             failures["left over"] = ", ".join(left[:3])
         if details := torn(bench.site, wanted.before, wanted.site):
             failures["torn"] = details
@@ -300,38 +325,35 @@ def faults(bench: Workbench, n: int, seed: int, reuses: int = len(REUSES)) -> Ta
     known = {name: expected(bench, scenario) for name, scenario in islice(REUSES.items(), reuses)}
     kinds = defaultdict(list)
     for file in tree(bench.folder / "kept/base/cache"):
-        kinds[kind_of(file)].append(file)
+        # What is not in an output, such as CACHEDIR.TAG, is written by each build and read by none.
+        if file.count("/") > 1:
+            kinds[kind_of(file)].append(file)
     for i, kind in zip(range(n), cycle(chance.sample(sorted(kinds), len(kinds))), strict=False):
         file, place = chance.choice(kinds[kind]), chance.random()
         for name, wanted in known.items():
             REUSES[name].prepare(bench)
             done = damage(bench.cache / file, bool((i + i // len(kinds)) % 2), random.Random(place))
+            damaged = (bench.cache / file).read_bytes()
             run = bench.build(*REUSES[name].words)
-            failures = _failures_of_reuse(bench, run, file, wanted)
+            failures = _failures_of_reuse(bench, run, file, damaged, wanted)
             table.add(file.split("/")[0], f"{kind}, {done}, {name}", failures)
     return table
 
 
-def _lines(run: Run) -> set[str]:
-    """The lines that a build prints, without numbers."""
-    return {re.sub(r"[\d.,]+", "", line) for line in (run.output + "\n" + run.errors).splitlines()}
-
-
-def _failures_of_reuse(bench: Workbench, run: Run, file: str, wanted: Expected) -> dict[str, str]:
-    """What is wrong with a build whose cache had a damaged file."""
+def _failures_of_reuse(bench: Workbench, run: Run, file: str, damaged: bytes, wanted: Expected) -> dict[str, str]:
+    """What is wrong with a build whose cache had a damaged file: if it read the file, it must say so and replace it."""
     if run.code:
         kind = "traceback" if "Traceback" in run.errors else "refused"
         return {kind: run.complaint}
     if details := difference(bench.site, wanted.site):
         return {"wrong site": details}
-    read = any(path.endswith(file) for _, path in run.steps)
-    words = (*file.split("/")[:2], file)
-    said = [
-        line for line in _lines(run) - _lines(wanted.run) if any(re.sub(r"[\d.,]+", "", word) in line for word in words)
-    ]
-    if read and len(said) != 1:
-        return {"unsaid": f"{len(said)} lines name it"}
-    return {}
+    path = bench.cache / file
+    said = [line for line in (run.output + "\n" + run.errors).splitlines() if "damaged" in line]
+    if str(path) not in {path for _, path in run.steps}:
+        return {"false alarm": said[0]} if said else {}
+    if len(said) != 1 or file not in said[0]:
+        return {"unsaid": f"{len(said)} lines, such as {said[:1]}"}
+    return {"not replaced": file} if path.exists() and path.read_bytes() == damaged else {}
 
 
 @contextmanager
@@ -393,12 +415,16 @@ def disks(bench: Workbench, seed: int) -> Table:
                 return table
             what = "read-only" if room is None else f"{room:,} bytes of room"
             failures = _failures_of_disk(bench, run, wanted)
-            table.add(f"{'read-only' if room is None else 'full'} {part}", what, failures)
+            row = f"{'read-only' if room is None else 'full'} {part}: {'refused' if run.code else 'built'}"
+            table.add(row, what, failures | finish(bench, standing, wanted))
     return table
 
 
 def _failures_of_disk(bench: Workbench, run: Run, wanted: Expected) -> dict[str, str]:
-    """What is wrong with a build that could not write; one that had room enough must have made the site."""
+    """What is wrong with a build that could not write; one that had room enough must have made the site.
+
+    A disk can become full after the new catalog took its place and before the front page did.
+    """
     failures = {}
     if run.code == 0:
         if details := difference(bench.site, wanted.site):
@@ -408,9 +434,11 @@ def _failures_of_disk(bench: Workbench, run: Run, wanted: Expected) -> dict[str,
         failures["traceback"] = run.complaint
     elif run.code != 2 or len(re.findall("^error: ", run.errors, re.MULTILINE)) != 1:
         failures["message"] = f"exit code {run.code}: {run.complaint}"
-    if left := bench.left_over(wanted.cache):
+    if left := bench.left_over():
         failures["left over"] = ", ".join(left[:3])
-    if details := difference(bench.site, wanted.before):
+    if details := torn(bench.site, wanted.before, wanted.site):
+        failures["torn"] = details
+    if (details := difference(bench.site, wanted.before)) and "existing site is unchanged" in run.errors:
         failures["site touched"] = details
     return failures
 
@@ -489,6 +517,22 @@ CHANGED_WEIGHTS = {
 CHANGED_SETTINGS = {"setting: dtype": ("--dtype", "bfloat16"), "setting: context": ("--context", "12")}
 
 
+CHANGED_TEXTS = {
+    "corpus: a letter": ("corpus/prose.txt", "The dog", "The dot"),
+    "notes: a letter": ("notes/2.md", "A note", "A nose"),
+    "template: a letter": ("templates/feature.html", "Data:", "Date:"),
+}
+
+
+def edit_text(path: Path, old: str, new: str) -> None:
+    """Replace a text by one of the same length; size and times stay."""
+    stat, text = path.stat(), path.read_text(encoding="utf-8")
+    assert old in text
+    assert len(old) == len(new)
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 def changes() -> dict[str, Scenario]:
     """A build with the base's cache and site for each changed input."""
     found = {}
@@ -496,17 +540,19 @@ def changes() -> dict[str, Scenario]:
         found[name] = Scenario("base", "base", lambda inputs, f=file, e=edit: edit_json(inputs / f, e))  # type: ignore[misc]
     for name, (file, tensor) in CHANGED_WEIGHTS.items():
         found[name] = Scenario("base", "base", lambda inputs, f=file, t=tensor: edit_weight(inputs / f, t))  # type: ignore[misc]
+    for name, (file, old, new) in CHANGED_TEXTS.items():
+        found[name] = Scenario("base", "base", lambda inputs, t=(file, old, new): edit_text(inputs / t[0], *t[1:]))  # type: ignore[misc]
     return found | {name: Scenario("base", "base", words=words) for name, words in CHANGED_SETTINGS.items()}
 
 
 def inputs(bench: Workbench) -> Table:
     """Change one input at a time, with the cache of the base, and compare with an empty cache."""
     table = Table()
-    make_base(bench, ("--model", str(bench.inputs / "model")))
-    bench.reset("base", "base")
-    base = tree(bench.site)
+    ways = {"named": ("--model", str(bench.inputs / "model")), "from metadata": ()}
+    make_base(bench, ways["named"])
+    base = {way: expected(bench, Scenario("base", "", words=flags)).site for way, flags in ways.items()}
     for name, scenario in changes().items():
-        for way, flags in (("named", ("--model", str(bench.inputs / "model"))), ("from metadata", ())):
+        for way, flags in ways.items():
             bench.reset()
             scenario.change(bench.inputs)
             fresh = bench.build(*scenario.words, *flags)
@@ -514,7 +560,7 @@ def inputs(bench: Workbench) -> Table:
             bench.reset("base", "")
             scenario.change(bench.inputs)
             run = bench.build(*scenario.words, *flags)
-            table.add(name, way, _failures_of_change(bench, run, fresh, wanted, base))
+            table.add(name, way, _failures_of_change(bench, run, fresh, wanted, base[way]))
     return table
 
 

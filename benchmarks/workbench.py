@@ -121,16 +121,20 @@ class Workbench:
         self.launcher.stdin.write(encoded(request))
         self.launcher.stdin.flush()
         code = int(self.launcher.stdout.readline())
+        if not (self.run / "steps").exists():
+            raise SystemExit(f"{self.run} was removed during a build (exit code {code}): something else cleared it")
         output, errors, log = (
             (self.run / name).read_text("utf-8", "replace") for name in ("output", "errors", "steps")
         )
         steps = [(line.split("\t")[0], line.split("\t")[-1]) for line in log.splitlines()]
         return Run(code, output, errors, steps)
 
-    def left_over(self, like: Tree) -> list[str]:
-        """What builds put aside and did not clear: hidden files of the cache that `like` lacks, and temporary files."""
-        hidden = {name for name in tree(self.cache) if any(part.startswith(".") for part in name.split("/"))}
-        return [*sorted(hidden - like.keys()), *(f"tmp/{name}" for name in tree(self.tmp))]
+    def left_over(self) -> list[str]:
+        """What builds put aside and did not clear: temporary files, locks, and hidden files of the cache."""
+        places = (self.tmp, self.cache / "tmp", self.cache / "locks", self.site / ".saecatalog-tmp")
+        found = {path for place in places for path in place.rglob("*")}
+        found |= {path for path in self.cache.rglob("*") if path.name.startswith(".")}
+        return sorted(path.relative_to(self.run).as_posix() for path in found)
 
 
 def _replace(target: Path, source: Path) -> None:

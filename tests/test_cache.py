@@ -181,24 +181,6 @@ def test_a_cache_on_a_full_disk_stays_a_cache(tmp_path: Path) -> None:
     assert main(["clean", "--cache", str(root)]) == 0
 
 
-def test_an_output_that_another_process_removes_meanwhile_is_not_listed(
-    open_output: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output, _ = open_output("stays")
-    gone, _ = open_output("gone")
-    assert output.folder.exists()
-    assert gone.folder.exists()
-    look = Path.iterdir
-
-    def then_removed(folder: Path) -> list[Path]:
-        found = list(look(folder))
-        shutil.rmtree(gone.path)
-        return found
-
-    monkeypatch.setattr(Path, "iterdir", then_removed)
-    assert list(output.cache.outputs("stage")) == [output.path]
-
-
 def test_checksums_name_every_file(open_output: Callable) -> None:
     output, _ = open_output()
     assert set(json.loads((output.folder / CHECKSUMS).read_text())["files"]) == set(FILES)

@@ -1,5 +1,6 @@
 """Harvests that resume from what earlier ones saved."""
 
+import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,19 @@ def harvested(subjects: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return load_arrays(folder), sum(ticks)
 
     return run_texts
+
+
+def test_a_shard_that_could_not_be_written_leaves_no_part(
+    harvested: Callable, texts: list[Any], tmp_path: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises((OSError, ValueError)):
+            harvested(texts, tmp_path / "shards")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "shards").iterdir()) == []
 
 
 def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:

@@ -94,3 +94,10 @@ def test_one_process_may_have_two_workspaces(tmp_path: Path) -> None:
         assert first.path.is_dir()
         assert second.path.is_dir()
         assert first.name != second.name
+
+
+def test_a_folder_of_a_dead_process_without_a_lock_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "host-1-20260101T000000-1"
+    left.mkdir()
+    with Workspace(tmp_path):
+        assert not left.exists()

@@ -58,11 +58,18 @@ class Cache:
         """This process's temporary folder in the cache."""
         with self.writing():
             opened = Workspace(self.root / WORK).open()
-            if not self._tagged():
-                # In one step, as without a whole tag `clean` would refuse to free a disk that is full.
-                (opened.path / TAG).write_text(TAG_TEXT, encoding="utf-8")
-                (opened.path / TAG).replace(self.root / TAG)
+            try:
+                self._tag(opened.path)
+            except BaseException:
+                opened.close()
+                raise
             return opened
+
+    def _tag(self, temporary: Path) -> None:
+        # In one step, as without a whole tag `clean` would refuse to free a disk that is full.
+        if not self._tagged():
+            (temporary / TAG).write_text(TAG_TEXT, encoding="utf-8")
+            (temporary / TAG).replace(self.root / TAG)
 
     def _tagged(self) -> bool:
         tag = self.root / TAG

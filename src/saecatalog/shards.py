@@ -55,8 +55,13 @@ class Shards:
         """Write one shard, completely or not at all: it is renamed once it is complete."""
         piece = join(pieces)
         part = self.folder / PART
-        with part.open("wb") as file:
-            np.savez(file, **{f.name: getattr(piece, f.name) for f in fields(Piece)})
+        try:
+            with part.open("wb") as file:
+                np.savez(file, **{f.name: getattr(piece, f.name) for f in fields(Piece)})
+        except BaseException:
+            # A full disk needs the room, and after Ctrl-C nothing stays.
+            part.unlink(missing_ok=True)
+            raise
         path = self.folder / f"{checksum(part)}.npz"
         part.replace(path)
         self._use(path)

@@ -42,9 +42,10 @@ class Workspace:
         # The lock comes first: no folder is ever without one.
         self._held.enter_context(locked(_lock_of(self.path)))
         self.path.mkdir()
-        for lock_file in self.place.glob("*.lock"):
-            if OWNER.fullmatch(lock_file.stem) and lock_file.stem != self.name:
-                _remove_if_dead(lock_file)
+        # A process that is interrupted while it opens its folder can leave one whose lock file is gone.
+        for name in {path.name.removesuffix(".lock") for path in self.place.iterdir()} - {self.name}:
+            if OWNER.fullmatch(name):
+                _remove_if_dead(_lock_of(self.place / name))
         return self
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ def writing(folder: Path, flag: str) -> Iterator[None]:
             raise
         if what is DISK_FULL and not _is_about(error, folder):
             raise disk_full(error) from error
-        where = str(getattr(error, "filename", None) or folder) if what is WRONG_KIND else str(folder)
+        where = _named(error) or str(folder) if what is WRONG_KIND else str(folder)
         fix = f"{FIXES[what]}, or choose another folder with {flag}. The existing site is unchanged."
         raise CatalogError(what, where, fix) from error
 
@@ -57,6 +57,11 @@ def _said(error: Exception, folder: Path) -> str | None:
 def disk_full(error: Exception) -> CatalogError:
     """The error for a full disk that is neither the cache's nor the output folder's."""
     return CatalogError("A disk is full.", str(getattr(error, "filename", None) or error), "Free some space there.")
+
+
+def _named(error: Exception) -> str:
+    """The file that an error names, of two the one to be written; "" if there is none."""
+    return str(getattr(error, "filename2", None) or getattr(error, "filename", None) or "")
 
 
 def _is_about(error: Exception, folder: Path) -> bool:
