@@ -20,6 +20,7 @@ def system_error(number: int, path: Path | None = None) -> OSError:
         (system_error(errno.ENOSPC), DISK_FULL),
         (system_error(errno.EDQUOT), DISK_FULL),
         (system_error(errno.EFBIG), DISK_FULL),
+        (OSError(errno.ENOSPC, "No space left on device", "elsewhere/from", None, "cache/to"), DISK_FULL),
         (OSError("1000 requested and 12 written"), DISK_FULL),
         (RuntimeError("I/O error: No space left on device (os error 28)"), DISK_FULL),
         (system_error(errno.EACCES, Path("cache/stage/x")), READ_ONLY),

@@ -56,7 +56,7 @@ def _said(error: Exception, folder: Path) -> str | None:
 
 def disk_full(error: Exception) -> CatalogError:
     """The error for a full disk that is neither the cache's nor the output folder's."""
-    return CatalogError("A disk is full.", str(getattr(error, "filename", None) or error), "Free some space there.")
+    return CatalogError("A disk is full.", _named(error) or str(error), "Free some space there.")
 
 
 def _named(error: Exception) -> str:
@@ -69,7 +69,7 @@ def _is_about(error: Exception, folder: Path) -> bool:
 
     True if the error names none.
     """
-    if not isinstance(error, OSError) or error.filename is None:
+    if not _named(error):
         return True
-    named, folder = Path(str(error.filename)).resolve(), folder.resolve()
+    named, folder = Path(_named(error)).resolve(), folder.resolve()
     return named.is_relative_to(folder) or folder.is_relative_to(named)
