@@ -196,3 +196,17 @@ def breaker(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], obje
         return False
 
     return run
+
+
+def test_a_signal_while_the_lock_is_released_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if path.name == module.LOCK and not missing_ok:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path / "site"):
+        pass
+    assert not (tmp_path / "site").exists()

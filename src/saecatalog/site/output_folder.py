@@ -19,6 +19,9 @@ from saecatalog.site.inventory import FILE_LIST, TEMPORARY, files_below, listed
 from saecatalog.workspace import Workspace, describe, locked
 from saecatalog.write_errors import writing
 
+LOCK = "lock"
+"""In the temporary place of the output folder: who holds it may write to the folder."""
+
 CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Answers of systems and file systems that cannot exchange two folders."""
 
@@ -35,12 +38,15 @@ def output_folder(out: Path) -> Iterator[Workspace]:
         raise CatalogError("The output folder is a file.", str(out), "Give another --out, or move the file away.")
     with writing_to(out), Workspace(out / TEMPORARY) as workspace:
         try:
-            with locked(out / TEMPORARY / "lock", lambda: _tell_who_writes(out, workspace)):
+            with locked(out / TEMPORARY / LOCK, lambda: _tell_who_writes(out, workspace)):
                 yield workspace
         finally:
             workspace.close()
             # Another process may wait here, or somebody may have put a file here.
             with suppress(OSError):
+                if not any(workspace.others()):
+                    # It is left only if a signal came while it was released.
+                    (out / TEMPORARY / LOCK).unlink(missing_ok=True)
                 (out / TEMPORARY).rmdir()
                 if made:
                     out.rmdir()
