@@ -429,3 +429,19 @@ def test_a_disk_that_takes_no_more_is_told_and_the_old_site_stays(
             said = refused(capsys, *words)
         assert "The disk with this folder is full" in said
         assert tree(tmp_path / "site") == before
+
+
+@pytest.mark.parametrize("words", [["list"], ["explore", "1", "--text", "The cat sat on the mat. " * 2000]])
+def test_a_reader_that_has_enough_is_no_error(words: list[str], flags: list[str]) -> None:
+    """As `| head -1` does: the other end of the pipe is closed after one line."""
+    more = [] if words == ["list"] else [*flags[:2], *flags[6:], "--quiet"]
+    command = [sys.executable, str(Path(__file__).parent.parent / "build.py"), *words, *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline()
+        run.stdout.close()
+        said = run.stderr.read()
+    assert "Traceback" not in said
+    assert "Exception" not in said
+    assert run.returncode == GOOD

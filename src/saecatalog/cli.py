@@ -58,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.run(arguments))
     except CatalogError as error:
         return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough of it. What is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno in FULL:
             return _fail(str(disk_full(error)))
@@ -404,12 +408,8 @@ def run_list(a: argparse.Namespace) -> int:
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    try:
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
     return 0
 
