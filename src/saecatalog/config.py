@@ -51,6 +51,11 @@ def _count(value: object) -> str:
     return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number, 1 or more"
 
 
+def _whole(value: object) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return "" if good else "a whole number, 0 or more"
+
+
 def _context(value: object) -> str:
     good = not _count(value) and value != 1
     return "" if good else "a whole number, 2 or more (BOS takes one position)"
@@ -101,6 +106,8 @@ class SubjectConfig:
     """Number format of the model's weights and activations."""
     context: int | None = _setting(None, _context)
     """Tokens in a window, BOS included; None means the context length of the SAE's training."""
+    overlap: int = _setting(0, _whole)
+    """Tokens of a long text that each window takes over from the one before it, as context only."""
     batch_tokens: int | None = _setting(None, _count)
     """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
     trust_remote_code: bool = _flag_only(False)
@@ -121,6 +128,10 @@ class CorpusConfig:
     """Field of a JSONL or Parquet record that holds the text."""
     category_field: str = _setting("category", _text)
     """Field that holds the category; for a record without one, the file's name is the category."""
+    name: str = _setting("", _any_text)
+    """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
+    special_tokens: bool = _setting(False, _flag)
+    """Read the names of special tokens in the texts as special tokens, not as plain characters."""
     limit_tokens: int | None = _setting(None, _count)
     """Stop after this many tokens, taking texts from all categories in turn."""
 

@@ -10,8 +10,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from saecatalog.config import CorpusConfig
@@ -51,6 +51,13 @@ class Text:
     """File and record, so that a reader can find it."""
     content: str
     """The text itself, without surrounding line breaks."""
+    title: str = ""
+    link: str = ""
+    """Web address of the text, "" if it has none."""
+    special_tokens: bool = False
+    """Whether names of special tokens in the content are special tokens."""
+    turns: str = ""
+    """The turns of a chat as JSON, whose content is not yet made: see `saecatalog.chat`."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,11 @@ def read_text_list(path: Path) -> list[str]:
 
 
 def corpus_hash(texts: list[Text]) -> str:
-    """SHA-256 over categories and contents in order: the identity of a corpus."""
+    """SHA-256 over categories and contents in order, and over which hold special tokens: the identity of a corpus."""
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(json.dumps([text.id, text.category, text.content], ensure_ascii=True).encode())
+        special = [text.special_tokens] if text.special_tokens else []
+        digest.update(json.dumps([text.id, text.category, text.content, *special], ensure_ascii=True).encode())
     return digest.hexdigest()
 
 
@@ -307,13 +315,18 @@ READERS: dict[str, Reader] = {
 
 
 def _with_ids(records: list[Record]) -> list[Text]:
-    """Give each record its id; repeats of a text in a category get a suffix -2, -3 ... in the order of their source."""
+    """The records as texts with ids."""
+    return with_ids(Text("", record.category, record.source, record.content) for record in records)
+
+
+def with_ids(texts: Iterable[Text]) -> list[Text]:
+    """Give each text its id; repeats of a text in a category get a suffix -2, -3 ... in the order of their source."""
     seen: Counter[str] = Counter()
-    texts = []
-    for record in sorted(records, key=lambda r: (r.category, r.content, r.source)):
-        digest = hashlib.sha256(record.content.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-        name = f"{slug(record.category)}-{digest}"
+    named = []
+    for text in sorted(texts, key=lambda t: (t.category, t.content, t.source)):
+        digest = hashlib.sha256(text.content.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+        name = f"{slug(text.category)}-{digest}"
         seen[name] += 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
-        texts.append(Text(name + suffix, record.category, record.source, record.content))
-    return sorted(texts, key=lambda t: (t.category, t.id))
+        named.append(replace(text, id=name + suffix))
+    return sorted(named, key=lambda t: (t.category, t.id))
