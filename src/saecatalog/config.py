@@ -52,8 +52,7 @@ def _count(value: object) -> str:
 
 
 def _whole(value: object) -> str:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return "" if good else "a whole number, 0 or more"
+    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number, 0 or more"
 
 
 def _context(value: object) -> str:
@@ -120,20 +119,28 @@ class CorpusConfig:
 
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
     """Files and folders of texts."""
+    name: str = _setting("", _any_text)
+    """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
     format: str = _setting("auto", _choice(*FORMATS))
     """How to read files; `auto` decides by file name."""
     concepts: str | None = _setting("corpora/concepts", _text)
     """Folder with one list of texts per concept; if it does not exist, there are no concepts."""
     text_field: str = _setting("text", _text)
-    """Field of a JSONL or Parquet record that holds the text."""
+    """Field of a record that holds the text."""
     category_field: str = _setting("category", _text)
     """Field that holds the category; for a record without one, the file's name is the category."""
-    name: str = _setting("", _any_text)
-    """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
+    title_field: str = _setting("title", _text)
+    """Field that holds the text's title, shown with its examples; it may be missing."""
+    link_field: str = _setting("url", _text)
+    """Field that holds the text's address, shown with its examples; it may be missing. Only http and https are kept."""
+    chat_field: str = _setting("messages", _text)
+    """Field that holds the turns of a chat, for a record without a text: a list of objects with role and content."""
     special_tokens: bool = _setting(False, _flag)
-    """Read the names of special tokens in the texts as special tokens, not as plain characters."""
+    """Whether names of special tokens in the texts, such as <|im_start|>, stand for these tokens."""
     limit_tokens: int | None = _setting(None, _count)
-    """Stop after this many tokens, taking texts from all categories in turn."""
+    """Stop after this many tokens, taking texts from all categories in turn. Of larger files, a sample is read."""
+    seed: int = _setting(0, _whole)
+    """Which sample is read if there is a limit; the same seed gives the same sample."""
 
 
 @dataclass(frozen=True)

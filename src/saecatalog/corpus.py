@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,12 +52,13 @@ class Text:
     content: str
     """The text itself, without surrounding line breaks."""
     title: str = ""
+    """Title of the text, "" if it has none."""
     link: str = ""
-    """Web address of the text, "" if it has none."""
+    """The text's http or https address, "" if it has none."""
     special_tokens: bool = False
-    """Whether names of special tokens in the content are special tokens."""
+    """Whether names of special tokens in the content stand for these tokens."""
     turns: str = ""
-    """The turns of a chat as JSON, whose content is not yet made: see `saecatalog.chat`."""
+    """The turns of a chat, as a JSON list of objects with role and content; the content is then made from them."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _read(paths: list[Path], config: CorpusConfig, skip: Path | None) -> list[Te
             for category in sorted({record.category for record in found}):
                 _claim(category, source, origins)
             records += found
-    return _with_ids(records)
+    return with_ids([Text("", **vars(record)) for record in records])
 
 
 def _claim(category: str, source: Path, origins: dict[str, tuple[str, Path]]) -> None:
@@ -314,18 +315,16 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _with_ids(records: list[Record]) -> list[Text]:
-    """The records as texts with ids."""
-    return with_ids(Text("", record.category, record.source, record.content) for record in records)
+def with_ids(texts: list[Text]) -> list[Text]:
+    """Give each text its id, from its category and its content or turns, and sort them by category and id.
 
-
-def with_ids(texts: Iterable[Text]) -> list[Text]:
-    """Give each text its id; repeats of a text in a category get a suffix -2, -3 ... in the order of their source."""
+    Repeats of a text in a category get a suffix -2, -3 ... in the order of their source.
+    """
     seen: Counter[str] = Counter()
     named = []
-    for text in sorted(texts, key=lambda t: (t.category, t.content, t.source)):
-        digest = hashlib.sha256(text.content.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-        name = f"{slug(text.category)}-{digest}"
+    for text in sorted(texts, key=lambda t: (t.category, t.content, t.turns, t.source)):
+        words = (text.content or text.turns).encode("utf-8", "surrogatepass")
+        name = f"{slug(text.category)}-{hashlib.sha256(words).hexdigest()[:10]}"
         seen[name] += 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
         named.append(replace(text, id=name + suffix))

@@ -71,10 +71,10 @@ class Pipeline:
 
         read = [[text.content, text.turns, text.source] for text in texts]
         made = self._output("saecatalog.chat", make, self.info.tokenizer_hash, special, read).json(CONTENTS)
-        return with_ids(
+        return with_ids([
             replace(text, content=content, turns="", special_tokens=special or bool(text.turns))
             for text, content in zip(texts, made, strict=True)
-        )
+        ])  # fmt: skip
 
     @cached_property
     def notes(self) -> Notes:
