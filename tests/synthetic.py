@@ -176,11 +176,13 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "neuronpedia_id": neuronpedia,
         },
         "corpus": {
+            "name": "corpus",
             "sha256": "cc" * 32,
             "texts": 12,
             "tokens": tokens,
             "categories": groups,
             "concepts": {CONCEPT: {"texts": 4, "tokens": 40}},
+            "plain_names": {"texts": 0, "example": ""},
         },
         "settings": {
             "text_score": "max",
@@ -364,10 +366,22 @@ def _texts(world: World) -> list[dict[str, Any]]:
             "n_tokens": len(text["tokens"]),
             "n_excluded": 0,
             "content": text["content"],
+            "title": TITLES.get(text["text"], ("", ""))[0],
+            "link": TITLES.get(text["text"], ("", ""))[1],
+            "special_tokens": False,
             "token_ends": text["ends"],
         }
         for text in world.texts
     ]
+
+
+TITLES = {
+    "t0-0": (SCRIPT, 'https://example.org/?a=1&b="2"'),
+    "t0-1": ("A title\u202e without a link", ""),
+    "t1-0": ("", "https://example.org/a"),
+    "t1-1": ("A link that runs", "javascript:alert(1)"),
+}
+"""Title and link of some texts."""
 
 
 def _categories(world: World) -> list[dict[str, Any]]:
@@ -445,7 +459,7 @@ def _concepts(world: World) -> list[dict[str, Any]]:
 
 def _concept_texts(world: World) -> list[dict[str, Any]]:
     row = {"concept": CONCEPT, "source": "numbers.txt, line 1", "n_tokens": 10, "n_excluded": 0}
-    return [row | {"text": f"c{i}", "content": f"{i} {SCRIPT}"} for i in range(4)]
+    return [row | {"text": f"c{i}", "content": f"{i} {SCRIPT}", "special_tokens": False} for i in range(4)]
 
 
 def _logit_histograms(world: World) -> list[dict[str, Any]]:

@@ -152,6 +152,12 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--context", metavar="N", type=int, help="tokens run as one context, BOS included; default: that of the SAE"
     )
+    g.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        help="tokens that each window of a long text takes over from the one before it, as context; default: 0",
+    )
     _add_trust(g)
     _add_cache(p)
     p.add_argument("--quiet", action="store_true", help="show no progress")
@@ -348,7 +354,7 @@ def _config(a: argparse.Namespace) -> Config:
 
     if get("model") is None and get("sae") is not None:
         config = replace(config, subject=replace(config.subject, model=None))
-    names = ("model", "sae", "device", "dtype", "context", "batch_tokens", "trust_remote_code")
+    names = ("model", "sae", "device", "dtype", "context", "overlap", "batch_tokens", "trust_remote_code")
     config = override(config, "subject", **{n: get(n) for n in names})
     config = override(
         config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),

@@ -106,6 +106,8 @@ class SubjectConfig:
     """Number format of the model's weights and activations."""
     context: int | None = _setting(None, _context)
     """Tokens in a window, BOS included; None means the context length of the SAE's training."""
+    overlap: int = _setting(0, _whole)
+    """Tokens of a long text that each window takes over from the one before it, as context only."""
     batch_tokens: int | None = _setting(None, _count)
     """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
     trust_remote_code: bool = _flag_only(False)
@@ -119,7 +121,7 @@ class CorpusConfig:
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
     """Files and folders of texts, `-` for standard input, and datasets on the hub: `hf:OWNER/NAME:CONFIG:SPLIT`."""
     name: str = _setting("", _any_text)
-    """Name of the corpus; if empty, one is made from the paths."""
+    """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
     format: str = _setting("auto", _choice("auto", *FORMATS))
     """How to read files; `auto` decides by file name."""
     concepts: str | None = _setting("corpora/concepts", _text)

@@ -105,10 +105,11 @@ def read_text_list(path: Path, config: CorpusConfig | None = None) -> list[str]:
 
 
 def corpus_hash(texts: list[Text]) -> str:
-    """SHA-256 over categories and contents in order: the identity of a corpus."""
+    """SHA-256 over categories and contents in order, and over which hold special tokens: the identity of a corpus."""
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(json.dumps([text.id, text.category, text.content], ensure_ascii=True).encode())
+        special = [text.special_tokens] if text.special_tokens else []
+        digest.update(json.dumps([text.id, text.category, text.content, *special], ensure_ascii=True).encode())
     return digest.hexdigest()
 
 

@@ -462,9 +462,7 @@ def by_name(name: str) -> tuple[str, str]:
 
 def by_content(begins: bytes) -> str:
     """The format that the first bytes of standard input seem to have; that of lines if they say nothing."""
-    packed = next(
-        (form for magic, form in ((b"PAR1", "parquet"), (b"ARROW1", "arrow")) if begins.startswith(magic)), ""
-    )
+    magic = {b"PAR1": "parquet", b"ARRO": "arrow"}
     text = begins.removeprefix(codecs.BOM_UTF8)
     if re.match(rb'\s*\{\s*(["}]|\Z)', text):
         return "jsonl"

@@ -12,11 +12,13 @@ from markupsafe import Markup
 
 from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import slug, title
-from saecatalog.site import charts, cite, tokens
+from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
+from saecatalog.site.text_parts import part_at
 
 BANDS = {
     "q75-100": ("Strongest quarter", "q75", "max"),
@@ -52,9 +54,9 @@ class Reason:
 class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
-    `cut` says where the text continues: "l" before the excerpt, "r" after it; and "long" if it is too long to be shown
-    whole. `place` is the URL of the text's page
-    from the catalog's root, with the anchor of the feature if that page lists it.
+    `cut` says where the text continues: "l" before the excerpt, "r" after it; and "long" if it has several pages.
+    `place` is the URL of the text's page from the catalog's root, with the anchor of the feature if that page lists it.
+    `origin` is the title and the web address of the text.
     """
 
     anchor: str
@@ -64,6 +66,7 @@ class Example(NamedTuple):
     activation: float
     place: str
     category: str
+    origin: tuple[str, str]
     similar: int
 
 
@@ -281,7 +284,7 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     text = catalog.texts[context.text]
     window = (context.window_start, context.window_end)
     active = tokens.near(context.active_positions, context.active_values, window)
-    page = catalog.text_ref(context.text, context.category).page
+    page = part_at(text, context.position).page(catalog.text_ref(context.text, context.category).page)
     return Example(
         f"{context.band.partition('-')[0]}-{context.rank + 1}",
         tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
@@ -290,13 +293,14 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
         context.activation,
         f"{page}#f{row.feature}" if context.listed else page,
         catalog.category[context.category].title,
+        origin(text),
         context.similar_hidden,
     )
 
 
 def _cut(window: tuple[int, int], n_tokens: int) -> str:
     """The classes of an excerpt; see `Example`."""
-    applies = {"l": window[0] > 0, "r": window[1] < n_tokens, "long": n_tokens > tokens.MOST_TOKENS}
+    applies = {"l": window[0] > 0, "r": window[1] < n_tokens, "long": n_tokens > text_parts.MOST_TOKENS}
     return " ".join(name for name, shown in applies.items() if shown)
 
 
