@@ -27,7 +27,7 @@ BUFFER = 2000
 """Records among which the next one is drawn."""
 DEFAULT_SPLIT = "train"
 SAMPLE = "sample.json"
-NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[^:]*)(:(?P<split>[^:]+))?)?")
+NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:]*)(:(?P<split>[^:]+))?)?")
 
 
 def is_dataset(path: Path) -> bool:

@@ -200,9 +200,10 @@ def _sought_rows(delimiter: str) -> Scattered:
 def _seek_rows(file: Input, fields: Fields, delimiter: str, allowance: int, chance: Random) -> Iterator[Piece]:
     header = _header(_cells(file.lines(), delimiter, file.where), fields, file.where)
     head = file.head.removeprefix(codecs.BOM_UTF8)
-    first = len(file.head) - len(head.lstrip(b"\r\n")) if head[:1] in b"\r\n" else 0
+    # Where the header is: after empty lines, or at the beginning, with the mark.
+    first = len(file.head) - len(head.lstrip(b"\r\n")) if head[:1] in (b"\r", b"\n") else 0
     for start, line in _seek(file, LINES, allowance, chance):
-        if start != first:
+        if line and start != first:
             place = f"byte {start}"
             yield Piece(place, _record_of(line.split(delimiter), header, f"{file.where}, {place}"))
 
