@@ -9,6 +9,9 @@ from saecatalog import embedded
 from saecatalog.errors import CatalogError, closest, nearest
 from saecatalog.names import slug
 
+MISTYPED = 0.8
+"""Similarity from which an unknown release is taken for a mistyped one, and not for the owner of a repository."""
+
 
 @dataclass(frozen=True)
 class SaeSource:
@@ -19,7 +22,7 @@ class SaeSource:
     release: str
     """Release in `sae_lens`' directory, Hub repository, or the folder's name."""
     id: str
-    """Id within the release; empty for a folder."""
+    """Id within the release or folder in the repository; empty for a folder, or the repository itself."""
     folder: Path | None
     """The folder on this machine; None for an SAE from the Hub."""
 
@@ -42,7 +45,10 @@ class Listed:
 
 
 def find_sae(name: str) -> SaeSource:
-    """The location of the named SAE; raises CatalogError, with similar names, if there is none."""
+    """The location of the named SAE; raises CatalogError, with similar names, if there is none.
+
+    Whether a repository of the Hub exists is not asked here.
+    """
     if name == f"{embedded.RELEASE}/{embedded.SAE_ID}":
         return SaeSource(name, embedded.RELEASE, embedded.SAE_ID, embedded.SAE_FOLDER)
     if Path(name).is_dir():
@@ -57,21 +63,18 @@ def find_sae(name: str) -> SaeSource:
             return SaeSource(name, release, sae_id, None)
         hint = nearest(sae_id, known) or "Some of its SAEs: " + ", ".join(list(known)[:8]) + "."
         raise CatalogError(f"The release '{release}' has no SAE '{sae_id}'.", f"--sae {name}", hint)
-    if name.count("/") >= 2 and release != embedded.RELEASE and not name.startswith((".", "/", "~")):
-        owner, repository, rest = name.split("/", 2)
-        return SaeSource(name, f"{owner}/{repository}", rest, None)
+    mistyped = closest(release, [*directory, embedded.RELEASE], cutoff=MISTYPED)
+    if "/" in name and not mistyped and not name.startswith((".", "/", "~")):
+        owner, repository, *rest = name.split("/", 2)
+        return SaeSource(name, f"{owner}/{repository}", "".join(rest).strip("/"), None)
     hint = nearest(release, [*directory, embedded.RELEASE]) or "Search with 'python build.py list WORD'."
     raise CatalogError("No SAE release or folder has this name.", f"--sae {name}", hint)
 
 
 def _folder_source(folder: Path) -> SaeSource:
-    if not (folder / "cfg.json").is_file():
-        fix = "Use a folder with cfg.json and sae_weights.safetensors, as sae_lens saves it."
-        raise CatalogError("This folder does not contain an SAE.", str(folder), fix)
-    try:
-        json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CatalogError("The SAE's configuration cannot be read.", str(folder / "cfg.json"), str(error)) from None
+    from saecatalog.sae_folders import check_folder
+
+    check_folder(folder)
     return SaeSource(str(folder), folder.resolve().name, "", folder)
 
 
