@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.hub import hub_errors, hub_places
 from saecatalog.progress import notice
+from saecatalog.replacing import replaced
 from saecatalog.sae_directory import SaeSource
-from saecatalog.safe_loading import CONVERT_TENSORS, PICKLES, only_data_of_sae, pickle_error, replaced
+from saecatalog.safe_loading import CONVERT_TENSORS, PICKLES, only_data_of_sae, pickle_error
 
 if TYPE_CHECKING:
     from sae_lens import SAE

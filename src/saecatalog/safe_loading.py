@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from saecatalog.config import DTYPES
 from saecatalog.errors import CatalogError
+from saecatalog.replacing import replaced
 from saecatalog.sae_directory import SaeSource
 from saecatalog.tensor_files import load_tensors
 
@@ -147,16 +148,6 @@ def _explained(error: Exception, where: str, convert: str) -> CatalogError | Non
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
 
 
 @contextmanager
