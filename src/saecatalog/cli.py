@@ -156,6 +156,12 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--context", metavar="N", type=int, help="tokens run as one context, BOS included; default: that of the SAE"
     )
+    g.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        help="tokens that each window of a long text takes over from the one before it, as context; default: 0",
+    )
     _add_trust(g)
     _add_cache(p)
     p.add_argument("--quiet", action="store_true", help="show no progress")
@@ -184,10 +190,26 @@ def _add_corpus(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--corpus-format", choices=FORMATS, help=f"format of files; default: {CorpusConfig.format} (by name)"
     )
+    g.add_argument("--corpus-name", metavar="NAME", help="name of the corpus; default: made from the paths")
+    g.add_argument(
+        "--text-field", metavar="F", help=f"field of a record with the text; default: {CorpusConfig.text_field}"
+    )
+    g.add_argument(
+        "--category-field", metavar="F", help=f"field with the category; default: {CorpusConfig.category_field}"
+    )
+    g.add_argument(
+        "--special-tokens",
+        action="store_const",
+        const=True,
+        help="names of special tokens in the texts, such as <|im_start|>, stand for these tokens",
+    )
     g.add_argument(
         "--concepts", metavar="DIR", help=f"folder with one file of texts per concept; default: {CorpusConfig.concepts}"
     )
     g.add_argument("--limit-tokens", metavar="N", type=int, help="use about N tokens, spread over the categories")
+    g.add_argument(
+        "--seed", metavar="N", type=int, help=f"which sample --limit-tokens takes; default: {CorpusConfig.seed}"
+    )
     g = p.add_argument_group("analysis")
     g.add_argument(
         "--text-score", choices=TEXT_SCORES, help=f"a feature's score on a text; default: {AnalysisConfig.text_score}"
@@ -331,11 +353,12 @@ def _config(a: argparse.Namespace) -> Config:
 
     if get("model") is None and get("sae") is not None:
         config = replace(config, subject=replace(config.subject, model=None))
-    names = ("model", "sae", "device", "dtype", "context", "batch_tokens", "trust_remote_code")
+    names = ("model", "sae", "device", "dtype", "context", "overlap", "batch_tokens", "trust_remote_code")
     config = override(config, "subject", **{n: get(n) for n in names})
     config = override(
         config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
-        concepts=get("concepts"), limit_tokens=get("limit_tokens"),
+        concepts=get("concepts"), limit_tokens=get("limit_tokens"), name=get("corpus_name"), seed=get("seed"),
+        text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
     if get("sae") or get("corpus"):

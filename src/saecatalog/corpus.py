@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from saecatalog.config import CorpusConfig
@@ -51,6 +51,14 @@ class Text:
     """File and record, so that a reader can find it."""
     content: str
     """The text itself, without surrounding line breaks."""
+    title: str = ""
+    """Title of the text, "" if it has none."""
+    link: str = ""
+    """The text's http or https address, "" if it has none."""
+    special_tokens: bool = False
+    """Whether names of special tokens in the content stand for these tokens."""
+    turns: str = ""
+    """The turns of a chat, as a JSON list of objects with role and content; the content is then made from them."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +93,11 @@ def read_text_list(path: Path) -> list[str]:
 
 
 def corpus_hash(texts: list[Text]) -> str:
-    """SHA-256 over categories and contents in order: the identity of a corpus."""
+    """SHA-256 over categories and contents in order, and over which hold special tokens: the identity of a corpus."""
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(json.dumps([text.id, text.category, text.content], ensure_ascii=True).encode())
+        special = [text.special_tokens] if text.special_tokens else []
+        digest.update(json.dumps([text.id, text.category, text.content, *special], ensure_ascii=True).encode())
     return digest.hexdigest()
 
 
@@ -106,7 +115,7 @@ def _read(paths: list[Path], config: CorpusConfig, skip: Path | None) -> list[Te
             for category in sorted({record.category for record in found}):
                 _claim(category, source, origins)
             records += found
-    return _with_ids(records)
+    return with_ids([Text("", **vars(record)) for record in records])
 
 
 def _claim(category: str, source: Path, origins: dict[str, tuple[str, Path]]) -> None:
@@ -306,14 +315,17 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _with_ids(records: list[Record]) -> list[Text]:
-    """Give each record its id; repeats of a text in a category get a suffix -2, -3 ... in the order of their source."""
+def with_ids(texts: list[Text]) -> list[Text]:
+    """Give each text its id, from its category and its content or turns, and sort them by category and id.
+
+    Repeats of a text in a category get a suffix -2, -3 ... in the order of their source.
+    """
     seen: Counter[str] = Counter()
-    texts = []
-    for record in sorted(records, key=lambda r: (r.category, r.content, r.source)):
-        digest = hashlib.sha256(record.content.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-        name = f"{slug(record.category)}-{digest}"
+    named = []
+    for text in sorted(texts, key=lambda t: (t.category, t.content, t.turns, t.source)):
+        words = (text.content or text.turns).encode("utf-8", "surrogatepass")
+        name = f"{slug(text.category)}-{hashlib.sha256(words).hexdigest()[:10]}"
         seen[name] += 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
-        texts.append(Text(name + suffix, record.category, record.source, record.content))
-    return sorted(texts, key=lambda t: (t.category, t.id))
+        named.append(replace(text, id=name + suffix))
+    return sorted(named, key=lambda t: (t.category, t.id))

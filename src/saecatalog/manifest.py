@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
-from saecatalog.config import Config
+from saecatalog.config import Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
 from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
@@ -37,20 +37,24 @@ def make_manifest(
         "model": _model(info),
         "sae": _sae(info),
         "corpus": {
+            "name": corpus_name(config.corpus),
             "sha256": corpus_hash(corpus.texts),
             "texts": len(corpus.texts),
             "tokens": int(corpus.token_counts.sum()),
             "categories": _sizes(corpus),
             "concepts": _sizes(concepts) if concepts else {},
+            "plain_names": corpus.plain_names,
         },
         "settings": {
             **asdict(config.analysis),
             "strong_threshold": findings["strong"],
             "strong_rule": findings["strong_rule"],
             "context": info.context,
+            "overlap": info.overlap,
             "dtype": info.dtype,
             "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
+            "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
@@ -61,6 +65,12 @@ def make_manifest(
         "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
     }
     return {**manifest, "title": config.site.title or _title(manifest)}
+
+
+def corpus_name(config: CorpusConfig) -> str:
+    """The name of a corpus: as set, or made from the names of its files and folders."""
+    names = [re.sub(r"\.[\w.]*$", "", Path(path).resolve().name) or path for path in config.paths]
+    return config.name or " + ".join(names)
 
 
 def _model(info: SubjectInfo) -> dict[str, object]:
@@ -103,9 +113,9 @@ def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
 
 
 def _title(manifest: Manifest) -> str:
-    """The default title: model, hook and size of the dictionary."""
-    sae = manifest["sae"]
-    return f"{without_paths(manifest)['model']['name']} · {sae['hook']} · {sae['d_sae']:,} features"
+    """The default title: model, hook, size of the dictionary and corpus."""
+    model, sae, corpus = (without_paths(manifest)[part] for part in ("model", "sae", "corpus"))
+    return f"{model['name']} · {sae['hook']} · {sae['d_sae']:,} features · {corpus['name']}"
 
 
 def without_paths(manifest: Manifest) -> Manifest:

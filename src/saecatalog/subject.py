@@ -319,6 +319,14 @@ def _check_width(model: Any, hook: Hook, sae: Any, source: SaeSource, device: to
         )
 
 
+def _checked_overlap(overlap: int, size: int) -> int:
+    """The overlap of windows of at most `size` tokens; raises CatalogError if a window would have no new token."""
+    if overlap >= size:
+        what = f"A window holds {size} tokens, so it cannot begin with {overlap} tokens of the window before it."
+        raise CatalogError(what, f"--overlap {overlap}", f"Use a number below {size}, or a larger --context.")
+    return overlap
+
+
 def _describe(
     config: SubjectConfig, source: SaeSource, sae: Any, model: Any, model_name: str, model_source: str, hook: Hook
 ) -> SubjectInfo:
@@ -326,6 +334,7 @@ def _describe(
     n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 1 << 20)
     name = embedded.MODEL_NAME if model_name in embedded.MODEL_ALIASES else model_name
     prepend_bos = bool(metadata.prepend_bos) if metadata.prepend_bos is not None else True
+    context = min(config.context or metadata.context_size or 128, n_ctx)
     return SubjectInfo(
         slug=catalog_slug(source, Path(name).name, hook.layer, hook.name, metadata.neuronpedia_id),
         model_name=name,
@@ -346,7 +355,8 @@ def _describe(
         layer=hook.layer,
         prepend_bos=prepend_bos,
         bos_token_id=model.tokenizer.bos_token_id if prepend_bos else None,
-        context=min(config.context or metadata.context_size or 128, n_ctx),
+        context=context,
+        overlap=_checked_overlap(config.overlap, context - int(prepend_bos)),
         dtype=config.dtype,
         device=next(sae.parameters()).device.type,
         neuronpedia_id=metadata.neuronpedia_id or None,
