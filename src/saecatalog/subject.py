@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens import SAE
 from torch import Tensor
 
 from saecatalog import embedded, loaded_files
@@ -26,6 +25,7 @@ from saecatalog.errors import CatalogError, nearest
 from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
 from saecatalog.hub import check_downloads, hub_errors, hub_places
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
+from saecatalog.sae_folders import load_sae, sae_places
 from saecatalog.safe_loading import (
     HOOKED,
     PROCESSING,
@@ -33,7 +33,6 @@ from saecatalog.safe_loading import (
     code_files,
     model_arguments,
     only_data_of_model,
-    only_data_of_sae,
     sha256_with_code,
 )
 from saecatalog.subject_info import SubjectInfo
@@ -178,7 +177,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     info = _describe(config, source, sae, model, str(model_name), model_source, hook)
     if config.trust_remote_code:
         info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code_files(places)))
-    places = [*places, *_sae_places(source)]
+    places = [*places, *sae_places(source)]
     check_downloads(places)
     if config.trust_remote_code:
         # A model's code may read anything, so nothing tells whether it is as it was: it is loaded in every build.
@@ -200,36 +199,13 @@ def _device(wanted: str) -> str:
 
 
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
-    if source.folder is not None:
-        with only_data_of_sae(source):
-            sae = _load_sae_folder(source.folder, device)
-    else:
-        hint = "Search with 'python build.py list WORD'."
-        with hub_errors("SAE", f"--sae {source.name}", hint), only_data_of_sae(source):
-            sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
+    sae = load_sae(source, str(device))
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED or "transcoder" in architecture:
         reason = UNSUPPORTED.get(architecture, "it does not reconstruct what it reads")
         fix = "Choose an SAE of another architecture."
         raise CatalogError(f"SAEs of the architecture '{architecture}' are not supported: {reason}.", source.name, fix)
     return _on_flat_rows(sae)
-
-
-def _load_sae_folder(folder: Path, device: torch.device) -> Any:
-    try:
-        return SAE.load_from_disk(folder, device=str(device)).eval()
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CatalogError("This SAE cannot be loaded.", str(folder), f"sae_lens says: {reason}") from error
-
-
-def _sae_places(source: SaeSource) -> list[Path]:
-    """Where the files of an SAE are."""
-    if source.folder is not None:
-        return [source.folder]
-    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
-
-    return hub_places(*get_repo_id_and_folder_name(source.release, source.id))
 
 
 def _load_model(
