@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
-from saecatalog.config import Config, CorpusConfig
+from saecatalog.config import HUB, Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
+from saecatalog.formats import stem
 from saecatalog.store import Harvested
+from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo
 
 Manifest = dict[str, Any]
@@ -68,9 +70,14 @@ def make_manifest(
 
 
 def corpus_name(config: CorpusConfig) -> str:
-    """The name of a corpus: as set, or made from the names of its files and folders."""
-    names = [re.sub(r"\.[\w.]*$", "", Path(path).resolve().name) or path for path in config.paths]
-    return config.name or " + ".join(names)
+    """The name of a corpus: as set, or made from its datasets, and from the names of its files and folders."""
+    return config.name or " + ".join(map(_name_of_path, config.paths))
+
+
+def _name_of_path(path: str) -> str:
+    if path.startswith(HUB):
+        return path.removeprefix(HUB).rstrip(":")
+    return Path(path).resolve().name if Path(path).is_dir() else stem(Input(Path(path)))
 
 
 def _model(info: SubjectInfo) -> dict[str, object]:
