@@ -8,7 +8,7 @@ import reference
 import torch
 from conftest import CONTEXT, D_SAE, SaeKind
 
-from saecatalog.subject import weights_sha256
+from saecatalog.fingerprints import weights_sha256
 
 
 def test_facts_of_a_subject(subjects: Callable, models: Callable) -> None:
@@ -24,11 +24,12 @@ def test_facts_of_a_subject(subjects: Callable, models: Callable) -> None:
 def test_a_replica_shares_weights_and_computes_the_same(subjects: Callable) -> None:
     subject = subjects("llama", SaeKind("standard"))
     twin = subject.replica()
-    assert weights_sha256(subject.model) == weights_sha256(twin.model)
-    assert {p.data_ptr() for p in subject.model.parameters()} == {p.data_ptr() for p in twin.model.parameters()}
+    assert weights_sha256(subject.model.module) == weights_sha256(twin.model.module)
+    places, same = ({p.data_ptr() for p in s.model.module.parameters()} for s in (subject, twin))
+    assert places == same
     ids = torch.tensor([[0, 7, 8, 9]])
     with torch.inference_mode():
-        assert torch.equal(subject.residual(ids), twin.residual(ids))
+        assert torch.equal(subject.values(ids)[0], twin.values(ids)[0])
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,8 @@ def test_replicas_keep_nothing_of_each_other(normalize: str, subjects: Callable)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn((16, 32), generator=generator), torch.randn((16, 32), generator=generator) * 9 + 4
     with torch.inference_mode():
-        wanted = subject.decode(subject.encode(x))
+        wanted = subject.decode(subject.encode(x), x)
         encoded = subject.encode(x)
         twin.encode(y)
-        found = subject.decode(encoded)
+        found = subject.decode(encoded, x)
     assert torch.equal(found, wanted)
