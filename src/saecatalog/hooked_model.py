@@ -80,7 +80,7 @@ class HookedModel(LanguageModel):
         return self._is_input(hook) or (hook.endswith(".hook_resid_post") and self._stop([hook]) is not None)
 
     def adds_to_residual(self, hook: str) -> bool:
-        return any(point in hook for point in ("resid", "mlp_out", "attn_out"))
+        return any(point in hook for point in ("resid", "mlp_out", "attn_out", "hook_mlp_in"))
 
     def logit_parts(self) -> LogitParts:
         centred = "LN" in str(self.module.cfg.normalization_type or "")

@@ -212,9 +212,13 @@ def _hooked_from_hub(wanted: ModelRequest) -> HookedModel | None:
     from sae_lens.load_model import load_model
 
     given = {**wanted.arguments, "dtype": wanted.dtype, "use_safetensors": True, "trust_remote_code": trust}
-    # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
-    with redirect_stdout(io.StringIO()):
-        module: Any = load_model(HOOKED, name, device=str(wanted.device), model_from_pretrained_kwargs=given)
+    try:
+        # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
+        with redirect_stdout(io.StringIO()):
+            module: Any = load_model(HOOKED, name, device=str(wanted.device), model_from_pretrained_kwargs=given)
+    except (AttributeError, KeyError, NotImplementedError):
+        # It reads settings of some models, such as Phi, where older versions of transformers had them.
+        return None
     return HookedModel(module.eval())
 
 
