@@ -66,7 +66,7 @@ FAMILIES = {
         hf.GPTNeoXConfig, "gpt_neox.layers", "input_layernorm", "post_attention_layernorm", "attention",
         "attention.dense", "mlp", "mlp.dense_4h_to_h", "EleutherAI/pythia-70m", parallel=True, layer_norm=True,
     ),
-    "Llama": llama_like(hf.LlamaConfig, "meta-llama/Llama-2-7b-hf"),
+    "Llama": llama_like(hf.LlamaConfig, "meta-llama/Llama-2-70b-hf"),
     "Mistral": llama_like(hf.MistralConfig, "mistralai/Mistral-7B-v0.1", head_dim=8, sliding_window=None),
     "Gemma 2": gemma_like(hf.Gemma2Config, "google/gemma-2-2b"),
     "Gemma 3": gemma_like(hf.Gemma3TextConfig, "google/gemma-3-1b-pt"),
@@ -128,7 +128,7 @@ def load_hooked(name: str, folder: Path) -> Any:
             found["n_key_value_heads"] = config.num_key_value_heads
         return found
 
-    with mock.patch.object(loading.AutoConfig, "from_pretrained", lambda *_, **__: config), \
+    with mock.patch.object(loading.AutoConfig, "from_pretrained", return_value=config), \
             mock.patch.object(loading, "convert_hf_model_config", small):  # fmt: skip
         return HookedTransformer.from_pretrained_no_processing(
             FAMILIES[name].official, hf_model=module, tokenizer=tokenizer, dtype=torch.float32, device="cpu"
