@@ -66,7 +66,7 @@ FAMILIES = {
         hf.GPTNeoXConfig, "gpt_neox.layers", "input_layernorm", "post_attention_layernorm", "attention",
         "attention.dense", "mlp", "mlp.dense_4h_to_h", "EleutherAI/pythia-70m", parallel=True, layer_norm=True,
     ),
-    "Llama": llama_like(hf.LlamaConfig, "meta-llama/Llama-2-70b-hf"),
+    "Llama": llama_like(hf.LlamaConfig, "meta-llama/Llama-2-70b-chat-hf"),
     "Mistral": llama_like(hf.MistralConfig, "mistralai/Mistral-7B-v0.1", head_dim=8, sliding_window=None),
     "Gemma 2": gemma_like(hf.Gemma2Config, "google/gemma-2-2b"),
     "Gemma 3": gemma_like(hf.Gemma3TextConfig, "google/gemma-3-1b-pt"),
