@@ -115,7 +115,7 @@ def load_hooked(name: str, folder: Path) -> Any:
     module, tokenizer = load_plain(folder), hf.AutoTokenizer.from_pretrained(folder)
     config = module.config
     sizes = {"d_model": 32, "n_layers": N_LAYERS, "n_heads": 4, "d_head": 8, "n_ctx": 64, "d_vocab": config.vocab_size}
-    sizes["d_mlp"] = getattr(config, "intermediate_size", 128)
+    sizes |= {"d_mlp": getattr(config, "intermediate_size", 128), "eps": epsilon_of(config)}
     config.n_ctx = 64
     convert = loading.convert_hf_model_config
 
@@ -177,7 +177,10 @@ def values(name: str, module: Any, ids: torch.Tensor) -> dict[str, np.ndarray]:
 
 def normalized(family: Family, x: torch.Tensor, config: Any) -> torch.Tensor:
     """x over its size, without the norm's weight; first less its mean where the norm subtracts it."""
-    names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
-    epsilon = next(getattr(config, name) for name in names if hasattr(config, name))
     x = x - x.mean(-1, keepdim=True) if family.layer_norm else x
-    return x / (x.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    return x / (x.square().mean(-1, keepdim=True) + epsilon_of(config)).sqrt()
+
+
+def epsilon_of(config: Any) -> float:
+    names = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
+    return next(float(getattr(config, name)) for name in names if hasattr(config, name))
