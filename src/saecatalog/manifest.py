@@ -84,6 +84,7 @@ def _model(info: SubjectInfo) -> dict[str, object]:
     return {
         "name": info.model_name,
         "source": info.model_source,
+        "library": info.library,
         "d_model": info.d_model,
         "n_layers": info.n_layers,
         "weights_sha256": info.model_sha256,
@@ -100,7 +101,9 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "architecture": info.architecture,
         "d_in": info.d_in,
         "d_sae": info.d_sae,
+        "d_out": info.d_out,
         "hook": info.hook,
+        "hook_out": info.hook_out,
         "layer": info.layer,
         "prepend_bos": info.prepend_bos,
         "weights_sha256": info.sae_sha256,
