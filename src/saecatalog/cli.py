@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from saecatalog import __version__
 from saecatalog.config import (
     DTYPES,
-    FORMATS,
     TEXT_SCORES,
     AnalysisConfig,
     Config,
@@ -29,6 +28,7 @@ from saecatalog.config import (
     override,
 )
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.formats import FORMATS
 from saecatalog.progress import Progress
 from saecatalog.write_errors import FULL, disk_full
 
@@ -185,10 +185,16 @@ def _add_cache(p: argparse.ArgumentParser) -> None:
 def _add_corpus(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("texts")
     g.add_argument(
-        "--corpus", metavar="PATH", nargs="+", help="files and folders; each entry of a folder is a category"
+        "--corpus",
+        metavar="PATH",
+        nargs="+",
+        help="files and folders (each entry of a folder is a category), - for standard input,\n"
+        "or a dataset on the hub, hf:OWNER/NAME[:CONFIG[:SPLIT]]",
     )
     g.add_argument(
-        "--corpus-format", choices=FORMATS, help=f"format of files; default: {CorpusConfig.format} (by name)"
+        "--corpus-format",
+        choices=("auto", *FORMATS),
+        help=f"format of files; default: {CorpusConfig.format} (by name)",
     )
     g.add_argument("--corpus-name", metavar="NAME", help="name of the corpus; default: made from the paths")
     g.add_argument(
@@ -407,10 +413,11 @@ def run_explore(a: argparse.Namespace) -> int:
     from saecatalog.corpus import read_text_list
     from saecatalog.explore import explore
 
-    texts = [*a.text, *(read_text_list(a.file) if a.file else [])]
+    config = _config(a)
+    texts = [*a.text, *(read_text_list(a.file, config.corpus) if a.file else [])]
     if not texts:
         raise CatalogError("No text was given.", "explore", 'Add --text "..." or --file FILE.')
-    for line in explore(_config(a), Progress(a.quiet), a.feature, texts):
+    for line in explore(config, Progress(a.quiet), a.feature, texts):
         print(line)
     return 0
 

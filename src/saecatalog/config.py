@@ -14,10 +14,11 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.formats import FORMATS
+from saecatalog.streams import is_stdin
 from saecatalog.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
-FORMATS = ("auto", "lines", "blocks", "files", "jsonl", "parquet")
 DTYPES = ("float32", "bfloat16", "float16")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
@@ -118,10 +119,10 @@ class CorpusConfig:
     """Which texts to run through the model."""
 
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
-    """Files and folders of texts."""
+    """Files and folders of texts, `-` for standard input, and datasets on the hub: `hf:OWNER/NAME:CONFIG:SPLIT`."""
     name: str = _setting("", _any_text)
     """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
-    format: str = _setting("auto", _choice(*FORMATS))
+    format: str = _setting("auto", _choice("auto", *FORMATS))
     """How to read files; `auto` decides by file name."""
     concepts: str | None = _setting("corpora/concepts", _text)
     """Folder with one list of texts per concept; if it does not exist, there are no concepts."""
@@ -191,6 +192,9 @@ class Config:
     site: SiteConfig = SiteConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
+
+HUB = "hf:"
+"""How a path begins that is the name of a dataset on the hub."""
 
 NOTES = "notes"
 """The folder of notes that a catalog file need not name."""
@@ -295,7 +299,7 @@ def _resolve(config: Config, folder: Path) -> Config:
         subject=subject,
         corpus=replace(
             corpus,
-            paths=tuple(str(folder / p) for p in corpus.paths),
+            paths=tuple(p if is_stdin(p) or p.startswith(HUB) else str(folder / p) for p in corpus.paths),
             concepts=corpus.concepts and str(folder / corpus.concepts),
         ),
         site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),

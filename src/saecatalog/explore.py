@@ -81,7 +81,7 @@ def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
 
 def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
     """Tables of the features of a concept, ranked by consistency, by mean score and by contrast with the corpus."""
-    contents = read_text_list(file)
+    contents = read_text_list(file, config.corpus)
     with Pipeline(config, progress) as pipeline:
         yield from _concept(pipeline, file, contents)
 

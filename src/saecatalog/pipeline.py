@@ -54,7 +54,7 @@ class Pipeline:
 
     @cached_property
     def texts(self) -> list[Text]:
-        return self.prepared(read_corpus(self.config.corpus))
+        return self.prepared(read_corpus(self.config.corpus, self.cache))
 
     @cached_property
     def concepts(self) -> list[Text]:
