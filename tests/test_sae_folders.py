@@ -19,6 +19,7 @@ from test_hub import snapshot
 from test_safe_loading import Bomb, change_json
 from torch.nn.functional import relu
 
+from saecatalog.cli import main
 from saecatalog.errors import CatalogError
 from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.sae_folders import choices, load_sae, sae_places
@@ -216,6 +217,23 @@ def test_folders_of_other_trainers_are_run(weights: Any, explore: Callable, mode
     model = str(models("llama"))
     assert explore("--sae", sparsify(tmp_path / "layers.2", weights, model)) == ""
     assert explore("--sae", dictionary_learning(tmp_path / "trainer_0", "AutoEncoderTopK", weights, model)) == ""
+
+
+@pytest.mark.slow
+def test_folders_of_other_trainers_are_built_and_verified(
+    weights: Any, models: Callable, workshop: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    model, places = str(models("llama")), ["--cache", str(tmp_path / "cache"), "--quiet"]
+    folders = (
+        sparsify(tmp_path / "layers.2", weights, model),
+        dictionary_learning(tmp_path / "trainer_0", "BatchTopKSAE", weights, model),
+    )
+    texts = ["--corpus", str(workshop / "corpus"), "--limit-tokens", "200", "--device", "cpu"]
+    for folder in folders:
+        site = str(tmp_path / f"site-{folder.name}")
+        assert main(["build", "--sae", str(folder), *texts, *places, "--out", site]) == 0, capsys.readouterr().err
+        assert main(["verify", site, "--sample", "10", *places]) == 0, capsys.readouterr()
 
 
 def test_changed_settings_beside_the_folder_are_noticed(weights: Any, tmp_path: Path) -> None:
