@@ -12,11 +12,14 @@ import test_safe_loading
 import torch
 from conftest import CONTEXT, SaeKind
 from huggingface_hub import constants
+from sae_lens.loading import pretrained_sae_loaders
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors.torch import load_file, save_file
 from test_hub import snapshot
 from test_safe_loading import Bomb, change_json
 from torch.nn.functional import relu
 
+from saecatalog.cli import main
 from saecatalog.errors import CatalogError
 from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.sae_folders import choices, load_sae, sae_places
@@ -216,6 +219,23 @@ def test_folders_of_other_trainers_are_run(weights: Any, explore: Callable, mode
     assert explore("--sae", dictionary_learning(tmp_path / "trainer_0", "AutoEncoderTopK", weights, model)) == ""
 
 
+@pytest.mark.slow
+def test_folders_of_other_trainers_are_built_and_verified(
+    weights: Any, models: Callable, workshop: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    model, places = str(models("llama")), ["--cache", str(tmp_path / "cache"), "--quiet"]
+    folders = (
+        sparsify(tmp_path / "layers.2", weights, model),
+        dictionary_learning(tmp_path / "trainer_0", "BatchTopKSAE", weights, model),
+    )
+    texts = ["--corpus", str(workshop / "corpus"), "--limit-tokens", "200", "--device", "cpu"]
+    for folder in folders:
+        site = str(tmp_path / f"site-{folder.name}")
+        assert main(["build", "--sae", str(folder), *texts, *places, "--out", site]) == 0, capsys.readouterr().err
+        assert main(["verify", site, "--sample", "10", *places]) == 0, capsys.readouterr()
+
+
 def test_changed_settings_beside_the_folder_are_noticed(weights: Any, tmp_path: Path) -> None:
     folder = sparsify(tmp_path / "layers.2", weights)
     assert (folder / ".." / "config.json") in sae_places(find_sae(str(folder)))
@@ -393,3 +413,60 @@ def test_weights_of_other_trainers_are_not_changed_on_disk(weights: Any, tmp_pat
     folder = sparsify(tmp_path / "layers.2", weights)
     loaded(folder)
     assert torch.equal(load_file(folder / "sae.safetensors")["W_dec"], weights["dec"])
+
+
+# Releases of the directory
+
+
+def put(home: Path, release: str, sae_id: str) -> Path:
+    """The path of a release's SAE in the Hub cache."""
+    lookup = get_pretrained_saes_directory()[release]
+    path = snapshot(home, lookup.repo_id) / lookup.saes_map[sae_id]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_the_model_of_a_release_is_named_in_full(home: Path, weights: Any) -> None:
+    """sae_lens shortens it to `gpt-oss-20b`, a name that no library has."""
+    folder = put(home, "gpt-oss-20b-andyrdt", "resid_post_layer_3_trainer_0")
+    dictionary_learning(folder, "BatchTopKSAE", weights, "openai/gpt-oss-20b")
+    source = find_sae("gpt-oss-20b-andyrdt/resid_post_layer_3_trainer_0")
+    assert load_sae(source, "cpu").cfg.metadata.model_name == "openai/gpt-oss-20b"
+
+
+def test_a_model_that_directory_and_neuronpedia_contradict_is_told(
+    home: Path, weights: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """sae_lens' function for these SAEs of a distilled model names the model that was there before."""
+    folder = put(home, "llama_scope_r1_distill", "l0r_800m_slimpajama")
+    settings = {"d_model": D_IN, "expansion_factor": 2, "hook_point_in": "blocks.0.hook_resid_post"}
+    write(folder / "config.json", settings)
+    wide = torch.randn(2 * D_IN, D_IN)
+    tensors = {"encoder.weight": wide, "decoder.weight": wide.T.contiguous(), "encoder.bias": torch.zeros(2 * D_IN)}
+    tensors |= {"decoder.bias": torch.zeros(D_IN), "log_jumprelu_threshold": torch.zeros(2 * D_IN)}
+    save_file(tensors, folder / "sae_weights.safetensors")
+    sae = load_sae(find_sae("llama_scope_r1_distill/l0r_800m_slimpajama"), "cpu")
+    assert sae.cfg.metadata.model_name == "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"
+    said = capsys.readouterr().err
+    assert "its settings say meta-llama/Llama-3.1-8B" in said
+    assert said.count("\n") == 1
+
+
+def test_what_sae_lens_warns_about_is_told(
+    home: Path, weights: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One layer of a cross-layer transcoder is no transcoder."""
+    release = "mntss-gemma-2-2b-2.5m-clt-as-per-layer"
+    kept = put(home, release, "layer_1").parent
+    hooks = "model_name: gemma-2-2b\nfeature_input_hook: hook_resid_mid\nfeature_output_hook: hook_mlp_out\n"
+    (kept / "config.yaml").write_text(hooks, encoding="utf-8")
+    encoder = {"W_enc_1": weights["enc"].T.contiguous(), "b_enc_1": weights["b_enc"], "b_dec_1": weights["b_dec"]}
+    save_file(encoder, kept / "W_enc_1.safetensors")
+    save_file({"W_dec_1": torch.stack([weights["dec"], weights["dec"]], 1)}, kept / "W_dec_1.safetensors")
+    shapes = {name: list(value.shape) for name, value in encoder.items()}
+    monkeypatch.setattr(pretrained_sae_loaders, "get_safetensors_tensor_shapes", lambda *_: shapes)
+    sae = load_sae(find_sae(f"{release}/layer_1"), "cpu")
+    assert torch.equal(sae.W_dec, 2 * weights["dec"])
+    said = capsys.readouterr().err
+    assert "summing all decoders together" in said
+    assert said.count("\n") == 1

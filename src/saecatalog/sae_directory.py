@@ -59,6 +59,16 @@ def _folder_source(folder: Path) -> SaeSource:
     return SaeSource(str(folder), folder.resolve().name, "", folder)
 
 
+def model_of(listed: str, named: str, page: str) -> str:
+    """The model of an SAE that `sae_lens` lists: mostly the one that the SAE's settings name.
+
+    The directory's own is taken if it is the whole of that name (`openai/gpt-oss-20b` for `gpt-oss-20b`), or if it is
+    also that of the Neuronpedia page: the settings of Llama Scope for a distilled model name the model before that.
+    """
+    last = listed.rpartition("/")[2].lower()
+    return listed if not named or listed.endswith(f"/{named}") or page.partition("/")[0] == last else named
+
+
 def catalog_slug(source: SaeSource, model: str, layer: int | None, hook: str, neuronpedia_id: str | None) -> str:
     """The catalog's folder in a site: the Neuronpedia path if there is one, else model, layer, hook and release."""
     if source.folder == embedded.SAE_FOLDER:

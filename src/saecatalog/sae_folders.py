@@ -6,7 +6,9 @@ as `sae_lens` reads them where it does that right, and are otherwise refused by 
 
 import json
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,7 @@ from saecatalog.errors import CatalogError, nearest
 from saecatalog.hub import hub_errors, hub_places
 from saecatalog.progress import notice
 from saecatalog.replacing import replaced
-from saecatalog.sae_directory import SaeSource
+from saecatalog.sae_directory import SaeSource, model_of
 from saecatalog.safe_loading import CONVERT_TENSORS, PICKLES, only_data_of_sae, pickle_error
 
 if TYPE_CHECKING:
@@ -59,9 +61,35 @@ def load_sae(source: SaeSource, device: str) -> "SAE[Any]":
         with only_data_of_sae(source):
             return _load_folder(source.folder, str(source.folder), device)
     with hub_errors("SAE", where, _hint(source)), only_data_of_sae(source):
-        if source.release in get_pretrained_saes_directory():
-            return SAE.from_pretrained(source.release, source.id, device=device).eval()
+        directory = get_pretrained_saes_directory()
+        if source.release in directory:
+            with _told(where):
+                sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
+            _name_model(sae.cfg.metadata, directory[source.release].model, where)
+            return sae
         return _load_folder(_downloaded(source), where, device, dtype="float32")
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Say in one line each what sae_lens' function for a family of SAEs warns about.
+
+    Such as that a layer of a cross-layer transcoder is no whole. Its other warnings are about what a build does itself.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    texts = [str(w.message) for w in caught if Path(w.filename).name == "pretrained_sae_loaders.py"]
+    for text in dict.fromkeys(texts):
+        notice(f"{where}: sae_lens says: {' '.join(text.split())}")
+
+
+def _name_model(metadata: Any, listed: str, where: str) -> None:
+    """Let an SAE of the directory name its model in full, and the right one."""
+    named = metadata.model_name or ""
+    metadata.model_name = model_of(listed, named, metadata.neuronpedia_id or "")
+    if not metadata.model_name.endswith(named):
+        notice(f"{where}: the model is {listed}, as in sae_lens' directory and Neuronpedia; its settings say {named}")
 
 
 def _hint(source: SaeSource) -> str:

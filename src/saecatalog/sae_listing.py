@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.util import find_spec
+from inspect import getsource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -21,6 +22,7 @@ from saecatalog.cache import Cache
 from saecatalog.errors import CatalogError, closest
 from saecatalog.json_files import write_json
 from saecatalog.replacing import replaced
+from saecatalog.sae_directory import model_of
 from saecatalog.stage_keys import file_sha256, stage_key
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ HOOKS = (
 )
 """For loaders that take the hook from a file: the loader, how the path of an SAE says the layer, and the hook."""
 
+ALWAYS = ("architecture", "normalize_activations")
+
 WIDTHS = (
     r"width[_-](\d+[km])",
     r"2pow(\d+)",
@@ -73,10 +77,12 @@ class Listed:
     """The family: what `sae_lens` calls the function that loads it."""
     architecture: str = ""
     """"" if only a file of the repository says it."""
-    normalization: str = "none"
-    """What `normalize_activations` says, unless the directory has the factor that it needs."""
+    normalization: str = ""
+    """What `normalize_activations` says, but "none" if the directory has the factor that it needs; "" if unknown."""
     model_name: str = ""
     """The model that the SAE will name when it is loaded."""
+    cross_layer: bool = False
+    """Whether it is one layer of a cross-layer transcoder, which writes to all later layers."""
 
     @property
     def hook_known(self) -> bool:
@@ -148,9 +154,8 @@ def _row(release: str, sae_id: str, lookup: "PretrainedSAELookup") -> Listed:
     path, loader = lookup.saes_map[sae_id], lookup.conversion_func or PLAIN
     settings = _settings(release, sae_id, path, lookup)
     page = lookup.neuronpedia_id.get(sae_id) or ""
-    normalization = settings.get("normalize_activations") or "none"
-    if sae_id in lookup.norm_scaling_factor:
-        normalization = "none"
+    always = _always(loader)
+    normalization = settings.get("normalize_activations") or always.get("normalize_activations", "")
     return Listed(
         name=f"{release}/{sae_id}",
         model=lookup.model,
@@ -158,10 +163,21 @@ def _row(release: str, sae_id: str, lookup: "PretrainedSAELookup") -> Listed:
         width=str(settings.get("d_sae") or _width(page, sae_id, release, path, lookup.repo_id)),
         neuronpedia=page,
         loader=loader,
-        architecture=settings.get("architecture") or "",
-        normalization=normalization,
-        model_name=settings.get("model_name") or lookup.model,
+        architecture=settings.get("architecture") or always.get("architecture", ""),
+        normalization="none" if sae_id in lookup.norm_scaling_factor else normalization,
+        model_name=model_of(lookup.model, settings.get("model_name") or "", page),
+        cross_layer="clt" in f"{loader} {path}",
     )
+
+
+@cache
+def _always(loader: str) -> dict[str, str]:
+    """Settings for which sae_lens' function of a family has one value in its source."""
+    from sae_lens.loading.pretrained_sae_loaders import NAMED_PRETRAINED_SAE_CONFIG_GETTERS
+
+    source = getsource(NAMED_PRETRAINED_SAE_CONFIG_GETTERS[loader])
+    values = {name: set(re.findall(rf'"?{name}"?\]?(?::| =) "(\w+)"', source)) for name in ALWAYS}
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
 
 
 def _settings(release: str, sae_id: str, path: str, lookup: "PretrainedSAELookup") -> dict[str, Any]:
@@ -176,7 +192,8 @@ def _settings(release: str, sae_id: str, path: str, lookup: "PretrainedSAELookup
         settings: dict[str, Any] = make(lookup.repo_id, path, "cpu", False, overrides)
     except EntryNotFoundError:
         return dict(overrides)
-    return settings
+    # As sae_lens fills it in afterwards.
+    return {**settings, "normalize_activations": settings.get("normalize_activations") or "none"}
 
 
 class _UnknownShapes(dict[str, tuple[None, None]]):
