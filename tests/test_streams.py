@@ -20,7 +20,8 @@ from saecatalog.config import CorpusConfig
 from saecatalog.corpus import read_corpus
 from saecatalog.errors import CatalogError
 try:
-    config = CorpusConfig(paths=(sys.argv[1],), concepts=None, format=sys.argv[2], limit_tokens=int(sys.argv[3]) or None)
+    path, form, limit = sys.argv[1:]
+    config = CorpusConfig(paths=(path,), concepts=None, format=form, limit_tokens=int(limit) or None)
     print(json.dumps([[t.category, t.content, t.source] for t in read_corpus(config)]))
 except CatalogError as error:
     print(error)
