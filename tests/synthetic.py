@@ -307,12 +307,16 @@ def _context(feature: int, band: str, rank: int, value: float, text: dict[str, A
     }
 
 
+def token_id(token: str) -> int:
+    return int.from_bytes(token.encode()[-3:])
+
+
 def _tokens(world: World) -> list[dict[str, Any]]:
     found = []
     for feature in range(FEATURES):
         for rank, (value, text, at) in enumerate(world.firing(feature)[:10]):
             token = text["tokens"][at]
-            row = {"feature": feature, "rank": rank, "token_id": rank, "token": token, "n_active": 1}
+            row = {"feature": feature, "rank": rank, "token_id": token_id(token), "token": token, "n_active": 1}
             found.append(row | {"n_occurrences": 2, "p_active": 0.5, "mean_active": value, "share": 0.1})
     return found
 
@@ -468,12 +472,15 @@ def _logit_histograms(world: World) -> list[dict[str, Any]]:
 
 def _logits(world: World) -> list[dict[str, Any]]:
     signs = [" the", "\n", "<b>", "<0xE2>", "\u202e", '"', " مرحبا"]
+    ids = [token_id(sign) for sign in signs]
+    # A byte, and a token that is spelled like the name of the byte.
+    signs[5], ids[5] = "<0xE2>", ids[3] + 1
     return [
         {
             "feature": f,
             "direction": way,
             "rank": r,
-            "token_id": r,
+            "token_id": ids[r],
             "token": sign,
             "logit": (-1 if way[0] == "s" else 1) / (r + 1),
         }

@@ -118,6 +118,7 @@ ROWS = [
     setting("subject.device", "auto", same=True),
     setting("subject.dtype", "bfloat16"),
     setting("subject.context", 7),
+    setting("subject.overlap", 3),
     setting("subject.batch_tokens", 32, same=True),
     Row(
         "subject.trust_remote_code",
@@ -132,8 +133,8 @@ ROWS = [
     Row("corpus.title_field", jsonl, (RECORDS, ("corpus.title_field", "heading"))),
     Row("corpus.link_field", jsonl, (RECORDS, ("corpus.link_field", "source"))),
     Row("corpus.chat_field", jsonl, (RECORDS, ("corpus.chat_field", "talk"))),
-    setting("corpus.name", "Mine", same=True),
-    setting("corpus.special_tokens", True, same=True),
+    setting("corpus.name", "Mine"),
+    setting("corpus.special_tokens", True),
     setting("corpus.limit_tokens", 60),
     setting("corpus.seed", 1, same=True),
     setting("analysis.text_score", "mean"),

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
@@ -677,3 +678,18 @@ def test_an_example_leads_to_the_page_with_its_token(tmp_path: Path, monkeypatch
             assert href == (f"../texts/{row.text}.html" if part == 1 else f"../texts/{row.text}.{part}.html")
             later += part > 1
     assert later
+
+
+def test_two_tokens_of_one_name_are_told_apart_by_their_ids(site: Path) -> None:
+    pages = [path for path in site.glob("features/[0-9]*.html") if not path.name.endswith(".embed.html")]
+    for path in pages:
+        shown: dict[str, set[str]] = {}
+        for cell in HTMLParser(path.read_text("utf-8")).css(".tokens tbody td:first-child"):
+            small = cell.css_first("small")
+            shown.setdefault(cell.text(deep=True).removesuffix(small.text() if small else ""), set()).add(
+                small.text() if small else ""
+            )
+        byte, spelled = synthetic.token_id("<0xE2>"), synthetic.token_id("<0xE2>") + 1
+        assert shown["<0xE2>"] == {str(byte), str(spelled)}
+        assert all(ids == {""} for name, ids in shown.items() if name != "<0xE2>")
+    assert pages

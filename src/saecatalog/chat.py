@@ -5,9 +5,7 @@ at the beginning is left out, because each window gets its own.
 """
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -54,22 +52,3 @@ def _rendered(text: Text, tokenizer: "PreTrainedTokenizerFast") -> str:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CatalogError("The model's chat template refuses this chat.", text.source, f"It says: {why}.") from None
     return str(rendered)
-
-
-@dataclass(frozen=True)
-class PlainNames:
-    """Names of special tokens that are read as plain characters."""
-
-    texts: int
-    """How many texts hold such names."""
-    example: str
-    """The first of the names; "" if there is none."""
-
-
-def plain_names(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerFast") -> PlainNames:
-    """The names of special tokens in texts that hold no special tokens. Plain words are left out: `mask` is one."""
-    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
-    names = sorted(token.content for token in added if token.special and re.search(r"\W", token.content))
-    pattern = re.compile("|".join(map(re.escape, names)) or "(?!)")
-    found = [match.group() for text in texts if not text.special_tokens and (match := pattern.search(text.content))]
-    return PlainNames(len(found), found[0] if found else "")

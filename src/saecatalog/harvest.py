@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
-from saecatalog.chat import plain_names
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
@@ -26,7 +25,7 @@ from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject, model_error
 from saecatalog.threads import n_passes, passes_in_order
-from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
+from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, plain_names, tokenize
 
 ENCODED_VALUES = 2**23
 """Values `[row, d_sae]` that the encoder computes at a time: 32 MB in single precision, nearly all of them 0."""

@@ -248,7 +248,7 @@ class Harvested:
 
     @property
     def plain_names(self) -> dict[str, Any]:
-        """In how many texts names of special tokens are plain characters, with an example: see `chat.PlainNames`."""
+        """In how many texts names of special tokens are plain characters, with an example: see `windows.PlainNames`."""
         found: dict[str, Any] = self.output.json(TEXTS)["plain_names"]
         return found
 

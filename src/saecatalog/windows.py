@@ -6,6 +6,7 @@ text. Every token is counted in one window. A window may also run some tokens of
 """
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,6 +102,25 @@ def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarr
     ends = np.maximum.accumulate(np.asarray([end for _, end in spans], np.int32))
     ends[-1] = length
     return ends
+
+
+@dataclass(frozen=True)
+class PlainNames:
+    """Names of special tokens that are read as plain characters."""
+
+    texts: int
+    """How many texts hold such names."""
+    example: str
+    """The first of the names; "" if there is none."""
+
+
+def plain_names(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> PlainNames:
+    """The names of special tokens in texts that hold no special tokens. Plain words are left out: `mask` is one."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    names = sorted(token.content for token in added if token.special and re.search(r"\W", token.content))
+    pattern = re.compile("|".join(map(re.escape, names)) or "(?!)")
+    found = [match.group() for text in texts if not text.special_tokens and (match := pattern.search(text.content))]
+    return PlainNames(len(found), found[0] if found else "")
 
 
 def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:

@@ -166,17 +166,23 @@ def listed(path: Path) -> Sums:
 
 def read_list(path: Path) -> dict[str, Any]:
     """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
-    try:
-        # A pipe would never end.
-        found = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    files = found.get("files") if isinstance(found, dict) else None
+    found = _mapping(path)
+    files = found.get("files")
     if not isinstance(files, dict | list):
         return {}
     # Lists of names, or of sizes, were written by older versions: the files are this program's, of unknown content.
     known = files.items() if isinstance(files, dict) else ((name, None) for name in files)
     return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known if _inside(name)}}
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if it cannot be read or is something else."""
+    try:
+        # A pipe would never end.
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _inside(name: object) -> bool:
@@ -196,7 +202,7 @@ def place_of(out: Path, files: Iterable[str], manifest: Mapping[str, Any]) -> st
     A catalog is known by the names of its model, SAE and corpus. A second corpus, or another SAE whose folder has the
     same name, does not take the place of the first.
     """
-    standing = {slug: _names(read_list(out / slug / MANIFEST)) for slug in catalogs(files)}
+    standing = {slug: _names(_mapping(out / slug / MANIFEST)) for slug in catalogs(files)}
     names, first = _names(manifest), str(manifest["slug"])
     # Manifests of earlier versions do not name the corpus.
     known = [slug for slug, other in standing.items() if other in (names, (*names[:2], ""))]
