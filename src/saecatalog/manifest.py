@@ -16,6 +16,7 @@ import saecatalog
 from saecatalog.config import Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
 from saecatalog.store import Harvested
+from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo
 
 Manifest = dict[str, Any]
@@ -54,6 +55,8 @@ def make_manifest(
             "dtype": info.dtype,
             "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
+            # Without a limit, everything is read.
+            "seed": None if config.corpus.limit_tokens is None else config.corpus.seed,
             "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
@@ -69,7 +72,7 @@ def make_manifest(
 
 def corpus_name(config: CorpusConfig) -> str:
     """The name of a corpus: as set, or made from the names of its files and folders."""
-    names = [re.sub(r"\.[\w.]*$", "", Path(path).resolve().name) or path for path in config.paths]
+    names = [re.sub(r"\.[\w.]*$", "", Input(Path(path)).name) or path for path in config.paths]
     return config.name or " + ".join(names)
 
 
