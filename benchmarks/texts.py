@@ -4,8 +4,8 @@
 
 Makes a file of records of 10 to 500 words in a temporary folder for each form, reads it in a process of its own, and
 prints seconds, the peak of the memory beyond what the imports take, and their ratios to reading all of it (`--whole`).
-With `--window`, also the seconds and the memory beyond the model, which has run before, until the first windows of the
-first form have run through the stand-in of GPT-2-small. The file has just been written, so it is read from the system's
+With `--window`, also the seconds and the memory beyond the model, which has run before, until the first window of the
+first form has run through the stand-in of GPT-2-small. The file has just been written, so it is read from the system's
 memory, not from the disk.
 """
 
@@ -18,11 +18,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from measure import ROOT, machine, peak_memory
+from measure import ROOT, held, machine, peak_memory
 
 from saecatalog.config import CorpusConfig
 
@@ -122,18 +123,27 @@ def first_window(path: Path, limit: int) -> dict[str, float]:
         raise FirstWindow
 
     warm_up(subject)
-    with tempfile.TemporaryDirectory() as folder, peak_memory() as memory:
+    before = held()
+    with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        texts = read_corpus(CorpusConfig(paths=(str(path),), concepts=None, limit_tokens=limit))
+        with peak_memory(before) as reading:
+            texts = read_corpus(CorpusConfig(paths=(str(path),), concepts=None, limit_tokens=limit))
         there = time.perf_counter() - start
-        texts = limit_texts(texts, tokenize(texts, subject.tokenizer), limit)
-        tokens = tokenize(texts, subject.tokenizer)
+        with peak_memory(before) as cutting:
+            texts = limit_texts(texts, tokenize(texts, subject.tokenizer), limit)
+            tokens = tokenize(texts, subject.tokenizer)
         cut = time.perf_counter() - start
-        try:
-            harvest(subject, tokens, None, Path(folder), stop)
-        except FirstWindow:
-            seconds = time.perf_counter() - start
-    return {"texts_seconds": there, "tokens_seconds": cut, "seconds": seconds, "mb": memory.anonymous}
+        with peak_memory(before) as running, suppress(FirstWindow):
+            # One window at a time, as on a device with little memory.
+            harvest(subject, tokens, subject.info.context, Path(folder), stop)
+        seconds = time.perf_counter() - start
+    memory = {"texts": reading, "tokens": cutting, "window": running}
+    return {
+        "texts_seconds": there,
+        "tokens_seconds": cut,
+        "seconds": seconds,
+        **{f"{name}_mb": peak.anonymous for name, peak in memory.items()},
+    }
 
 
 def warm_up(subject: Any) -> None:
