@@ -56,6 +56,8 @@ def make_manifest(
             "dtype": info.dtype,
             "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
+            # Without a limit, everything is read.
+            "seed": None if config.corpus.limit_tokens is None else config.corpus.seed,
             "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
