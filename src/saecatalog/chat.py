@@ -5,8 +5,9 @@ at the beginning is left out, because each window gets its own.
 """
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from saecatalog.corpus import Text
@@ -15,7 +16,7 @@ from saecatalog.errors import CatalogError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-DAY = datetime(2024, 7, 26)
+DAY = (2024, 7, 26)
 """Some templates tell the model today's date. A catalog must not depend on the day it is built, so they are given the
 date that Llama 3's templates use if they are given none."""
 
@@ -47,8 +48,27 @@ def _rendered(text: Text, tokenizer: "PreTrainedTokenizerFast") -> str:
         fix = "Use a model that was trained on chats, or write each chat as one text with a field 'text'."
         raise CatalogError("This is a chat, and the model's tokenizer has no chat template.", text.source, fix)
     try:
-        rendered = tokenizer.apply_chat_template(json.loads(text.turns), tokenize=False, strftime_now=DAY.strftime)
+        with _on_a_fixed_day():
+            rendered = tokenizer.apply_chat_template(json.loads(text.turns), tokenize=False)
     except (TemplateError, ValueError, TypeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CatalogError("The model's chat template refuses this chat.", text.source, f"It says: {why}.") from None
     return str(rendered)
+
+
+@contextmanager
+def _on_a_fixed_day() -> Iterator[None]:
+    """While templates are rendered: their function for the date says DAY. It cannot be given as an argument."""
+    from transformers.utils import chat_template_utils as templates
+
+    class Day(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Day":
+            return cls(*DAY)
+
+    before = templates.datetime
+    templates.datetime = Day
+    try:
+        yield
+    finally:
+        templates.datetime = before

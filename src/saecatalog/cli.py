@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saecatalog import __version__
 from saecatalog.config import (
@@ -30,6 +31,9 @@ from saecatalog.errors import CatalogError, nearest
 from saecatalog.formats.known import FORMATS
 from saecatalog.progress import Progress
 from saecatalog.write_errors import FULL, disk_full
+
+if TYPE_CHECKING:
+    from saecatalog.sae_listing import Listed
 
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
@@ -276,6 +280,7 @@ def _add_list(p: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="show only SAEs whose name, model or Neuronpedia id contains WORD",
     )
+    _add_cache(p)
 
 
 def _add_site(p: argparse.ArgumentParser) -> None:
@@ -427,29 +432,47 @@ def run_concept(a: argparse.Namespace) -> int:
 
 
 def run_list(a: argparse.Namespace) -> int:
-    """List available SAEs."""
-    from saecatalog.sae_directory import list_saes
+    """List available SAEs, or count those that can be built."""
+    from saecatalog.cache import Cache
+    from saecatalog.sae_listing import list_saes
 
-    found = list_saes(a.word)
-    if not found:
-        return _nothing_listed(a.word)
+    with Cache(_cache_of(a)) as cache:
+        found = list_saes(a.word, cache)
+        if not found:
+            return _nothing_listed(a.word, list_saes(cache=cache))
     rows = [
         ("SAE", "model", "hook or path", "width", "Neuronpedia"),
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _page(_columns(rows))
     print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
     return 0
 
 
-def _nothing_listed(word: str) -> int:
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _page(lines: Sequence[str]) -> None:
+    """Print lines; those that a terminal cannot show at once go through the user's pager, such as `less`."""
+    from pydoc import pager
+
+    if sys.stdout.isatty() and len(lines) >= shutil.get_terminal_size().lines:
+        # Otherwise `less` folds the lines.
+        os.environ.setdefault("LESS", "-S")
+        pager("\n".join(lines) + "\n")
+    else:
+        print("\n".join(lines))
+
+
+def _nothing_listed(word: str, rows: "Sequence[Listed]") -> int:
     """Report that no SAE matches, and suggest similar names with the number of SAEs that each would list."""
-    from saecatalog.sae_directory import similar_names
+    from saecatalog.sae_listing import similar_names
 
     print(f"No SAE matches '{word}'.", file=sys.stderr)
-    near = similar_names(word)
+    near = similar_names(word, rows)
     if near:
         width = max(map(len, near))
         print("Similar names:", file=sys.stderr)
