@@ -16,7 +16,8 @@ from text_forms import PACKED, RECORDS, TEXTS, as_arrow, as_csv, as_json, as_jso
 from saecatalog.config import CorpusConfig
 from saecatalog.corpus import Text, read_corpus, read_text_list
 from saecatalog.errors import CatalogError
-from saecatalog.formats import FORMATS, _Scanner, by_content
+from saecatalog.formats.json_records import Scanner
+from saecatalog.formats.known import FORMATS, by_content
 
 # What a spreadsheet writes between quotes: line breaks, quotes and separators; no half characters, and no byte 0.
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(str.strip)
@@ -169,7 +170,7 @@ def test_columns_may_have_any_types_of_text(tmp_path: Path) -> None:
 def test_an_array_is_read_in_pieces_of_any_size(data: object) -> None:
     written = json.dumps([{"text": "a", "more": data}] * 3)
     for size in (1, 2, 7):
-        scanner = _Scanner(iter([written[i : i + size] for i in range(0, len(written), size)]), "x")
+        scanner = Scanner(iter([written[i : i + size] for i in range(0, len(written), size)]), "x")
         assert scanner.next() == "["
         scanner.place += 1
         scanner.next()

@@ -28,7 +28,7 @@ from saecatalog.config import (
     override,
 )
 from saecatalog.errors import CatalogError, nearest
-from saecatalog.formats import FORMATS
+from saecatalog.formats.known import FORMATS
 from saecatalog.progress import Progress
 from saecatalog.write_errors import FULL, disk_full
 

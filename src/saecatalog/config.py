@@ -14,7 +14,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from saecatalog.errors import CatalogError, nearest
-from saecatalog.formats import FORMATS
+from saecatalog.formats.known import FORMATS
 from saecatalog.streams import is_stdin
 from saecatalog.text_files import decode, is_folder, printable, read_bytes
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from saecatalog.config import CorpusConfig
 from saecatalog.datasets_hub import HubDataset, is_dataset
 from saecatalog.errors import CatalogError
-from saecatalog.formats import stem
+from saecatalog.formats.known import stem
 from saecatalog.names import slug
 from saecatalog.progress import notice
 from saecatalog.reading import CHARACTERS_PER_TOKEN, Reading, shared, total

@@ -15,7 +15,7 @@ from typing import Any
 import saecatalog
 from saecatalog.config import HUB, Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
-from saecatalog.formats import stem
+from saecatalog.formats.known import stem
 from saecatalog.store import Harvested
 from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from saecatalog.config import CorpusConfig
 from saecatalog.errors import CatalogError
-from saecatalog.formats import FORMATS, Piece, Reader, format_of
+from saecatalog.formats.known import FORMATS, format_of
+from saecatalog.formats.pieces import Piece, Reader
 from saecatalog.progress import notice
 from saecatalog.records import Fields, Left, Record, make_record
 from saecatalog.sampling import enough, lowest

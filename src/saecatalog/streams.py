@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from saecatalog.errors import CatalogError
-from saecatalog.text_files import other_encoding, printable, unreadable
+from saecatalog.text_files import marked_encoding, other_encoding, printable, unreadable
 from saecatalog.write_errors import FULL
 
 CHUNK = 1 << 20
@@ -89,7 +89,7 @@ class Input:
     @property
     def seekable(self) -> bool:
         """Whether the UTF-8 of any place of the file can be read by itself."""
-        return not (self.stdin or self.packed) and marked(self.head) in ("", "utf-8")
+        return not (self.stdin or self.packed or marked_encoding(self.head))
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -133,15 +133,15 @@ class Input:
         with self.open() as file:
             pieces = iter(lambda: file.read(CHUNK), b"")
             first = next(pieces, b"")
-            encoding = marked(first)
+            encoding = marked_encoding(first)
             if not encoding and (likely := other_encoding(first)):
                 fix = f"Save it as UTF-8, for example with: iconv -f {likely} -t UTF-8"
                 raise CatalogError(f"This corpus file is {likely}, not UTF-8.", self.where, fix)
-            if encoding in ("", "utf-8"):
+            if encoding:
+                yield from self._as_utf8(chain([first], pieces), encoding)
+            else:
                 yield first.removeprefix(codecs.BOM_UTF8)
                 yield from pieces
-            else:
-                yield from self._as_utf8(chain([first], pieces), encoding)
 
     def _as_utf8(self, pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -150,7 +150,7 @@ class Input:
                 yield decoder.decode(piece).encode()
             yield decoder.decode(b"", final=True).encode()
         except UnicodeError as error:
-            what = f"This corpus file begins like {encoding.upper()}, but is not."
+            what = f"This corpus file begins like {encoding}, but is not."
             raise CatalogError(what, self.where, f"{str(error).capitalize()}.") from None
 
     def lines(self) -> Iterator[str]:
@@ -171,18 +171,6 @@ class Input:
         except UnicodeDecodeError as error:
             number += error.object[: error.start].count(b"\n")
             raise not_utf8(f"{self.where}, line {number}") from None
-
-
-def marked(head: bytes) -> str:
-    """The encoding of a file that begins with a byte-order mark, as Python names it; "" without one."""
-    marks = {
-        codecs.BOM_UTF8: "utf-8",
-        codecs.BOM_UTF32_LE: "utf-32",
-        codecs.BOM_UTF32_BE: "utf-32",
-        codecs.BOM_UTF16_LE: "utf-16",
-        codecs.BOM_UTF16_BE: "utf-16",
-    }
-    return next((encoding for mark, encoding in marks.items() if head.startswith(mark)), "")
 
 
 def text_of(line: bytes, where: str) -> str:

@@ -115,7 +115,7 @@ def decode(data: bytes, path: Path, kind: str) -> str:
     `kind` says what the file is, such as `corpus file`. Raises CatalogError, with the line, for another encoding and
     for a file that is no text.
     """
-    encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "") or other_encoding(data)
+    encoding = marked_encoding(data) or other_encoding(data)
     if encoding:
         fix = f"Save it as UTF-8, for example with: iconv -f {encoding} -t UTF-8"
         raise CatalogError(f"This {kind} is {encoding}, not UTF-8.", printable(path), fix)
@@ -129,6 +129,11 @@ def decode(data: bytes, path: Path, kind: str) -> str:
         fix = "Use a text file; remove the byte if it is one."
         raise CatalogError(f"This {kind} has a byte 0, so it seems to be a binary file.", where, fix)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def marked_encoding(data: bytes) -> str:
+    """UTF-16 or UTF-32 if a file begins with a byte-order mark of it, else ""."""
+    return next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "")
 
 
 def other_encoding(data: bytes) -> str:
