@@ -177,11 +177,13 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "neuronpedia_id": neuronpedia,
         },
         "corpus": {
+            "name": "corpus",
             "sha256": "cc" * 32,
             "texts": 12,
             "tokens": tokens,
             "categories": groups,
             "concepts": {CONCEPT: {"texts": 4, "tokens": 40}},
+            "plain_names": {"texts": 0, "example": ""},
         },
         "settings": {
             "text_score": "max",
@@ -306,12 +308,16 @@ def _context(feature: int, band: str, rank: int, value: float, text: dict[str, A
     }
 
 
+def token_id(token: str) -> int:
+    return int.from_bytes(token.encode()[-3:])
+
+
 def _tokens(world: World) -> list[dict[str, Any]]:
     found = []
     for feature in range(FEATURES):
         for rank, (value, text, at) in enumerate(world.firing(feature)[:10]):
             token = text["tokens"][at]
-            row = {"feature": feature, "rank": rank, "token_id": rank, "token": token, "n_active": 1}
+            row = {"feature": feature, "rank": rank, "token_id": token_id(token), "token": token, "n_active": 1}
             found.append(row | {"n_occurrences": 2, "p_active": 0.5, "mean_active": value, "share": 0.1})
     return found
 
@@ -365,10 +371,22 @@ def _texts(world: World) -> list[dict[str, Any]]:
             "n_tokens": len(text["tokens"]),
             "n_excluded": 0,
             "content": text["content"],
+            "title": TITLES.get(text["text"], ("", ""))[0],
+            "link": TITLES.get(text["text"], ("", ""))[1],
+            "special_tokens": False,
             "token_ends": text["ends"],
         }
         for text in world.texts
     ]
+
+
+TITLES = {
+    "t0-0": (SCRIPT, 'https://example.org/?a=1&b="2"'),
+    "t0-1": ("A title\u202e without a link", ""),
+    "t1-0": ("", "https://example.org/a"),
+    "t1-1": ("A link that runs", "javascript:alert(1)"),
+}
+"""Title and link of some texts."""
 
 
 def _categories(world: World) -> list[dict[str, Any]]:
@@ -446,7 +464,7 @@ def _concepts(world: World) -> list[dict[str, Any]]:
 
 def _concept_texts(world: World) -> list[dict[str, Any]]:
     row = {"concept": CONCEPT, "source": "numbers.txt, line 1", "n_tokens": 10, "n_excluded": 0}
-    return [row | {"text": f"c{i}", "content": f"{i} {SCRIPT}"} for i in range(4)]
+    return [row | {"text": f"c{i}", "content": f"{i} {SCRIPT}", "special_tokens": False} for i in range(4)]
 
 
 def _logit_histograms(world: World) -> list[dict[str, Any]]:
@@ -455,12 +473,15 @@ def _logit_histograms(world: World) -> list[dict[str, Any]]:
 
 def _logits(world: World) -> list[dict[str, Any]]:
     signs = [" the", "\n", "<b>", "<0xE2>", "\u202e", '"', " مرحبا"]
+    ids = [token_id(sign) for sign in signs]
+    # A byte, and a token that is spelled like the name of the byte.
+    signs[5], ids[5] = "<0xE2>", ids[3] + 1
     return [
         {
             "feature": f,
             "direction": way,
             "rank": r,
-            "token_id": r,
+            "token_id": ids[r],
             "token": sign,
             "logit": (-1 if way[0] == "s" else 1) / (r + 1),
         }

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from test_site_pages import TEMPLATES, build
 from test_site_tokens import as_shown
 
-from saecatalog.site import render, tokens
+from saecatalog.site import render, text_parts, tokens
 from saecatalog.tables import Tables
 
 LONG = " ".join(f"word{i} مرحبا e\u0301 <b>" for i in range(260))
@@ -317,15 +317,20 @@ def test_texts_of_any_length_fit_and_say_what_fires(page: Page, odd: Path, text:
     assert box["height"] <= 422
 
 
-def test_a_text_too_long_for_a_page_does_not_grow_and_its_page_works_as_without_script(
+def test_an_example_of_a_long_text_grows_to_the_page_with_it_and_leads_there(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "MOST_TOKENS", 12)
+    monkeypatch.setattr(text_parts, "MOST_TOKENS", 12)
     site = build(tmp_path)
     page.goto((site / "features/0.html").as_uri())
-    assert page.locator(".examples p.long").count() > 0
-    assert page.locator(".examples li:has(p.long) [aria-expanded]").count() == 0
-    page.locator(".examples li:has(p.long) a[href*='/texts/']").first.click()
-    expect(page.locator("#left-out")).to_contain_text("This page shows the first 12 tokens of the text")
-    assert page.locator(".coloured").count() == 0
-    assert page.locator("#features li .text b.p").first.is_visible()
+    found = page.locator(".examples li:has(p.long):has(a[href*='.2.html'])").first.get_attribute("id")
+    item = page.locator(f"#{found}")
+    item.get_by_role("button", name="More of the text").click()
+    expect(item.get_by_role("button", name="Excerpt only")).to_be_visible()
+    grown = item.locator("p").inner_text()
+    item.locator("a[href*='/texts/']").first.click()
+    expect(page.locator("#part")).to_contain_text("tokens 13 to")
+    assert page.locator(".whole").inner_text() == grown
+    assert page.locator(".coloured").count() == 1
+    page.get_by_role("navigation", name="Pages of this text").first.get_by_role("link", name="1", exact=True).click()
+    expect(page.locator("#part")).to_contain_text("tokens 1 to 12")

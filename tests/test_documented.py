@@ -74,13 +74,15 @@ def test_every_setting_has_a_flag_or_is_for_the_file_alone() -> None:
     assert missing == {
         "paths",
         "format",
-        "text_field",
-        "category_field",
+        "name",
+        "title_field",
+        "link_field",
+        "chat_field",
         "outlier_multiple",
         "description",
         "templates",
     }
-    assert {"corpus", "corpus_format"} <= flags  # paths and format
+    assert {"corpus", "corpus_format", "corpus_name"} <= flags  # paths, format and name
 
 
 def test_catalog_toml_shows_every_setting_and_no_other() -> None:

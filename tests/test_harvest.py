@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import CONTEXT, D_SAE, SILENT, TWIN_A, TWIN_B, SaeKind
+from conftest import CONTEXT, D_SAE, LONG, SILENT, TWIN_A, TWIN_B, SaeKind
 from harvesting import EXACT, load_arrays, make_text, run
 
+from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
 from saecatalog.store import read_store
-from saecatalog.subject import load_subject
+from saecatalog.subject import Subject, load_subject
 from saecatalog.verify.model import hook_values
 
 ARCHITECTURES = [
@@ -325,3 +326,40 @@ def test_kinds_have_names_of_their_own() -> None:
     kinds = {kind for _, kind in CASES}
     assert len({kind.slug for kind in kinds}) == len(kinds)
     assert len(dataclasses.fields(SaeKind)) == 7
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_window_sees_the_tokens_before_it_that_it_takes_over(
+    bos: bool, subjects: Callable, models: Callable, saes: Callable, tmp_path: Path
+) -> None:
+    """Every token against a forward pass of its own window, cut by hand."""
+    kind, overlap = SaeKind("jumprelu", prepend_bos=bos), 5
+    subject, model = subjects("llama", kind), reference.model_of(models("llama"))
+    info = dataclasses.replace(subject.info, overlap=overlap)
+    overlapping = Subject(subject.model, subject.sae, info, subject.device, subject.files)
+    contents = [LONG, "The cat sat.", LONG[40:]]
+    store = read_store(run(overlapping, [make_text(i, c) for i, c in enumerate(contents)], tmp_path / "store"))
+    values, row = store.matrix().toarray(), 0
+    front = [reference.bos_of(models("llama"))] if bos else []
+    size = CONTEXT - bos
+    for content in contents:
+        ids = reference.token_ids(models("llama"), content)
+        first = 0
+        while first < len(ids):
+            lead = overlap if first else 0
+            window = ids[first - lead : first - lead + size]
+            x = hook_values(model, kind.hook, front + window)[len(front) + lead :]
+            expected = reference.encode(saes("llama", kind), x)
+            np.testing.assert_allclose(values[row : row + len(x)], expected, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(store.norms[row : row + len(x)], np.linalg.norm(x, axis=1), rtol=1e-4)
+            row, first = row + len(x), first + len(x)
+    assert row == store.n_tokens
+    alone = read_store(run(subject, [make_text(i, c) for i, c in enumerate(contents)], tmp_path / "alone"))
+    assert not np.array_equal(alone.norms, store.norms)
+
+
+def test_an_overlap_that_leaves_no_new_token_is_refused(saes: Callable, workshop: Path) -> None:
+    config = SubjectConfig(sae=str(saes("llama", SaeKind("standard"))), device="cpu", overlap=CONTEXT - 1)
+    with pytest.raises(CatalogError, match=r"holds 15 tokens, .* cannot begin with 15 tokens") as caught:
+        load_subject(config, Cache(workshop / "cache"))
+    assert caught.value.where == "--overlap 15"

@@ -107,6 +107,7 @@ def other_model(folder: Path) -> None:
 
 def jsonl(folder: Path) -> None:
     record = {"text": "The cat.", "body": "A dog ran.", "category": "one", "kind": "two"}
+    record |= {"title": "Cats", "heading": "Dogs", "url": "https://a.example/", "source": "https://b.example/"}
     (folder / "records.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
@@ -117,6 +118,7 @@ ROWS = [
     setting("subject.device", "auto", same=True),
     setting("subject.dtype", "bfloat16"),
     setting("subject.context", 7),
+    setting("subject.overlap", 3),
     setting("subject.batch_tokens", 32, same=True),
     Row(
         "subject.trust_remote_code",
@@ -128,7 +130,13 @@ ROWS = [
     setting("corpus.concepts", "none"),
     Row("corpus.text_field", jsonl, (RECORDS, ("corpus.text_field", "body"))),
     Row("corpus.category_field", jsonl, (RECORDS, ("corpus.category_field", "kind"))),
+    Row("corpus.title_field", jsonl, (RECORDS, ("corpus.title_field", "heading"))),
+    Row("corpus.link_field", jsonl, (RECORDS, ("corpus.link_field", "source"))),
+    Row("corpus.chat_field", jsonl, (RECORDS, ("corpus.chat_field", "talk"))),
+    setting("corpus.name", "Mine"),
+    setting("corpus.special_tokens", True),
     setting("corpus.limit_tokens", 60),
+    setting("corpus.seed", 1, same=True),
     setting("analysis.text_score", "mean"),
     setting("analysis.strong", 0.5),
     setting("analysis.top", 3),

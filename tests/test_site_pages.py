@@ -9,16 +9,17 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from scipy import stats
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, write
 from test_site_tokens import as_shown
 
 from saecatalog.schemas import SCHEMAS, TABLES
-from saecatalog.site import catalog, cite, examples, formats, render, tokens
+from saecatalog.site import catalog, cite, examples, formats, render, text_parts
 from saecatalog.site.formats import percent
 from saecatalog.site.inventory import files_below
-from saecatalog.site.pages import feature, texts
+from saecatalog.site.pages import feature
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
@@ -607,33 +608,88 @@ def test_partners_on_a_page_are_the_pairs_of_the_table_seen_from_that_feature(si
     assert shown
 
 
-def test_a_text_too_long_for_a_page_shows_its_beginning_and_excerpts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokens, "MOST_TOKENS", 12)
-    monkeypatch.setattr(texts, "AROUND", 3)
+def test_a_long_text_has_pages_that_together_are_its_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_parts, "MOST_TOKENS", 5)
     site = build(tmp_path)
     tables = Tables(tmp_path / "tables")
-    long = tables["texts"].query("n_tokens > 12")
-    assert 0 < len(long) < len(tables["texts"])
+    assert 0 < (tables["texts"]["n_tokens"] > 5).sum() < len(tables["texts"])
     for row in tables["texts"].itertuples():
-        page = HTMLParser((site / f"texts/{row.text}.html").read_text("utf-8"))
-        cut = row.text in set(long["text"])
-        shown = row.content[: row.token_ends[11]] if cut else row.content
-        assert page.css_first(".whole").text() == as_shown(shown)
-        assert page.css_first("#tokens p").text() == as_shown(shown)
-        assert (page.css_first("#left-out") is not None) == cut
-        assert (site / f"texts/{row.text}.js").exists() == (not cut)
-        assert (page.css_first(f"script[src='{row.text}.js']") is None) == cut
-    page = HTMLParser((site / f"texts/{long['text'].iloc[0]}.html").read_text("utf-8"))
-    assert "first 12 tokens of the text" in page.css_first("#left-out").text()
-    for entry in tables["text_top"].query("text == @long['text'].iloc[0]").itertuples():
-        excerpt = page.css_first(f"#f{entry.feature} .text")
-        content, ends = long["content"].iloc[0], [0, *long["token_ends"].iloc[0]]
-        around = content[ends[max(0, entry.position - 3)] : ends[min(len(ends) - 1, entry.position + 4)]]
-        assert excerpt.text() == as_shown(around)
-        assert len(excerpt.css("b.p")) == 1
-    excerpts = HTMLParser((site / "features/0.html").read_text("utf-8")).css(".examples > li")
-    for item in excerpts:
-        (text,) = (t for t in tables["texts"]["text"] if item.css_matches(f'a[href*="texts/{t}.html"]'))
-        assert ("long" in (item.css_first("p").attributes.get("class") or "")) == (text in set(long["text"]))
+        names = [f"{row.text}.html", *(f"{row.text}.{n}.html" for n in range(2, 99))]
+        paths = [site / "texts" / name for name in names if (site / "texts" / name).exists()]
+        pages = [HTMLParser(path.read_text("utf-8")) for path in paths]
+        assert (len(pages) > 1) == (row.n_tokens > 5)
+        assert "".join(page.css_first(".whole").text() for page in pages) == as_shown(row.content)
+        assert "".join(page.css_first("#tokens p").text() for page in pages) == as_shown(row.content)
+        for path, page in zip(paths, pages, strict=True):
+            if page.css(".firings li"):
+                assert page.css_first(f"script[src='{path.stem}.js']")
+                assert {f'"{li.id[1:]}"' for li in page.css(".firings li")} <= set(
+                    re.findall(r'"\d+"', path.with_suffix(".js").read_text("utf-8"))
+                )
+
+
+def test_on_the_pages_of_a_long_text_the_marks_are_those_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_parts, "MOST_TOKENS", 5)
+    site = build(tmp_path)
+    tables = Tables(tmp_path / "tables")
+    largest = tables["features"].set_index("feature")["max"]
+    ends_of = tables["texts"].set_index("text")["token_ends"]
+    seen = 0
+    for entry in tables["text_top"].itertuples():
+        ends, content = ends_of[entry.text], tables["texts"].set_index("text")["content"][entry.text]
+        if not content.isascii():
+            continue  # tokens that share a character are one mark, and on one page
+        marked = []
+        for path in sorted(site.glob(f"texts/{entry.text}*.html"), key=lambda p: int([*p.stem.split("."), "1"][1])):
+            found = HTMLParser(path.read_text("utf-8")).css_first(f"#f{entry.feature} .text")
+            marked += [(mark.text(), mark.attributes["title"]) for mark in found.css("b")] if found else []
+        starts = [0, *ends]
+        wanted = [
+            (as_shown(content[starts[p] : ends[p]]), f"{value:.4g}")
+            for p, value in zip(entry.active_positions, entry.active_values, strict=True)
+        ]
+        assert marked == wanted
+        assert largest[entry.feature] > 0
+        seen += 1
+    assert seen
+
+
+def test_an_example_leads_to_the_page_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_parts, "MOST_TOKENS", 5)
+    site = build(tmp_path)
+    contexts = Tables(tmp_path / "tables")["contexts"]
+    content_of = Tables(tmp_path / "tables")["texts"].set_index("text")["content"]
+    later = 0
+    for page in sorted(site.glob("features/[0-9]*.html")):
+        if page.name.endswith(".embed.html"):
+            continue
+        number = int(page.stem)
+        for item in HTMLParser(page.read_text("utf-8")).css(".examples > li"):
+            band, _, rank = item.id.rpartition("-")
+            row = contexts.query("feature == @number and rank == @rank_of and band.str.startswith(@band)", local_dict={
+                "number": number, "rank_of": int(rank) - 1, "band": band,
+            }).iloc[0]  # fmt: skip
+            if not content_of[row.text].isascii():
+                continue  # a page does not end within a character, so its number is not known from the position
+            part = row.position // 5 + 1
+            href = item.css_first('a[href^="../texts/"]').attributes["href"].partition("#")[0]
+            assert href == (f"../texts/{row.text}.html" if part == 1 else f"../texts/{row.text}.{part}.html")
+            later += part > 1
+    assert later
+
+
+def test_two_tokens_of_one_name_are_told_apart_by_their_ids(site: Path) -> None:
+    pages = [path for path in site.glob("features/[0-9]*.html") if not path.name.endswith(".embed.html")]
+    for path in pages:
+        shown: dict[str, set[str]] = {}
+        for cell in HTMLParser(path.read_text("utf-8")).css(".tokens tbody td:first-child"):
+            small = cell.css_first("small")
+            shown.setdefault(cell.text(deep=True).removesuffix(small.text() if small else ""), set()).add(
+                small.text() if small else ""
+            )
+        byte, spelled = synthetic.token_id("<0xE2>"), synthetic.token_id("<0xE2>") + 1
+        assert shown["<0xE2>"] == {str(byte), str(spelled)}
+        assert all(ids == {""} for name, ids in shown.items() if name != "<0xE2>")
+    assert pages

@@ -118,7 +118,7 @@ def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeyp
         window = (first, chance.randint(first, len(ends)))
         cases.append((content, ends, active, 1.0, window, chance.randint(-1, len(ends) - 1)))
     quick = [tokens.highlight(*case) for case in cases]
-    monkeypatch.setattr(tokens, "_cuts_clean", lambda *_: False)
+    monkeypatch.setattr(tokens, "cuts_clean", lambda *_: False)
     assert quick == [tokens.highlight(*case) for case in cases]
 
 

@@ -30,7 +30,7 @@ def test_pieces_in_any_order_make_the_same_store(lengths: list[int], seed: int) 
     cut = int(generator.integers(0, len(lengths) + 1))
     groups = [group for group in (shuffled[:cut], shuffled[cut:]) if group]
     windows = [
-        Window(s, s + length, bytes([i] * 16)) for i, (s, length) in enumerate(zip(starts, lengths, strict=True))
+        Window(s, s + length, 0, bytes([i] * 16)) for i, (s, length) in enumerate(zip(starts, lengths, strict=True))
     ]
     pieces = [piece([windows[i] for i in g], dense, residual, norms) for g in groups]
     with tempfile.TemporaryDirectory() as folder:

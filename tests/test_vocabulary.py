@@ -1,12 +1,15 @@
 """Tokens as readable strings."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 import reference
 from conftest import SHAPES, SaeKind
 from harvesting import make_text
+from hypothesis import given
+from hypothesis import strategies as st
 
 from saecatalog.verify.model import byte_of_character, bytes_of_token, text_of_token, token_ends
 from saecatalog.vocabulary import byte_alphabet, token_strings
@@ -66,7 +69,7 @@ def word_piece_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    pieces = ["[UNK]", "cat", "##s", "sat", ".", "!", "'", "##."]
+    pieces = ["[UNK]", "cat", "##s", "sat", ".", "!", "'", "##.", "at", "a"]
     tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -85,8 +88,98 @@ def test_the_space_before_a_token_is_part_of_its_text(kind: str) -> None:
 
 def test_a_word_piece_has_a_space_unless_it_continues_a_word() -> None:
     build, own = both_ways(word_piece_tokenizer())
-    assert own == [" [UNK]", " cat", "s", " sat", ".", "!", " '", "."]
+    assert own == [" [UNK]", " cat", "s", " sat", ".", "!", " '", ".", " at", " a"]
     assert build == own
+
+
+def unigram_tokenizer(prefix_space: bool) -> Any:
+    """A SentencePiece unigram model, as T5's, with or without a space before a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [
+        ("<unk>", 0.0),
+        *((p, -float(n)) for n, p in enumerate(["\u2581cat", "cat", "\u2581", *"acst.", "\u2581s"])),
+    ]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    scheme = "always" if prefix_space else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def word_end_tokenizer() -> Any:
+    """A tokenizer as GPT-1's, whose tokens say where a word ends."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", "cat</w>", "cat", *"acst.", *(f"{letter}</w>" for letter in "acst."), "at", "at</w>"]
+    merges = [("a", "t"), ("a", "t</w>"), ("c", "at"), ("c", "at</w>")]
+    tokenizer = Tokenizer(
+        models.BPE({p: i for i, p in enumerate(pieces)}, merges, unk_token="<unk>", end_of_word_suffix="</w>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def byte_level_tokenizer(prefix_space: bool) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["cat sat cats. at a cat"] * 9, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "byte level": lambda: byte_level_tokenizer(False),
+    "byte level, space before": lambda: byte_level_tokenizer(True),
+    "byte fallback": byte_fallback_tokenizer,
+    "replace": lambda: llama_2_tokenizer("replace"),
+    "metaspace": lambda: llama_2_tokenizer("metaspace"),
+    "unigram": lambda: unigram_tokenizer(False),
+    "unigram, space before": lambda: unigram_tokenizer(True),
+    "word pieces": word_piece_tokenizer,
+    "word ends": word_end_tokenizer,
+}
+
+
+@cache
+def family(name: str) -> tuple[Any, list[str]]:
+    tokenizer = FAMILIES[name]()
+    return tokenizer, token_strings(tokenizer, len(tokenizer))
+
+
+WORDS = st.lists(st.sampled_from(["cat", "cats", "sat", "at", "a"]), min_size=1, max_size=6).map(" ".join)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(words=WORDS)
+def test_the_tokens_of_a_text_joined_give_the_text(name: str, words: str) -> None:
+    """For every family; but for a space before or after the text where the tokenizer adds one."""
+    tokenizer, strings = family(name)
+    ids = tokenize([make_text(0, words)], tokenizer).ids.tolist()
+    joined = "".join(strings[i] for i in ids)
+    added = {"word ends": (0, 1), "word pieces": (1, 0)}.get(name, (int("space" in name or name in LLAMA_2), 0))
+    assert joined == " " * added[0] + words + " " * added[1]
+
+
+LLAMA_2 = ("replace", "metaspace")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_tokens_of_one_name_have_the_same_bytes(name: str) -> None:
+    tokenizer, strings = family(name)
+    inner = tokenizer.backend_tokenizer
+    found: dict[str, set[bytes]] = {}
+    for i, string in enumerate(strings):
+        found.setdefault(string, set()).add(bytes_of_token(inner, i))
+    assert all(len(spellings) == 1 for spellings in found.values())
 
 
 def both_ways(tokenizer: Any) -> tuple[list[str], list[str]]:

@@ -1,6 +1,8 @@
 """Tokens of texts, and windows and batches of tokens, against the tokenizers' own files."""
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,15 @@ from hypothesis import strategies as st
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.verify.model import token_ends, windows_of
-from saecatalog.windows import TokenizedTexts, limit_texts, make_batches, make_windows, tokenize
+from saecatalog.windows import (
+    PlainNames,
+    TokenizedTexts,
+    limit_texts,
+    make_batches,
+    make_windows,
+    plain_names,
+    tokenize,
+)
 
 
 def test_a_special_token_in_a_text_is_plain_text(subjects: Callable) -> None:
@@ -23,6 +33,27 @@ def test_a_special_token_in_a_text_is_plain_text(subjects: Callable) -> None:
         tokenizer = subjects(shape, SaeKind("standard")).tokenizer
         ids = tokenize([make_text(0, "<|endoftext|> <s> </s> <pad>")], tokenizer).ids
         assert not set(ids.tolist()) & set(tokenizer.all_special_ids)
+
+
+def test_a_special_token_in_a_text_that_holds_them_is_one_token(subjects: Callable) -> None:
+    tokenizer = subjects("llama", SaeKind("standard")).tokenizer
+    plain, special = make_text(0, "<s>cat</s> cat"), replace(make_text(1, "<s>cat</s> cat"), special_tokens=True)
+    tokens = tokenize([special, plain, special], tokenizer)
+    own = tokenizer("<s>cat</s> cat", add_special_tokens=False).input_ids
+    found = [tokens.ids[a:b].tolist() for a, b in itertools.pairwise(tokens.offsets)]
+    assert found[0] == found[2] == own
+    assert own[0] == tokenizer.bos_token_id
+    assert found[1] == tokenize([plain], tokenizer).ids.tolist()
+    assert len(found[1]) > len(own)
+    ends = tokens.ends[: len(own)].tolist()
+    assert (ends[0], ends[-1]) == (3, len("<s>cat</s> cat"))
+
+
+def test_names_of_special_tokens_that_are_plain_characters_are_counted(subjects: Callable) -> None:
+    tokenizer = subjects("llama", SaeKind("standard")).tokenizer
+    texts = [make_text(0, "a <pad> b"), make_text(1, "< s>"), make_text(2, "x</s><s>")]
+    assert plain_names(texts, tokenizer) == PlainNames(2, "<pad>")
+    assert plain_names([replace(text, special_tokens=True) for text in texts], tokenizer) == PlainNames(0, "")
 
 
 def test_half_a_character_is_refused_with_its_place(fast_tokenizer: tuple[Any, Path]) -> None:
@@ -105,15 +136,40 @@ def test_windows_cover_each_token_once(lengths: list[int], context: int, bos: bo
     assert all(len(w) + bos <= context for w in windows)
 
 
-@given(LENGTHS, st.integers(2, 20), st.integers(1, 200), st.integers(0, 1))
-def test_batches_keep_to_the_budget(lengths: list[int], context: int, budget: int, extra: int) -> None:
-    windows = make_windows(tokenized(lengths), context, bool(extra))
+@given(LENGTHS, st.integers(3, 20), st.booleans(), st.data())
+def test_windows_that_overlap_count_each_token_once(
+    lengths: list[int], context: int, bos: bool, data: st.DataObject
+) -> None:
+    size = context - bos
+    overlap = data.draw(st.integers(1, size - 1))
+    tokens = tokenized(lengths)
+    windows = make_windows(tokens, context, bos, overlap)
+    assert [i for w in windows for i in range(w.start, w.stop)] == list(range(sum(lengths)))
+    firsts, lasts = set(tokens.offsets[:-1].tolist()), set(tokens.offsets[1:].tolist())
+    for window in windows:
+        assert window.lead == (0 if window.start in firsts else overlap)
+        assert window.run == size or window.stop in lasts
+        text = int(np.searchsorted(tokens.offsets, window.start, side="right"))
+        assert tokens.offsets[text - 1] <= window.start - window.lead, "no token of another text"
+
+
+def test_windows_of_the_same_tokens_with_another_lead_have_other_keys() -> None:
+    ids = np.array([5, 6, 7, 8, 7, 8, 7, 8], np.int32)
+    tokens = TokenizedTexts(ids, ids, np.array([0, 4, 8]), ())
+    keys = [w.key for overlap in (0, 1, 2) for w in make_windows(tokens, 4, False, overlap)]
+    first = {w.key for w in make_windows(tokens, 4, False, 0)}
+    assert len(set(keys)) - len(first) == len(keys) - 3 * len(first), "the first windows of both texts, three times"
+
+
+@given(LENGTHS, st.integers(4, 20), st.integers(1, 200), st.integers(0, 1), st.integers(0, 2))
+def test_batches_keep_to_the_budget(lengths: list[int], context: int, budget: int, extra: int, overlap: int) -> None:
+    windows = make_windows(tokenized(lengths), context, bool(extra), overlap)
     batches = make_batches(windows, budget, extra)
     assert sorted((w.start, w.stop) for b in batches for w in b) == [(w.start, w.stop) for w in windows]
-    assert all(len({len(w) for w in b}) == 1 for b in batches), "equal lengths need no padding"
-    places = [len(b) * (max(len(w) for w in b) + extra) for b in batches]
+    assert all(len({(w.run, w.lead) for w in b}) == 1 for b in batches), "equal lengths need no padding"
+    places = [len(b) * (max(w.run for w in b) + extra) for b in batches]
     assert all(p <= budget or len(b) == 1 for p, b in zip(places, batches, strict=True))
-    assert all(len(w) <= len(batches[0][0]) for w in windows)
+    assert all(w.run <= batches[0][0].run for w in windows)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30)), min_size=1, max_size=15), st.integers(1, 120))

@@ -1,6 +1,7 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
-from saecatalog.progress import Progress
-from saecatalog.site.inventory import Files, Keys, check_out, files_below, is_current
+from saecatalog.progress import Progress, notice
+from saecatalog.site.inventory import Files, Keys, check_out, files_below, is_current, place_of
 from saecatalog.site.output_folder import output_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
@@ -55,7 +56,20 @@ def build(config: Config, progress: Progress) -> Summary:
     with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
         files = check_out(out)
         notes, analysis = pipeline.notes, pipeline.analysed
-        return build_site(analysis, pipeline.manifest, notes, config.site, files, workspace, progress)
+        manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
+        for line in warnings(manifest):
+            notice(line)
+        return build_site(analysis, manifest, notes, config.site, files, workspace, progress)
+
+
+def warnings(manifest: Manifest) -> Iterator[str]:
+    """What a user may have overlooked and what makes the figures mean something else."""
+    plain = manifest["corpus"]["plain_names"]
+    if plain["texts"]:
+        yield (
+            f"note: {plain['texts']:,} of the texts hold names of special tokens, such as {plain['example']}, which "
+            "were read as plain characters. If they are meant as tokens, add --special-tokens."
+        )
 
 
 def build_site(

@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -12,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saecatalog import __version__
 from saecatalog.config import (
     DTYPES,
-    FORMATS,
     TEXT_SCORES,
     AnalysisConfig,
     Config,
@@ -28,8 +28,12 @@ from saecatalog.config import (
     override,
 )
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.formats import FORMATS
 from saecatalog.progress import Progress
 from saecatalog.write_errors import FULL, disk_full
+
+if TYPE_CHECKING:
+    from saecatalog.sae_listing import Listed
 
 DEFAULT_CATALOG = Path("catalog.toml")
 PORT = 8000
@@ -152,6 +156,12 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--context", metavar="N", type=int, help="tokens run as one context, BOS included; default: that of the SAE"
     )
+    g.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        help="tokens that each window of a long text takes over from the one before it, as context; default: 0",
+    )
     _add_trust(g)
     _add_cache(p)
     p.add_argument("--quiet", action="store_true", help="show no progress")
@@ -175,15 +185,37 @@ def _add_cache(p: argparse.ArgumentParser) -> None:
 def _add_corpus(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("texts")
     g.add_argument(
-        "--corpus", metavar="PATH", nargs="+", help="files and folders; each entry of a folder is a category"
+        "--corpus",
+        metavar="PATH",
+        nargs="+",
+        help="files and folders (each entry of a folder is a category), - for standard input,\n"
+        "or a dataset on the hub, hf:OWNER/NAME[:CONFIG[:SPLIT]]",
     )
     g.add_argument(
-        "--corpus-format", choices=FORMATS, help=f"format of files; default: {CorpusConfig.format} (by name)"
+        "--corpus-format",
+        choices=("auto", *FORMATS),
+        help=f"format of files; default: {CorpusConfig.format} (by name)",
+    )
+    g.add_argument("--corpus-name", metavar="NAME", help="name of the corpus; default: made from the paths")
+    g.add_argument(
+        "--text-field", metavar="F", help=f"field of a record with the text; default: {CorpusConfig.text_field}"
+    )
+    g.add_argument(
+        "--category-field", metavar="F", help=f"field with the category; default: {CorpusConfig.category_field}"
+    )
+    g.add_argument(
+        "--special-tokens",
+        action="store_const",
+        const=True,
+        help="names of special tokens in the texts, such as <|im_start|>, stand for these tokens",
     )
     g.add_argument(
         "--concepts", metavar="DIR", help=f"folder with one file of texts per concept; default: {CorpusConfig.concepts}"
     )
     g.add_argument("--limit-tokens", metavar="N", type=int, help="use about N tokens, spread over the categories")
+    g.add_argument(
+        "--seed", metavar="N", type=int, help=f"which sample --limit-tokens takes; default: {CorpusConfig.seed}"
+    )
     g = p.add_argument_group("analysis")
     g.add_argument(
         "--text-score", choices=TEXT_SCORES, help=f"a feature's score on a text; default: {AnalysisConfig.text_score}"
@@ -248,6 +280,7 @@ def _add_list(p: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="show only SAEs whose name, model or Neuronpedia id contains WORD",
     )
+    _add_cache(p)
 
 
 def _add_site(p: argparse.ArgumentParser) -> None:
@@ -326,11 +359,12 @@ def _config(a: argparse.Namespace) -> Config:
 
     if get("model") is None and get("sae") is not None:
         config = replace(config, subject=replace(config.subject, model=None))
-    names = ("model", "sae", "device", "dtype", "context", "batch_tokens", "trust_remote_code")
+    names = ("model", "sae", "device", "dtype", "context", "overlap", "batch_tokens", "trust_remote_code")
     config = override(config, "subject", **{n: get(n) for n in names})
     config = override(
         config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
-        concepts=get("concepts"), limit_tokens=get("limit_tokens"),
+        concepts=get("concepts"), limit_tokens=get("limit_tokens"), name=get("corpus_name"), seed=get("seed"),
+        text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
     if get("sae") or get("corpus"):
@@ -379,10 +413,11 @@ def run_explore(a: argparse.Namespace) -> int:
     from saecatalog.corpus import read_text_list
     from saecatalog.explore import explore
 
-    texts = [*a.text, *(read_text_list(a.file) if a.file else [])]
+    config = _config(a)
+    texts = [*a.text, *(read_text_list(a.file, config.corpus) if a.file else [])]
     if not texts:
         raise CatalogError("No text was given.", "explore", 'Add --text "..." or --file FILE.')
-    for line in explore(_config(a), Progress(a.quiet), a.feature, texts):
+    for line in explore(config, Progress(a.quiet), a.feature, texts):
         print(line)
     return 0
 
@@ -397,29 +432,47 @@ def run_concept(a: argparse.Namespace) -> int:
 
 
 def run_list(a: argparse.Namespace) -> int:
-    """List available SAEs."""
-    from saecatalog.sae_directory import list_saes
+    """List available SAEs, or count those that can be built."""
+    from saecatalog.cache import Cache
+    from saecatalog.sae_listing import list_saes
 
-    found = list_saes(a.word)
-    if not found:
-        return _nothing_listed(a.word)
+    with Cache(_cache_of(a)) as cache:
+        found = list_saes(a.word, cache)
+        if not found:
+            return _nothing_listed(a.word, list_saes(cache=cache))
     rows = [
         ("SAE", "model", "hook or path", "width", "Neuronpedia"),
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _page(_columns(rows))
     print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
     return 0
 
 
-def _nothing_listed(word: str) -> int:
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _page(lines: Sequence[str]) -> None:
+    """Print lines; those that a terminal cannot show at once go through the user's pager, such as `less`."""
+    from pydoc import pager
+
+    if sys.stdout.isatty() and len(lines) >= shutil.get_terminal_size().lines:
+        # Otherwise `less` folds the lines.
+        os.environ.setdefault("LESS", "-S")
+        pager("\n".join(lines) + "\n")
+    else:
+        print("\n".join(lines))
+
+
+def _nothing_listed(word: str, rows: "Sequence[Listed]") -> int:
     """Report that no SAE matches, and suggest similar names with the number of SAEs that each would list."""
-    from saecatalog.sae_directory import similar_names
+    from saecatalog.sae_listing import similar_names
 
     print(f"No SAE matches '{word}'.", file=sys.stderr)
-    near = similar_names(word)
+    near = similar_names(word, rows)
     if near:
         width = max(map(len, near))
         print("Similar names:", file=sys.stderr)

@@ -14,10 +14,11 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.formats import FORMATS
+from saecatalog.streams import is_stdin
 from saecatalog.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
-FORMATS = ("auto", "lines", "blocks", "files", "jsonl", "parquet")
 DTYPES = ("float32", "bfloat16", "float16")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
@@ -49,6 +50,10 @@ def _flag(value: object) -> str:
 
 def _count(value: object) -> str:
     return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number, 1 or more"
+
+
+def _whole(value: object) -> str:
+    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number, 0 or more"
 
 
 def _context(value: object) -> str:
@@ -101,6 +106,8 @@ class SubjectConfig:
     """Number format of the model's weights and activations."""
     context: int | None = _setting(None, _context)
     """Tokens in a window, BOS included; None means the context length of the SAE's training."""
+    overlap: int = _setting(0, _whole)
+    """Tokens of a long text that each window takes over from the one before it, as context only."""
     batch_tokens: int | None = _setting(None, _count)
     """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
     trust_remote_code: bool = _flag_only(False)
@@ -112,17 +119,29 @@ class CorpusConfig:
     """Which texts to run through the model."""
 
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
-    """Files and folders of texts."""
-    format: str = _setting("auto", _choice(*FORMATS))
+    """Files and folders of texts, `-` for standard input, and datasets on the hub: `hf:OWNER/NAME:CONFIG:SPLIT`."""
+    name: str = _setting("", _any_text)
+    """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
+    format: str = _setting("auto", _choice("auto", *FORMATS))
     """How to read files; `auto` decides by file name."""
     concepts: str | None = _setting("corpora/concepts", _text)
     """Folder with one list of texts per concept; if it does not exist, there are no concepts."""
     text_field: str = _setting("text", _text)
-    """Field of a JSONL or Parquet record that holds the text."""
+    """Field of a record that holds the text."""
     category_field: str = _setting("category", _text)
     """Field that holds the category; for a record without one, the file's name is the category."""
+    title_field: str = _setting("title", _text)
+    """Field that holds the text's title, shown with its examples; it may be missing."""
+    link_field: str = _setting("url", _text)
+    """Field that holds the text's address, shown with its examples; it may be missing. Only http and https are kept."""
+    chat_field: str = _setting("messages", _text)
+    """Field that holds the turns of a chat, for a record without a text: a list of objects with role and content."""
+    special_tokens: bool = _setting(False, _flag)
+    """Whether names of special tokens in the texts, such as <|im_start|>, stand for these tokens."""
     limit_tokens: int | None = _setting(None, _count)
-    """Stop after this many tokens, taking texts from all categories in turn."""
+    """Stop after this many tokens, taking texts from all categories in turn. Of larger files, a sample is read."""
+    seed: int = _setting(0, _whole)
+    """Which sample is read if there is a limit; the same seed gives the same sample."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +192,9 @@ class Config:
     site: SiteConfig = SiteConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
+
+HUB = "hf:"
+"""How a path begins that is the name of a dataset on the hub."""
 
 NOTES = "notes"
 """The folder of notes that a catalog file need not name."""
@@ -277,7 +299,7 @@ def _resolve(config: Config, folder: Path) -> Config:
         subject=subject,
         corpus=replace(
             corpus,
-            paths=tuple(str(folder / p) for p in corpus.paths),
+            paths=tuple(p if is_stdin(p) or p.startswith(HUB) else str(folder / p) for p in corpus.paths),
             concepts=corpus.concepts and str(folder / corpus.concepts),
         ),
         site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),

@@ -23,10 +23,10 @@ class CatalogError(Exception):
         return "\n".join(lines)
 
 
-def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names most similar to `name`, the closest first; case is ignored."""
+def closest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> list[str]:
+    """The known names most similar to `name`, the closest first; case is ignored. A similarity of 1 means equal."""
     spelled = {word.lower(): word for word in known}
-    return [spelled[word] for word in get_close_matches(name.lower(), spelled, n=count, cutoff=0.5)]
+    return [spelled[word] for word in get_close_matches(name.lower(), spelled, n=count, cutoff=cutoff)]
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

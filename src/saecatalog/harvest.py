@@ -8,6 +8,7 @@ the result.
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,7 +25,7 @@ from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject, model_error
 from saecatalog.threads import n_passes, passes_in_order
-from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, tokenize
+from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, plain_names, tokenize
 
 ENCODED_VALUES = 2**23
 """Values `[row, d_sae]` that the encoder computes at a time: 32 MB in single precision, nearly all of them 0."""
@@ -61,7 +62,7 @@ def harvest(
         return
     info = subject.info
     _check_ids(tokens, info.d_vocab)
-    windows = make_windows(tokens, info.context, info.prepend_bos)
+    windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
     kept = Shards(shards, (window.key for window in windows))
     most = batch_tokens or BATCH_TOKENS.get(subject.device.type, BATCH_TOKENS_ELSEWHERE)
     batches = make_batches([w for w in windows if w.key in kept.missing], most, int(info.prepend_bos))
@@ -91,7 +92,8 @@ def harvest_texts(
 ) -> None:
     """Harvest texts, taken from all categories in turn up to `limit` tokens, into the empty `folder`.
 
-    The ids of the texts kept are written to `TEXTS` there. `progress` opens a bar for the tokens still to run.
+    The ids of the texts kept are written to `TEXTS` there, and in how many of them names of special tokens are plain
+    characters. `progress` opens a bar for the tokens still to run.
     """
     tokens = tokenize(texts, subject.tokenizer)
     if limit is not None and len(tokens.ids) > limit:
@@ -99,12 +101,14 @@ def harvest_texts(
         tokens = tokenize(texts, subject.tokenizer)
     with progress(n_missing(subject, tokens, shards)) as bar:
         harvest(subject, tokens, batch_tokens, folder, bar.update, shards)
-    write_json(folder / TEXTS, [text.id for text in texts])
+    plain = plain_names(texts, subject.tokenizer)
+    write_json(folder / TEXTS, {"ids": [text.id for text in texts], "plain_names": asdict(plain)})
 
 
 def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:
     """The number of tokens that a harvest with these shards would run."""
-    windows = make_windows(tokens, subject.info.context, subject.info.prepend_bos)
+    info = subject.info
+    windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
     missing = Shards(shards, (window.key for window in windows)).missing
     return sum(len(window) for window in windows if window.key in missing)
 
@@ -153,7 +157,7 @@ class Runner:
 
     def run(self, batch: list[Window]) -> Piece:
         """Run a batch of windows of equal length, in parts if need be."""
-        at_once = max(1, self.most // len(batch[0])) if self.most else len(batch)
+        at_once = max(1, self.most // batch[0].run) if self.most else len(batch)
         pieces = [self._try(batch[start : start + at_once]) for start in range(0, len(batch), at_once)]
         return join(pieces) if len(pieces) > 1 else pieces[0]
 
@@ -170,7 +174,7 @@ class Runner:
             )
         if self.subject.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.most = len(batch) // 2 * len(batch[0])
+        self.most = len(batch) // 2 * batch[0].run
         return self.run(batch)
 
 
@@ -184,8 +188,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> Piece:
     """Run one batch of windows of equal length and keep the active features of their tokens."""
     n_tokens = sum(len(window) for window in batch)
-    # [window, position, width] without BOS, then [row, width]: a row is a token, window after window.
-    read, target = _rows(subject, stack(tokens, batch, subject))
+    read, target = _rows(subject, stack(tokens, batch, subject), batch[0].lead)
     for hook, values in ((subject.info.hook, read), (subject.info.hook_out, target)):
         if not values.isfinite().all():
             token, where = _first_bad(subject, tokens, batch, values.isfinite().all(-1).cpu().numpy())
@@ -224,11 +227,11 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
 
 
 def _rows(
-    subject: Subject, ids: Int[Tensor, "window position"]
+    subject: Subject, ids: Int[Tensor, "window position"], lead: int
 ) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_out"]]:
-    """What the SAE reads and what it is to write at every token; BOS is left out."""
+    """What the SAE reads and what it is to write at every token that is counted, window after window."""
     read, target = subject.values(ids)
-    start = int(subject.info.prepend_bos)
+    start = int(subject.info.prepend_bos) + lead
     return read[:, start:].flatten(0, 1), target[:, start:].flatten(0, 1)
 
 
@@ -271,7 +274,7 @@ def _encode(
 
 def stack(tokens: TokenizedTexts, batch: list[Window], subject: Subject) -> Int[Tensor, "window position"]:
     """The token ids of windows of equal length, BOS first if the model expects one, padded to MIN_TOKENS."""
-    ids = np.stack([tokens.ids[window.start : window.stop] for window in batch]).astype(np.int64)
+    ids = np.stack([tokens.ids[window.start - window.lead : window.stop] for window in batch]).astype(np.int64)
     if subject.info.bos_token_id is not None:
         ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=subject.info.bos_token_id)
     # Whole windows are repeated until there are MIN_TOKENS positions.

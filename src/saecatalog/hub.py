@@ -58,10 +58,10 @@ def hub_errors(what: str, where: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = _reason(error)
-        if reason is None:
+        why = reason(error)
+        if why is None:
             raise
-        if reason == "unknown":
+        if why == "unknown":
             raise CatalogError(
                 f"The model hub has no {what} of this name.", where, hint or "Check the name."
             ) from error
@@ -104,7 +104,7 @@ def _answers(host: str, port: int) -> bool:
     return False
 
 
-def _reason(error: BaseException) -> str | None:
+def reason(error: BaseException) -> str | None:
     """`unknown`, `unreachable`, or None if the error has nothing to do with the hub."""
     from huggingface_hub import errors as hub
 

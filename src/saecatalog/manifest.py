@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
-from saecatalog.config import Config
+from saecatalog.config import HUB, Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
+from saecatalog.formats import stem
 from saecatalog.store import Harvested
+from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo
 
 Manifest = dict[str, Any]
@@ -37,20 +39,24 @@ def make_manifest(
         "model": _model(info),
         "sae": _sae(info),
         "corpus": {
+            "name": corpus_name(config.corpus),
             "sha256": corpus_hash(corpus.texts),
             "texts": len(corpus.texts),
             "tokens": int(corpus.token_counts.sum()),
             "categories": _sizes(corpus),
             "concepts": _sizes(concepts) if concepts else {},
+            "plain_names": corpus.plain_names,
         },
         "settings": {
             **asdict(config.analysis),
             "strong_threshold": findings["strong"],
             "strong_rule": findings["strong_rule"],
             "context": info.context,
+            "overlap": info.overlap,
             "dtype": info.dtype,
             "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
+            "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
@@ -61,6 +67,17 @@ def make_manifest(
         "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
     }
     return {**manifest, "title": config.site.title or _title(manifest)}
+
+
+def corpus_name(config: CorpusConfig) -> str:
+    """The name of a corpus: as set, or made from its datasets, and from the names of its files and folders."""
+    return config.name or " + ".join(map(_name_of_path, config.paths))
+
+
+def _name_of_path(path: str) -> str:
+    if path.startswith(HUB):
+        return path.removeprefix(HUB).rstrip(":")
+    return Path(path).resolve().name if Path(path).is_dir() else stem(Input(Path(path)))
 
 
 def _model(info: SubjectInfo) -> dict[str, object]:
@@ -106,9 +123,9 @@ def _sizes(harvested: Harvested) -> dict[str, dict[str, int]]:
 
 
 def _title(manifest: Manifest) -> str:
-    """The default title: model, hook and size of the dictionary."""
-    sae = manifest["sae"]
-    return f"{without_paths(manifest)['model']['name']} · {sae['hook']} · {sae['d_sae']:,} features"
+    """The default title: model, hook, size of the dictionary and corpus."""
+    model, sae, corpus = (without_paths(manifest)[part] for part in ("model", "sae", "corpus"))
+    return f"{model['name']} · {sae['hook']} · {sae['d_sae']:,} features · {corpus['name']}"
 
 
 def without_paths(manifest: Manifest) -> Manifest:

@@ -8,16 +8,16 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog import loaded_files
+from saecatalog import chat, loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
-from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus
+from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus, with_ids
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest, make_manifest
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 INFO, FILES = "info.json", "files.json"
 """In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
+
+CONTENTS = "contents.json"
+"""In the output of the texts that the tokenizer prepares: the content of each."""
 
 
 class Pipeline:
@@ -51,11 +54,32 @@ class Pipeline:
 
     @cached_property
     def texts(self) -> list[Text]:
-        return read_corpus(self.config.corpus)
+        return self._with_contents(read_corpus(self.config.corpus, self.cache))
 
     @cached_property
     def concepts(self) -> list[Text]:
-        return read_concepts(self.config.corpus)
+        return self._with_contents(read_concepts(self.config.corpus))
+
+    def _with_contents(self, texts: list[Text]) -> list[Text]:
+        prepared = self.prepared(texts)
+        # An id is made from the content.
+        return texts if prepared is texts else with_ids(prepared)
+
+    def prepared(self, texts: list[Text]) -> list[Text]:
+        """Texts as the model reads them: what chats and special tokens become depends on the tokenizer."""
+        special = self.config.corpus.special_tokens
+        if chat.is_prepared(texts, special):
+            return texts
+
+        def make(folder: Path) -> None:
+            write_json(folder / CONTENTS, chat.contents(texts, self.subject.tokenizer, special))
+
+        read = [[text.content, text.turns, text.source] for text in texts]
+        made = self._output("saecatalog.chat", make, self.info.tokenizer_hash, special, read).json(CONTENTS)
+        return [
+            replace(text, content=content, turns="", special_tokens=special or bool(text.turns))
+            for text, content in zip(texts, made, strict=True)
+        ]
 
     @cached_property
     def notes(self) -> Notes:
@@ -167,9 +191,9 @@ class Pipeline:
             analyse(inputs, config.analysis, pages, folder, self.progress, noted)
 
         read = (corpus.output, concepts and concepts.output, self.lens)
-        # The tables name the place of each text, which its harvest does not depend on.
-        sources = [[text.source for text in part.texts] for part in (corpus, concepts) if part]
-        return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, sources)
+        # The tables say where each text comes from, which its harvest does not depend on.
+        origins = [[[t.source, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
+        return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []

@@ -2,11 +2,10 @@
 
 A pickle (`.bin`, `.pt`, `.ckpt`, ...) can run any code when it is opened, and a model can name Python files of its own
 (`auto_map`) that `transformers` runs. The libraries decide in many places what to open and what to run, so the checks
-are here, in one place for all of them.
+are here, in one place for all of them. Of an SAE, a pickle is opened if it is proven to hold tensors only.
 """
 
 import hashlib
-import inspect
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +19,9 @@ from safetensors import SafetensorError
 
 from saecatalog.config import DTYPES
 from saecatalog.errors import CatalogError
+from saecatalog.replacing import replaced
 from saecatalog.sae_directory import SaeSource
+from saecatalog.tensor_files import load_tensors
 
 HOOKED = "HookedTransformer"
 """The class that loads a model if an SAE's metadata names none."""
@@ -51,15 +52,20 @@ CONVERT_SAE = (
 CONVERT_TENSORS = (
     f'{IF_TRUSTED}\'import torch, safetensors.torch as s; s.save_file(torch.load("{{0}}"), "sae_weights.safetensors")\''
 )
+KEEP_TENSORS = (
+    "If you trust its authors, copy the folder, and keep only the tensors in the copy: python -c 'import torch; "
+    't = torch.load("{0}", weights_only=False); torch.save({{k: t[k] for k in t if torch.is_tensor(t[k])}}, "{0}")\''
+)
 
 
 @contextmanager
-def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iterator[None]:
+def only_data(where: str, convert: str, trust_remote_code: bool = False, tensors: bool = False) -> Iterator[None]:
     """While a library loads something: no pickle is opened, and no Python file that came with a model is run.
 
-    `convert` says how to convert a pickle. Raises CatalogError if something was refused, even where the library went on
-    without it. Arguments of the libraries do not suffice: transformer_lens opens pickles of some models without a
-    question, itself sets `trust_remote_code` for others, and loads tokenizers a second time without any.
+    With `tensors`, pickles of nothing but tensors are opened. `convert` says how to convert a pickle; "" stands for
+    how to keep its tensors. Raises CatalogError if something was refused, even where the library went on without it.
+    Arguments of the libraries do not suffice: transformer_lens opens pickles of some models without a question, itself
+    sets `trust_remote_code` for others, and loads tokenizers a second time without any.
     """
     refused: list[CatalogError] = []
 
@@ -69,8 +75,8 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
 
     try:
         with ExitStack() as stack:
-            for module, name, value in _restrictions(where, convert, trust_remote_code, refuse):
-                stack.enter_context(_replaced(module, name, value))
+            for module, name, value in _restrictions(where, convert, trust_remote_code, tensors, refuse):
+                stack.enter_context(replaced(module, name, value))
             # Otherwise transformers asks a service of the Hub to convert a pickle, and waits for it.
             stack.enter_context(_environment("DISABLE_SAFETENSORS_CONVERSION", "1"))
             yield
@@ -86,16 +92,22 @@ def only_data(where: str, convert: str, trust_remote_code: bool = False) -> Iter
 
 
 def _restrictions(
-    where: str, convert: str, trust_remote_code: bool, refuse: Callable[[CatalogError], Never]
+    where: str, convert: str, trust_remote_code: bool, tensors: bool, refuse: Callable[[CatalogError], Never]
 ) -> Iterator[tuple[Any, str, Any]]:
     """What to put in the place of which part of the libraries while they load: module, name and value."""
     import transformers.dynamic_module_utils as own_modules
 
-    # torch.load would read most of these files with its restricted unpickler (`weights_only`). It is refused all the
-    # same: that unpickler had holes that ran code, one environment variable turns it off, and transformer_lens asks for
-    # the unrestricted one, for models that it keeps in a format of its own.
-    def load(*_: object, weights_only: bool = True, **__: object) -> Never:
-        refuse(pickle_error(where, convert if weights_only else "Use another model: this one cannot be converted."))
+    # torch.load would read most of these files with its restricted unpickler (`weights_only`). That is not enough: the
+    # unpickler had holes that ran code, one environment variable turns it off, and transformer_lens asks for the
+    # unrestricted one, for models that it keeps in a format of its own.
+    def load(file: Any = None, map_location: Any = "cpu", *_: object, weights_only: bool = True, **__: object) -> Any:
+        if not tensors:
+            refuse(pickle_error(where, convert if weights_only else "Use another model: this one cannot be converted."))
+        name = Path(getattr(file, "name", file)).name
+        try:
+            return load_tensors(file, where, convert or KEEP_TENSORS.format(name), map_location)
+        except CatalogError as error:
+            refuse(error)
 
     yield torch, "load", load
     # Where transformers was not told whether to run code, it would ask on standard input for this many seconds.
@@ -139,16 +151,6 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
-
-
-@contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
     original = os.environ.get(name)
     os.environ[name] = value
@@ -177,27 +179,12 @@ def only_data_of_model(name: str, trust_remote_code: bool) -> Iterator[None]:
 
 @contextmanager
 def only_data_of_sae(source: SaeSource) -> Iterator[None]:
-    """`only_data` for an SAE; one that is known to be a pickle is refused at once, before any download."""
-    where = f"--sae {source.name}"
-    if source.folder is None:
-        convert = CONVERT_SAE.format(source.release, source.id)
-        if _is_unpickled(source.release):
-            raise pickle_error(where, convert)
-    else:
-        found = _pickles(source.folder)
-        convert = CONVERT_TENSORS.format(found[0] if found else source.folder / WEIGHTS)
-        if found and not (source.folder / WEIGHTS).is_file():
-            raise pickle_error(str(found[0]), convert)
-    with only_data(where, convert):
+    """`only_data` for an SAE, whose pickles are opened if they hold tensors only."""
+    # Repositories and folders are named with `/`; releases, which sae_lens can save anew, are not.
+    of_release = source.folder is None and "/" not in source.release
+    convert = CONVERT_SAE.format(source.release, source.id) if of_release else ""
+    with only_data(f"--sae {source.name}", convert, tensors=True):
         yield
-
-
-def _is_unpickled(release: str) -> bool:
-    """Whether the converter of `sae_lens` for this release opens a pickle, as its source shows."""
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    converter = loaders.NAMED_PRETRAINED_SAE_LOADERS[loaders.get_conversion_loader_name(release)]
-    return "torch.load(" in inspect.getsource(converter)
 
 
 def _pickles(folder: Path) -> list[Path]:

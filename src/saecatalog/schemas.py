@@ -25,6 +25,10 @@ from saecatalog.names import in_words
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
 _CATEGORY = (pa.string(), "Category of the text.")
 _FEATURE = (pa.int32(), "Index of the feature in the SAE's dictionary.")
+_SPECIAL = (
+    pa.bool_(),
+    "Whether names of special tokens in the content, such as <|im_start|>, were read as special tokens.",
+)
 _RANK = (pa.int32(), "Rank, starting at 0; the smaller index breaks ties.")
 _TOKEN = (
     pa.string(),
@@ -148,6 +152,9 @@ SCHEMAS: dict[str, Schema] = {
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
         "n_excluded": (pa.int32(), "Tokens of the text excluded from every statistic as massive activations."),
         "content": (pa.string(), "The text itself."),
+        "title": (pa.string(), "Title of the text; empty if it has none."),
+        "link": (pa.string(), "Web address of the text; empty if it has none."),
+        "special_tokens": _SPECIAL,
         "token_ends": (pa.list_(pa.int32()), "For each token, the offset in the content where its characters end."),
     },
     "categories": {
@@ -226,6 +233,7 @@ SCHEMAS: dict[str, Schema] = {
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
         "n_excluded": (pa.int32(), "Tokens of the text excluded as massive activations, by the limit of the corpus."),
         "content": (pa.string(), "The text itself."),
+        "special_tokens": _SPECIAL,
     },
     "logits": {
         "feature": _FEATURE,

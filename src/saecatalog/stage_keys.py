@@ -33,7 +33,7 @@ def stage_key(module: str, *inputs: object) -> str:
 def code_digest(module: str) -> str:
     """A hash of the sources and data files that a module depends on."""
     files = files_of(module, PACKAGE)
-    return digest([[file.relative_to(PACKAGE).as_posix(), _sha256(file)] for file in files])
+    return digest([[file.relative_to(PACKAGE).as_posix(), file_sha256(file)] for file in files])
 
 
 @cache
@@ -73,7 +73,7 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield from _data_files(path)
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32, Int64, Num, UInt8
@@ -245,12 +245,18 @@ class Harvested:
     @classmethod
     def of(cls, texts: Iterable[Text], output: Output) -> "Harvested":
         """The texts that a harvest kept."""
-        kept = set(output.json(TEXTS))
+        kept = set(output.json(TEXTS)["ids"])
         return cls([text for text in texts if text.id in kept], output)
 
     @property
     def store(self) -> Store:
         return read_store(self.output.folder)
+
+    @property
+    def plain_names(self) -> dict[str, Any]:
+        """In how many texts names of special tokens are plain characters, with an example: see `windows.PlainNames`."""
+        found: dict[str, Any] = self.output.json(TEXTS)["plain_names"]
+        return found
 
     @cached_property
     def token_counts(self) -> Int64[np.ndarray, "text"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens import SAE, Transcoder
+from sae_lens import Transcoder
 from torch import Tensor
 
 from saecatalog import embedded, loaded_files
@@ -18,17 +18,17 @@ from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
 from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
-from saecatalog.hub import check_downloads, hub_errors, hub_places
+from saecatalog.hub import check_downloads
 from saecatalog.language_model import LanguageModel, layer_of
 from saecatalog.model_loading import LoadedModel, ModelRequest, load_model
 from saecatalog.progress import notice
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
+from saecatalog.sae_folders import load_sae, sae_places
 from saecatalog.safe_loading import (
     HOOKED,
     check_finite,
     code_files,
     model_arguments,
-    only_data_of_sae,
     sha256_with_code,
 )
 from saecatalog.subject_info import SubjectInfo
@@ -181,7 +181,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     info = _describe(config, source, sae, loaded, str(model_name), hooks)
     if config.trust_remote_code:
         info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code_files(loaded.places)))
-    places = [*loaded.places, *_sae_places(source)]
+    places = [*loaded.places, *sae_places(source)]
     check_downloads(places)
     if config.trust_remote_code:
         # A model's code may read anything, so nothing tells whether it is as it was: it is loaded in every build.
@@ -203,13 +203,7 @@ def _device(wanted: str) -> str:
 
 
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
-    if source.folder is not None:
-        with only_data_of_sae(source):
-            sae = _load_sae_folder(source.folder, device)
-    else:
-        hint = "Search with 'python build.py list WORD'."
-        with hub_errors("SAE", f"--sae {source.name}", hint), only_data_of_sae(source):
-            sae = SAE.from_pretrained(source.release, source.id, device=str(device)).eval()
+    sae = load_sae(source, str(device))
     architecture = str(sae.cfg.architecture())
     if architecture in UNSUPPORTED:
         what = f"SAEs of the architecture '{architecture}' are not supported: {UNSUPPORTED[architecture]}."
@@ -220,23 +214,6 @@ def _load_sae(source: SaeSource, device: torch.device) -> Any:
         fix = f"Load it with sae_lens, call {UNFOLDED[normalisation]}, and use the folder that save_model writes."
         raise CatalogError(what, f"--sae {source.name}", fix)
     return _on_flat_rows(sae)
-
-
-def _load_sae_folder(folder: Path, device: torch.device) -> Any:
-    try:
-        return SAE.load_from_disk(folder, device=str(device)).eval()
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CatalogError("This SAE cannot be loaded.", str(folder), f"sae_lens says: {reason}") from error
-
-
-def _sae_places(source: SaeSource) -> list[Path]:
-    """Where the files of an SAE are."""
-    if source.folder is not None:
-        return [source.folder]
-    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
-
-    return hub_places(*get_repo_id_and_folder_name(source.release, source.id))
 
 
 @torch.inference_mode()
@@ -267,6 +244,14 @@ def _check_ids(model: LanguageModel, name: str) -> None:
         raise CatalogError(what, f"--model {name}", "Use the tokenizer that the model was trained with.")
 
 
+def _checked_overlap(overlap: int, size: int) -> int:
+    """The overlap of windows of at most `size` tokens; raises CatalogError if a window would have no new token."""
+    if overlap >= size:
+        what = f"A window holds {size} tokens, so it cannot begin with {overlap} tokens of the window before it."
+        raise CatalogError(what, f"--overlap {overlap}", f"Use a number below {size}, or a larger --context.")
+    return overlap
+
+
 def _describe(
     config: SubjectConfig, source: SaeSource, sae: Any, loaded: LoadedModel, model_name: str, hooks: tuple[str, ...]
 ) -> SubjectInfo:
@@ -274,6 +259,7 @@ def _describe(
     name = embedded.MODEL_NAME if model_name in embedded.MODEL_ALIASES else model_name
     layer = layer_of(hooks[0])
     bos = _bos(metadata.prepend_bos is not False, model, name)
+    context = min(config.context or metadata.context_size or 128, model.n_ctx)
     return SubjectInfo(
         slug=catalog_slug(source, Path(name).name, layer, hooks[0], metadata.neuronpedia_id),
         model_name=name,
@@ -297,7 +283,8 @@ def _describe(
         layer=layer,
         prepend_bos=bos is not None,
         bos_token_id=bos,
-        context=min(config.context or metadata.context_size or 128, model.n_ctx),
+        context=context,
+        overlap=_checked_overlap(config.overlap, context - int(bos is not None)),
         dtype=config.dtype,
         device=next(sae.parameters()).device.type,
         neuronpedia_id=metadata.neuronpedia_id or None,

@@ -49,6 +49,8 @@ class SubjectFacts:
     bos_token_id: int | None
     context: int
     """Tokens in a window, BOS included."""
+    overlap: int
+    """Tokens before a window of the same text that are run with it as context and not counted."""
     dtype: str
     device: str
     """Kind of device that the model runs on: cpu, cuda, mps."""

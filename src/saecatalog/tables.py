@@ -64,8 +64,8 @@ def _packing(name: str) -> dict[str, Any]:
     """How a table's columns are encoded and compressed, as arguments for pyarrow.
 
     Strings use a dictionary. Numbers are split by byte (all first bytes, then all second bytes, and so on), which
-    compresses better than a dictionary. Columns of float64 are left as they are: they are rates of counts, whose
-    repeated values compress best unsplit. Both need larger pages than pyarrow's default of 20,000 rows.
+    compresses better than a dictionary; booleans cannot be split. Columns of float64 are left as they are: they are
+    rates of counts, whose repeated values compress best unsplit. All need pages of more rows than pyarrow's default.
     """
     strings, split = [], {}
     for column, (kind, _) in SCHEMAS[name].items():
@@ -74,7 +74,7 @@ def _packing(name: str) -> dict[str, Any]:
         path = f"{column}.list.element" if listed else column
         if pa.types.is_string(held):
             strings.append(path)
-        elif held != pa.float64():
+        elif held not in (pa.float64(), pa.bool_()):
             split[path] = "BYTE_STREAM_SPLIT"
     return {
         "compression": "zstd",

@@ -5,6 +5,7 @@ and one in another encoding are reported in the same way.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ BYTE_ORDER_MARKS = (
 """How files in other encodings begin; the longer marks come first, because the shorter ones begin them."""
 SAMPLE = 1 << 16
 """Bytes of a file from which its encoding is guessed."""
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character that UTF-16 writes in two parts, or an undecodable byte of an argument: it is no text."""
 
 
 def is_folder(path: Path, kind: str = "file or folder") -> bool:
@@ -37,7 +40,7 @@ def is_folder(path: Path, kind: str = "file or folder") -> bool:
             raise CatalogError(f"This link leads to '{target}', which does not exist.", printable(path), fix) from None
         raise CatalogError(f"This {kind} does not exist.", printable(path), "Check the path.") from None
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         what = "This is a pipe, a socket or a device, not a file or folder."
         raise CatalogError(what, printable(path), "Copy its contents into a file.")
@@ -49,7 +52,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise _unreadable(folder, error) from None
+        raise unreadable(folder, error) from None
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -95,7 +98,7 @@ def real(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -103,7 +106,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def decode(data: bytes, path: Path, kind: str) -> str:
@@ -112,7 +115,7 @@ def decode(data: bytes, path: Path, kind: str) -> str:
     `kind` says what the file is, such as `corpus file`. Raises CatalogError, with the line, for another encoding and
     for a file that is no text.
     """
-    encoding = _other_encoding(data)
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "") or other_encoding(data)
     if encoding:
         fix = f"Save it as UTF-8, for example with: iconv -f {encoding} -t UTF-8"
         raise CatalogError(f"This {kind} is {encoding}, not UTF-8.", printable(path), fix)
@@ -128,13 +131,12 @@ def decode(data: bytes, path: Path, kind: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _other_encoding(data: bytes) -> str:
-    """The encoding that a file seems to have if it is not UTF-8, by its mark or by where its bytes are 0; else ""."""
-    marked = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "")
+def other_encoding(data: bytes) -> str:
+    """The encoding that a file without a mark seems to have if it is not UTF-8, by where its bytes are 0; else ""."""
     sample = data[: min(len(data), SAMPLE) // 4 * 4]
     # Which of the four bytes of a group are 0 in a tenth of the groups: letters, or spaces and line ends, have them.
     zeros = "".join("0" if sample[place::4].count(0) * 40 > len(sample) else "x" for place in range(4))
-    return marked or {"x000": "UTF-32LE", "000x": "UTF-32BE", "x0x0": "UTF-16LE", "0x0x": "UTF-16BE"}.get(zeros, "")
+    return {"x000": "UTF-32LE", "000x": "UTF-32BE", "x0x0": "UTF-16LE", "0x0x": "UTF-16BE"}.get(zeros, "")
 
 
 def _line(data: bytes, place: int) -> int:
@@ -147,7 +149,7 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 
-def _unreadable(path: Path, error: Exception) -> CatalogError:
+def unreadable(path: Path, error: Exception) -> CatalogError:
     """The error for a path that the system refuses."""
     if isinstance(error, PermissionError):
         return CatalogError("This file or folder may not be read.", printable(path), "Change its permissions.")

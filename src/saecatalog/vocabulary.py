@@ -20,13 +20,18 @@ def byte_alphabet() -> dict[str, int]:
 
 
 def token_strings(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> list[str]:
-    """Every token id as text; bytes that are only part of a character are written as `<0xE2><0x80>`."""
-    first = _plain_token(tokenizer, d_vocab)
-    before = "" if first is None else tokenizer.decode([first])
-    # Decoders remove the space before the first token, so each token is decoded after another one.
-    ids = [[i] if first is None else [first, i] for i in range(d_vocab)]
+    """Every token id as text; bytes that are only part of a character are written as `<0xE2><0x80>`.
+
+    Decoders treat the first and the last token of a text in their own way: they remove the space before it or after it.
+    So each token is decoded between two others.
+    """
+    plain = _plain_token(tokenizer, d_vocab)
+    around = [] if plain is None else [plain]
+    before = tokenizer.decode(around)
+    after = tokenizer.decode(2 * around).removeprefix(before)
+    ids = [[*around, i, *around] for i in range(d_vocab)]
     decoded = tokenizer.batch_decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    decoded = [text.removeprefix(before) for text in decoded]
+    decoded = [text.removeprefix(before).removesuffix(after) for text in decoded]
     if "\ufffd" not in "".join(decoded):
         return decoded
     pieces = tokenizer.convert_ids_to_tokens(list(range(d_vocab)))
@@ -34,9 +39,11 @@ def token_strings(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> list[st
 
 
 def _plain_token(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> int | None:
-    """The first token that consists of ASCII letters; None if there is none."""
-    texts = (tokenizer.decode([i], skip_special_tokens=False) for i in range(d_vocab))
-    return next((i for i, text in enumerate(texts) if text.isascii() and text.isalpha()), None)
+    """The first token of ASCII letters, if possible one that is written without spaces around it; None if none is."""
+    texts = [tokenizer.decode([i], skip_special_tokens=False) for i in range(d_vocab)]
+    letters = [i for i, text in enumerate(texts) if text.isascii() and text.isalpha()]
+    joined = (i for i in letters if tokenizer.decode([i, i], skip_special_tokens=False) == 2 * texts[i])
+    return next(joined, letters[0] if letters else None)
 
 
 def _in_bytes(piece: str | None, text: str) -> str:

@@ -1,17 +1,19 @@
 """Token windows: texts and a tokenizer flow in, the ids of all texts and their windows flow out.
 
-A text is tokenised without special tokens. Its windows have at most `context` tokens (including BOS if the model
-expects one), do not overlap, and are run independently: no token ever attends to another text.
+The names of special tokens in a text are plain characters, unless the text says otherwise. Its windows have at most
+`context` tokens (including BOS if the model expects one) and are run independently: no token ever attends to another
+text. Every token is counted in one window. A window may also run some tokens of the one before it, as context only.
 """
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int32, Int64
-from tokenizers import Tokenizer, processors
+from tokenizers import Encoding, Tokenizer, processors
 
 from saecatalog.corpus import HALF, Text
 from saecatalog.errors import CatalogError
@@ -42,16 +44,16 @@ class TokenizedTexts:
 
 
 def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> TokenizedTexts:
-    """Tokenise texts with a fast tokenizer of `transformers`, exactly and without special tokens.
+    """Tokenise texts with a fast tokenizer of `transformers`, exactly and without adding special tokens.
 
-    The name of a special token inside a text is treated as plain characters, so that a text cannot inject a BOS. Raises
-    CatalogError for a text without tokens, and for one that is not UTF-8.
+    The name of a special token inside a text is treated as plain characters, so that a text cannot inject a BOS, unless
+    the text has `special_tokens`. Raises CatalogError for a text without tokens, and for one that is not UTF-8.
     """
     for text in texts:
         if half := HALF.search(text.content):
             what = f"This text has an undecodable byte or half of a character: {ascii(half.group())[1:-1]}."
             raise CatalogError(what, text.source, "Write it in UTF-8.")
-    encoded = _exact(tokenizer).encode_batch([text.content for text in texts], add_special_tokens=False)
+    encoded = _encode(texts, tokenizer)
     lengths = [len(encoding.ids) for encoding in encoded]
     for text, length in zip(texts, lengths, strict=True):
         if length == 0:
@@ -65,15 +67,28 @@ def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> Tokeniz
     )
 
 
-def _exact(tokenizer: "PreTrainedTokenizerFast") -> Tokenizer:
+def _encode(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> list[Encoding]:
+    """The encoding of each text, with or without special tokens."""
+    encoded: dict[int, Encoding] = {}
+    for special in (False, True):
+        places = [place for place, text in enumerate(texts) if text.special_tokens is special]
+        contents = [texts[place].content for place in places]
+        if contents:
+            found = _exact(tokenizer, special).encode_batch(contents, add_special_tokens=False)
+            encoded |= zip(places, found, strict=True)
+    return [encoded[place] for place in range(len(texts))]
+
+
+def _exact(tokenizer: "PreTrainedTokenizerFast", special_tokens: bool) -> Tokenizer:
     """The inner tokenizer of the `tokenizers` library, set to leave nothing out.
 
-    It does not truncate, treats the names of special tokens as plain characters, and its spans include white space.
+    It does not truncate, and its spans include white space. The names of special tokens are plain characters, unless
+    `special_tokens`.
     """
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     inner.no_truncation()
     inner.no_padding()
-    inner.encode_special_tokens = True
+    inner.encode_special_tokens = not special_tokens
     inner.post_processor = processors.ByteLevel(trim_offsets=False)
     return inner
 
@@ -87,6 +102,25 @@ def _character_ends(spans: list[tuple[int, int]], length: int) -> Int32[np.ndarr
     ends = np.maximum.accumulate(np.asarray([end for _, end in spans], np.int32))
     ends[-1] = length
     return ends
+
+
+@dataclass(frozen=True)
+class PlainNames:
+    """Names of special tokens that are read as plain characters."""
+
+    texts: int
+    """How many texts hold such names."""
+    example: str
+    """The first of the names; "" if there is none."""
+
+
+def plain_names(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> PlainNames:
+    """The names of special tokens in texts that hold no special tokens. Plain words are left out: `mask` is one."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    names = sorted(token.content for token in added if token.special and re.search(r"\W", token.content))
+    pattern = re.compile("|".join(map(re.escape, names)) or "(?!)")
+    found = [match.group() for text in texts if not text.special_tokens and (match := pattern.search(text.content))]
+    return PlainNames(len(found), found[0] if found else "")
 
 
 def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:
@@ -113,44 +147,59 @@ class Window:
 
     start: int
     stop: int
+    lead: int
+    """Number of tokens before `start` that are run as context and not counted."""
     key: bytes
-    """Hash of its token ids and of the number of earlier windows with the same ids. It identifies the window in any
-    corpus."""
+    """Hash of the token ids that are run, of `lead`, and of the number of earlier windows with the same of both. It
+    identifies the window in any corpus."""
 
     def __len__(self) -> int:
+        """The number of tokens that are counted."""
         return self.stop - self.start
 
+    @property
+    def run(self) -> int:
+        """The number of tokens that are run, BOS not included."""
+        return self.lead + len(self)
 
-def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool) -> list[Window]:
-    """Split every text into windows of at most `context` tokens, one fewer if BOS is prepended."""
+
+def make_windows(tokens: TokenizedTexts, context: int, prepend_bos: bool, overlap: int = 0) -> list[Window]:
+    """Split every text into windows of at most `context` tokens, one fewer if BOS is prepended.
+
+    Every window of a text but its first runs the `overlap` tokens before it too.
+    """
     size = context - int(prepend_bos)
-    same: Counter[bytes] = Counter()
+    same: Counter[tuple[bytes, int]] = Counter()
     windows = []
     for first, stop in zip(tokens.offsets[:-1].tolist(), tokens.offsets[1:].tolist(), strict=True):
-        for start in range(first, stop, size):
-            end = min(start + size, stop)
-            content = tokens.ids[start:end].astype("<i4").tobytes()
-            windows.append(Window(start, end, _window_key(content, same[content])))
-            same[content] += 1
+        start = first
+        while start < stop:
+            lead = overlap if start > first else 0
+            end = min(start - lead + size, stop)
+            content = tokens.ids[start - lead : end].astype("<i4").tobytes()
+            windows.append(Window(start, end, lead, _window_key(content, lead, same[content, lead])))
+            same[content, lead] += 1
+            start = end
     return windows
 
 
-def _window_key(content: bytes, place: int) -> bytes:
-    return hashlib.blake2b(content, digest_size=KEY_BYTES, salt=place.to_bytes(8, "little")).digest()
+def _window_key(content: bytes, lead: int, place: int) -> bytes:
+    salt, person = (number.to_bytes(8, "little") for number in (place, lead))
+    return hashlib.blake2b(content, digest_size=KEY_BYTES, salt=salt, person=person).digest()
 
 
 def make_batches(windows: list[Window], batch_tokens: int, extra: int) -> list[list[Window]]:
     """Group windows of equal length into batches of at most `batch_tokens` tokens (at least one window).
 
-    Windows of equal length need no padding, so a window's result does not depend on the others in its batch. `extra` is
-    the number of positions a window has besides its tokens (1 for BOS). The longest come first, so that a batch that
-    does not fit into memory fails before any work is done.
+    Windows of equal length need no padding, so a window's result does not depend on the others in its batch; they also
+    have equal `lead`. `extra` is the number of positions a window has besides its tokens (1 for BOS). The longest come
+    first, so that a batch that does not fit into memory fails before any work is done.
     """
     batches: list[list[Window]] = []
-    for window in sorted(windows, key=lambda w: (-len(w), w.start)):
+    for window in sorted(windows, key=lambda w: (-w.run, w.lead, w.start)):
         last = batches[-1] if batches else []
-        same_length = bool(last) and len(last[0]) == len(window)
-        if same_length and (len(last) + 1) * (len(window) + extra) <= batch_tokens:
+        alike = bool(last) and (last[0].run, last[0].lead) == (window.run, window.lead)
+        if alike and (len(last) + 1) * (window.run + extra) <= batch_tokens:
             last.append(window)
         else:
             batches.append([window])

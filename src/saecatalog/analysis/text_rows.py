@@ -25,6 +25,9 @@ def text_rows(study: Study) -> Columns:
         "n_tokens": n_tokens,
         "n_excluded": n_tokens - study.activations.tokens_per_text,
         "content": study.contents,
+        "title": [t.title for t in texts],
+        "link": [t.link for t in texts],
+        "special_tokens": [t.special_tokens for t in texts],
         "token_ends": Lists(np.asarray(store.token_ends), np.asarray(store.text_offsets)),
     }
 
@@ -40,6 +43,7 @@ def concept_text_rows(study: Study) -> Columns:
         "n_tokens": n_tokens,
         "n_excluded": n_tokens - found.tokens_per_text if found else n_tokens,
         "content": [t.content for t in texts],
+        "special_tokens": [t.special_tokens for t in texts],
     }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saecatalog.errors import CatalogError
+from saecatalog.names import slug as file_name
 from saecatalog.stage_keys import digest
 from saecatalog.threads import in_order
 
@@ -165,17 +166,23 @@ def listed(path: Path) -> Sums:
 
 def read_list(path: Path) -> dict[str, Any]:
     """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
-    try:
-        # A pipe would never end.
-        found = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    files = found.get("files") if isinstance(found, dict) else None
+    found = _mapping(path)
+    files = found.get("files")
     if not isinstance(files, dict | list):
         return {}
     # Lists of names, or of sizes, were written by older versions: the files are this program's, of unknown content.
     known = files.items() if isinstance(files, dict) else ((name, None) for name in files)
     return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known if _inside(name)}}
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if it cannot be read or is something else."""
+    try:
+        # A pipe would never end.
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _inside(name: object) -> bool:
@@ -187,6 +194,31 @@ def catalogs(files: Iterable[str]) -> list[str]:
     """The folders of the catalogs in a site, relative to it; none is in a hidden folder, as unfinished ones are."""
     found = (file.removesuffix(f"/{FILE_LIST}") for file in files if file.endswith(f"/{FILE_LIST}"))
     return sorted(slug for slug in found if not hidden(slug))
+
+
+def place_of(out: Path, files: Iterable[str], manifest: Mapping[str, Any]) -> str:
+    """The folder of a catalog in a site: the one that holds it already, or else one that is free.
+
+    A catalog is known by the names of its model, SAE and corpus. A second corpus, or another SAE whose folder has the
+    same name, does not take the place of the first.
+    """
+    standing = {slug: _names(_mapping(out / slug / MANIFEST)) for slug in catalogs(files)}
+    names, first = _names(manifest), str(manifest["slug"])
+    # Manifests of earlier versions do not name the corpus.
+    known = [slug for slug, other in standing.items() if other in (names, (*names[:2], ""))]
+    known.sort(key=lambda slug: slug != first)
+    named = f"{first}-{file_name(names[-1])}"
+    free = (slug for slug in (first, named, f"{named}-{digest(names)[:8]}") if slug not in standing)
+    return known[0] if known else next(free)
+
+
+def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a catalog is known by. Empty for a manifest that cannot be read, so that it is no other catalog's."""
+    parts = (("model", "name"), ("sae", "name"), ("corpus", "name"))
+    if not all(isinstance(manifest.get(part), Mapping) for part, _ in parts):
+        return ()
+    # The same folder can be written as `runs/a` and as `./runs/a`.
+    return tuple(re.sub(r"^\./|(?<=/)\./|/+$", "", str(manifest[part].get(name, ""))) for part, name in parts)
 
 
 def hidden(path: str) -> bool:

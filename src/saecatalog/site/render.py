@@ -29,6 +29,7 @@ from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
+from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
 from saecatalog.tables import Tables
 
@@ -81,7 +82,7 @@ def render_catalog(
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
     many = {
         "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
-        "texts": [text for text in catalog.texts if writer.wants(f"texts/{text}.html", f"texts/{text}.js")],
+        "texts": [text for text, row in catalog.texts.items() if writer.wants(*texts.files(row))],
     }
     with _processes(sum(map(len, many.values())), workers) as pool:
         # The other processes begin with these while this one writes the rest.
@@ -309,9 +310,12 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
     for name in names:
         row, shown = catalog.texts[name], examples[name]
         words = tokens.shorten(row.content, 150)
-        writer.page("text.html", f"texts/{name}.html", f"Text {name}", words, **texts.text(catalog, row, shown))
-        if writer.wants(script := f"texts/{name}.js") and not texts.is_long(row):
-            writer.write(script, f"saeText({script_json(texts.script(catalog, row, shown))});\n")
+        for part in parts(row):
+            page = part.page(f"texts/{name}.html")
+            heading = (texts.origin(row)[0] or f"Text {name}") + (f", page {part.number}" if part.number > 1 else "")
+            writer.page("text.html", page, heading, words, **texts.text(catalog, row, shown, part))
+            if writer.wants(script := texts.script_of(page)):
+                writer.write(script, f"saeText({script_json(texts.script(catalog, row, shown, part))});\n")
         yield
 
 

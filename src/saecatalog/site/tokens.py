@@ -21,8 +21,6 @@ from saecatalog.names import HIDDEN, sign
 
 LEVELS = 9
 """Highlight steps; the style sheet has a class for each, `a1` to `a9`."""
-MOST_TOKENS = 4000
-"""Tokens of a text that a page shows; of a longer text it shows the beginning, and excerpts."""
 LONGEST_CHARACTER = 64
 """Code points that are kept together as one character with its combining characters, on either side of a token's end.
 A text of combining characters alone has no end otherwise."""
@@ -76,7 +74,7 @@ def highlight(
     first, last = window or (0, len(ends))
     at = ends[first - 1] if first else 0
     stop = ends[last - 1] if last else 0
-    if _cuts_clean(content, ends, first) and _cuts_clean(content, ends, last):
+    if cuts_clean(content, ends, first) and cuts_clean(content, ends, last):
         # No mark crosses the ends of the window, so the marks outside, which may be many, can be skipped.
         active = [entry for entry in active if first <= entry[0] < last]
     parts: list[str] = []
@@ -176,7 +174,7 @@ def _whole_characters(content: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
+def cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
     """Whether no character, with its combining characters, is on both sides of the start of a token."""
     if place in (0, len(ends)):
         return True

@@ -21,7 +21,8 @@ from saecatalog.config import SubjectConfig
 from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
 from saecatalog.sae_directory import SaeSource, find_sae
-from saecatalog.safe_loading import only_data_of_model, only_data_of_sae
+from saecatalog.sae_folders import load_sae
+from saecatalog.safe_loading import only_data_of_model
 from saecatalog.verify.model import (
     Module,
     Sae,
@@ -156,14 +157,8 @@ def _try(runner: Runner) -> None:
 
 def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
     """The matrices as sae_lens loads them, and the SAE's metadata."""
-    from sae_lens import SAE
-
     try:
-        with only_data_of_sae(source):
-            if source.folder is not None:
-                sae = SAE.load_from_disk(source.folder, device="cpu")
-            else:
-                sae = SAE.from_pretrained(source.release, source.id, device="cpu")
+        sae = load_sae(source, "cpu")
     except CatalogError:
         raise
     except Exception as error:

@@ -35,8 +35,8 @@
     return parts.join("") + html(at);
   }
 
-  // An example that shows an excerpt of its text gets a button that switches between the excerpt and the whole text,
-  // unless the text is too long for a page.
+  // An example that shows an excerpt of its text gets a button that switches between the excerpt and the whole text, or
+  // all that one page of it has if the text is long.
   function growable(shown) {
     const item = shown.parentElement;
     const link = item.querySelector('a[href*="/texts/"]');
@@ -45,6 +45,7 @@
     const source = link.href.replace(/html(#.*)?$/, "js");
     const part = [...shown.childNodes];
     const cut = shown.className;
+    const isLong = shown.classList.contains("long");
     const button = Object.assign(document.createElement("button"), { type: "button" });
     const show = (whole) => {
       shown.replaceChildren(...(whole ? parse(markup(texts.get(source), feature)).childNodes : part));
@@ -54,7 +55,7 @@
       item.dispatchEvent(new Event("marked", { bubbles: true }));
     };
     function label(whole) {
-      button.textContent = whole ? "Excerpt only" : "Whole text";
+      button.textContent = whole ? "Excerpt only" : isLong ? "More of the text" : "Whole text";
       button.setAttribute("aria-expanded", String(whole));
     }
     button.addEventListener("click", () => {
@@ -64,7 +65,7 @@
     label(false);
     link.after(button);
   }
-  for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r):not(.long)")) growable(shown);
+  for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r)")) growable(shown);
 
   // The page of a text: one copy of the text is coloured by the chosen feature, or by the one pointed at. Each piece is an
   // element whose class alone changes, so that the selection and the focus are kept.

@@ -17,6 +17,7 @@ from saecatalog.site.catalog import Catalog, FeatureRef, TextRef
 from saecatalog.site.charts import Box, short_row
 from saecatalog.site.heatmap_data import HeatmapNames, SharedTexts, alike, best_overlaps, overlaps, side_by_side
 from saecatalog.site.records import Groups, Row, rows
+from saecatalog.site.text_parts import part_at
 
 STRONGEST = 40
 """Pairs in the table."""
@@ -232,6 +233,10 @@ def _common_tokens(tokens: Groups, members: list[int]) -> list[tuple[str, int]]:
 
 def _spot(catalog: Catalog, text: str, pair: Row) -> TextRef:
     """A link to a text, at the place where its page shows one of the two features, if it does."""
-    ref = catalog.text_ref(text, catalog.texts[text].category)
-    listed = {row.feature for row in catalog.by("text_top", "text")[text]}
-    return next((replace(ref, page=f"{ref.page}#f{n}") for n in (pair.feature_a, pair.feature_b) if n in listed), ref)
+    row = catalog.texts[text]
+    ref = catalog.text_ref(text, row.category)
+    listed = {entry.feature: entry for entry in catalog.by("text_top", "text")[text]}
+    found = next((listed[n] for n in (pair.feature_a, pair.feature_b) if n in listed), None)
+    if found is None:
+        return ref
+    return replace(ref, page=f"{part_at(row, found.position).page(ref.page)}#f{found.feature}")

@@ -12,11 +12,13 @@ from markupsafe import Markup
 
 from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import slug, title
-from saecatalog.site import charts, cite, tokens
+from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
+from saecatalog.site.text_parts import part_at
 
 BANDS = {
     "q75-100": ("Strongest quarter", "q75", "max"),
@@ -52,9 +54,9 @@ class Reason:
 class Example(NamedTuple):
     """One context: the marked text, the token at its peak, and where it comes from.
 
-    `cut` says where the text continues: "l" before the excerpt, "r" after it; and "long" if it is too long to be shown
-    whole. `place` is the URL of the text's page
-    from the catalog's root, with the anchor of the feature if that page lists it.
+    `cut` says where the text continues: "l" before the excerpt, "r" after it; and "long" if it has several pages.
+    `place` is the URL of the text's page from the catalog's root, with the anchor of the feature if that page lists it.
+    `origin` is the title and the web address of the text.
     """
 
     anchor: str
@@ -64,6 +66,7 @@ class Example(NamedTuple):
     activation: float
     place: str
     category: str
+    origin: tuple[str, str]
     similar: int
 
 
@@ -85,8 +88,18 @@ CATEGORY_COLUMNS = (
     "auroc", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
-TOKEN_COLUMNS = ("feature", "rank", "token", "n_active", "n_occurrences", "p_active", "mean_active", "share")
-EFFECT_COLUMNS = ("feature", "direction", "rank", "token", "logit")
+TOKEN_COLUMNS = (
+    "feature",
+    "rank",
+    "token_id",
+    "token",
+    "n_active",
+    "n_occurrences",
+    "p_active",
+    "mean_active",
+    "share",
+)
+EFFECT_COLUMNS = ("feature", "direction", "rank", "token_id", "token", "logit")
 NEIGHBOUR_COLUMNS = ("feature", "rank", "neighbour", "cosine")
 """The columns that are read of a feature's rows by category, its tokens, its logit effects, and its neighbours."""
 
@@ -108,6 +121,7 @@ class Share(NamedTuple):
 class Effect(NamedTuple):
     """A token whose logit the feature moves: by how much, and how far that is from 0 in standard deviations."""
 
+    token_id: int
     token: str
     logit: float
     sd: float
@@ -133,6 +147,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
     previous, following = _around(catalog, number)
     bands = _examples(catalog, row, contexts)
     by_category = shares(catalog, by_feature, number)
+    fires_on, effects = by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS), _effects(by_feature, row)
     why = reasons(catalog, row)
     return {
         "f": row,
@@ -150,8 +165,9 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "unlisted": _unlisted(catalog, by_feature, number) if catalog.has_many_categories else None,
         "specialist": [share for share in by_category if share.row and share.row.balanced_score > 0],
         "category_chart": _category_chart(by_category),
-        "fires_on": by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS),
-        "effects": _effects(by_feature, row),
+        "fires_on": fires_on,
+        "effects": effects,
+        "shared_names": _shared_names(fires_on, effects),
         "logit_spread": _logit_spread(by_feature, number),
         "partners": _partners(catalog, by_feature, number),
         "neighbours": _neighbours(catalog, by_feature, number),
@@ -281,7 +297,7 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
     text = catalog.texts[context.text]
     window = (context.window_start, context.window_end)
     active = tokens.near(context.active_positions, context.active_values, window)
-    page = catalog.text_ref(context.text, context.category).page
+    page = part_at(text, context.position).page(catalog.text_ref(context.text, context.category).page)
     return Example(
         f"{context.band.partition('-')[0]}-{context.rank + 1}",
         tokens.highlight(text.content, text.token_ends, active, row.max, window, context.position),
@@ -290,13 +306,14 @@ def _example(catalog: Catalog, row: Row, context: Row) -> Example:
         context.activation,
         f"{page}#f{row.feature}" if context.listed else page,
         catalog.category[context.category].title,
+        origin(text),
         context.similar_hidden,
     )
 
 
 def _cut(window: tuple[int, int], n_tokens: int) -> str:
     """The classes of an excerpt; see `Example`."""
-    applies = {"l": window[0] > 0, "r": window[1] < n_tokens, "long": n_tokens > tokens.MOST_TOKENS}
+    applies = {"l": window[0] > 0, "r": window[1] < n_tokens, "long": n_tokens > text_parts.MOST_TOKENS}
     return " ".join(name for name, shown in applies.items() if shown)
 
 
@@ -319,10 +336,19 @@ def _effects(by_feature: FeatureRows, row: Row) -> Effects | None:
     found: dict[str, list[Effect]] = {"promoted": [], "suppressed": []}
     for r in by_feature.of("logits", EFFECT_COLUMNS)[row.feature]:
         if r.rank < TOKENS:
-            found[r.direction].append(Effect(r.token, r.logit, abs(r.logit) / row.logit_std))
+            found[r.direction].append(Effect(r.token_id, r.token, r.logit, abs(r.logit) / row.logit_std))
     outside = [sum(effect.sd > beyond for effect in effects) for effects in found.values()]
     ways = [(way.capitalize(), effects) for way, effects in found.items()]
     return Effects(ways, n_vocab, largest_normal(n_vocab, 0.5), beyond, outside)
+
+
+def _shared_names(fires_on: Iterable[Row], effects: Effects | None) -> set[str]:
+    """The names on a page that more than one token of the vocabulary has, so that their ids have to tell them apart."""
+    moved = [effect for _, found in effects.ways for effect in found] if effects else []
+    ids: dict[str, set[int]] = {}
+    for one in (*fires_on, *moved):
+        ids.setdefault(one.token, set()).add(one.token_id)
+    return {name for name, found in ids.items() if len(found) > 1}
 
 
 def largest_normal(n: int, share: float) -> float:

@@ -10,15 +10,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from saecatalog.names import slug
+from saecatalog.names import slug, with_signs
 from saecatalog.site import tokens
-from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef
+from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef, text_page
 from saecatalog.site.records import Row
+from saecatalog.site.text_parts import Part, entry_in, part_at, parts, text_in
 
 OPEN = 5
 SAMPLES = 3
-AROUND = 40
-"""Tokens shown before and after a feature's strongest token in a text that is too long to be shown whole."""
 MARK_ALL = 2000
 """With more texts than this, a page without JavaScript shows its text marked by the strongest feature only."""
 
@@ -48,55 +47,82 @@ class Listed:
     feature: FeatureRef | None
 
 
-def text(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
-    """Everything that a text's page shows; `examples` are the contexts from it that feature pages show."""
+def text(catalog: Catalog, row: Row, examples: list[Row], part: Part) -> dict[str, Any]:
+    """What a page of a text shows: all of the text, or a part; `examples` are the contexts from it on feature pages."""
+    shown = text_in(row, part)
     top = catalog.by("text_top", "text")[row.text]
-    found = [_firing(catalog, row, entry) for entry in top]
+    here = [entry for entry in (entry_in(entry, part) for entry in top) if entry]
     strongest = {entry.feature for entry in top}
-    rest = [context for context in examples if context.feature not in strongest]
-    others = [_firing(catalog, row, context) for context in rest if context.listed]
-    neighbours = _neighbours(catalog, row)
-    shown = row.token_ends[: tokens.MOST_TOKENS]
-    content = row.content[: shown[-1]] if is_long(row) else row.content
-    copies = len(found) if len(catalog.texts) <= MARK_ALL else 1
+    rest = [c for c in examples if c.position in part and c.feature not in strongest]
+    others = [_firing(catalog, shown, entry) for c in rest if c.listed and (entry := entry_in(c, part))]
+    previous, following = _neighbours(catalog, row)
+    copies = len(here) if len(catalog.texts) <= MARK_ALL else 1
     return {
         "text": row,
         "category": catalog.category.get(row.category),
         "list_page": list_page(row.category),
-        "content": tokens.visible(content),
-        "beginning": len(shown) if is_long(row) else None,
-        "pieces": tokens.pieces(content, shown),
+        "origin": origin(row),
+        "shown": part,
+        "pages": [(each.number, each.page(text_page(row.text))) for each in parts(row)],
+        "left_out": row.n_tokens - parts(row)[-1].stop,
+        "content": tokens.visible(shown.content),
+        "pieces": tokens.pieces(shown.content, shown.token_ends),
         "found": [
-            (firing, _marked(catalog, row, firing.entry) if i < copies else None) for i, firing in enumerate(found)
+            (_firing(catalog, shown, entry), _marked(catalog, shown, entry) if i < copies else None)
+            for i, entry in enumerate(here)
         ],
+        "elsewhere": [_elsewhere(catalog, row, entry) for entry in top if not entry_in(entry, part)],
         "open": OPEN,
         "others": sorted(others, key=lambda firing: (-firing.activation, firing.ref.number)),
         "unlisted": len(rest) - len(others),
-        "previous": neighbours[0],
-        "next": neighbours[1],
+        "previous": previous,
+        "next": following,
     }
 
 
-def is_long(row: Row) -> bool:
-    """Whether a text is too long to be shown whole."""
-    return len(row.token_ends) > tokens.MOST_TOKENS
+def origin(row: Row) -> tuple[str, str]:
+    """The title of a text, shortened, and its web address; each "" if it has none.
+
+    An address of another kind, which a link could run, is left out: a table may come from anywhere.
+    """
+    link = row.link if row.link.startswith(("https://", "http://")) else ""
+    return with_signs(tokens.shorten(row.title, 80)), link
 
 
-def script(catalog: Catalog, row: Row, examples: list[Row]) -> dict[str, Any]:
-    """The data with which a script marks the text by any feature of its page, without further computation.
+def files(row: Row) -> list[str]:
+    """The pages of a text and their scripts, from the catalog's root."""
+    pages = [part.page(f"texts/{row.text}.html") for part in parts(row)]
+    return [*pages, *map(script_of, pages)]
+
+
+def script_of(page: str) -> str:
+    """The script with the data of a page of a text."""
+    return f"{page.removesuffix('html')}js"
+
+
+def _elsewhere(catalog: Catalog, row: Row, entry: Row) -> tuple[FeatureRef, int, str]:
+    """A feature of the text that is silent on this page, with the number and the page of its part."""
+    part = part_at(row, entry.position)
+    return catalog.ref(entry.feature), part.number, f"{part.page(text_page(row.text))}#f{entry.feature}"
+
+
+def script(catalog: Catalog, row: Row, examples: list[Row], part: Part) -> dict[str, Any]:
+    """The data with which a script marks a part of a text by any feature of its page, without further computation.
 
     `pieces` are HTML and, joined, give the text. `marks` has the marks of each feature in order, as `_in_short` writes
     them; the peak is the one for which the feature's page shows this text.
     """
-    places = tokens.cuts(row.content, row.token_ends)
+    shown, examples = text_in(row, part), [context for context in examples if context.position in part]
+    places = tokens.cuts(shown.content, shown.token_ends)
     piece = {place: i for i, place in enumerate(places)}
-    shown_for = {context.feature: context.position for context in examples}
+    shown_for = {context.feature: context.position - part.first for context in examples}
     marks: dict[str, str] = {}
     for entry in [*catalog.by("text_top", "text")[row.text], *examples]:
         largest, peak = catalog.features[entry.feature].max, shown_for.get(entry.feature, -1)
-        found = tokens.marks(row.content, row.token_ends, _active(entry), largest, peak)
-        marks[str(entry.feature)] = " ".join(_in_short(found, piece))
-    pieces = [tokens.visible(row.content[a:b]) for a, b in itertools.pairwise(places)]
+        if here := entry_in(entry, part):
+            found = tokens.marks(shown.content, shown.token_ends, _active(here), largest, peak)
+            marks[str(entry.feature)] = " ".join(_in_short(found, piece))
+    pieces = [tokens.visible(shown.content[a:b]) for a, b in itertools.pairwise(places)]
     return {"pieces": pieces, "marks": marks}
 
 
@@ -158,12 +184,9 @@ def _firing(catalog: Catalog, row: Row, entry: Row) -> Firing:
 
 
 def _marked(catalog: Catalog, row: Row, entry: Row) -> Markup:
-    """The text, or what is around the feature's strongest token in a long one, with every active token marked."""
-    first, last = (entry.position - AROUND, entry.position + AROUND + 1) if is_long(row) else (0, row.n_tokens)
-    window = max(0, first), min(row.n_tokens, last)
-    active = tokens.near(entry.active_positions, entry.active_values, window)
+    """The text with every active token marked."""
     largest = catalog.features[entry.feature].max
-    return tokens.highlight(row.content, row.token_ends, active, largest, window, entry.position)
+    return tokens.highlight(row.content, row.token_ends, _active(entry), largest, peak=entry.position)
 
 
 def _active(entry: Row) -> list[tuple[int, float]]:

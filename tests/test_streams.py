@@ -1,0 +1,89 @@
+"""Streams: standard input, and lines that are cut anywhere."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from text_forms import PACKED, RECORDS, as_jsonl, write
+
+from saecatalog.config import load_config
+from saecatalog.streams import _split
+
+READ = """
+import json, sys
+from saecatalog.config import CorpusConfig
+from saecatalog.corpus import read_corpus
+from saecatalog.errors import CatalogError
+try:
+    config = CorpusConfig(paths=(sys.argv[1],), concepts=None, format=sys.argv[2], limit_tokens=int(sys.argv[3]) or None)
+    print(json.dumps([[t.category, t.content, t.source] for t in read_corpus(config)]))
+except CatalogError as error:
+    print(error)
+"""
+RECORD = [{"text": "one"}, {"text": "Zwei ü"}]
+
+
+def read(data: bytes, path: str = "-", form: str = "auto", limit: int = 0) -> str:
+    command = [sys.executable, "-c", READ, path, form, str(limit)]
+    run = subprocess.run(command, input=data, capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    return run.stdout.decode()
+
+
+INPUTS: dict[str, tuple[bytes, str]] = {
+    "lines": ("one\nZwei ü\n".encode(), "auto"),
+    "lines of another system": ("one\r\nZwei ü".encode(), "auto"),
+    "lines in UTF-16": ("one\nZwei ü".encode("utf-16"), "auto"),
+    "jsonl": (as_jsonl(RECORD), "auto"),
+    "json": (RECORDS[".json"](RECORD), "auto"),
+    "parquet": (RECORDS[".parquet"](RECORD), "auto"),
+    "arrow": (RECORDS[".arrow"](RECORD), "auto"),
+    "csv": (RECORDS[".csv"](RECORD), "csv"),
+    "jsonl compressed": (PACKED[".gz"](as_jsonl(RECORD)), "auto"),
+    "csv compressed": (PACKED[".zst"](RECORDS[".csv"](RECORD)), "csv"),
+    "blocks": ("one\n\nZwei ü".encode(), "blocks"),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("path", ["-", "/dev/stdin"])
+def test_standard_input_is_read_in_any_format(kind: str, path: str) -> None:
+    data, form = INPUTS[kind]
+    for limit in (0, 100):
+        found = read(data, path, form, limit)
+        assert '"stdin", "one", "standard input, ' in found
+        assert "Zwei \\u00fc" in found
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", "The category 'stdin' has no texts"), (b'{"txt": "a"}', "no text field"), (b"\xff", "is not UTF-8")],
+)
+def test_mistakes_in_standard_input_name_it(data: bytes, words: str) -> None:
+    found = read(data)
+    assert words in found
+    assert "where: standard input" in found or "where: -" in found
+
+
+def test_a_path_in_a_settings_file_may_be_standard_input_or_a_dataset(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", b'[corpus]\npaths = ["-", "hf:a/b", "texts"]\n')
+    assert load_config(path).corpus.paths == ("-", "hf:a/b", str(tmp_path / "texts"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda p: p.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_other_pipes_and_devices_are_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x.txt")
+    assert "a pipe, a socket or a device" in read(b"", str(tmp_path / "x.txt"))
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"a", b"bc", b"\x0b\x0c\x1c"])), st.data())
+def test_lines_do_not_depend_on_where_the_file_is_cut(parts: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    chunks = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert list(_split(chunks)) == whole.splitlines(keepends=True)
