@@ -176,6 +176,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
         where=where,
     )
     loaded = load_model(wanted, cache)
+    _check_ids(loaded.model, str(model_name))
     _check_widths(loaded.model, sae, hooks, where, device)
     info = _describe(config, source, sae, loaded, str(model_name), hooks)
     if config.trust_remote_code:
@@ -230,6 +231,17 @@ def _check_widths(model: LanguageModel, sae: Any, hooks: tuple[str, ...], where:
         if found != width:
             what = f"The SAE expects {width} values per position, but the model has {found} at '{hook}'."
             raise CatalogError(what, where, "Use the model the SAE was trained on.")
+
+
+def _check_ids(model: LanguageModel, name: str) -> None:
+    """Raise CatalogError if the tokenizer can find a token in a text that the model has no embedding for."""
+    tokenizer = model.tokenizer
+    # The names of special tokens are plain characters in a text, so that these ids do not occur.
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    highest = max(set(tokenizer.get_vocab().values()) - special, default=0)
+    if highest >= model.d_vocab:
+        what = f"The tokenizer has ids up to {highest}, but the model has embeddings for {model.d_vocab} ids only."
+        raise CatalogError(what, f"--model {name}", "Use the tokenizer that the model was trained with.")
 
 
 def _checked_overlap(overlap: int, size: int) -> int:
