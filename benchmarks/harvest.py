@@ -45,12 +45,12 @@ def load(arguments: argparse.Namespace) -> Subject:
 
 @torch.inference_mode()
 def bare_loop(subject: Subject, ids: np.ndarray, batch: int, rows: int) -> float:
-    """Seconds per token of the simplest loop: `model(tokens, stop_at_layer)`, then `sae.encode`."""
+    """Seconds per token of the simplest loop: the model up to the hook, then `sae.encode`."""
     contexts = len(ids) // subject.info.context
     tokens = torch.from_numpy(ids[: contexts * subject.info.context].astype(np.int64)).view(contexts, -1)
     start = time.perf_counter()
     for part in torch.split(tokens.to(subject.device), batch):
-        for residual in subject.model(part, stop_at_layer=subject.hook.stop_at_layer).flatten(0, 1).split(rows):
+        for residual in torch.split(subject.values(part)[0].flatten(0, 1), rows):
             subject.sae.encode(residual)
     _finish(subject.device)
     return (time.perf_counter() - start) / tokens.numel()

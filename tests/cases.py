@@ -59,6 +59,7 @@ def save_case(folder: Path, case: Case, residual: list[np.ndarray] | None = None
         "token_ids": np.concatenate(case.tokens).astype(np.int32),
         "token_ends": np.concatenate([np.arange(1, n + 1) for n in lengths]).astype(np.int32),
         "norms": norms,
+        "target_norms": norms,
         "squared_errors": np.concatenate(case.squared_errors).astype(np.float32),
         "indptr": np.array([int((rows < t).sum()) for t in range(len(dense) + 1)], np.int64),
         "features": columns.astype(np.int32),

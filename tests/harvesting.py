@@ -14,6 +14,7 @@ EXACT = (
     "token_ids",
     "token_ends",
     "norms",
+    "target_norms",
     "squared_errors",
     "indptr",
     "features",

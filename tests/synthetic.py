@@ -170,6 +170,7 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "d_in": 8,
             "d_sae": FEATURES,
             "hook": "blocks.0.hook_resid_pre",
+            "hook_out": "blocks.0.hook_resid_pre",
             "layer": 0,
             "prepend_bos": True,
             "weights_sha256": "bb",

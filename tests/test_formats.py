@@ -179,7 +179,7 @@ def test_an_array_is_read_in_pieces_of_any_size(data: object) -> None:
 @pytest.mark.parametrize(
     ("begins", "form"),
     [
-        (b'{"text": "a"}', "jsonl"), (b'\xef\xbb\xbf {\n"text"', "jsonl"), (b'["a"', "json"), (b"[1] see below", "lines"),
+        (b'{"text": "a"}', "jsonl"), (b'\xef\xbb\xbf {\n"text"', "jsonl"), (b'["a"', "json"), (b"[1] below", "lines"),
         (b"{x} is a set", "lines"), (as_json([{"text": "a"}]), "json"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
         (b"Some words", "lines"), (b"", "lines"),
     ],

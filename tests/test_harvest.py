@@ -174,11 +174,11 @@ class Narrow:
     def replica(self) -> "Narrow":
         return Narrow(self.subject.replica(), self.most, self.error)
 
-    def residual(self, tokens: Any) -> Any:
+    def values(self, tokens: Any) -> Any:
         self.passes += 1
         if tokens.numel() > self.most:
             raise self.error
-        return self.subject.residual(tokens)
+        return self.subject.values(tokens)
 
 
 NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (MPS allocated)")]
@@ -293,7 +293,7 @@ def test_an_output_that_is_not_finite_is_told_with_text_token_and_weight(saes: C
     (bad,) = subject.tokenizer.encode("?", add_special_tokens=False)
     assert ids.index(bad) > CONTEXT, "in the second window of its text"
     with torch.no_grad():
-        subject.model.embed.weight[bad] = torch.inf
+        subject.model.module.embed.weight[bad] = torch.inf
     with pytest.raises(CatalogError) as caught:
         run(subject, texts, tmp_path / "store")
     words = f"The model's output at '{kind.hook}' is not finite at token {ids.index(bad)} of this text ('?')."
@@ -307,8 +307,8 @@ def test_an_output_too_large_for_the_number_format_is_told(saes: Callable, tmp_p
     config = SubjectConfig(str(saes("llama", SaeKind("standard"))), device="cpu", dtype="float16")
     subject = load_subject(config, tmp_path)
     with torch.no_grad():
-        subject.model.embed.weight[:] = 60000
-        subject.model.blocks[0].mlp.out.weight[:] = 60000
+        subject.model.module.embed.weight[:] = 60000
+        subject.model.module.blocks[0].mlp.out.weight[:] = 60000
     with pytest.raises(CatalogError, match="not finite at token") as caught:
         run(subject, [make_text(0, "x y z")], tmp_path / "store")
     assert "too large for float16. Use --dtype float32." in caught.value.fix
@@ -336,7 +336,7 @@ def test_a_window_sees_the_tokens_before_it_that_it_takes_over(
     kind, overlap = SaeKind("jumprelu", prepend_bos=bos), 5
     subject, model = subjects("llama", kind), reference.model_of(models("llama"))
     info = dataclasses.replace(subject.info, overlap=overlap)
-    overlapping = Subject(subject.model, subject.sae, subject.hook, info, subject.device, subject.files)
+    overlapping = Subject(subject.model, subject.sae, info, subject.device, subject.files)
     contents = [LONG, "The cat sat.", LONG[40:]]
     store = read_store(run(overlapping, [make_text(i, c) for i, c in enumerate(contents)], tmp_path / "store"))
     values, row = store.matrix().toarray(), 0

@@ -135,7 +135,7 @@ def test_the_model_is_loaded_with_the_arguments_of_the_sae(
         for model in (None, str(hub / "hub" / "models--gpt2" / "snapshots" / COMMIT)):
             subject = load_subject(SubjectConfig(sae=SAE, model=model, device="cpu"), Cache(tmp_path))
             wanted = plain - plain.mean(-1, keepdim=True)
-            torch.testing.assert_close(subject.residual(ids), wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(subject.values(ids)[0], wanted, rtol=1e-4, atol=1e-4)
 
 
 class Network:

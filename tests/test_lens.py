@@ -154,10 +154,10 @@ def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: 
     import torch
 
     subject = subjects("llama", SaeKind("standard")).replica()
-    weight = subject.model.original_model.lm_head.weight
-    subject.model.original_model.lm_head.original_component.weight = torch.nn.Parameter(weight.clone())
+    weight = subject.model.module.original_model.lm_head.weight
+    subject.model.module.original_model.lm_head.original_component.weight = torch.nn.Parameter(weight.clone())
     with torch.no_grad():
-        subject.model.original_model.lm_head.original_component.weight[3, 3] = torch.nan
+        subject.model.module.original_model.lm_head.original_component.weight[3, 3] = torch.nan
     with pytest.raises(CatalogError, match="logits is not finite") as caught:
         make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     assert "weight 'unembed" in caught.value.fix or "lm_head" in caught.value.fix

@@ -12,6 +12,7 @@ from text_forms import PACKED, RECORDS, TEXTS, as_csv, as_jsonl, as_parquet, wri
 
 from saecatalog.config import CorpusConfig
 from saecatalog.corpus import Text, read_corpus
+from saecatalog.errors import CatalogError
 from saecatalog.reading import CHARACTERS_PER_TOKEN, TOGETHER, shared
 from saecatalog.records import Record
 
@@ -109,6 +110,12 @@ def test_a_rare_category_is_as_frequent_in_samples_as_in_the_file(tmp_path: Path
 def test_an_error_in_a_part_that_is_not_read_is_not_seen(tmp_path: Path) -> None:
     path = write(tmp_path / "c.jsonl", as_jsonl([{"text": t} for t in contents()]) + b"not JSON\n")
     assert read(path, limit_tokens=20)
+
+
+def test_an_encoding_without_a_mark_is_named_in_a_large_file_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.txt", "\n".join(contents()).encode("utf-16-le"))
+    with pytest.raises(CatalogError, match="is UTF-16LE, not UTF-8"):
+        read(path, limit_tokens=LIMIT)
 
 
 def test_files_share_the_allowance_and_small_ones_are_read_in_full(tmp_path: Path) -> None:

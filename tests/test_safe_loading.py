@@ -153,9 +153,9 @@ def test_arguments_that_are_not_a_table_are_refused(sae: Path, explore: Callable
 
 @pytest.mark.usefixtures("hub_cache")
 def test_a_class_of_models_that_is_not_known_is_refused(sae: Path, explore: Callable) -> None:
-    """`AutoModelForCausalLM` would be loaded by sae_lens, with a tokenizer that may ask whether to run code."""
-    ask_for(sae, {}, "AutoModelForCausalLM")
-    assert "'AutoModelForCausalLM'" in explore("--sae", sae, "--model", "gpt2")
+    """`HookedMamba` would be loaded by sae_lens, with a tokenizer that may ask whether to run code."""
+    ask_for(sae, {}, "HookedMamba")
+    assert "'HookedMamba'" in explore("--sae", sae, "--model", "gpt2")
 
 
 # Code that comes with a model
@@ -173,7 +173,7 @@ class OwnModel(LlamaForCausalLM):
 def give_own_code(model: Path, marker: Path, model_type: str = "own-model") -> None:
     """Let a model's folder name Python files of its own, which write the marker."""
     (model / "own.py").write_text(OWN_MODEL.format(marker=str(marker), model_type=model_type), encoding="utf-8")
-    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    auto_map = {"AutoConfig": "own.OwnConfig", "HookedMamba": "own.OwnModel"}
     change_json(model / "config.json", lambda c: c.update(model_type=model_type, auto_map=auto_map))
 
 

@@ -58,6 +58,7 @@ def piece(windows: list[Window], dense: np.ndarray, residual: np.ndarray, norms:
         features=np.array([f for f, _ in entries], np.int32),
         activations=np.array([v for _, v in entries], np.float32),
         norms=norms[rows],
+        target_norms=norms[rows],
         squared_errors=norms[rows] * 2,
         bands=np.array(list(sums), np.int32),
         band_sums=np.round(np.array(list(sums.values())) * FIXED_POINT).astype(np.int64),

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_forms import PACKED, RECORDS, as_jsonl, write
 
-from saecatalog.config import load_config
+from saecatalog.config import CorpusConfig, load_config
+from saecatalog.manifest import corpus_name
 from saecatalog.streams import _split
 
 READ = """
@@ -20,7 +21,8 @@ from saecatalog.config import CorpusConfig
 from saecatalog.corpus import read_corpus
 from saecatalog.errors import CatalogError
 try:
-    config = CorpusConfig(paths=(sys.argv[1],), concepts=None, format=sys.argv[2], limit_tokens=int(sys.argv[3]) or None)
+    path, form, limit = sys.argv[1:]
+    config = CorpusConfig(paths=(path,), concepts=None, format=form, limit_tokens=int(limit) or None)
     print(json.dumps([[t.category, t.content, t.source] for t in read_corpus(config)]))
 except CatalogError as error:
     print(error)
@@ -29,10 +31,11 @@ RECORD = [{"text": "one"}, {"text": "Zwei ü"}]
 
 
 def read(data: bytes, path: str = "-", form: str = "auto", limit: int = 0) -> str:
+    """What is printed about texts from standard input, notices first."""
     command = [sys.executable, "-c", READ, path, form, str(limit)]
     run = subprocess.run(command, input=data, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
-    return run.stdout.decode()
+    return run.stderr.decode() + run.stdout.decode()
 
 
 INPUTS: dict[str, tuple[bytes, str]] = {
@@ -58,6 +61,7 @@ def test_standard_input_is_read_in_any_format(kind: str, path: str) -> None:
         found = read(data, path, form, limit)
         assert '"stdin", "one", "standard input, ' in found
         assert "Zwei \\u00fc" in found
+        assert ("standard input is read as" in found) is (form == "auto")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,17 @@ def test_mistakes_in_standard_input_name_it(data: bytes, words: str) -> None:
     found = read(data)
     assert words in found
     assert "where: standard input" in found or "where: -" in found
+
+
+def test_a_process_without_standard_input_is_told_so() -> None:
+    command = f"exec '{sys.executable}' -c '{READ}' - auto 0 <&-"
+    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert run.stdout.startswith("There is no standard input."), run.stderr
+
+
+@pytest.mark.parametrize("path", ["-", "/dev/stdin"])
+def test_the_name_of_a_corpus_from_standard_input_stays_the_same(path: str) -> None:
+    assert corpus_name(CorpusConfig(paths=(path,))) == "stdin"
 
 
 def test_a_path_in_a_settings_file_may_be_standard_input_or_a_dataset(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def _explore(pipeline: Pipeline, feature: int, texts: list[str]) -> Iterator[str
     d_sae = pipeline.info.d_sae
     if not 0 <= feature < d_sae:
         raise CatalogError(f"The SAE has no feature {feature}.", "explore", f"Use a number from 0 to {d_sae - 1}.")
-    named = [Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)]
+    named = pipeline.prepared([Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)])
     store = harvest_now(pipeline, named)
     values = store.matrix()[:, [feature]].toarray().ravel()
     included = include(store, config.analysis.outlier_multiple).included
@@ -98,10 +98,12 @@ def _concept(pipeline: Pipeline, file: Path, contents: list[str]) -> Iterator[st
     corpus = include(pipeline.corpus.store, settings.outlier_multiple)
     corpus_scores = score_texts(corpus, settings.text_score)
     strong, rule = strong_threshold(corpus_scores, settings.strong)
-    texts = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
+    read = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
+    texts = pipeline.prepared(read)
     store = pipeline.harvested(texts, "concept").store
     scores = score_texts(include(store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
     groups = TextGroups.of([text.category for text in texts])
+    contents = [text.content for text in texts]
     common = texts_in_common([file.stem] * len(texts), contents, [text.content for text in pipeline.corpus.texts])
     table = concept_rows(scores, groups, corpus_scores, common, strong)
     yield f"{file.stem}: {len(texts)} texts, compared with {corpus_scores.n_texts} in the corpus; strong: > {strong:g}"

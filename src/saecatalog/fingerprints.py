@@ -30,7 +30,10 @@ def weights_sha256(module: torch.nn.Module) -> str:
 def model_settings(model: Any) -> str:
     """A hash of everything but the parameters that a model computes with: its classes, settings and buffers."""
     inner = getattr(model, "original_model", None)
-    settings = [_settings(part) for part in (model.cfg, getattr(inner, "config", None)) if part is not None]
+    # A model of transformers has a config; one of transformer_lens has a cfg and may contain one of transformers.
+    plain_model = model if inner is None else inner
+    configs = (getattr(model, "cfg", None), getattr(plain_model, "config", None))
+    settings = [_settings(config) for config in configs if config is not None]
     return digest([_name(model), _name(inner)], settings, _tensors_sha256(model.named_buffers()))
 
 

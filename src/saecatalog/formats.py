@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from saecatalog.errors import CatalogError
 from saecatalog.records import SHARED_CHATS, Fields
 from saecatalog.sampling import BLANK_LINES, LINES, scattered, seek_records
-from saecatalog.streams import COMPRESSED, Input, text_of
+from saecatalog.streams import CHUNK, COMPRESSED, Input, beginning_of_stdin, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,6 +118,8 @@ def _sought(separator: re.Pattern[bytes], tidy: Callable[[str], str]) -> Scatter
 
 def _seek(file: Input, separator: re.Pattern[bytes], allowance: int, chance: Random) -> Iterator[tuple[int, str]]:
     """Texts between separators, from places spread over a file, and the bytes at which they start."""
+    # What is not UTF-8 is named as in a file that is read from its beginning.
+    next(file.chunks(), b"")
     with file.random_access() as opened:
         for start, found in seek_records(opened, int(file.size), separator, allowance, chance):
             data = found.removeprefix(codecs.BOM_UTF8) if start == 0 else found
@@ -199,13 +201,19 @@ def _sought_rows(delimiter: str) -> Scattered:
 
 def _seek_rows(file: Input, fields: Fields, delimiter: str, allowance: int, chance: Random) -> Iterator[Piece]:
     header = _header(_cells(file.lines(), delimiter, file.where), fields, file.where)
-    head = file.head.removeprefix(codecs.BOM_UTF8)
-    # Where the header is: after empty lines, or at the beginning, with the mark.
-    first = len(file.head) - len(head.lstrip(b"\r\n")) if head[:1] in (b"\r", b"\n") else 0
+    first = _first_line(file)
     for start, line in _seek(file, LINES, allowance, chance):
         if line and start != first:
             place = f"byte {start}"
             yield Piece(place, _record_of(line.split(delimiter), header, f"{file.where}, {place}"))
+
+
+def _first_line(file: Input) -> int:
+    """Where the first line that is not empty begins; at the beginning, it includes the byte-order mark."""
+    with file.random_access() as opened:
+        head = opened.read(CHUNK)
+    rest = head.removeprefix(codecs.BOM_UTF8)
+    return len(head) - len(rest.lstrip(b"\r\n")) if rest[:1] in (b"\r", b"\n") else 0
 
 
 class _Scanner:
@@ -472,7 +480,7 @@ def by_content(begins: bytes) -> str:
 
 def format_of(file: Input, otherwise: str = "") -> str:
     """The format of a file; raises CatalogError if its name does not say it and there is no other way to read it."""
-    form = by_content(file.first_bytes()) if file.stdin else by_name(file.name)[0] or otherwise
+    form = by_content(beginning_of_stdin()) if file.stdin else by_name(file.name)[0] or otherwise
     if not form:
         known = ", ".join(sorted(ending for reader in FORMATS.values() for ending in reader.suffixes))
         fix = f"Known are {known}, each also with {', '.join(COMPRESSED)}. Rename it, or use --corpus-format."

@@ -178,14 +178,15 @@ def _out_of_memory(error: RuntimeError) -> bool:
 def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> Piece:
     """Run one batch of windows of equal length and keep the active features of their tokens."""
     n_tokens = sum(len(window) for window in batch)
-    # [window, position, d_in] without what is not counted, then [row, d_in]: a row is a token, window after window.
-    not_counted = int(subject.info.prepend_bos) + batch[0].lead
-    residual = subject.residual(stack(tokens, batch, subject))[:, not_counted:].flatten(0, 1)
-    if not residual.isfinite().all():
-        token, where = _first_bad(subject, tokens, batch, residual.isfinite().all(-1).cpu().numpy())
-        what = f"The model's output at '{subject.info.hook}' is not finite at {token}."
-        raise model_error(subject, what, where)
-    parts = [_encode(subject, rows) for rows in residual.tensor_split(_n_parts(len(residual), subject.info.d_sae))]
+    read, target = _rows(subject, stack(tokens, batch, subject), batch[0].lead)
+    for hook, values in ((subject.info.hook, read), (subject.info.hook_out, target)):
+        if not values.isfinite().all():
+            token, where = _first_bad(subject, tokens, batch, values.isfinite().all(-1).cpu().numpy())
+            raise model_error(subject, f"The model's output at '{hook}' is not finite at {token}.", where)
+    n_parts = _n_parts(len(read), subject.info.d_sae)
+    parts = [
+        _encode(subject, *rows) for rows in zip(read.tensor_split(n_parts), target.tensor_split(n_parts), strict=True)
+    ]
     counts, features, activations, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if not (np.isfinite(activations).all() and np.isfinite(errors).all()):
         finite = np.isfinite(errors)
@@ -198,9 +199,9 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
         raise CatalogError(what, where, fix)
     # Rows beyond `n_tokens` are copies that padded the batch; their entries come last.
     counts = counts[:n_tokens]
-    residual = residual[:n_tokens].float()
-    norms = residual.norm(dim=-1).cpu().numpy()
-    bands, band_sums = sum_bands(norms, residual.cpu().numpy())
+    norms = read[:n_tokens].float().norm(dim=-1).cpu().numpy()
+    target = target[:n_tokens].float()
+    bands, band_sums = sum_bands(norms, target.cpu().numpy())
     return Piece(
         keys=np.stack([np.frombuffer(window.key, np.uint8) for window in batch]),
         lengths=np.array([len(window) for window in batch], np.int64),
@@ -208,10 +209,20 @@ def run_batch(subject: Subject, tokens: TokenizedTexts, batch: list[Window]) -> 
         features=features[: counts.sum()],
         activations=activations[: counts.sum()],
         norms=norms,
+        target_norms=target.norm(dim=-1).cpu().numpy(),
         squared_errors=errors[:n_tokens],
         bands=bands,
         band_sums=band_sums,
     )
+
+
+def _rows(
+    subject: Subject, ids: Int[Tensor, "window position"], lead: int
+) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_out"]]:
+    """What the SAE reads and what it is to write at every token that is counted, window after window."""
+    read, target = subject.values(ids)
+    start = int(subject.info.prepend_bos) + lead
+    return read[:, start:].flatten(0, 1), target[:, start:].flatten(0, 1)
 
 
 def _first_bad(
@@ -232,16 +243,16 @@ def _n_parts(rows: int, d_sae: int) -> int:
 
 
 def _encode(
-    subject: Subject, rows: Float[Tensor, "row d_in"]
+    subject: Subject, rows: Float[Tensor, "row d_in"], target: Float[Tensor, "row d_out"]
 ) -> tuple[
     Int64[np.ndarray, "row"], Int32[np.ndarray, "active"], Float32[np.ndarray, "active"], Float32[np.ndarray, "row"]
 ]:
-    """Active entries of each row, their features and activations, and the squared error of each row's reconstruction.
+    """Active entries of each row, their features and activations, and the squared error of its target's reconstruction.
 
     The decoder multiplies sparse activations: a dense product would cost as much as encoding, mostly for zeros.
     """
     sparse = subject.encode(rows).to_sparse()
-    errors = (rows.to(sparse.dtype) - subject.decode(sparse)).float().square().sum(-1)
+    errors = (target.to(sparse.dtype) - subject.decode(sparse, rows)).float().square().sum(-1)
     row, feature = sparse.indices()
     return (
         torch.bincount(row, minlength=len(rows)).cpu().numpy(),

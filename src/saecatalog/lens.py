@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.constants import LENS_BINS, LENS_ENTRIES
 from saecatalog.json_files import write_json
@@ -144,27 +143,12 @@ def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
     """The linear map from a direction in the residual stream to logits, without the final norm's division.
 
     The final norm subtracts the mean (LayerNorm only), divides by a scale that depends on the whole residual, and
-    multiplies by its weight. All but the division is linear and is folded into the map. None if the SAE does not
-    reconstruct values of the residual stream or values that are added to it.
+    multiplies by its weight. All but the division is linear and is folded into the map. None if the SAE does not write
+    values of the residual stream or values that are added to it.
     """
-    model, info = subject.model, subject.info
-    if info.d_in != info.d_model or not any(p in info.hook for p in ("resid", "mlp_out", "attn_out")):
+    if subject.info.d_out != subject.info.d_model or not subject.model.adds_to_residual(subject.info.hook_out):
         return None
-    unembedding: Tensor = model.W_U.detach().float()
-    weight = _final_norm_weight(model)
-    scaled = unembedding if weight is None else weight[:, None] * unembedding
+    parts = subject.model.logit_parts()
+    scaled = parts.unembedding if parts.gain is None else parts.gain[:, None] * parts.unembedding
     # Subtracting each direction's mean before the map is the same as subtracting the mean over d_model from the map.
-    centred = "LN" in str(model.cfg.normalization_type or "")
-    return scaled - scaled.mean(0) if centred else scaled
-
-
-def _final_norm_weight(model: torch.nn.Module) -> Float[Tensor, "d_model"] | None:
-    """The final norm's weight; None if it was folded into the unembedding or if there is none."""
-    norm = getattr(model, "ln_final", None)
-    for name in ("w", "weight"):
-        weight = getattr(norm, name, None)
-        if isinstance(weight, Tensor):
-            # Gemma's norm multiplies by 1 + weight; HookedTransformer has folded the 1 in, TransformerBridge has not.
-            offset = isinstance(model, TransformerBridge) and getattr(model.cfg, "rmsnorm_uses_offset", False)
-            return weight.detach().float() + int(offset)
-    return None
+    return scaled - scaled.mean(0) if parts.centred else scaled

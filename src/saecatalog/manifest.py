@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
-from saecatalog.config import Config, CorpusConfig
+from saecatalog.config import HUB, Config, CorpusConfig
 from saecatalog.corpus import corpus_hash
+from saecatalog.formats import stem
 from saecatalog.store import Harvested
+from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo
 
 Manifest = dict[str, Any]
@@ -54,6 +56,8 @@ def make_manifest(
             "dtype": info.dtype,
             "device": info.device,
             "limit_tokens": config.corpus.limit_tokens,
+            # Without a limit, everything is read.
+            "seed": None if config.corpus.limit_tokens is None else config.corpus.seed,
             "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
@@ -68,15 +72,21 @@ def make_manifest(
 
 
 def corpus_name(config: CorpusConfig) -> str:
-    """The name of a corpus: as set, or made from the names of its files and folders."""
-    names = [re.sub(r"\.[\w.]*$", "", Path(path).resolve().name) or path for path in config.paths]
-    return config.name or " + ".join(names)
+    """The name of a corpus: as set, or made from its datasets, and from the names of its files and folders."""
+    return config.name or " + ".join(map(_name_of_path, config.paths))
+
+
+def _name_of_path(path: str) -> str:
+    if path.startswith(HUB):
+        return path.removeprefix(HUB).rstrip(":")
+    return Path(path).resolve().name if Path(path).is_dir() else stem(Input(Path(path)))
 
 
 def _model(info: SubjectInfo) -> dict[str, object]:
     return {
         "name": info.model_name,
         "source": info.model_source,
+        "library": info.library,
         "d_model": info.d_model,
         "n_layers": info.n_layers,
         "weights_sha256": info.model_sha256,
@@ -93,7 +103,9 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "architecture": info.architecture,
         "d_in": info.d_in,
         "d_sae": info.d_sae,
+        "d_out": info.d_out,
         "hook": info.hook,
+        "hook_out": info.hook_out,
         "layer": info.layer,
         "prepend_bos": info.prepend_bos,
         "weights_sha256": info.sae_sha256,

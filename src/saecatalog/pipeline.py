@@ -54,14 +54,19 @@ class Pipeline:
 
     @cached_property
     def texts(self) -> list[Text]:
-        return self.prepared(read_corpus(self.config.corpus, self.cache))
+        return self._with_contents(read_corpus(self.config.corpus, self.cache))
 
     @cached_property
     def concepts(self) -> list[Text]:
-        return self.prepared(read_concepts(self.config.corpus))
+        return self._with_contents(read_concepts(self.config.corpus))
+
+    def _with_contents(self, texts: list[Text]) -> list[Text]:
+        prepared = self.prepared(texts)
+        # An id is made from the content.
+        return texts if prepared is texts else with_ids(prepared)
 
     def prepared(self, texts: list[Text]) -> list[Text]:
-        """Texts as the model reads them: chats and special tokens need the tokenizer, and so does their content."""
+        """Texts as the model reads them: what chats and special tokens become depends on the tokenizer."""
         special = self.config.corpus.special_tokens
         if chat.is_prepared(texts, special):
             return texts
@@ -71,10 +76,10 @@ class Pipeline:
 
         read = [[text.content, text.turns, text.source] for text in texts]
         made = self._output("saecatalog.chat", make, self.info.tokenizer_hash, special, read).json(CONTENTS)
-        return with_ids([
+        return [
             replace(text, content=content, turns="", special_tokens=special or bool(text.turns))
             for text, content in zip(texts, made, strict=True)
-        ])  # fmt: skip
+        ]
 
     @cached_property
     def notes(self) -> Notes:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from saecatalog.config import CorpusConfig
 from saecatalog.errors import CatalogError
 from saecatalog.formats import FORMATS, Piece, Reader, format_of
+from saecatalog.progress import notice
 from saecatalog.records import Fields, Left, Record, make_record
 from saecatalog.sampling import enough, lowest
 from saecatalog.streams import Input
@@ -60,6 +61,8 @@ class Reading:
         if file.size == 0:
             raise CatalogError("This corpus file is empty.", file.where, "Add at least one text, or remove the file.")
         form, left = self.form(file, member), Left()
+        if file.stdin and self.format == "auto":
+            notice(f"standard input is read as {form}; --corpus-format says otherwise")
         reader = FORMATS[form]
 
         def make(piece: Piece) -> Record | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 BANDS_PER_OCTAVE = 8
-"""Residuals are summed in bands of their norm, so that positions with a large norm can be left out later."""
+"""What the SAE is to write is summed in bands of the norm of what it reads, so that positions with a large norm can be
+left out later."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Store:
     token_ends: Int32[np.ndarray, "token"]
     """End of each token's characters in its text."""
     norms: Float32[np.ndarray, "token"]
-    """Norm of the residual stream at the hook."""
+    """Norm of what the SAE reads."""
+    target_norms: Float32[np.ndarray, "token"]
+    """Norm of what the SAE is to write; the same as `norms` unless it is a transcoder."""
     squared_errors: Float32[np.ndarray, "token"]
-    """Squared norm of (residual - reconstruction)."""
+    """Squared norm of (what the SAE is to write - reconstruction)."""
     indptr: Int64[np.ndarray, "token_plus_1"]
     """Token `i` holds the active entries `indptr[i]` up to `indptr[i + 1]`."""
     features: Int32[np.ndarray, "active"]
@@ -45,8 +48,8 @@ class Store:
     """Its activation, above 0."""
     bands: Int32[np.ndarray, "band"]
     """Norm bands that occur, ascending: band `b` holds norms from 2**(b/8) up to 2**((b+1)/8)."""
-    band_sums: Float64[np.ndarray, "band d_in"]
-    """Sum of the residuals in each band."""
+    band_sums: Float64[np.ndarray, "band d_out"]
+    """Sum of what the SAE is to write, at the tokens of each band."""
     shape: Int64[np.ndarray, "2"]
     """Number of tokens and of features."""
 
@@ -107,19 +110,20 @@ class Piece:
     features: Int32[np.ndarray, "active"]
     activations: Float32[np.ndarray, "active"]
     norms: Float32[np.ndarray, "token"]
+    target_norms: Float32[np.ndarray, "token"]
     squared_errors: Float32[np.ndarray, "token"]
     bands: Int32[np.ndarray, "band"]
-    band_sums: Int64[np.ndarray, "band d_in"]
-    """Sum of the residuals in each norm band, in units of 1 / FIXED_POINT."""
+    band_sums: Int64[np.ndarray, "band d_out"]
+    """Sum of what the SAE is to write in each norm band, in units of 1 / FIXED_POINT."""
 
 
 def sum_bands(
-    norms: Float32[np.ndarray, "token"], residual: Float32[np.ndarray, "token d_in"]
-) -> tuple[Int32[np.ndarray, "band"], Int64[np.ndarray, "band d_in"]]:
-    """The norm bands that occur and the sum of the residuals in each, in units of 1 / FIXED_POINT."""
+    norms: Float32[np.ndarray, "token"], values: Float32[np.ndarray, "token d_out"]
+) -> tuple[Int32[np.ndarray, "band"], Int64[np.ndarray, "band d_out"]]:
+    """The norm bands that occur and the sum of the values in each, in units of 1 / FIXED_POINT."""
     bands, place = np.unique(norm_bands(norms), return_inverse=True)
     # Integer sums are exact. 64 bits are enough for sums up to 2**39.
-    whole = np.rint(residual.astype(np.float64) * FIXED_POINT).astype(np.int64)
+    whole = np.rint(values.astype(np.float64) * FIXED_POINT).astype(np.int64)
     return bands, np.stack([whole[place == i].sum(0) for i in range(len(bands))])
 
 
@@ -134,12 +138,13 @@ def write_store(
     starts = {window.key: window.start for window in windows}
     n_tokens = len(tokens.ids)
     counts = np.zeros(n_tokens, np.int64)
-    norms, errors = np.zeros(n_tokens, np.float32), np.zeros(n_tokens, np.float32)
-    sums: dict[int, Int64[np.ndarray, d_in]] = {}
+    norms, target_norms, errors = (np.zeros(n_tokens, np.float32) for _ in range(3))
+    sums: dict[int, Int64[np.ndarray, d_out]] = {}
     for piece in pieces:
         # The tokens of the piece's windows, in the numbering of all texts.
         place = ranges(_starts(piece, starts), piece.lengths)
         counts[place], norms[place], errors[place] = piece.counts, piece.norms, piece.squared_errors
+        target_norms[place] = piece.target_norms
         for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):
             sums[band] = sums.get(band, 0) + part
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -148,6 +153,7 @@ def write_store(
         "token_ids": tokens.ids,
         "token_ends": tokens.ends,
         "norms": norms,
+        "target_norms": target_norms,
         "squared_errors": errors,
         "indptr": indptr,
         "bands": np.array(sorted(sums), np.int32),

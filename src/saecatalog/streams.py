@@ -70,11 +70,11 @@ class Input:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes; none of standard input, whose bytes can be read once."""
+        """The first four bytes; none of standard input, whose bytes can be read once."""
         if self.stdin:
             return b""
         with _reading(self), self.path.open("rb") as file:
-            return file.read(CHUNK // 16)
+            return file.read(4)
 
     @property
     def packed(self) -> str:
@@ -90,13 +90,6 @@ class Input:
     def seekable(self) -> bool:
         """Whether the UTF-8 of any place of the file can be read by itself."""
         return not (self.stdin or self.packed) and marked(self.head) in ("", "utf-8")
-
-    def first_bytes(self) -> bytes:
-        """Some of the first bytes, decompressed if they can be; none are taken from standard input."""
-        begins = cast(BufferedReader, sys.stdin.buffer).peek(CHUNK) if self.stdin else self.head
-        if _packed(begins) != "gzip":
-            return begins
-        return zlib.decompressobj(wbits=31).decompress(begins, CHUNK)
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -216,10 +209,23 @@ def _packed(head: bytes) -> str:
     return next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
 
 
+def beginning_of_stdin() -> bytes:
+    """Some of the first bytes of standard input, decompressed if gzip did it; they are still to be read."""
+    begins = _stdin().peek(CHUNK)
+    return zlib.decompressobj(wbits=31).decompress(begins, CHUNK) if _packed(begins) == "gzip" else begins
+
+
+def _stdin() -> BufferedReader:
+    """Raises CatalogError if the process has no standard input."""
+    if sys.stdin is None:
+        raise CatalogError("There is no standard input.", "standard input", "Send texts to it, or name a file.")
+    return cast(BufferedReader, sys.stdin.buffer)
+
+
 @contextmanager
 def _raw(path: Path, stdin: bool) -> Iterator[BufferedReader]:
     if stdin:
-        yield cast(BufferedReader, sys.stdin.buffer)
+        yield _stdin()
     else:
         with path.open("rb") as file:
             yield file

@@ -1,38 +1,34 @@
 """The subject of a catalog: names of a model and an SAE flow in, a `Subject` that runs both flows out.
 
-Models are loaded with `transformer_lens`, SAEs with `sae_lens`. The SAE's metadata names the model, the hook and the
-context it was trained on.
+SAEs are loaded with `sae_lens`. The SAE's metadata names the model, the hooks and the context it was trained on. A
+transcoder reads at one hook and writes at another; any other SAE writes what it reads.
 """
 
-import copy
-import io
-import re
-import warnings
-from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from sae_lens import Transcoder
 from torch import Tensor
 
 from saecatalog import embedded, loaded_files
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
-from saecatalog.default_model import converted
-from saecatalog.errors import CatalogError, nearest
+from saecatalog.errors import CatalogError
 from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
-from saecatalog.hub import check_downloads, hub_errors, hub_places
+from saecatalog.hub import check_downloads
+from saecatalog.language_model import LanguageModel, layer_of
+from saecatalog.model_loading import LoadedModel, ModelRequest, load_model
+from saecatalog.progress import notice
 from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
 from saecatalog.sae_folders import load_sae, sae_places
 from saecatalog.safe_loading import (
     HOOKED,
-    PROCESSING,
     check_finite,
     code_files,
     model_arguments,
-    only_data_of_model,
     sha256_with_code,
 )
 from saecatalog.subject_info import SubjectInfo
@@ -43,27 +39,20 @@ UNSUPPORTED = {
 }
 """Architectures of sae_lens for which the pages' figures would be misleading, and why."""
 
-
-@dataclass(frozen=True)
-class Hook:
-    """The point in the model where the SAE reads."""
-
-    name: str
-    layer: int | None
-    """Layer of the hook; None if its name does not contain one."""
-    stop_at_layer: int | None
-    """The forward pass ends before this layer; None runs the whole model."""
-    returned: bool
-    """True if the shortened pass returns the hook's values, the residual stream, so that no hook function is needed."""
+UNFOLDED = {
+    "expected_average_only_in": "fold_activation_norm_scaling_factor(FACTOR)",
+    "covariance_whitening": "fold_activation_whitening(MEAN, MATRIX, INVERSE)",
+}
+"""Normalisations that sae_lens applies in training only, and the method of an SAE that puts them into its weights."""
 
 
 class Subject:
     """A model and an SAE, loaded."""
 
     def __init__(
-        self, model: Any, sae: Any, hook: Hook, info: SubjectInfo, device: torch.device, files: loaded_files.Record
+        self, model: LanguageModel, sae: Any, info: SubjectInfo, device: torch.device, files: loaded_files.Record
     ):
-        self.model, self.sae, self.hook, self.info, self.device = model, sae, hook, info, device
+        self.model, self.sae, self.info, self.device = model, sae, info, device
         self.files = files
         """The state of the files it was loaded from."""
 
@@ -71,23 +60,28 @@ class Subject:
     def tokenizer(self) -> Any:
         return self.model.tokenizer
 
-    def residual(self, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_in"]:
-        """What the SAE reads at every position, from a forward pass that ends at the hook."""
-        return hook_values(self.model, self.hook, self.sae, tokens)
+    def values(
+        self, tokens: Int[Tensor, "window position"]
+    ) -> tuple[Float[Tensor, "window position d_in"], Float[Tensor, "window position d_out"]]:
+        """What the SAE reads and what it is to write at every position; the same tensor unless it is a transcoder."""
+        return hook_values(self.model, self.sae, tokens)
 
-    def encode(self, residual: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+    def encode(self, read: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Feature activations; 0 where a feature is silent."""
-        activations: Tensor = self.sae.encode(residual.to(self.sae.dtype))
+        activations: Tensor = self.sae.encode(read.to(self.sae.dtype))
         return activations
 
-    def decode(self, activations: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
-        """The SAE's reconstruction of the rows it encoded last."""
+    def decode(
+        self, activations: Float[Tensor, "*batch d_sae"], read: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_out"]:
+        """The SAE's reconstruction of what it is to write; `activations` are those of `read`, encoded last."""
         reconstruction: Tensor = self.sae.decode(activations)
-        return reconstruction
+        skip = getattr(self.sae, "W_skip", None)
+        return reconstruction if skip is None else reconstruction + read.to(self.sae.dtype) @ skip.T
 
     def replica(self) -> "Subject":
         """A second subject that shares every weight, for another thread: models keep state during a pass."""
-        return Subject(_share(self.model), _share_sae(self.sae), self.hook, self.info, self.device, self.files)
+        return Subject(self.model.replica(), _share_sae(self.sae), self.info, self.device, self.files)
 
 
 def _share_sae(sae: Any) -> Any:
@@ -104,41 +98,44 @@ def _on_flat_rows(sae: Any) -> Any:
     return sae
 
 
-def _share(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy of a module whose parameters and buffers are the same tensors."""
-    shared: dict[int, Any] = {id(t): t for t in [*module.parameters(), *module.buffers()]}
-    for name in ("tokenizer", "cfg"):
-        if hasattr(module, name):
-            shared[id(getattr(module, name))] = getattr(module, name)
-    with warnings.catch_warnings():
-        # transformer_lens warns that two wrappers share one config, which is intended here.
-        warnings.simplefilter("ignore")
-        return copy.deepcopy(module, shared)
+def hooks_of(sae: Any, where: str) -> tuple[str, ...]:
+    """The hooks that an SAE reads and writes, one if they are the same.
+
+    Raises CatalogError if the SAE's metadata does not name them.
+    """
+    metadata = sae.cfg.metadata
+    read, written = metadata.hook_name, metadata.hook_name_out
+    if metadata.hf_hook_name and (not read or read.endswith("hook_mlp_in")):
+        # Gemma Scope 2 was trained on the output of the norm, but transformer_lens' hook_mlp_in is before the norm.
+        read, written = metadata.hf_hook_name, metadata.hf_hook_name_out or written
+    if not read:
+        fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
+        raise CatalogError("This SAE does not name its hook.", where, fix)
+    if not isinstance(sae, Transcoder):
+        return (str(read),)
+    if not written:
+        fix = "Add the name of that hook to its cfg.json, as sae_lens does (metadata: hook_name_out)."
+        raise CatalogError("This transcoder does not name the hook that it writes to.", where, fix)
+    return str(read), str(written)
 
 
-def hook_values(model: Any, hook: Hook, sae: Any, tokens: Tensor) -> Tensor:
-    """The values at the hook: `[window, position, d_in]`."""
-    values: Tensor
-    if hook.returned:
-        values = model(tokens, stop_at_layer=hook.stop_at_layer)
-    else:
-        caught: list[Tensor] = []
+def hook_values(model: LanguageModel, sae: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """What an SAE reads, `[window, position, d_in]`, and what it is to write, `[window, position, d_out]`."""
+    metadata = sae.cfg.metadata
+    hooks = hooks_of(sae, "")
+    heads = (metadata.hook_head_index, metadata.hook_head_index_out)
+    rows = [_rows(value, head) for value, head in zip(model.values(hooks, tokens), heads, strict=False)]
+    return rows[0], rows[-1]
 
-        def catch(value: Tensor, hook: Any) -> None:
-            caught.append(value)
 
-        stop = {} if hook.stop_at_layer is None else {"stop_at_layer": hook.stop_at_layer}
-        model.run_with_hooks(tokens, fwd_hooks=[(hook.name, catch)], **stop)
-        (values,) = caught
-    head = sae.cfg.metadata.hook_head_index
-    if head is not None:
-        values = values[:, :, head]
-    return values.flatten(2)
+def _rows(values: Tensor, head: int | None) -> Tensor:
+    """Values at a hook as sae_lens feeds them to an SAE: one head, or all heads side by side."""
+    return (values if head is None else values[:, :, head]).flatten(2)
 
 
 def model_error(subject: Subject, what: str, where: str = "") -> CatalogError:
     """The error for values that a model computes and that are not finite. It names the first weight that is not."""
-    weights = subject.model.named_parameters()
+    weights = subject.model.module.named_parameters()
     bad = next((name for name, weight in weights if not torch.isfinite(weight).all()), None)
     fix = f"Its weights are finite, but what it computes is too large for {subject.info.dtype}."
     if subject.info.dtype != "float32":
@@ -166,23 +163,29 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     model_name = config.model or metadata.model_name
     if not model_name:
         raise CatalogError("This SAE does not name its model.", f"--sae {source.name}", "Add --model NAME.")
-    arguments = model_arguments(metadata, config.dtype, f"--sae {source.name}")
-    kind = metadata.model_class_name or HOOKED
-    model, model_source, places = _load_model(model_name, kind, arguments, config, device, cache)
-    if not metadata.hook_name:
-        fix = "Add the name of a hook of the model to its cfg.json, as sae_lens does (metadata: hook_name)."
-        raise CatalogError("This SAE does not name its hook.", f"--sae {source.name}", fix)
-    hook = _find_hook(metadata.hook_name, model, source)
-    _check_width(model, hook, sae, source, device)
-    info = _describe(config, source, sae, model, str(model_name), model_source, hook)
+    where = f"--sae {source.name}"
+    hooks = hooks_of(sae, where)
+    wanted = ModelRequest(
+        name=str(model_name),
+        kind=metadata.model_class_name or HOOKED,
+        arguments=model_arguments(metadata, config.dtype, where),
+        hooks=hooks,
+        dtype=getattr(torch, config.dtype),
+        device=device,
+        trust_remote_code=config.trust_remote_code,
+        where=where,
+    )
+    loaded = load_model(wanted, cache)
+    _check_widths(loaded.model, sae, hooks, where, device)
+    info = _describe(config, source, sae, loaded, str(model_name), hooks)
     if config.trust_remote_code:
-        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code_files(places)))
-    places = [*places, *sae_places(source)]
+        info = replace(info, model_sha256=sha256_with_code(info.model_sha256, code_files(loaded.places)))
+    places = [*loaded.places, *sae_places(source)]
     check_downloads(places)
     if config.trust_remote_code:
         # A model's code may read anything, so nothing tells whether it is as it was: it is loaded in every build.
         places = []
-    return Subject(model, sae, hook, info, device, loaded_files.record(places, started, [str(model_name)]))
+    return Subject(loaded.model, sae, info, device, loaded_files.record(places, started, [str(model_name)]))
 
 
 def _device(wanted: str) -> str:
@@ -201,122 +204,32 @@ def _device(wanted: str) -> str:
 def _load_sae(source: SaeSource, device: torch.device) -> Any:
     sae = load_sae(source, str(device))
     architecture = str(sae.cfg.architecture())
-    if architecture in UNSUPPORTED or "transcoder" in architecture:
-        reason = UNSUPPORTED.get(architecture, "it does not reconstruct what it reads")
-        fix = "Choose an SAE of another architecture."
-        raise CatalogError(f"SAEs of the architecture '{architecture}' are not supported: {reason}.", source.name, fix)
+    if architecture in UNSUPPORTED:
+        what = f"SAEs of the architecture '{architecture}' are not supported: {UNSUPPORTED[architecture]}."
+        raise CatalogError(what, source.name, "Choose an SAE of another architecture.")
+    normalisation = sae.cfg.normalize_activations
+    if normalisation in UNFOLDED:
+        what = f"The SAE's weights do not contain its normalisation '{normalisation}', so its input would be wrong."
+        fix = f"Load it with sae_lens, call {UNFOLDED[normalisation]}, and use the folder that save_model writes."
+        raise CatalogError(what, f"--sae {source.name}", fix)
     return _on_flat_rows(sae)
 
 
-def _load_model(
-    name: str, kind: str, arguments: dict[str, bool], config: SubjectConfig, device: torch.device, cache: Cache
-) -> tuple[Any, str, list[Path]]:
-    """The model, the source it was loaded from, and where its files are; those in the cache have checksums.
-
-    `kind` and `arguments` are the class and the checked keyword arguments of the SAE's metadata.
-    """
-    torch_dtype, trust = getattr(torch, config.dtype), config.trust_remote_code
-    if name in embedded.MODEL_ALIASES:
-        folder = converted(cache).folder
-        return _bridge_from_folder(folder, embedded.MODEL_NAME, torch_dtype, device, trust=False), embedded.GGUF, []
-    if Path(name).is_dir():
-        bridge = _bridge_from_folder(Path(name), name, torch_dtype, device, trust)
-        _process(bridge, arguments)
-        return bridge, name, [Path(name)]
-    with hub_errors("model", f"--model {name}", nearest(name, _known_models())), only_data_of_model(name, trust):
-        model = _load_hub_model(kind, name, arguments, torch_dtype, device, trust)
-    return model, name, hub_places(_hub_name(name))
-
-
-def _hub_name(name: str) -> str:
-    """The name on the Hub of a model that transformer_lens may call differently."""
-    from transformer_lens.supported_models import MODEL_ALIASES
-
-    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
-
-
-def _bridge_from_folder(folder: Path, name: str, dtype: torch.dtype, device: torch.device, trust: bool) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
-    logging.disable_progress_bar()
-    try:
-        with only_data_of_model(str(folder), trust):
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-            model = model.to(device).eval()
-            # This loads the tokenizer once more.
-            return TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, dtype=dtype).eval()
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
-
-
-def _process(bridge: Any, arguments: dict[str, bool]) -> None:
-    """Change the weights as `HookedTransformer` would on loading with the SAE's keyword arguments."""
-    wanted = {step: arguments.get(step, False) for step in PROCESSING}
-    if any(wanted.values()):
-        bridge.process_weights(**wanted)
-
-
-def _load_hub_model(
-    kind: str, name: str, arguments: dict[str, bool], dtype: torch.dtype, device: torch.device, trust: bool
-) -> Any:
-    """The model as the SAE's training loaded it, with the class and keyword arguments of the SAE's metadata."""
-    if kind == "TransformerBridge":
-        from transformer_lens.model_bridge import TransformerBridge
-
-        return TransformerBridge.boot_transformers(
-            name, device=str(device), dtype=dtype, trust_remote_code=trust, **arguments
-        ).eval()
-    if kind != HOOKED:
-        fix = "Choose an SAE of a HookedTransformer or a TransformerBridge."
-        raise CatalogError(f"Models of the class '{kind}', which the SAE names, are not supported.", name, fix)
-    if name not in _known_models():
-        fix = nearest(name, _known_models()) or "Use a model that transformer_lens lists, or a folder."
-        raise CatalogError("transformer_lens has no model of this name.", f"--model {name}", fix)
-    from sae_lens.load_model import load_model
-
-    given = {**arguments, "dtype": dtype, "use_safetensors": True, "trust_remote_code": trust}
-    # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
-    with redirect_stdout(io.StringIO()):
-        return load_model(kind, name, device=str(device), model_from_pretrained_kwargs=given).eval()
-
-
-def _known_models() -> list[str]:
-    from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
-
-    return [*OFFICIAL_MODEL_NAMES, *(alias for aliases in MODEL_ALIASES.values() for alias in aliases)]
-
-
-def _find_hook(name: str, model: Any, source: SaeSource) -> Hook:
-    """How to get the values at the SAE's hook with as little computation as possible."""
-    if name not in model.hook_dict:
-        hint = nearest(name, model.hook_dict) or "Use the model the SAE was trained on."
-        raise CatalogError(f"The model does not have the SAE's hook '{name}'.", f"--sae {source.name}", hint)
-    match = re.match(r"blocks\.(\d+)\.(.*)", name)
-    if match is None:
-        return Hook(name, None, None, returned=False)
-    layer, point = int(match[1]), match[2]
-    if point == "hook_resid_pre" and layer > 0:
-        return Hook(name, layer, layer, returned=True)
-    last = layer + 1 >= model.cfg.n_layers
-    return Hook(name, layer, None if last else layer + 1, returned=point == "hook_resid_post" and not last)
-
-
 @torch.inference_mode()
-def _check_width(model: Any, hook: Hook, sae: Any, source: SaeSource, device: torch.device) -> None:
-    width = hook_values(model, hook, sae, torch.zeros((1, 2), dtype=torch.long, device=device)).shape[-1]
-    if width != sae.cfg.d_in:
-        raise CatalogError(
-            f"The SAE expects {sae.cfg.d_in} values per position, but the model has {width} at '{hook.name}'.",
-            f"--sae {source.name}",
-            "Use the model the SAE was trained on.",
-        )
+def _check_widths(model: LanguageModel, sae: Any, hooks: tuple[str, ...], where: str, device: torch.device) -> None:
+    """Raise CatalogError if the values at a hook are not as wide as the SAE's weights."""
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=device)
+    metadata = sae.cfg.metadata
+    heads = (metadata.hook_head_index, metadata.hook_head_index_out)
+    widths = (sae.cfg.d_in, getattr(sae.cfg, "d_out", None))
+    for hook, head, width, values in zip(hooks, heads, widths, model.values(hooks, tokens), strict=False):
+        if head is not None and (values.ndim < 4 or head >= values.shape[2]):
+            what = f"The SAE is of attention head {head}, which the model does not have at '{hook}'."
+            raise CatalogError(what, where, "Use the model the SAE was trained on.")
+        found = _rows(values, head).shape[-1]
+        if found != width:
+            what = f"The SAE expects {width} values per position, but the model has {found} at '{hook}'."
+            raise CatalogError(what, where, "Use the model the SAE was trained on.")
 
 
 def _checked_overlap(overlap: int, size: int) -> int:
@@ -328,38 +241,52 @@ def _checked_overlap(overlap: int, size: int) -> int:
 
 
 def _describe(
-    config: SubjectConfig, source: SaeSource, sae: Any, model: Any, model_name: str, model_source: str, hook: Hook
+    config: SubjectConfig, source: SaeSource, sae: Any, loaded: LoadedModel, model_name: str, hooks: tuple[str, ...]
 ) -> SubjectInfo:
-    metadata = sae.cfg.metadata
-    n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 1 << 20)
+    metadata, model = sae.cfg.metadata, loaded.model
     name = embedded.MODEL_NAME if model_name in embedded.MODEL_ALIASES else model_name
-    prepend_bos = bool(metadata.prepend_bos) if metadata.prepend_bos is not None else True
-    context = min(config.context or metadata.context_size or 128, n_ctx)
+    layer = layer_of(hooks[0])
+    bos = _bos(metadata.prepend_bos is not False, model, name)
+    context = min(config.context or metadata.context_size or 128, model.n_ctx)
     return SubjectInfo(
-        slug=catalog_slug(source, Path(name).name, hook.layer, hook.name, metadata.neuronpedia_id),
+        slug=catalog_slug(source, Path(name).name, layer, hooks[0], metadata.neuronpedia_id),
         model_name=name,
-        model_source=model_source,
-        d_model=int(model.cfg.d_model),
-        n_layers=int(model.cfg.n_layers),
-        d_vocab=int(model.cfg.d_vocab),
-        model_sha256=weights_sha256(model),
-        model_settings=model_settings(model),
+        model_source=loaded.source,
+        d_model=model.d_model,
+        n_layers=model.n_layers,
+        d_vocab=model.d_vocab,
+        model_sha256=weights_sha256(model.module),
+        model_settings=model_settings(model.module),
         tokenizer_hash=tokenizer_hash(model.tokenizer),
         sae_name=source.name,
         release=source.release,
         sae_id=source.id,
+        library=model.library,
         architecture=str(sae.cfg.architecture()),
         d_in=int(sae.cfg.d_in),
         d_sae=int(sae.cfg.d_sae),
-        hook=hook.name,
-        layer=hook.layer,
-        prepend_bos=prepend_bos,
-        bos_token_id=model.tokenizer.bos_token_id if prepend_bos else None,
+        d_out=int(getattr(sae.cfg, "d_out", sae.cfg.d_in)),
+        hook=hooks[0],
+        hook_out=hooks[-1],
+        layer=layer,
+        prepend_bos=bos is not None,
+        bos_token_id=bos,
         context=context,
-        overlap=_checked_overlap(config.overlap, context - int(prepend_bos)),
+        overlap=_checked_overlap(config.overlap, context - int(bos is not None)),
         dtype=config.dtype,
         device=next(sae.parameters()).device.type,
         neuronpedia_id=metadata.neuronpedia_id or None,
         sae_sha256=weights_sha256(sae),
         sae_settings=sae_settings(sae),
     )
+
+
+def _bos(wanted: bool, model: LanguageModel, name: str) -> int | None:
+    """The id that begins every window; None if the SAE wants none or the tokenizer has none that the model knows."""
+    if not wanted:
+        return None
+    bos: int | None = model.tokenizer.bos_token_id
+    if bos is None or bos >= model.d_vocab:
+        notice(f"the tokenizer of {name} has no BOS token, so windows begin without one, though the SAE expects it")
+        return None
+    return bos

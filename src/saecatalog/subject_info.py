@@ -33,10 +33,17 @@ class SubjectFacts:
     model_settings: str
     """Hash of the model's classes, settings and buffers."""
     tokenizer_hash: str
+    library: str
+    """What runs the model: transformer_lens or transformers."""
     architecture: str
     d_in: int
     d_sae: int
+    d_out: int
+    """Width of what the SAE writes: `d_in`, except for a transcoder."""
     hook: str
+    """What the SAE reads."""
+    hook_out: str
+    """What the SAE writes: `hook`, except for a transcoder."""
     layer: int | None
     prepend_bos: bool
     bos_token_id: int | None

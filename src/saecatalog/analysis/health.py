@@ -36,16 +36,16 @@ def sae_health(activations: Activations) -> dict[str, object]:
 def explained_variance(activations: Activations) -> float:
     """1 - sum |x - x'|^2 / sum |x - mean|^2 over the counted positions, all dimensions together; NaN for fewer than 2.
 
-    The denominator is sum |x|^2 - |sum x|^2 / n, so the residuals themselves need not be stored: |x| is stored for
-    every token, and sum x for every norm band.
+    x is what the SAE is to write and x' what it writes. The denominator is sum |x|^2 - |sum x|^2 / n, so the values
+    themselves need not be stored: |x| is stored for every token, and sum x for every norm band.
     """
     store, included, n = activations.store, activations.included, activations.n_tokens
     if n < 2:
         return float("nan")
-    # Bands are kept or dropped whole, because the limit is the edge of one; `total` is [d_in].
+    # Bands are kept or dropped whole, because the limit is the edge of one; `total` is [d_out].
     kept = store.bands < norm_bands(np.array([activations.norm_limit * 1.001]))[0]
     total = np.asarray(store.band_sums)[kept].sum(0)
-    squares = float(np.square(store.norms[included].astype(np.float64)).sum())
+    squares = float(np.square(store.target_norms[included].astype(np.float64)).sum())
     variance = squares - float(total @ total) / n
     return 1 - float(store.squared_errors[included].astype(np.float64).sum()) / variance
 

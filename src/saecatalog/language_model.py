@@ -1,0 +1,115 @@
+"""A model as the rest of the program sees it: token ids flow in, the values at hooks and the map to logits flow out.
+
+`HookedModel` runs a model of `transformer_lens`, `PlainModel` one of plain `transformers`.
+"""
+
+import copy
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PROOF_TOKENS = 8
+"""Tokens of the forward pass that proves a hook."""
+
+
+class NoSuchHook(Exception):
+    """A model cannot give the values at a hook; the message says why, and `hint` what else there is."""
+
+    def __init__(self, reason: str, hint: str = ""):
+        super().__init__(reason)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class LogitParts:
+    """How the residual stream becomes logits, but for the final norm's division."""
+
+    unembedding: Float[Tensor, "d_model d_vocab"]
+    gain: Float[Tensor, "d_model"] | None
+    """The final norm's weight; None if it was folded into the unembedding or if there is none."""
+    centred: bool
+    """Whether the final norm subtracts the mean, as LayerNorm does and RMS norm does not."""
+
+
+class LanguageModel(ABC):
+    """A decoder-only language model with its tokenizer."""
+
+    library: str
+    """What runs the model, for the manifest."""
+    d_model: int
+    n_layers: int
+    d_vocab: int
+    """Rows of the unembedding: token ids are below this."""
+    n_ctx: int
+    """Most positions in a window."""
+
+    def __init__(self, module: Any, tokenizer: Any):
+        self.module, self.tokenizer = module, tokenizer
+
+    @abstractmethod
+    def prepare(self, hooks: Sequence[str]) -> None:
+        """Make ready to give the values at these hooks; raises NoSuchHook if the model does not have them."""
+
+    @abstractmethod
+    def caught(self, hooks: Sequence[str], tokens: Int[Tensor, "window position"], whole: bool) -> list[list[Tensor]]:
+        """Every value `[window, position, ...]` that each hook saw in one forward pass.
+
+        The pass ends as soon as each hook has seen one, or a little later; only if `whole`, it may see more.
+        """
+
+    @abstractmethod
+    def adds_to_residual(self, hook: str) -> bool:
+        """Whether the values at a hook are the residual stream itself or are added to it."""
+
+    @abstractmethod
+    def logit_parts(self) -> LogitParts: ...
+
+    def values(self, hooks: Sequence[str], tokens: Int[Tensor, "window position"]) -> list[Tensor]:
+        """The values `[window, position, ...]` at each hook, from a forward pass that ends at the last of them."""
+        return [found[0] for found in self.caught(hooks, tokens, whole=False)]
+
+    @torch.inference_mode()
+    def prove(self, hooks: Sequence[str], device: torch.device) -> None:
+        """Run a forward pass in which each hook must see one value, or the same one several times.
+
+        HookedTransformer normalises the input of queries, keys and values separately, so that a hook in that norm fires
+        three times with the same values. Raises NoSuchHook.
+        """
+        self.prepare(hooks)
+        tokens = torch.arange(PROOF_TOKENS, device=device)[None] % self.d_vocab
+        for hook, found in zip(hooks, self.caught(hooks, tokens, whole=True), strict=True):
+            if not found:
+                raise NoSuchHook(f"The hook '{hook}' is never reached in a forward pass.")
+            if not all(torch.equal(found[0], value) for value in found[1:]):
+                raise NoSuchHook(f"The hook '{hook}' is reached {len(found)} times, with different values each time.")
+
+    def replica(self) -> "LanguageModel":
+        """A second model that shares every weight, for another thread: models keep state during a pass."""
+        other = copy.copy(self)
+        other.module = share(self.module)
+        return other
+
+
+def layer_of(hook: str) -> int | None:
+    """The layer in a hook's name (`blocks.3.hook_resid_pre`, `transformer.h.3`); None if it contains none."""
+    match = re.search(r"\.(\d+)(\.|$)", hook)
+    return int(match[1]) if match else None
+
+
+def share(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a module whose parameters and buffers are the same tensors."""
+    shared: dict[int, Any] = {id(t): t for t in [*module.parameters(), *module.buffers()]}
+    for name in ("tokenizer", "cfg"):
+        if hasattr(module, name):
+            shared[id(getattr(module, name))] = getattr(module, name)
+    with warnings.catch_warnings():
+        # transformer_lens warns that two wrappers share one config, which is intended here.
+        warnings.simplefilter("ignore")
+        return copy.deepcopy(module, shared)
