@@ -70,6 +70,11 @@ def warnings(manifest: Manifest) -> Iterator[str]:
             f"note: {plain['texts']:,} of the texts hold names of special tokens, such as {plain['example']}, which "
             "were read as plain characters. If they are meant as tokens, add --special-tokens."
         )
+    if manifest["health"]["explained_variance"] < 0:
+        yield (
+            "note: the SAE's explained variance on these texts is below zero, so it was probably trained on another "
+            "model or layer."
+        )
 
 
 def build_site(
