@@ -173,6 +173,7 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "d_out": 8,
             "hook": "blocks.0.hook_resid_pre",
             "hook_out": "blocks.0.hook_resid_pre",
+            "cross_layer": False,
             "layer": 0,
             "prepend_bos": True,
             "weights_sha256": "bb",

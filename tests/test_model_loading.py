@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,11 @@ def test_special_tokens_without_a_row_do_not_matter_unless_a_text_has_them(
     tokenizer.save_pretrained(model)
     subject = load(model)
     assert len(subject.tokenizer) > subject.info.d_vocab
-    run(subject, [make_text(0, "The cat <extra 39> sat.")], tmp_path / "store")
+    text = make_text(0, "The cat <extra 39> sat.")
+    run(subject, [text], tmp_path / "store")
+    with pytest.raises(CatalogError, match=r"contains the token \d+, but the model has embeddings for \d+") as caught:
+        run(subject, [replace(text, special_tokens=True)], tmp_path / "other")
+    assert caught.value.where == text.source
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2"])
@@ -157,7 +162,7 @@ def test_a_hook_that_transformer_lens_does_not_reach(load: Callable, tmp_path: P
 
 def test_plain_transformers_cannot_fold(model: Path, load: Callable) -> None:
     hook = "blocks.1.attn.hook_nothing"
-    with pytest.raises(CatalogError, match=f"does not have the hook '{hook}'"):
+    with pytest.raises(CatalogError, match=f"does not have the SAE's hook '{hook}'"):
         load(model, hook, model_from_pretrained_kwargs={"fold_ln": True})
 
 

@@ -4,6 +4,7 @@ SAEs are loaded with `sae_lens`. The SAE's metadata names the model, the hooks a
 transcoder reads at one hook and writes at another; any other SAE writes what it reads.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ UNFOLDED = {
     "covariance_whitening": "fold_activation_whitening(MEAN, MATRIX, INVERSE)",
 }
 """Normalisations that sae_lens applies in training only, and the method of an SAE that puts them into its weights."""
+
+
+CROSS_LAYER = re.compile(r"\bclt\b", re.IGNORECASE)
+"""In the names of releases and folders of cross-layer transcoders, which sae_lens loads one layer at a time."""
 
 
 class Subject:
@@ -280,6 +285,7 @@ def _describe(
         d_out=int(getattr(sae.cfg, "d_out", sae.cfg.d_in)),
         hook=hooks[0],
         hook_out=hooks[-1],
+        cross_layer=isinstance(sae, Transcoder) and bool(CROSS_LAYER.search(f"{source.release}/{source.id}")),
         layer=layer,
         prepend_bos=bos is not None,
         bos_token_id=bos,
