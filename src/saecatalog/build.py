@@ -70,23 +70,16 @@ def warnings(manifest: Manifest) -> Iterator[str]:
             f"note: {plain['texts']:,} of the texts hold names of special tokens, such as {plain['example']}, which "
             "were read as plain characters. If they are meant as tokens, add --special-tokens."
         )
-<<<<<<< HEAD
-    if manifest["health"]["explained_variance"] < 0:
-        yield (
-            "note: the SAE's explained variance on these texts is below zero, so it was probably trained on another "
-            "model or layer."
-=======
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
     if sae["cross_layer"]:
         yield (
             "note: this is one layer of a cross-layer transcoder. Its explained variance says nothing, because other "
             f"layers write to '{sae['hook_out']}' too."
         )
-    elif manifest["health"]["poor_fit"]:
+    elif variance < 0:
         yield (
-            f"note: the explained variance on this corpus is {variance:.3g}, so its reconstruction is worse than the mean. It was "
-            "probably trained on another model, hook or normalisation."
->>>>>>> models
+            f"note: the SAE's explained variance on these texts is {variance:.3g}, so the mean would be a better guess. "
+            "It was probably trained on another model, hook or normalisation."
         )
 
 

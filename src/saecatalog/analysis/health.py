@@ -14,7 +14,6 @@ def sae_health(activations: Activations) -> dict[str, object]:
 
     Figures are rounded to six significant digits, because further digits depend on the order of summation.
     """
-    variance = explained_variance(activations)
     per_token = np.diff(activations.store.indptr)[activations.included]
     n_active = np.diff(activations.by_feature.indptr)
     density = n_active[n_active > 0] / max(activations.n_tokens, 1)
@@ -23,9 +22,7 @@ def sae_health(activations: Activations) -> dict[str, object]:
     return {
         "l0_mean": _six(per_token.mean() if len(per_token) else 0.0),
         "l0_std": _six(per_token.std() if len(per_token) else 0.0),
-        "explained_variance": _six(variance),
-        # Below 0 the reconstruction is worse than the mean: the SAE was probably trained on something else.
-        "poor_fit": variance < 0,
+        "explained_variance": _six(explained_variance(activations)),
         "silent": int((n_active == 0).sum()),
         "density_edges": DENSITY_EDGES.tolist(),
         "density_counts": counts.tolist(),
