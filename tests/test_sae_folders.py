@@ -295,6 +295,17 @@ def test_the_folders_of_a_collection_are_named(weights: Any, explore: Callable, 
     assert "layers.2, layers.10." in said
 
 
+def test_an_sae_beside_many_files_is_found(weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of folders below count last, and hidden folders not at all."""
+    folder = sparsify(tmp_path / "layers.2", weights)
+    for name in (".git", "a", "b"):
+        (folder / name).mkdir()
+        for i in range(30):
+            (folder / name / f"{i}").write_text("", encoding="utf-8")
+    monkeypatch.setattr("saecatalog.sae_folders.MOST_FILES", 3)
+    assert find_sae(str(folder)).folder == folder
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

@@ -5,6 +5,7 @@ as `sae_lens` reads them where it does that right, and are otherwise refused by 
 """
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,8 @@ Settings = dict[str, Any]
 Weights = dict[str, Any]
 
 MOST_FILES = 20_000
+"""Files that are looked at, if somebody names a folder of something else."""
+
 SHOWN = 8
 """How many files and folders an error names."""
 
@@ -166,9 +169,15 @@ def _some(names: list[str]) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files in a folder and below, with `/`."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return list(islice(files, MOST_FILES))
+    """The files in a folder and below, with `/`, those directly in it first; none of hidden folders."""
+    return list(islice(_walk(folder), MOST_FILES))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(root, name) for name in sorted(files))
+        yield from (path.relative_to(folder).as_posix() for path in paths if path.is_file())
 
 
 def check_folder(folder: Path) -> None:
