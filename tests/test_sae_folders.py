@@ -467,7 +467,9 @@ def test_a_repository_that_has_releases_names_them(explore: Callable) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_an_unknown_repository_is_one_error(explore: Callable) -> None:
-    assert "hub cannot be reached" in explore("--sae", "someone/unknown")
+    said = explore("--sae", "someone/unknown")
+    assert "hub cannot be reached" in said
+    assert "which is no folder here" in said
     assert "Did you mean gpt2-small-res-jb" in explore("--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre")
 
 

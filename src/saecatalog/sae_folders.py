@@ -63,14 +63,15 @@ def load_sae(source: SaeSource, device: str) -> "SAE[Any]":
     if source.folder is not None:
         with only_data_of_sae(source):
             return _load_folder(source.folder, str(source.folder), device)
-    with hub_errors("SAE", where, _hint(source)), only_data_of_sae(source):
-        directory = get_pretrained_saes_directory()
-        if source.release in directory:
-            with _told(where):
-                sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
-            _name_model(sae.cfg.metadata, directory[source.release].model, where)
-            return sae
-        return _load_folder(_downloaded(source), where, device, dtype="float32")
+    listed = get_pretrained_saes_directory().get(source.release)
+    if listed is None:
+        # The name may have been meant as a folder.
+        with hub_errors("SAE", f"{where}, which is no folder here", _hint(source)), only_data_of_sae(source):
+            return _load_folder(_downloaded(source), where, device, dtype="float32")
+    with hub_errors("SAE", where), only_data_of_sae(source), _told(where):
+        sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
+    _name_model(sae.cfg.metadata, listed.model, where)
+    return sae
 
 
 @contextmanager
