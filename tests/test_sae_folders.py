@@ -295,6 +295,17 @@ def test_the_folders_of_a_collection_are_named(weights: Any, explore: Callable, 
     assert "layers.2, layers.10." in said
 
 
+def test_an_sae_beside_many_files_is_found(weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of folders below count last, and hidden folders not at all."""
+    folder = sparsify(tmp_path / "layers.2", weights)
+    for name in (".git", "a", "b"):
+        (folder / name).mkdir()
+        for i in range(30):
+            (folder / name / f"{i}").write_text("", encoding="utf-8")
+    monkeypatch.setattr("saecatalog.sae_folders.MOST_FILES", 3)
+    assert find_sae(str(folder)).folder == folder
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -456,7 +467,9 @@ def test_a_repository_that_has_releases_names_them(explore: Callable) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_an_unknown_repository_is_one_error(explore: Callable) -> None:
-    assert "hub cannot be reached" in explore("--sae", "someone/unknown")
+    said = explore("--sae", "someone/unknown")
+    assert "hub cannot be reached" in said
+    assert "which is no folder here" in said
     assert "Did you mean gpt2-small-res-jb" in explore("--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre")
 
 

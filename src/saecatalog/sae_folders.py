@@ -5,6 +5,7 @@ as `sae_lens` reads them where it does that right, and are otherwise refused by 
 """
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,8 @@ Settings = dict[str, Any]
 Weights = dict[str, Any]
 
 MOST_FILES = 20_000
+"""Files that are looked at, if somebody names a folder of something else."""
+
 SHOWN = 8
 """How many files and folders an error names."""
 
@@ -60,14 +63,15 @@ def load_sae(source: SaeSource, device: str) -> "SAE[Any]":
     if source.folder is not None:
         with only_data_of_sae(source):
             return _load_folder(source.folder, str(source.folder), device)
-    with hub_errors("SAE", where, _hint(source)), only_data_of_sae(source):
-        directory = get_pretrained_saes_directory()
-        if source.release in directory:
-            with _told(where):
-                sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
-            _name_model(sae.cfg.metadata, directory[source.release].model, where)
-            return sae
-        return _load_folder(_downloaded(source), where, device, dtype="float32")
+    listed = get_pretrained_saes_directory().get(source.release)
+    if listed is None:
+        # The name may have been meant as a folder.
+        with hub_errors("SAE", f"{where}, which is no folder here", _hint(source)), only_data_of_sae(source):
+            return _load_folder(_downloaded(source), where, device, dtype="float32")
+    with hub_errors("SAE", where), only_data_of_sae(source), _told(where):
+        sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
+    _name_model(sae.cfg.metadata, listed.model, where)
+    return sae
 
 
 @contextmanager
@@ -166,9 +170,15 @@ def _some(names: list[str]) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files in a folder and below, with `/`."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return list(islice(files, MOST_FILES))
+    """The files in a folder and below, with `/`, those directly in it first; none of hidden folders."""
+    return list(islice(_walk(folder), MOST_FILES))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(root, name) for name in sorted(files))
+        yield from (path.relative_to(folder).as_posix() for path in paths if path.is_file())
 
 
 def check_folder(folder: Path) -> None:
