@@ -146,9 +146,8 @@ def _sample(sources: list[Source], limit: int, read: Callable[[Source, float | N
 def _check_once(sources: list[Source]) -> None:
     read: dict[Path, Source] = {}
     for source in sources:
-        special = is_stdin(source.path) or is_dataset(source.path)
-        place = Path(source.category) if special else real(source.path)
-        first = read.setdefault(place, source)
+        place = source.path if is_dataset(source.path) else real(source.path)
+        first = read.setdefault(Path("-") if is_stdin(source.path) else place, source)
         if first is not source:
             where = f"{first.where} and {source.where}"
             raise CatalogError("The corpus contains this file or folder twice.", where, "Remove a path or link.")
