@@ -161,7 +161,8 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
         "base_url": base_url,
         "csv": csv,
         "program": {"name": "saecatalog", "version": "0.0", "commit": "0123abc"},
-        "model": {"name": "tiny_{model}", "d_model": 8, "n_layers": 2, "weights_sha256": "aa", "source": "by hand"},
+        "model": {"name": "tiny_{model}", "d_model": 8, "n_layers": 2, "weights_sha256": "aa", "source": "by hand"}
+        | {"library": "transformer_lens"},
         "sae": {
             "name": "tiny-res/blocks.0",
             "release": "tiny-res",
@@ -169,8 +170,10 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
             "architecture": "standard",
             "d_in": 8,
             "d_sae": FEATURES,
+            "d_out": 8,
             "hook": "blocks.0.hook_resid_pre",
             "hook_out": "blocks.0.hook_resid_pre",
+            "cross_layer": False,
             "layer": 0,
             "prepend_bos": True,
             "weights_sha256": "bb",

@@ -173,7 +173,7 @@ class OwnModel(LlamaForCausalLM):
 def give_own_code(model: Path, marker: Path, model_type: str = "own-model") -> None:
     """Let a model's folder name Python files of its own, which write the marker."""
     (model / "own.py").write_text(OWN_MODEL.format(marker=str(marker), model_type=model_type), encoding="utf-8")
-    auto_map = {"AutoConfig": "own.OwnConfig", "HookedMamba": "own.OwnModel"}
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     change_json(model / "config.json", lambda c: c.update(model_type=model_type, auto_map=auto_map))
 
 

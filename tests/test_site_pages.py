@@ -693,3 +693,26 @@ def test_two_tokens_of_one_name_are_told_apart_by_their_ids(site: Path) -> None:
         assert shown["<0xE2>"] == {str(byte), str(spelled)}
         assert all(ids == {""} for name, ids in shown.items() if name != "<0xE2>")
     assert pages
+
+
+def test_the_front_page_says_what_a_transcoder_reads_and_writes(tmp_path: Path) -> None:
+    def change(tables: Tables, manifest: dict[str, Any]) -> None:
+        manifest["sae"] |= {"hook": "blocks.3.mlp.hook_in", "hook_out": "blocks.3.hook_mlp_out"}
+
+    site = build(tmp_path, change)
+    page = HTMLParser((site / "index.html").read_text("utf-8"))
+    assert page.css_first(".over").text() == "tiny_{model} · blocks.3.mlp.hook_in → blocks.3.hook_mlp_out"
+    assert "A transcoder reads" in page.css_first("header .lead ~ .lead").text()
+    assert "at blocks.3.hook_mlp_out that the transcoder predicts" in page.css_first("#health .hint").text()
+    about = " ".join((site / "about.html").read_text("utf-8").split())
+    assert 'Reads at<td>blocks.3.mlp.hook_in<tr><th scope="row">Writes at<td>blocks.3.hook_mlp_out<' in about
+
+
+def test_the_front_page_warns_of_an_sae_that_explains_less_than_nothing(tmp_path: Path, site: Path) -> None:
+    def change(tables: Tables, manifest: dict[str, Any]) -> None:
+        manifest["health"]["explained_variance"] = -0.25
+
+    warned = build(tmp_path, change)
+    notices = [HTMLParser((s / "index.html").read_text("utf-8")).css("#health .notice") for s in (warned, site)]
+    assert [len(found) for found in notices] == [1, 0]
+    assert "another model" in notices[0][0].text()

@@ -70,6 +70,17 @@ def warnings(manifest: Manifest) -> Iterator[str]:
             f"note: {plain['texts']:,} of the texts hold names of special tokens, such as {plain['example']}, which "
             "were read as plain characters. If they are meant as tokens, add --special-tokens."
         )
+    sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
+    if sae["cross_layer"]:
+        yield (
+            "note: this is one layer of a cross-layer transcoder. Its explained variance says nothing, because other "
+            f"layers write to '{sae['hook_out']}' too."
+        )
+    elif variance < 0:
+        yield (
+            f"note: the SAE's explained variance on these texts is {variance:.3g}, so the mean would be a better guess. "
+            "It was probably trained on another model, hook or normalisation."
+        )
 
 
 def build_site(

@@ -280,6 +280,8 @@ def _add_list(p: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="show only SAEs whose name, model or Neuronpedia id contains WORD",
     )
+    p.add_argument("--support", action="store_true", help="count the SAEs that can be built, and the others by reason")
+    p.add_argument("--markdown", action="store_true", help="the same as a page of docs/support.md")
     _add_cache(p)
 
 
@@ -440,12 +442,25 @@ def run_list(a: argparse.Namespace) -> int:
         found = list_saes(a.word, cache)
         if not found:
             return _nothing_listed(a.word, list_saes(cache=cache))
+    if a.support or a.markdown:
+        return _print_support(a, found)
     rows = [
         ("SAE", "model", "hook or path", "width", "Neuronpedia"),
         *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
     ]
     _page(_columns(rows))
     print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
+    return 0
+
+
+def _print_support(a: argparse.Namespace, found: "Sequence[Listed]") -> int:
+    """Count the SAEs that can be built, and the others by reason."""
+    from saecatalog.support import markdown, summary, support
+
+    if a.markdown:
+        print(markdown(support(found)), end="")
+    else:
+        print("\n".join(summary(support(found), f" that contain '{a.word}'" if a.word else "")))
     return 0
 
 
@@ -577,7 +592,8 @@ COMMANDS: dict[str, tuple[Run, Add, str, str]] = {
     "list": (
         run_list,
         _add_list,
-        "List known SAEs: the default one and those that sae_lens lists.",
+        "List known SAEs: the default one and those that sae_lens lists.\n"
+        "With --support, count those that can be built.",
         "python build.py list gpt2-small-res",
     ),
     "check": (

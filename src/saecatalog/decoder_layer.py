@@ -57,19 +57,29 @@ def output_of(out: Any) -> Tensor | None:
 def record_calls(model: torch.nn.Module, inside: torch.nn.Module, prefix: str, tokens: Tensor) -> list[Call]:
     """The calls of a module's parts and of itself in one forward pass, in the order in which they end."""
     calls: list[Call] = []
+    entered: dict[str, list[Tensor | None]] = {}
     handles = []
     for name, module in inside.named_modules(prefix=prefix):
 
-        def note(part: Any, given: Any, named: dict[str, Any], out: Any, path: str = name) -> None:
-            calls.append(Call(path, part, first_tensor([*given, *named.values()]), output_of(out)))
+        def enter(_: Any, given: Any, named: dict[str, Any], path: str = name) -> None:
+            entered.setdefault(path, []).append(_copy(first_tensor([*given, *named.values()])))
 
-        handles.append(module.register_forward_hook(note, with_kwargs=True))
+        def leave(part: Any, _: Any, __: Any, out: Any, path: str = name) -> None:
+            calls.append(Call(path, part, entered[path].pop(), _copy(output_of(out))))
+
+        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(module.register_forward_hook(leave, with_kwargs=True))
     try:
         model(tokens, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     return calls
+
+
+def _copy(value: Tensor | None) -> Tensor | None:
+    """A copy, because some models go on to change the tensor in place."""
+    return None if value is None else value.clone()
 
 
 def same(a: Tensor | None, b: Tensor | None) -> bool:
@@ -88,7 +98,7 @@ class Layer:
         self.calls = {call.path: call for call in calls}
         self.whole = self.calls[path]
         children = [call for call in calls if call.path.rpartition(".")[0] == path]
-        self.parts = [call for call in children if any(True for _ in call.module.parameters())]
+        self.parts = [c for c in children if is_norm(c.module) or any(True for _ in c.module.parameters())]
 
     @cached_property
     def attention(self) -> Call:

@@ -61,6 +61,7 @@ def harvest(
             harvest(subject, tokens, batch_tokens, folder, tick, Path(temporary))
         return
     info = subject.info
+    _check_ids(tokens, info.d_vocab)
     windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
     kept = Shards(shards, (window.key for window in windows))
     most = batch_tokens or BATCH_TOKENS.get(subject.device.type, BATCH_TOKENS_ELSEWHERE)
@@ -69,6 +70,15 @@ def harvest(
         kept.add(pieces)
     write_store(folder, kept, windows, tokens, info.d_sae)
     kept.tidy()
+
+
+def _check_ids(tokens: TokenizedTexts, d_vocab: int) -> None:
+    """Raise CatalogError if a text contains a token that the model has no embedding for."""
+    if len(tokens.ids) and int(tokens.ids.max()) >= d_vocab:
+        token = int(tokens.ids.argmax())
+        text = int(np.searchsorted(tokens.offsets, token, side="right")) - 1
+        what = f"This text contains the token {tokens.ids[token]}, but the model has embeddings for {d_vocab} ids only."
+        raise CatalogError(what, tokens.sources[text], "Use the tokenizer that the model was trained with.")
 
 
 def harvest_texts(

@@ -36,7 +36,9 @@ class HookedModel(LanguageModel):
         for hook in hooks:
             setter = next((setter for end, setter in FLAGS.items() if hook.endswith(end)), None)
             if hook not in self.module.hook_dict:
-                raise NoSuchHook(f"The model does not have the hook '{hook}'.", nearest(hook, self.module.hook_dict))
+                raise NoSuchHook(
+                    f"The model does not have the SAE's hook '{hook}'.", nearest(hook, self.module.hook_dict)
+                )
             if setter is not None:
                 self._switch_on(hook, setter)
 

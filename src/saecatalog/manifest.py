@@ -106,6 +106,7 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "d_out": info.d_out,
         "hook": info.hook,
         "hook_out": info.hook_out,
+        "cross_layer": info.cross_layer,
         "layer": info.layer,
         "prepend_bos": info.prepend_bos,
         "weights_sha256": info.sae_sha256,

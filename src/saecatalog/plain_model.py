@@ -130,7 +130,8 @@ class PlainModel(LanguageModel):
 
             def catch(_: Any, given: Any, named: Any, *out: Any, values: list[Tensor] = values) -> None:
                 value = output_of(out[0]) if out else first_tensor([*given, *named.values()])
-                values.extend([] if value is None else [value])
+                # Some models go on to change the tensor in place.
+                values.extend([] if value is None else [value.clone()])
                 if not whole and all(found):
                     raise HookReached
 
@@ -163,17 +164,17 @@ class PlainModel(LanguageModel):
         unembedding = head.weight.detach().T.float()
         if norm is None:
             return LogitParts(unembedding, None, False)
-        weight = norm.weight.detach().float() + int(_adds_one(norm))
+        weight = getattr(norm, "weight", None)
+        gain = None if weight is None else weight.detach().float() + int(_adds_one(norm))
         # A norm that subtracts the mean makes equal values 0.
-        centred = not without_weight(norm, torch.ones_like(norm.weight)).any()
-        return LogitParts(unembedding, weight, bool(centred))
+        centred = not without_weight(norm, torch.ones_like(head.weight[:1])).any()
+        return LogitParts(unembedding, gain, bool(centred))
 
     def _final_norm(self, head: torch.nn.Module) -> Any:
-        """The norm whose output the unembedding reads; None if there is none with a weight."""
+        """The norm whose output the unembedding reads; None if there is none."""
         calls = self._calls(self.module)
         read = next(call.before for call in calls if call.module is head)
-        norms = [c.module for c in calls if is_norm(c.module) and same(c.after, read)]
-        return next((norm for norm in norms if getattr(norm, "weight", None) is not None), None)
+        return next((c.module for c in calls if is_norm(c.module) and same(c.after, read)), None)
 
 
 def _with_weight(norm: torch.nn.Module, value: Tensor, weight: float) -> Tensor:

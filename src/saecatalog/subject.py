@@ -4,6 +4,7 @@ SAEs are loaded with `sae_lens`. The SAE's metadata names the model, the hooks a
 transcoder reads at one hook and writes at another; any other SAE writes what it reads.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ UNFOLDED = {
     "covariance_whitening": "fold_activation_whitening(MEAN, MATRIX, INVERSE)",
 }
 """Normalisations that sae_lens applies in training only, and the method of an SAE that puts them into its weights."""
+
+
+CROSS_LAYER = re.compile(r"\bclt\b", re.IGNORECASE)
+"""In the names of releases and folders of cross-layer transcoders, which sae_lens loads one layer at a time."""
 
 
 class Subject:
@@ -176,6 +181,7 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
         where=where,
     )
     loaded = load_model(wanted, cache)
+    _check_ids(loaded.model, str(model_name))
     _check_widths(loaded.model, sae, hooks, where, device)
     info = _describe(config, source, sae, loaded, str(model_name), hooks)
     if config.trust_remote_code:
@@ -232,6 +238,17 @@ def _check_widths(model: LanguageModel, sae: Any, hooks: tuple[str, ...], where:
             raise CatalogError(what, where, "Use the model the SAE was trained on.")
 
 
+def _check_ids(model: LanguageModel, name: str) -> None:
+    """Raise CatalogError if the tokenizer can find a token in a text that the model has no embedding for."""
+    tokenizer = model.tokenizer
+    # The names of special tokens are plain characters in a text, so that these ids do not occur.
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    highest = max(set(tokenizer.get_vocab().values()) - special, default=0)
+    if highest >= model.d_vocab:
+        what = f"The tokenizer has ids up to {highest}, but the model has embeddings for {model.d_vocab} ids only."
+        raise CatalogError(what, f"--model {name}", "Use the tokenizer that the model was trained with.")
+
+
 def _checked_overlap(overlap: int, size: int) -> int:
     """The overlap of windows of at most `size` tokens; raises CatalogError if a window would have no new token."""
     if overlap >= size:
@@ -268,6 +285,7 @@ def _describe(
         d_out=int(getattr(sae.cfg, "d_out", sae.cfg.d_in)),
         hook=hooks[0],
         hook_out=hooks[-1],
+        cross_layer=isinstance(sae, Transcoder) and bool(CROSS_LAYER.search(f"{source.release}/{source.id}")),
         layer=layer,
         prepend_bos=bos is not None,
         bos_token_id=bos,

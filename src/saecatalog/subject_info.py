@@ -44,6 +44,8 @@ class SubjectFacts:
     """What the SAE reads."""
     hook_out: str
     """What the SAE writes: `hook`, except for a transcoder."""
+    cross_layer: bool
+    """Whether it is one layer of a cross-layer transcoder, whose decoder rows are sums over the layers it writes to."""
     layer: int | None
     prepend_bos: bool
     bos_token_id: int | None

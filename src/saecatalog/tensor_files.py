@@ -93,7 +93,7 @@ def load_tensors(file: str | Path | IO[bytes], where: str, fix: str, device: Any
         pickled, sizes = _opened(content)
         storages = check_pickle(pickled)
     except Unsafe as unsafe:
-        what = f"The weights are a pickle of more than tensors, which could run any code: {unsafe}."
+        what = f"The weights are not opened, as their file may hold more than tensors: {unsafe}."
         raise CatalogError(what, where, fix) from None
     try:
         _check_sizes(storages, sizes)
@@ -121,7 +121,7 @@ def _opened(content: bytes) -> tuple[bytes, dict[str, int]]:
         if sizes["data.pkl"] > PICKLE_LIMIT:
             raise Unsafe(f"its instructions are {sizes['data.pkl']:,} bytes long")
         return reader.get_record("data.pkl"), sizes
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise Unsafe(f"its archive cannot be read ({str(error).splitlines()[0]})") from None
 
 

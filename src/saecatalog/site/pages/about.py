@@ -52,6 +52,7 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Layers", model["n_layers"]),
                 ("Width of the residual stream", model["d_model"]),
                 ("Source", model["source"]),
+                ("Run by", model["library"]),
                 ("SHA-256 of the weights", model["weights_sha256"]),
             ],
         ),
@@ -62,7 +63,7 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Release", sae["release"]),
                 ("Id", sae["id"]),
                 ("Architecture", sae["architecture"]),
-                ("Hook", sae["hook"]),
+                *_hooks(sae["hook"], sae["hook_out"]),
                 ("Features", sae["d_sae"]),
                 ("Input width", sae["d_in"]),
                 ("BOS before each text", "yes" if sae["prepend_bos"] else "no"),
@@ -73,10 +74,12 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
         (
             "Corpus",
             [
+                ("Name", corpus["name"]),
                 ("Texts", corpus["texts"]),
                 ("Tokens", corpus["tokens"]),
                 ("Tokens counted", manifest["counts"]["tokens"]),
                 ("SHA-256", corpus["sha256"]),
+                ("Texts in which names of special tokens are plain characters", corpus["plain_names"]["texts"] or ""),
             ],
         ),
         (
@@ -85,6 +88,10 @@ def provenance(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
         ),
     ]
     return [(name, [(k, _shown(v)) for k, v in lines if v not in (None, "")]) for name, lines in groups]
+
+
+def _hooks(read: str, written: str) -> list[tuple[str, object]]:
+    return [("Hook", read)] if read == written else [("Reads at", read), ("Writes at", written)]
 
 
 def _shown(value: object) -> str:
