@@ -26,7 +26,6 @@ from saecatalog.reading import CHARACTERS_PER_TOKEN, Reading, shared, total
 from saecatalog.records import Record, checked_name
 from saecatalog.saved_datasets import SPLITS, is_saved, saved_files, splits
 from saecatalog.streams import Input, is_stdin
-from saecatalog.text_files import HALF as HALF
 from saecatalog.text_files import check_no_loop, entries, files_below, is_folder, once, printable, real
 
 if TYPE_CHECKING:
