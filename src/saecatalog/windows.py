@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from tokenizers import Encoding, Tokenizer, processors
 
-from saecatalog.corpus import HALF, Text
+from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+from saecatalog.text_files import HALF
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
