@@ -15,7 +15,7 @@ from torch.func import functional_call
 from saecatalog.decoder_layer import (
     Layer,
     Place,
-    first_tensor,
+    input_of,
     is_norm,
     output_of,
     place_of,
@@ -129,7 +129,7 @@ class PlainModel(LanguageModel):
             module = self.module.get_submodule(place.module)
 
             def catch(_: Any, given: Any, named: Any, *out: Any, values: list[Tensor] = values) -> None:
-                value = output_of(out[0]) if out else first_tensor([*given, *named.values()])
+                value = output_of(out[0]) if out else input_of(given, named)
                 # Some models go on to change the tensor in place.
                 values.extend([] if value is None else [value.clone()])
                 if not whole and all(found):
