@@ -48,7 +48,9 @@ def windows_of(ids: list[int], context: int, bos: int | None, overlap: int = 0) 
     All but the first begin with `overlap` tokens of the window before. Every token is counted once.
     """
     size = context if bos is None else context - 1
-    starts = [0, *range(size, len(ids), size - overlap)] if ids else []
+    if not ids:
+        return []
+    starts = [0, *range(size, len(ids), size - overlap)]
     stops = [*starts[1:], len(ids)]
     return [Window(ids[max(0, a - overlap) : a], ids[a:b]) for a, b in zip(starts, stops, strict=True)]
 
