@@ -253,7 +253,7 @@ def save_sae(folder: Path, model_folder: Path, kind: SaeKind, d_sae: int) -> Non
     import reference
     import torch
 
-    from saecatalog.verify.model import sae_input
+    from saecatalog.verify.sae import sae_input
 
     texts = [*PROSE, *SCRIPTS, *CODE, *SINGLE, LONG]
     bos = reference.bos_of(model_folder) if kind.prepend_bos else None

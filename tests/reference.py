@@ -1,6 +1,6 @@
 """The parts of the slow reference that only tests need: models and SAEs from folders.
 
-The rest is in `saecatalog.verify.model`, which `verify` uses too.
+The rest is in `tokens`, `model` and `sae` of `saecatalog.verify`, which `verify` uses too.
 """
 
 import json
@@ -12,17 +12,9 @@ import numpy as np
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from saecatalog.verify.model import (
-    Sae,
-    bytes_of_token,
-    decode_rows,
-    direct_effects,
-    encode_rows,
-    exact_tokenizer,
-    load_model,
-    text_of_token,
-    window_values,
-)
+from saecatalog.verify.model import direct_effects, load_model, window_values
+from saecatalog.verify.sae import Sae, decode_rows, encode_rows
+from saecatalog.verify.tokens import bytes_of_token, exact_tokenizer, text_of_token
 
 
 @cache
@@ -59,7 +51,7 @@ def model_of(folder: Path) -> Any:
 def residuals(folder: Path, hook: str, text: str, context: int, bos: int | None) -> tuple[list[int], np.ndarray]:
     """The ids of a text and the values at the hook, `[token, d_in]`, one window after another."""
     ids = token_ids(folder, text)
-    values = np.concatenate(list(window_values(model_of(folder), hook, ids, context, bos)))
+    values = np.concatenate([found for (found,) in window_values(model_of(folder), [hook], ids, context, bos)])
     values.flags.writeable = False
     return ids, values
 

@@ -7,7 +7,7 @@ import reference
 from studies import Study, close
 
 from saecatalog.verify import formulas
-from saecatalog.verify.model import token_ends
+from saecatalog.verify.tokens import token_ends
 
 
 def test_texts_table(study: Study, models: Callable) -> None:

@@ -23,11 +23,11 @@ from saecatalog.cli import main
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.verify.evidence import Evidence, gather
-from saecatalog.verify.model import Sae
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
 from saecatalog.verify.runner import Runner, SubjectSources, load_runner
+from saecatalog.verify.sae import Sae
 
 pytestmark = pytest.mark.slow
 
@@ -630,9 +630,14 @@ def test_catalogs_that_cannot_be_verified_do_not_stop_the_others(
 VERIFY = Path(saecatalog.verify.__file__).parent
 TESTS = ROOT / "tests"
 REFERENCE = {
-    VERIFY / "model.py": set(),
     VERIFY / "formulas.py": set(),
-    TESTS / "reference.py": {"saecatalog.verify.model"},
+    VERIFY / "tokens.py": set(),
+    VERIFY / "places.py": set(),
+    VERIFY / "model.py": {"saecatalog.verify.places"},
+    VERIFY / "encoded.py": set(),
+    VERIFY / "pursuit.py": {"saecatalog.verify.encoded"},
+    VERIFY / "sae.py": {"saecatalog.verify.encoded", "saecatalog.verify.pursuit"},
+    TESTS / "reference.py": {f"saecatalog.verify.{name}" for name in ("tokens", "model", "sae")},
     TESTS / "cases.py": {"saecatalog.verify.formulas"},
 }
 """The modules of the slow reference, and what each may import of the package."""

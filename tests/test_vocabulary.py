@@ -11,7 +11,7 @@ from harvesting import make_text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saecatalog.verify.model import byte_of_character, bytes_of_token, text_of_token, token_ends
+from saecatalog.verify.tokens import byte_of_character, bytes_of_token, text_of_token, token_ends
 from saecatalog.vocabulary import byte_alphabet, token_strings
 from saecatalog.windows import tokenize
 

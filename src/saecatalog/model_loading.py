@@ -80,7 +80,7 @@ def load_model(wanted: ModelRequest, cache: Cache) -> LoadedModel:
         raise CatalogError("transformer_lens has no model of this name.", f"--model {name}", fix)
     with hub_errors("model", f"--model {name}", nearest(name, known)):
         model = _from_hub(wanted)
-    return LoadedModel(model, name, hub_places(_hub_name(name)))
+    return LoadedModel(model, name, hub_places(hub_name(name)))
 
 
 def _from_folder(wanted: ModelRequest, folder: Path, name: str) -> LanguageModel:
@@ -196,7 +196,7 @@ def _from_hub(wanted: ModelRequest) -> LanguageModel:
     if not wanted.is_plain:
         with only_data_of_model(wanted.name, wanted.trust_remote_code):
             hooked = _hooked_from_hub(wanted)
-    return _first_with_hooks(wanted, hooked, _hub_name(wanted.name))
+    return _first_with_hooks(wanted, hooked, hub_name(wanted.name))
 
 
 def _hooked_from_hub(wanted: ModelRequest) -> HookedModel | None:
@@ -237,7 +237,7 @@ def _bridge_from_hub(wanted: ModelRequest) -> HookedModel | None:
     return HookedModel(bridge.eval())
 
 
-def _hub_name(name: str) -> str:
+def hub_name(name: str) -> str:
     """The name on the Hub of a model that transformer_lens may call differently."""
     from transformer_lens.supported_models import MODEL_ALIASES
 

@@ -1,9 +1,11 @@
 """Checks of the catalog as a whole: rankings and notable features from the published tables, manifest and health."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -172,18 +174,39 @@ def _check_sizes(
 
 
 def _check_subject(e: Evidence, at: Checker) -> None:
-    """Shapes of the model and of the SAE."""
-    sae, model, config = e.manifest["sae"], e.manifest["model"], e.runner.model.config
-    d_in, d_sae = e.runner.sae.w["W_enc"].shape
-    at.same("sae.architecture", sae["architecture"], str(e.runner.sae.config["architecture"]))
-    at.same("sae.d_in", sae["d_in"], int(d_in))
-    at.same("sae.d_sae", sae["d_sae"], int(d_sae))
-    named = e.runner.sae.config["metadata"]
-    at.same("sae.hook", sae["hook"], str(named["hook_name"]))
+    """Shapes of the model and of the SAE, and where the SAE reads and writes."""
+    sae, model, config = e.manifest["sae"], e.manifest["model"], e.runner.model.config.get_text_config()
+    loaded = e.runner.sae
+    at.same("sae.architecture", sae["architecture"], loaded.architecture)
+    for name in ("d_in", "d_sae", "d_out"):
+        # Catalogs of versions without transcoders do not name what the SAE writes.
+        at.same(f"sae.{name}", sae.get(name, loaded.d_in), getattr(loaded, name))
+    named = dict(loaded.config["metadata"])
+    read, written = hooks_named(named, loaded.is_transcoder)
+    at.same("sae.hook", sae["hook"], read)
+    at.same("sae.hook_out", sae.get("hook_out", read), written)
     # Most SAEs were trained with BOS; those of old versions of sae_lens do not say so.
-    at.same("sae.prepend_bos", sae["prepend_bos"], named.get("prepend_bos") is not False)
+    wanted = named.get("prepend_bos") is not False
+    at.holds(not sae["prepend_bos"] or wanted, "sae.prepend_bos", "the SAE was trained without BOS")
+    at.holds(
+        sae["prepend_bos"] or not wanted or not e.runner.has_bos, "sae.prepend_bos", "the SAE was trained with BOS"
+    )
+    if not re.match(r"blocks\.|hook_", read) or named.get("model_class_name") == "AutoModelForCausalLM":
+        at.same("model.library", model.get("library"), "transformers")
     at.same("model.d_model", model["d_model"], int(config.hidden_size))
     at.same("model.n_layers", model["n_layers"], int(config.num_hidden_layers))
+
+
+def hooks_named(metadata: dict[str, Any], transcoder: bool) -> tuple[str, str]:
+    """What an SAE reads and writes, from its metadata.
+
+    For Gemma Scope 2, sae_lens names `hook_mlp_in`, which in transformer_lens is before the norm that the SAE was
+    trained behind; the names of the modules are right.
+    """
+    read, written = str(metadata.get("hook_name") or ""), metadata.get("hook_name_out")
+    if metadata.get("hf_hook_name") and (not read or read.rpartition(".")[2] == "hook_mlp_in"):
+        read, written = str(metadata["hf_hook_name"]), metadata.get("hf_hook_name_out") or written
+    return read, str(written) if transcoder else read
 
 
 def check_health(e: Evidence) -> None:
@@ -217,9 +240,9 @@ def _l0(e: Evidence, surely: bool) -> tuple[float, float]:
 
 
 def _explained(e: Evidence) -> float:
-    """1 - squared error / squared distance from the mean residual, over the counted tokens."""
+    """1 - squared error / squared distance from the mean of what the SAE is to write, over the counted tokens."""
     n = max(1, int(e.seen.counted.sum()))
-    spread = e.seen.residual_square - float((e.seen.residual_sum**2).sum()) / n
+    spread = e.seen.written_square - float((e.seen.written_sum**2).sum()) / n
     return 1 - float(e.seen.squared_errors[e.seen.counted].sum()) / spread if spread else 0.0
 
 

@@ -6,9 +6,9 @@ from scipy import sparse
 
 from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
-from saecatalog.verify.model import cosines
 from saecatalog.verify.published import Row, rows_of
 from saecatalog.verify.report import SINGLE, Checker
+from saecatalog.verify.sae import cosines
 
 PARTNERS = 10
 SUPPORT = {"token": 5, "text": 3}

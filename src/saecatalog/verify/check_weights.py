@@ -5,36 +5,25 @@ import numpy as np
 from saecatalog.verify import formulas
 from saecatalog.verify.check_features import check_best, check_bins, sampled
 from saecatalog.verify.evidence import Evidence
-from saecatalog.verify.model import cosines, direct_effects
+from saecatalog.verify.model import direct_effects
 from saecatalog.verify.published import Row
 from saecatalog.verify.report import Checker
+from saecatalog.verify.sae import cosines
 
 BINS = 40
 """As the table's description says: 40 equal bins."""
-
-
-def writes_to_stream(e: Evidence) -> bool:
-    """Whether a decoder row is a direction of the residual stream."""
-    sae, point = e.manifest["sae"], str(e.manifest["sae"]["hook"]).rpartition(".")[2]
-    return bool(sae["d_in"] == e.manifest["model"]["d_model"]) and point in (
-        "hook_resid_pre",
-        "hook_resid_mid",
-        "hook_resid_post",
-        "hook_mlp_out",
-        "hook_attn_out",
-    )
 
 
 def check_effects(e: Evidence) -> None:
     """Promoted and suppressed tokens, and the distribution of the effects on all tokens."""
     logits, histograms = sampled(e, "logits"), sampled(e, "logit_histograms")
     features = sampled(e, "features")
-    if not writes_to_stream(e):
+    if not e.runner.writes_to_stream:
         e.report.at("logits").same("feature", len(e.published["logits"]), 0)
         e.report.at("logit_histograms").same("feature", len(e.published["logit_histograms"]), 0)
     for (feature, _, rows), (_, _, bins), (_, _, own) in zip(logits, histograms, features, strict=True):
         at = e.report.at("features", f"feature {feature}")
-        if not writes_to_stream(e):
+        if not e.runner.writes_to_stream:
             for row in own:
                 at.lists("logit_std", [row.logit_std, row.logit_skew, row.logit_kurtosis], [0, 0, 0])
             continue

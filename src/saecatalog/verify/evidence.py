@@ -15,11 +15,11 @@ from jaxtyping import Float64
 
 from saecatalog.progress import Progress
 from saecatalog.verify import formulas
-from saecatalog.verify.model import text_of_token
 from saecatalog.verify.published import Manifest, Published
 from saecatalog.verify.report import Report
-from saecatalog.verify.rerun import TOLERANCES, Pass, Tolerance, dense_case, run_texts, settle
+from saecatalog.verify.rerun import TOLERANCES, Pass, RunText, Tolerance, dense_case, run_texts, settle
 from saecatalog.verify.runner import Runner
+from saecatalog.verify.tokens import text_of_token
 
 
 @dataclass
@@ -144,11 +144,12 @@ def gather(published: Published, runner: Runner, sample: list[int], report: Repo
     limit = float(published.manifest["health"]["norm_limit"])
     tolerance = TOLERANCES[published.settings["dtype"]]
 
-    nothing = pd.DataFrame({"content": [], "n_excluded": [], "n_tokens": []})
+    nothing = pd.DataFrame({"content": [], "special_tokens": [], "n_excluded": [], "n_tokens": []})
 
     def run(name: str, what: str) -> Pass:
         table = published.get(name, nothing)
-        texts = list(zip(table["content"].tolist(), table["n_excluded"].tolist(), strict=True))
+        columns = (table[name].tolist() for name in ("content", "special_tokens", "n_excluded"))
+        texts = [RunText(*cells) for cells in zip(*columns, strict=True)]
         with progress.bar(what, int(table["n_tokens"].sum()), " tokens") as bar:
             return run_texts(runner, texts, limit, tolerance, bar.update)
 

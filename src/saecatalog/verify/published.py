@@ -35,6 +35,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 """What a manifest must contain so that its catalog can be recomputed."""
 
 
+LATER: dict[str, dict[str, object]] = {
+    "texts": {"title": "", "link": "", "special_tokens": False},
+    "concept_texts": {"special_tokens": False},
+}
+"""Columns that a catalog of an earlier version lacks, and what they would hold."""
+
+
 Manifest = dict[str, Any]
 """The manifest of a catalog, or a part of it: JSON has no narrower type."""
 
@@ -94,13 +101,23 @@ class Published(Mapping[str, pd.DataFrame]):
         self.problems: dict[str, list[str]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         for name in SCHEMAS:
-            table = _read(folder / "data" / f"{name}.parquet")
+            table = self._with_later(name, _read(folder / "data" / f"{name}.parquet"))
             if isinstance(table, str):
                 self.problems[name] = [table]
             elif problems := _schema_problems(table, name):
                 self.problems[name] = problems
             else:
                 self._tables[name] = self._known(name, in_pandas(table.select(list(SCHEMAS[name]))))
+
+    def _with_later(self, name: str, table: pa.Table | str) -> pa.Table | str:
+        """A table with the columns that were not there yet when this catalog was built."""
+        if isinstance(table, str) or "special_tokens" in self.settings:
+            return table
+        for column, value in LATER.get(name, {}).items():
+            if column not in table.schema.names:
+                cells = pa.array([value] * len(table), arrow_schema(name).field(column).type)
+                table = table.append_column(column, cells)
+        return table
 
     def _known(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """The table without rows about features outside the dictionary."""

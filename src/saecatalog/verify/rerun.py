@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from scipy import sparse
 
 from saecatalog.verify import formulas
-from saecatalog.verify.model import decode_rows, encode_rows
 from saecatalog.verify.runner import Runner
+from saecatalog.verify.sae import decode_rows, encode_rows
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Pass:
     """Expected rounding error of each value."""
     tolerance: Tolerance
     d_sae: int
-    residual_sum: Float64[np.ndarray, "d_in"]
-    """Sum of the residuals of the counted tokens."""
-    residual_square: float
+    written_sum: Float64[np.ndarray, "d_out"]
+    """Sum of what the SAE is to write on the counted tokens."""
+    written_square: float
     """Sum of their squared norms."""
 
     @property
@@ -142,6 +142,17 @@ class Pass:
         return Block(features, values, sure, slack)
 
 
+@dataclass(frozen=True)
+class RunText:
+    """A published text."""
+
+    content: str
+    special_tokens: bool
+    """Whether names of special tokens in it are special tokens."""
+    n_excluded: int
+    """Its published number of massive positions."""
+
+
 @dataclass
 class _Piece:
     """One text of a pass."""
@@ -154,14 +165,14 @@ class _Piece:
     """Entries of each token."""
     entries: list[np.ndarray]
     """Features, values, margins and slack of the entries, each an array `[entry]`."""
-    residual_sum: Float64[np.ndarray, "d_in"]
-    residual_square: float
+    written_sum: Float64[np.ndarray, "d_out"]
+    written_square: float
 
 
 def run_texts(
-    runner: Runner, texts: list[tuple[str, int]], limit: float, tolerance: Tolerance, tick: Callable[[int], object]
+    runner: Runner, texts: list[RunText], limit: float, tolerance: Tolerance, tick: Callable[[int], object]
 ) -> Pass:
-    """Run texts, each given with its published number of massive positions.
+    """Run texts.
 
     `limit` is the residual norm above which a position is massive. `tick` is called with the number of tokens
     processed. Each text is run alone; a few threads, one per core, share the texts.
@@ -175,8 +186,8 @@ def run_texts(
         local.runner = runners.pop()
         torch.set_num_threads(1)
 
-    def run(text: tuple[str, int]) -> _Piece:
-        piece = _run_text(local.runner, *text, limit, tolerance)
+    def run(text: RunText) -> _Piece:
+        piece = _run_text(local.runner, text, limit, tolerance)
         tick(len(piece.ids))
         return piece
 
@@ -187,15 +198,15 @@ def run_texts(
         torch.set_num_threads(threads_before)
 
 
-def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, tolerance: Tolerance) -> _Piece:
-    ids = runner.token_ids(content)
+def _run_text(runner: Runner, text: RunText, limit: float, tolerance: Tolerance) -> _Piece:
+    ids = runner.token_ids(text.content, text.special_tokens)
     # A text without tokens has no window; an empty one gives the arrays their width.
-    windows = list(runner.windows(ids)) or [np.zeros((0, len(runner.sae.w["W_enc"])))]
-    norms = np.concatenate([np.linalg.norm(x, axis=1) for x in windows])
-    counted = _counted(norms, limit, n_excluded)
-    x = np.concatenate(windows)[counted]
-    spans = pairwise(np.cumsum([0, *(len(w) for w in windows)]).tolist())
-    parts = [_encode(runner, w, counted[a:b], tolerance) for w, (a, b) in zip(windows, spans, strict=True)]
+    windows = list(runner.windows(ids)) or [(np.zeros((0, runner.sae.d_in)), np.zeros((0, runner.sae.d_out)))]
+    norms = np.concatenate([np.linalg.norm(read, axis=1) for read, _ in windows])
+    counted = _counted(norms, limit, text.n_excluded)
+    y = np.concatenate([written for _, written in windows])[counted]
+    spans = pairwise(np.cumsum([0, *(len(read) for read, _ in windows)]).tolist())
+    parts = [_encode(runner, *w, counted[a:b], tolerance) for w, (a, b) in zip(windows, spans, strict=True)]
     return _Piece(
         ids=ids,
         norms=norms,
@@ -203,8 +214,8 @@ def _run_text(runner: Runner, content: str, n_excluded: int, limit: float, toler
         counted=counted,
         counts=np.concatenate([counts for _, counts, _ in parts]),
         entries=[np.concatenate(arrays) for arrays in zip(*(entries for _, _, entries in parts), strict=True)],
-        residual_sum=x.sum(0),
-        residual_square=float((x**2).sum()),
+        written_sum=y.sum(0),
+        written_square=float((y**2).sum()),
     )
 
 
@@ -218,13 +229,17 @@ def _counted(norms: Float64[np.ndarray, "token"], limit: float, n_excluded: int)
 
 
 def _encode(
-    runner: Runner, x: Float64[np.ndarray, "token d_in"], counted: Bool[np.ndarray, "token"], tolerance: Tolerance
+    runner: Runner,
+    x: Float64[np.ndarray, "token d_in"],
+    y: Float64[np.ndarray, "token d_out"],
+    counted: Bool[np.ndarray, "token"],
+    tolerance: Tolerance,
 ) -> tuple[Float64[np.ndarray, "token"], Int64[np.ndarray, "token"], list[np.ndarray]]:
-    """Squared errors, entries per token, and the entries of one window."""
-    encoded = encode_rows(runner.sae, x)
+    """Squared errors, entries per token, and the entries of one window, from what the SAE reads and is to write."""
+    encoded = encode_rows(runner.sae, x, tolerance.undecided)
     # Sparse, because nearly all activations are 0 and a dense product with the decoder would take most of the time.
     active = sparse.csr_matrix(np.where(encoded.margins > 0, encoded.values, 0))
-    errors = ((x - decode_rows(runner.sae, active, x)) ** 2).sum(1)
+    errors = ((y - decode_rows(runner.sae, active, x)) ** 2).sum(1)
     rows, features = np.nonzero((encoded.margins > -tolerance.undecided) & counted[:, None])
     # An undecided entry may have a value of 0 or less; the smallest positive number keeps it distinct from no entry.
     values = np.maximum(encoded.values[rows, features], np.finfo(np.float32).tiny).astype(np.float32)
@@ -238,7 +253,6 @@ def _join(runner: Runner, pieces: list[_Piece], tolerance: Tolerance) -> Pass:
     features, values, margins, slack = (
         np.concatenate([p.entries[kind] for p in pieces] or [np.zeros(0, np.int32)]) for kind in range(4)
     )
-    d_in, d_sae = runner.sae.w["W_enc"].shape
     return Pass(
         offsets=np.cumsum([0, *(len(p.ids) for p in pieces)]),
         token_ids=np.array([i for p in pieces for i in p.ids], np.int64),
@@ -251,9 +265,9 @@ def _join(runner: Runner, pieces: list[_Piece], tolerance: Tolerance) -> Pass:
         margins=margins,
         slack=slack,
         tolerance=tolerance,
-        d_sae=int(d_sae),
-        residual_sum=sum((p.residual_sum for p in pieces), np.zeros(d_in)),
-        residual_square=float(sum(p.residual_square for p in pieces)),
+        d_sae=runner.sae.d_sae,
+        written_sum=sum((p.written_sum for p in pieces), np.zeros(runner.sae.d_out)),
+        written_square=float(sum(p.written_square for p in pieces)),
     )
 
 

@@ -13,29 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from saecatalog import embedded
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
+from saecatalog.model_loading import hub_name
 from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.sae_folders import load_sae
 from saecatalog.safe_loading import only_data_of_model
-from saecatalog.verify.model import (
-    Module,
-    Sae,
-    bytes_of_token,
-    encode_rows,
-    exact_tokenizer,
-    final_norm,
-    load_model,
-    token_ends,
-    window_values,
-)
+from saecatalog.verify.model import Values, load_model, normalised, window_values
+from saecatalog.verify.places import Module, final_norm, is_in_stream, place_of
 from saecatalog.verify.published import Manifest
 from saecatalog.verify.report import Report
+from saecatalog.verify.sae import Sae, decode_rows, encode_rows
+from saecatalog.verify.tokens import bytes_of_token, exact_tokenizer, token_ends
 
 if TYPE_CHECKING:
     from sae_lens.saes.sae import SAEMetadata
@@ -67,20 +61,49 @@ class SubjectSources:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A hook that the SAE reads or writes, and how its values are made from those of plain `transformers`."""
+
+    name: str
+    head: int | None
+    """The attention head that is meant; None for all."""
+    width: int
+    """The number of values of a token that the SAE reads or writes."""
+    centred: bool
+    """True if the SAE was trained on a model in which everything written to the residual stream has mean 0."""
+    folded: bool
+    """True if it was trained on a model in which the norm before the MLP has no weight."""
+
+    def values(self, model: Module, found: Values) -> Values:
+        """The values that the SAE knows, from those of the model as it was published."""
+        if self.folded:
+            found = normalised(model, model.get_submodule(place_of(model, self.name).module), found)
+        if self.centred:
+            # Heads are side by side, each with a mean of its own.
+            parts = found.reshape(len(found), -1, int(model.config.get_text_config().hidden_size))
+            found = (parts - parts.mean(2, keepdims=True)).reshape(found.shape)
+        return found if self.head is None else found[:, self.head * self.width : (self.head + 1) * self.width]
+
+
+@dataclass(frozen=True)
 class Runner:
     """A model and an SAE, loaded without transformer_lens."""
 
     model: Module
     tokenizer: Tokenizer
+    """Names of special tokens are plain characters for it."""
+    special_tokenizer: Tokenizer
+    """The same one, except that they are special tokens."""
     sae: Sae
-    hook: str
+    hooks: tuple[Hook, ...]
+    """What the SAE reads, and what it writes if that is another hook."""
     context: int
-    """Tokens in a window, BOS included."""
+    """Tokens in a window, BOS and overlap included."""
+    overlap: int
+    """Tokens of the window before that are run again as context."""
     bos: int | None
-    centred: bool
-    """True if the SAE was trained on the residual stream minus its mean over the width."""
-    head: int | None
-    """The attention head that the SAE reads; None if it reads all."""
+    has_bos: bool
+    """Whether there is a token to begin a window with, for an SAE that wants one."""
 
     def twin(self) -> "Runner":
         """A copy for another thread, with its own modules over the same weights."""
@@ -88,26 +111,42 @@ class Runner:
         weights: dict[int, object] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
         return replace(self, model=copy.deepcopy(self.model, weights))
 
-    def windows(self, ids: list[int]) -> Iterator[Float64[np.ndarray, "token d_in"]]:
-        """The values that the SAE reads in each window of a text, without BOS."""
-        for values in window_values(self.model, self.hook, ids, self.context, self.bos):
-            if self.head is not None:
-                # The heads are side by side in [token, head * d_head].
-                width = self.sae.w["W_enc"].shape[0]
-                values = values[:, self.head * width : (self.head + 1) * width]
-            yield values - values.mean(1, keepdims=True) if self.centred else values
+    @property
+    def hook(self) -> str:
+        """What the SAE reads."""
+        return self.hooks[0].name
 
-    def token_ids(self, content: str) -> list[int]:
-        return list(self.tokenizer.encode(content, add_special_tokens=False).ids)
+    @property
+    def writes_to_stream(self) -> bool:
+        """Whether a decoder row is a direction of the residual stream."""
+        wide = self.sae.d_out == self.model.config.get_text_config().hidden_size
+        return wide and self.hooks[-1].head is None and is_in_stream(self.model, self.hooks[-1].name)
 
-    def token_ends(self, content: str) -> list[int]:
+    def windows(
+        self, ids: list[int]
+    ) -> Iterator[tuple[Float64[np.ndarray, "token d_in"], Float64[np.ndarray, "token d_out"]]]:
+        """What the SAE reads and what it is to write in each window of a text: the counted tokens, without BOS."""
+        names = [hook.name for hook in self.hooks]
+        for found in window_values(self.model, names, ids, self.context, self.bos, self.overlap):
+            values = [hook.values(self.model, v) for hook, v in zip(self.hooks, found, strict=True)]
+            yield values[0], values[-1]
+
+    def token_ids(self, content: str, special_tokens: bool = False) -> list[int]:
+        """The tokens of a text; `special_tokens` says whether it may hold special ones."""
+        return list(self._encoding(content, special_tokens).ids)
+
+    def token_ends(self, content: str, special_tokens: bool = False) -> list[int]:
         """End of each token's characters: from the tokens' bytes if they spell the text, else from their spans."""
-        encoding = self.tokenizer.encode(content, add_special_tokens=False)
+        encoding = self._encoding(content, special_tokens)
         spelled = token_ends([bytes_of_token(self.tokenizer, i) for i in encoding.ids], content)
         if spelled is not None:
             return spelled
         ends = np.maximum.accumulate([end for _, end in encoding.offsets]).tolist()
         return [*ends[:-1], len(content)]
+
+    def _encoding(self, content: str, special_tokens: bool) -> Encoding:
+        tokenizer = self.special_tokenizer if special_tokens else self.tokenizer
+        return tokenizer.encode(content, add_special_tokens=False)
 
 
 def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
@@ -119,40 +158,87 @@ def load_runner(manifest: Manifest, sources: SubjectSources) -> Runner:
     sae, metadata = _load_sae(find_sae(config.sae))
     name = _model_name(manifest, sources)
     model, tokenizer = _load_model(name, config.dtype, config.trust_remote_code)
+    try:
+        hooks = _hooks(manifest, model, sae, metadata)
+    except ValueError as error:
+        raise _unsupported(str(manifest["sae"]["hook"]), sae, error) from error
     runner = Runner(
         model=model,
         tokenizer=exact_tokenizer(tokenizer.backend_tokenizer),
+        special_tokenizer=exact_tokenizer(tokenizer.backend_tokenizer, special_tokens=True),
         sae=sae,
-        hook=str(manifest["sae"]["hook"]),
+        hooks=hooks,
         context=int(manifest["settings"]["context"]),
-        bos=int(tokenizer.bos_token_id) if manifest["sae"]["prepend_bos"] else None,
-        centred=_is_centred(model, metadata, str(manifest["sae"]["hook"])),
-        head=metadata.hook_head_index,
+        overlap=int(manifest["settings"].get("overlap", 0)),
+        bos=_bos(manifest, tokenizer) if manifest["sae"]["prepend_bos"] else None,
+        has_bos=_has_bos(manifest, model, tokenizer),
     )
-    _try(runner)
+    _try(runner, config.dtype)
     return runner
 
 
-def _is_centred(model: Module, metadata: "SAEMetadata", hook: str) -> bool:
-    """Whether the SAE was trained on a model in which everything written to the residual stream has mean 0.
+def _hooks(manifest: Manifest, model: Module, sae: Sae, metadata: "SAEMetadata") -> tuple[Hook, ...]:
+    """The hooks that the manifest names; a transcoder has two. Raises ValueError if values cannot be recomputed."""
+    read = str(manifest["sae"]["hook"])
+    named = [(read, metadata.hook_head_index, sae.d_in)]
+    if sae.is_transcoder:
+        named.append((str(manifest["sae"]["hook_out"]), metadata.hook_head_index_out, sae.d_out))
+    return tuple(_hook(model, metadata, *which) for which in named)
 
-    transformer_lens can change a model in that way only if its norms are LayerNorms, which ignore the mean.
-    """
-    wanted = (metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
-    written = any(point in hook for point in ("resid", "mlp_out", "attn_out"))
-    return bool(wanted) and written and type(final_norm(model)).__name__ == "LayerNorm"
+
+def _hook(model: Module, metadata: "SAEMetadata", name: str, head: int | None, width: int) -> Hook:
+    """A hook, with what transformer_lens changes of the model's weights on loading as the SAE's metadata asks for."""
+    asked = metadata.model_from_pretrained_kwargs or {}
+    # Only LayerNorms ignore the mean, so that it can be left out of the residual stream.
+    centred = bool(asked.get("center_writing_weights")) and type(final_norm(model)).__name__ == "LayerNorm"
+    if asked.get("fold_value_biases") and name.endswith(("hook_z", "hook_result")):
+        raise ValueError("fold_value_biases, which takes the bias of the values out of the heads' results")
+    return Hook(
+        name=name,
+        head=head,
+        width=width,
+        centred=centred and name.endswith(WRITTEN),
+        folded=bool(asked.get("fold_ln")) and name.endswith("mlp.hook_in"),
+    )
 
 
-def _try(runner: Runner) -> None:
+WRITTEN = (
+    *("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_in", "hook_mlp_in"),
+    *("hook_attn_out", "hook_mlp_out", "mlp.hook_out", "attn.hook_result", "hook_embed"),
+)
+"""The hooks at which values are the residual stream or are written to it."""
+
+
+def _bos(manifest: Manifest, tokenizer: "PreTrainedTokenizerFast") -> int:
+    """The id that begins a window: transformer_lens, with which SAEs are trained, takes EOS where there is no BOS."""
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if bos is None:
+        raise CatalogError("The tokenizer has no BOS.", str(manifest["model"]["name"]), "The manifest says it has one.")
+    return int(bos)
+
+
+def _has_bos(manifest: Manifest, model: Module, tokenizer: "PreTrainedTokenizerFast") -> bool:
+    """Whether the model has an embedding of BOS; EOS will do where transformer_lens runs the model."""
+    bos = tokenizer.bos_token_id
+    if bos is None and manifest["model"].get("library", "transformer_lens") == "transformer_lens":
+        bos = tokenizer.eos_token_id
+    return bos is not None and int(bos) < len(model.get_input_embeddings().weight)
+
+
+def _try(runner: Runner, dtype: str) -> None:
     """Run two tokens, so that an unsupported SAE or model is reported before any work."""
     try:
-        (values,) = replace(runner, context=8).windows([0, 1])
-        encode_rows(runner.sae, values)
+        if runner.sae.architecture == "matching_pursuit" and dtype != "float32":
+            raise ValueError(f"each choice of a matching pursuit depends on the one before, and on rounding in {dtype}")
+        ((read, written),) = replace(runner, context=8, overlap=0).windows([0, 1])
+        written - decode_rows(runner.sae, encode_rows(runner.sae, read).values, read)
     except (ValueError, AttributeError, IndexError, KeyError) as error:
-        what = f"the hook '{runner.hook}', the architecture '{runner.sae.config['architecture']}'"
-        raise CatalogError(
-            "The verifier does not support this SAE on this model.", what, f"Not supported: {error}"
-        ) from error
+        raise _unsupported(runner.hook, runner.sae, error) from error
+
+
+def _unsupported(hook: str, sae: Sae, error: Exception) -> CatalogError:
+    what = f"the hook '{hook}', the architecture '{sae.architecture}'"
+    return CatalogError("The verifier does not support this SAE on this model.", what, f"Not supported: {error}")
 
 
 def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
@@ -175,9 +261,7 @@ def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
             return str(converted(cache).folder)
     if Path(name).is_dir():
         return name
-    from transformer_lens.supported_models import MODEL_ALIASES
-
-    return next((official for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
+    return hub_name(name)
 
 
 def _load_model(name: str, dtype: str, trust: bool) -> tuple[Module, "PreTrainedTokenizerFast"]:
