@@ -46,9 +46,9 @@ class PlainModel(LanguageModel):
         super().__init__(module, tokenizer)
         config = module.config.get_text_config()
         self.d_model, self.n_layers = int(config.hidden_size), int(config.num_hidden_layers)
-        self.d_vocab = int(module.get_output_embeddings().weight.shape[0])
+        self.d_vocab = int(config.vocab_size)
         self.n_ctx = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
-        self.n_heads = int(config.num_attention_heads)
+        self.n_heads = int(getattr(config, "num_attention_heads", 1))
         self._places: dict[str, Place] = {}
         self._residual: set[str] = set()
 
