@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_hub import REVISION, fake_hub
 from text_forms import as_jsonl, write
@@ -38,6 +40,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for split in ("train", "test"):
         rows = [{"text": f"{split} {n}", "title": f"T{n}", "more": "x" * 50} for n in range(400)]
         write(root / f"someone/texts/data/{split}.jsonl", as_jsonl(rows))
+    (root / "someone/bytes/data").mkdir(parents=True)
+    pq.write_table(pa.table({"text": [b"one", b"two"]}), root / "someone/bytes/data/train.parquet")
     with fake_hub(root) as address:
         yield address
 
@@ -80,6 +84,12 @@ def test_what_the_hub_does_not_have_is_named(hub: str, tmp_path: Path) -> None:
     assert "The model hub cannot be reached to load the dataset" in read(tmp_path, "hf:a/b", "http://127.0.0.1:9")
     (tmp_path / "someone/texts").mkdir(parents=True)
     assert "a file or folder of this name here" in read(tmp_path, "hf:someone/texts:x", hub)
+
+
+@pytest.mark.slow
+def test_a_field_of_bytes_is_no_text(hub: str, tmp_path: Path) -> None:
+    """As in a file; the sample is kept as JSON, where bytes would become the text of their notation."""
+    assert "The field 'text' of this record is not a string but bytes." in read(tmp_path, "hf:someone/bytes", hub)
 
 
 def test_a_dataset_needs_a_limit() -> None:

@@ -117,12 +117,15 @@ class HubDataset:
 
 
 def _drawn(rows: Any, reading: Reading, where: str) -> Iterator[dict[str, object]]:
-    """The fields of the records of a streamed dataset, in an order drawn with the seed."""
+    """The fields of the records of a streamed dataset, in an order drawn with the seed, each checked."""
     if rows.column_names:
         reading.fields.check(rows.column_names, where)
         rows = rows.select_columns(reading.fields.among(rows.column_names))
     for row in rows.shuffle(seed=reading.seed, buffer_size=BUFFER):
-        yield {name: row[name] for name in reading.fields.among(row)}
+        record = {name: row[name] for name in reading.fields.among(row)}
+        # Checked here, because the sample is kept as JSON, in which bytes or a date would be a text.
+        make_record(record, "", where, where, reading.fields, Left())
+        yield record
 
 
 def _size(record: dict[str, object]) -> int:
