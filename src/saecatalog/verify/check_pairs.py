@@ -1,7 +1,9 @@
 """Checks of features that fire together: every published pair of a sampled feature, and that no pair is missing."""
 
+from itertools import product
+
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from scipy import sparse
 
 from saecatalog.verify import formulas
@@ -9,6 +11,8 @@ from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, rows_of
 from saecatalog.verify.report import SINGLE, Checker
 from saecatalog.verify.sae import cosines
+
+Counted = Int64[np.ndarray, "feature"]
 
 PARTNERS = 10
 SUPPORT = {"token": 5, "text": 3}
@@ -59,13 +63,16 @@ class Counts:
 
     def phi_range(self, a: int) -> tuple[Float64[np.ndarray, "feature"], Float64[np.ndarray, "feature"]]:
         """The smallest and the largest possible correlation of a feature with each feature."""
-        n_a, n_b, both = self.alone(a)[0], self.single[0], self.both[0][self.place[a]]
-        phi = np.array([formulas.phi(n_a, int(n), int(k), self.n) for n, k in zip(n_b, both, strict=True)])
-        # How far undecided tokens may change it: through the shared count, and through either feature's own count.
-        one, many = max(1, n_a), np.maximum(1, n_b)
-        shared = (self.both[-1][self.place[a]] - both) / np.sqrt(one * many)
-        slack = 1e-9 + shared + np.abs(phi) * ((self.alone(a)[1] - n_a) / one + (self.single[-1] - n_b) / many)
-        return phi - slack, phi + slack
+        counts = product(self.alone(a), self.single, [both[self.place[a]] for both in self.both])
+        # Undecided tokens may change each of the three counts; between its bounds, phi changes steadily enough.
+        phi = np.array([phi_of(n_a, n_b, both, self.n) for n_a, n_b, both in counts])
+        return phi.min(0) - 1e-9, phi.max(0) + 1e-9
+
+
+def phi_of(n_a: int, n_b: Counted, both: Counted, n: int) -> Float64[np.ndarray, "feature"]:
+    """`formulas.phi` of one feature with each feature."""
+    spread = float(n_a * (n - n_a)) * n_b * (n - n_b)
+    return np.asarray(np.divide(n * both - n_a * n_b, np.sqrt(spread), out=np.zeros(len(n_b)), where=spread > 0))
 
 
 def _text_matrix(e: Evidence) -> sparse.csr_matrix:

@@ -27,7 +27,7 @@ def check_texts(e: Evidence) -> None:
         at.same("n_tokens", row.n_tokens, len(e.seen.ids(t)))
         at.same("n_excluded", row.n_excluded, e.keep[t].count(False))
         at.lists("token_ends", row.token_ends.tolist(), e.runner.token_ends(row.content, row.special_tokens))
-    rows = list(zip(table["text"], table["category"], table["content"], strict=True))
+    rows = list(zip(*(table[c].tolist() for c in ("text", "category", "content", "special_tokens")), strict=True))
     at = e.report.at("manifest.json")
     at.same("corpus.sha256", e.manifest["corpus"]["sha256"], formulas.corpus_hash(rows))
     at.holds(len(set(e.text_ids)) == len(rows), "texts", "two texts have the same id")

@@ -24,9 +24,13 @@ Item = TypeVar("Item")
 # The corpus
 
 
-def corpus_hash(texts: list[tuple[str, str, str]]) -> str:
-    """SHA-256 over id, category and content of every text in order, each as a JSON list in ASCII."""
-    return hashlib.sha256("".join(json.dumps(list(text)) for text in texts).encode()).hexdigest()
+def corpus_hash(texts: list[tuple[str, str, str, bool]]) -> str:
+    """SHA-256 over id, category and content of every text in order, each as a JSON list in ASCII.
+
+    The list ends with `true` if names of special tokens in the text are special tokens.
+    """
+    parts = [[*names, *([True] if special else [])] for *names, special in texts]
+    return hashlib.sha256("".join(json.dumps(part) for part in parts).encode()).hexdigest()
 
 
 def content_digest(content: str) -> str:
