@@ -68,6 +68,12 @@ KINDS = {
     "normalized": Kind("GPT-2", "jumprelu", "blocks.1.ln1.hook_normalized"),
     "embedding": Kind("Gemma 2", "standard", "hook_embed"),
     "special": Kind("Llama", words=("--special-tokens",)),
+    "folded": Kind(
+        "Llama", hook="blocks.1.mlp.hook_in", more=(("model_from_pretrained_kwargs", {"fold_ln": True}),)
+    ),
+    "folded-centred": Kind(
+        "GPT-2", hook="blocks.1.mlp.hook_in", more=(("model_from_pretrained_kwargs", {"fold_ln": True}),)
+    ),
     "centred": Kind(
         "GPT-2", hook="blocks.1.hook_mlp_in", more=(("model_from_pretrained_kwargs", {"center_writing_weights": True}),)
     ),
@@ -149,7 +155,7 @@ def test_the_kinds_cover_every_family() -> None:
 def test_what_is_shown_as_effects_on_logits(catalogs: Callable[[str], Path]) -> None:
     """Where the SAE writes to the residual stream, whatever it reads."""
     shown = {name: len(pq.read_table(catalogs(name) / "data/logits.parquet")) > 0 for name in KINDS}
-    hidden = {"moved", "post", "heads", "one-head", "normalized", "embedding"}
+    hidden = {"folded", "folded-centred", "moved", "post", "heads", "one-head", "normalized", "embedding"}
     assert {name for name, there in shown.items() if not there} == hidden
 
 
