@@ -141,7 +141,7 @@ def first_window(path: Path, limit: int) -> dict[str, float]:
             texts = read_corpus(CorpusConfig(paths=(str(path),), concepts=None, limit_tokens=limit))
         there = time.perf_counter() - start
         with peak_memory(before) as cutting:
-            texts = limit_texts(texts, tokenize(texts, subject.tokenizer), limit)
+            texts = limit_texts(texts, subject.tokenizer, limit)
             tokens = tokenize(texts, subject.tokenizer)
         cut = time.perf_counter() - start
         with peak_memory(before) as running, suppress(FirstWindow):

@@ -34,7 +34,7 @@ def chat(turns: Any, source: str = "talks.jsonl, line 1") -> Any:
 
 
 def test_a_chat_is_what_the_tokenizer_itself_makes_of_it(tokenizer: Any) -> None:
-    (content,) = contents([chat(TURNS)], tokenizer, False)
+    (content,) = contents([chat(TURNS)], tokenizer, False, True)
     assert content.startswith("<|im_start|>user\nThe cat sat.<|im_end|>\n<|im_start|>assistant\n")
     ids = tokenize([replace(make_text(0, content), special_tokens=True)], tokenizer).ids.tolist()
     own = tokenizer.apply_chat_template(TURNS, tokenize=True, return_dict=False)
@@ -42,16 +42,22 @@ def test_a_chat_is_what_the_tokenizer_itself_makes_of_it(tokenizer: Any) -> None
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 2
 
 
+def test_a_chat_keeps_its_bos_if_no_window_gets_one(tokenizer: Any) -> None:
+    (content,) = contents([chat(TURNS)], tokenizer, False, False)
+    ids = tokenize([replace(make_text(0, content), special_tokens=True)], tokenizer).ids.tolist()
+    assert ids == tokenizer.apply_chat_template(TURNS, tokenize=True, return_dict=False)
+
+
 def test_a_plain_text_stays_and_loses_its_bos_only_if_it_holds_special_tokens(tokenizer: Any) -> None:
     texts = [make_text(0, "<s>a"), chat(TURNS)]
-    assert contents(texts, tokenizer, False)[0] == "<s>a"
-    assert contents(texts, tokenizer, True)[0] == "a"
+    assert contents(texts, tokenizer, False, True)[0] == "<s>a"
+    assert contents(texts, tokenizer, True, True)[0] == "a"
 
 
 def test_a_template_that_asks_for_the_date_gets_the_same_one_each_day(tokenizer: Any) -> None:
     dated = make_tokenizer(NAMES)
     dated.chat_template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
-    assert contents([chat(TURNS)], dated, False) == ["26 Jul 2024: The cat sat."]
+    assert contents([chat(TURNS)], dated, False, True) == ["26 Jul 2024: The cat sat."]
     assert datetime.now().strftime("%d %b %Y") != "26 Jul 2024"
 
 
@@ -67,7 +73,7 @@ def test_a_chat_that_cannot_be_read_is_refused_with_its_place(template: str, wor
     other = make_tokenizer(NAMES)
     other.chat_template = template or None
     with pytest.raises(CatalogError, match=words) as caught:
-        contents([chat(TURNS)], other, False)
+        contents([chat(TURNS)], other, False, True)
     assert caught.value.where == "talks.jsonl, line 1"
 
 

@@ -343,7 +343,7 @@ def test_an_sae_of_another_width_is_refused(
 @pytest.mark.parametrize(
     ("hook", "words"),
     [
-        ("blocks.77.hook_resid_pre", "does not have the hook 'blocks.77.hook_resid_pre'"),
+        ("blocks.77.hook_resid_pre", "does not have the SAE's hook 'blocks.77.hook_resid_pre'"),
         (None, "does not name its hook"),
     ],
 )

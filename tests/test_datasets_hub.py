@@ -69,7 +69,9 @@ def test_a_dataset_is_sampled_with_the_seed_and_read_again_without_the_hub(hub: 
 
 @pytest.mark.slow
 def test_what_the_hub_does_not_have_is_named(hub: str, tmp_path: Path) -> None:
-    assert json.loads(read(tmp_path, "hf:someone/texts::test", hub))[0][1].startswith("test ")
+    first = json.loads(read(tmp_path, "hf:someone/texts::test", hub))[0]
+    assert first[0] == "texts test"
+    assert first[1].startswith("test ")
     assert "The model hub has no dataset of this name" in read(tmp_path, "hf:someone/none", hub)
     assert "no split 'dev'.\n  where: --corpus hf:someone/texts::dev\n  do:    It has train, test." in read(
         tmp_path, "hf:someone/texts::dev", hub
@@ -94,4 +96,8 @@ def test_what_is_no_name_of_a_dataset_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["a/b", "b", "a/b:c", "a/b:c:d", "a/b::d"])
 def test_a_dataset_is_named_as_it_was_given(name: str) -> None:
     assert HubDataset.named(f"hf:{name}").where == f"--corpus hf:{name}"
-    assert HubDataset.named(f"hf:{name}").category == "b"
+
+
+def test_the_category_of_a_dataset_is_its_name_and_part() -> None:
+    categories = [HubDataset.named(f"hf:a/b{part}").category for part in ("", ":c", ":c:d", "::d")]
+    assert categories == ["b", "b c", "b c d", "b d"]

@@ -11,7 +11,9 @@ import pytest
 
 from saecatalog.cli import COMMANDS, parser
 from saecatalog.config import SECTIONS, in_file
+from saecatalog.formats.known import FORMATS
 from saecatalog.schemas import SCHEMAS, TABLES
+from saecatalog.streams import COMPRESSED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
@@ -100,6 +102,13 @@ def test_a_setting_is_shown_with_its_default(section: str, name: str, default: A
         assert SECTIONS[section].__dataclass_fields__[name].metadata["check"](value) == ""
     else:
         assert value == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_every_format_of_texts_is_described() -> None:
+    _, comment, _ = shown_settings()["corpus", "format"]
+    assert comment == ", ".join(("auto", *FORMATS))
+    described = set(re.findall(r"`(?:NAME)?(\.[\w.]+)`", read("corpora/README.md")))
+    assert described == {ending for reader in FORMATS.values() for ending in reader.suffixes} | set(COMPRESSED)
 
 
 def test_every_table_and_column_is_described() -> None:

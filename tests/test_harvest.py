@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cases
@@ -314,11 +313,9 @@ def test_an_output_too_large_for_the_number_format_is_told(saes: Callable, tmp_p
     assert "too large for float16. Use --dtype float32." in caught.value.fix
 
 
-def test_reference_rejects_what_it_does_not_know() -> None:
+def test_reference_rejects_what_it_does_not_know(models: Callable) -> None:
     with pytest.raises(ValueError, match="nonsense"):
-        hook_values(
-            SimpleNamespace(model=SimpleNamespace(layers=[SimpleNamespace(attn=None)])), "blocks.0.nonsense", [0]
-        )
+        hook_values(reference.model_of(models("llama")), "blocks.0.nonsense", [0])
 
 
 def test_kinds_have_names_of_their_own() -> None:

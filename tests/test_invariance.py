@@ -62,9 +62,9 @@ def test_batch_size_threads_and_a_rebuild_change_nothing(analyse: Callable) -> N
 
 def test_the_order_of_texts_and_files_changes_nothing(analyse: Callable, workshop: Path, tmp_path: Path) -> None:
     """With files made in another order and lines shuffled, only `source`, which names each text's line, differs."""
-    corpus = tmp_path / "shuffled"
+    corpus = tmp_path / "shuffled" / "corpus"
     shutil.copytree(workshop / "corpus", tmp_path / "copy")
-    corpus.mkdir()
+    corpus.mkdir(parents=True)
     for path in sorted((tmp_path / "copy").iterdir(), reverse=True):
         shutil.move(path, corpus / path.name)
     for name in FEW_LINES:

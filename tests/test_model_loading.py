@@ -160,6 +160,34 @@ def test_a_hook_that_transformer_lens_does_not_reach(load: Callable, tmp_path: P
         np.testing.assert_allclose(subject.values(IDS)[0][0].numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["AutoModelForCausalLM", "TransformerBridge"])
+@pytest.mark.parametrize(("model_type", "words"), [("t5", "Unrecognized conf"), ("brandnew", "does not recognize")])
+def test_a_model_that_is_not_one_of_language(
+    model_type: str, words: str, kind: str, model: Path, load: Callable
+) -> None:
+    edit(model / "config.json", model_type=model_type)
+    with pytest.raises(CatalogError, match=r"^This model cannot be loaded\.") as caught:
+        load(model, model_class_name=kind)
+    assert words in caught.value.fix
+
+
+def test_a_model_without_attention(load: Callable, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(LLAMA_TOKENS)
+    config = hf.MambaConfig(
+        hidden_size=32, num_hidden_layers=3, vocab_size=len(tokenizer), state_size=4, initializer_range=0.3
+    )
+    hf.MambaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    subject = load(tmp_path / "model", "backbone.layers.1")
+    assert subject.info.library == "transformers"
+    module = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    with torch.inference_mode():
+        reached: list[torch.Tensor] = []
+        module.backbone.layers[1].register_forward_hook(lambda _, __, out: reached.append(out))
+        module(IDS)
+        torch.testing.assert_close(subject.values(IDS)[0], reached[0])
+
+
 def test_plain_transformers_cannot_fold(model: Path, load: Callable) -> None:
     hook = "blocks.1.attn.hook_nothing"
     with pytest.raises(CatalogError, match=f"does not have the SAE's hook '{hook}'"):

@@ -147,3 +147,36 @@ def test_a_hook_that_is_reached_several_times_with_different_values() -> None:
 )
 def test_names_of_modules_and_of_transformer_lens(hook: str, path: bool) -> None:
     assert is_module_path(hook) == path
+
+
+def test_a_model_that_also_reads_images() -> None:
+    """The path of a layer in the class for text alone is the layer of that number among those for text."""
+    text = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 8,
+        "num_key_value_heads": 2, "query_pre_attn_scalar": 8, "vocab_size": 100, "max_position_embeddings": 64,
+    }  # fmt: skip
+    images = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    images |= {"image_size": 28, "patch_size": 14}
+    tokens = {"image_token_index": 99, "boi_token_index": 97, "eoi_token_index": 98, "mm_tokens_per_image": 4}
+    torch.manual_seed(1)
+    config = hf.Gemma3Config(text_config=text, vision_config=images, **tokens)
+    module = hf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    model = PlainModel(module, None)
+    hooks = [f"model.layers.{LAYER}.{part}" for part in ("output", "pre_feedforward_layernorm.output")]
+    model.prove(hooks, torch.device("cpu"))
+    with torch.inference_mode():
+        states = module(IDS, output_hidden_states=True).hidden_states
+        after, _ = model.values(hooks, IDS)
+        torch.testing.assert_close(after, states[LAYER + 1])
+    assert [model.adds_to_residual(hook) for hook in hooks] == [True, False]
+
+
+def test_a_replica_shares_weights_and_computes_the_same() -> None:
+    model = PlainModel(make("Olmo2Config"), None)
+    hook = f"blocks.{LAYER}.hook_mlp_out"
+    model.prove([hook], torch.device("cpu"))
+    twin = model.replica()
+    places, same = ({p.data_ptr() for p in m.module.parameters()} for m in (model, twin))
+    assert places == same
+    with torch.inference_mode():
+        assert torch.equal(model.values([hook], IDS)[0], twin.values([hook], IDS)[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import test_hub
 import test_safe_loading
@@ -193,6 +194,47 @@ def test_llama_scope(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
         loaded(folder)
 
 
+def test_gemma_scope_2(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """The names of the folders say what it reads; `resources` in the path above does not."""
+    folder = tmp_path / "resources" / "gemma-scope-2-1b-pt" / "mlp_out" / "layer_12_width_16k_l0_small"
+    write(folder / "config.json", {"architecture": "jump_relu", "model_name": "gemma-v3-1b-pt"})
+    tensors = {"w_enc": weights["enc"], "w_dec": weights["dec"], "b_enc": weights["b_enc"], "b_dec": weights["b_dec"]}
+    save_file({**tensors, "threshold": weights["more"].abs()}, folder / "params.safetensors")
+    sae = loaded(folder)
+    before = X @ weights["enc"] + weights["b_enc"]
+    check(sae, before * (before > weights["more"].abs()), weights)
+    metadata = sae.cfg.metadata
+    assert (metadata.model_name, metadata.hook_name) == ("google/gemma-3-1b-pt", "blocks.12.hook_mlp_out")
+
+
+@pytest.mark.slow
+def test_gemma_scope(tmp_path: Path) -> None:
+    """Its width and that of the model are as the names of the folders say."""
+    folder = tmp_path / "att" / "gemma-scope-2b-pt-res" / "layer_3" / "width_4k" / "average_l0_9"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    shapes = {"W_enc": (2304, 4096), "W_dec": (4096, 2304), "b_enc": 4096, "b_dec": 2304, "threshold": 4096}
+    arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    np.savez(folder / "params.npz", **arrays)
+    sae = loaded(folder)
+    x = generator.normal(size=(2, 2304)).astype(np.float32)
+    before = x @ arrays["W_enc"] + arrays["b_enc"]
+    wanted = np.maximum(before, 0) * (before > arrays["threshold"])
+    with torch.no_grad():
+        np.testing.assert_allclose(sae.encode(torch.from_numpy(x)), wanted, rtol=1e-3, atol=1e-3)
+    assert (sae.cfg.metadata.model_name, sae.cfg.metadata.hook_name) == ("gemma-2-2b", "blocks.3.hook_resid_post")
+
+
+def test_folders_of_gemma_scope_keep_their_names(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    for name in ("params.npz", "params.safetensors"):
+        folder = tmp_path / name
+        write(folder / "config.json", {})
+        (folder / name).write_bytes(b"")
+        with pytest.raises(CatalogError, match="names of folders") as caught:
+            loaded(folder)
+        assert "gemma-scope-2b-pt-res/layer_20" in caught.value.fix
+
+
 def test_a_pickle_in_a_folder_is_refused_by_name(weights: Any, marker: Path, explore: Callable, tmp_path: Path) -> None:
     folder = dictionary_learning(tmp_path / "trainer_0", "AutoEncoder", weights)
     torch.save({**torch.load(folder / "ae.pt"), "optimizer": Bomb(marker)}, folder / "ae.pt")
@@ -253,6 +295,17 @@ def test_the_folders_of_a_collection_are_named(weights: Any, explore: Callable, 
     assert "layers.2, layers.10." in said
 
 
+def test_an_sae_beside_many_files_is_found(weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of folders below count last, and hidden folders not at all."""
+    folder = sparsify(tmp_path / "layers.2", weights)
+    for name in (".git", "a", "b"):
+        (folder / name).mkdir()
+        for i in range(30):
+            (folder / name / f"{i}").write_text("", encoding="utf-8")
+    monkeypatch.setattr("saecatalog.sae_folders.MOST_FILES", 3)
+    assert find_sae(str(folder)).folder == folder
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -277,8 +330,6 @@ def test_what_a_folder_lacks_is_said(names: list[str], said: list[str], explore:
     ("files", "trainer"),
     [
         (["config.json", "sae_weights.safetensors"], "Llamascopium"),
-        (["params.npz"], "Gemma Scope"),
-        (["config.json", "params.safetensors"], "Gemma Scope 2"),
         (["conf.yaml", "latest_ckpt.safetensors"], "temporal SAEs"),
     ],
 )
@@ -398,9 +449,27 @@ def test_a_repository_without_an_sae_is_told(home: Path, explore: Callable) -> N
     assert "It has: model.safetensors." in said
 
 
+def test_a_folder_of_a_repository_is_that_of_its_release() -> None:
+    """So its format is known; the release and its repository may have the same folders under other names."""
+    name = "google/gemma-scope-2b-pt-att/layer_0/width_16k/average_l0_104"
+    assert find_sae(name).release.startswith("gemma-scope-2b-pt-att")
+    qwen = find_sae("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50/layer3.sae.pt")
+    assert (qwen.release, qwen.id) == ("qwen-scope-3-1.7b-base-w32k-l50", "layer3")
+    other = find_sae("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50/other")
+    assert (other.release, other.id) == ("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50", "other")
+
+
+def test_a_repository_that_has_releases_names_them(explore: Callable) -> None:
+    said = explore("--sae", "jbloom/GPT2-Small-SAEs-Reformatted")
+    assert "sae_lens lists it as gpt2-small-res-jb." in said
+    assert "--sae gpt2-small-res-jb/blocks.0.hook_resid_pre" in said
+
+
 @pytest.mark.usefixtures("home")
 def test_an_unknown_repository_is_one_error(explore: Callable) -> None:
-    assert "hub cannot be reached" in explore("--sae", "someone/unknown")
+    said = explore("--sae", "someone/unknown")
+    assert "hub cannot be reached" in said
+    assert "which is no folder here" in said
     assert "Did you mean gpt2-small-res-jb" in explore("--sae", "gpt2-small-res-jv/blocks.6.hook_resid_pre")
 
 

@@ -88,3 +88,26 @@ def test_enough_takes_no_more_than_it_needs() -> None:
     numbers = iter(range(100))
     assert enough(numbers, lambda n: 10, 25) == [0, 1, 2]
     assert next(numbers) == 3
+
+
+class Counting(io.BytesIO):
+    """A file that counts the bytes read from it."""
+
+    n_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.n_read += len(data)
+        return data
+
+
+@pytest.mark.parametrize("separator", [LINES, BLANK_LINES], ids=["lines", "blocks"])
+def test_little_more_is_read_than_the_sample_needs(separator: re.Pattern[bytes]) -> None:
+    file = Counting(b"".join(b"a record of some words %d\n\n" % n * 40 for n in range(4000)))
+    size, allowance = len(file.getvalue()), 40_000
+    kept = enough(seek_records(file, size, separator, allowance, Random(1)), lambda record: len(record[1]), allowance)
+    assert sum(len(record) for _, record in kept) >= allowance
+    assert file.n_read < 0.6 * size
+    file.n_read = 0
+    enough(seek_records(file, size, separator, 400, Random(1)), lambda record: len(record[1]), 400)
+    assert file.n_read < 0.05 * size

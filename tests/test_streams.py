@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from text_forms import PACKED, RECORDS, as_jsonl, write
 
 from saecatalog.config import CorpusConfig, load_config
+from saecatalog.corpus import read_corpus
+from saecatalog.errors import CatalogError
 from saecatalog.manifest import corpus_name
 from saecatalog.streams import _split
 
@@ -72,6 +74,18 @@ def test_mistakes_in_standard_input_name_it(data: bytes, words: str) -> None:
     found = read(data)
     assert words in found
     assert "where: standard input" in found or "where: -" in found
+
+
+@pytest.mark.parametrize("again", ["-", "/dev/stdin"])
+def test_standard_input_given_twice_is_refused(again: str) -> None:
+    with pytest.raises(CatalogError, match="twice"):
+        read_corpus(CorpusConfig(paths=("-", again), concepts=None))
+
+
+def test_standard_input_may_be_a_list_of_texts() -> None:
+    code = "from saecatalog.corpus import *; print(read_text_list(Path('-')))"
+    run = subprocess.run([sys.executable, "-c", code], input="one\ntwo\n", capture_output=True, text=True)
+    assert run.stdout == "['one', 'two']\n", run.stderr
 
 
 def test_a_process_without_standard_input_is_told_so() -> None:

@@ -95,7 +95,11 @@ def test_hooks(hook: str, known: bool) -> None:
 
 def test_what_only_the_weights_tell_is_a_note() -> None:
     found = support(
-        [replace(GOOD, loader="qwen_scope"), replace(GOOD, architecture=""), replace(GOOD, cross_layer=True)]
+        [
+            replace(GOOD, loader="qwen_scope"),
+            replace(GOOD, architecture=""),
+            replace(GOOD, architecture="transcoder", name="a-clt/0"),
+        ]
     )
     assert found.buildable == 3
     said = "\n".join(summary(found))

@@ -270,32 +270,6 @@ def test_activations_of_another_overlap_are_found(
     assert "text_scores.parquet" in said
 
 
-def test_a_catalog_of_a_version_that_knew_neither_overlap_nor_special_tokens(
-    copy: Callable, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    catalog = copy("in")
-
-    def forget(manifest: dict[str, Any]) -> None:
-        for part, key in (
-            *(("sae", name) for name in ("hook_out", "d_out", "cross_layer")),
-            *(("settings", name) for name in ("overlap", "special_tokens")),
-            ("model", "library"),
-        ):
-            del manifest[part][key]
-
-    change_manifest(catalog, forget)
-    for name in ("texts", "concept_texts"):
-        path = catalog / "data" / f"{name}.parquet"
-        table = pq.read_table(path)
-        pq.write_table(
-            table.drop_columns([c for c in ("title", "link", "special_tokens") if c in table.schema.names]), path
-        )
-    _, said = verify(capsys, folder, catalog)
-    lines = said.splitlines()
-    assert all(line.split(":")[0].endswith((".html", ".js")) for line in lines[:-1]), said[:2000]
-    assert lines[-1].startswith("Checked ")
-
-
 def test_matching_pursuit_in_half_precision_is_refused(
     copy: Callable, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

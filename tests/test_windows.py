@@ -14,6 +14,7 @@ from harvesting import make_text
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saecatalog import windows
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.verify.model import windows_of
@@ -174,11 +175,16 @@ def test_batches_keep_to_the_budget(lengths: list[int], context: int, budget: in
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30)), min_size=1, max_size=15), st.integers(1, 120))
-def test_limit_takes_categories_in_turn(given_texts: list[tuple[str, int]], limit: int) -> None:
+def test_limit_takes_categories_in_turn(
+    fast_tokenizer: tuple[Any, Path], given_texts: list[tuple[str, int]], limit: int
+) -> None:
     given_texts = sorted(given_texts, key=lambda pair: pair[0])
-    texts = [Text(f"{c}-{i}", c, "", "") for i, (c, _) in enumerate(given_texts)]
-    lengths = [n for _, n in given_texts]
-    kept = limit_texts(texts, tokenized(lengths), limit)
+    texts = [Text(f"{c}-{i}", c, "", "?" * n) for i, (c, n) in enumerate(given_texts)]
+    tokenizer, folder = fast_tokenizer
+    lengths = [len(reference.token_ids(folder, text.content)) for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "AT_ONCE", 2)
+        kept = limit_texts(texts, tokenizer, limit)
     queues = {c: [i for i, t in enumerate(texts) if t.category == c] for c in "abc"}
     wanted: list[int] = []
     while sum(lengths[i] for i in wanted) < limit and any(queues.values()):

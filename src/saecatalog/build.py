@@ -78,7 +78,7 @@ def warnings(manifest: Manifest) -> Iterator[str]:
         )
     elif variance < 0:
         yield (
-            f"note: the SAE's explained variance on these texts is {variance:.3g}, so the mean would be a better guess. "
+            f"note: the SAE's explained variance on these texts is {variance:.3g}: the mean would be a better guess. "
             "It was probably trained on another model, hook or normalisation."
         )
 

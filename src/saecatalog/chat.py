@@ -1,7 +1,7 @@
 """Texts that hold special tokens: chats and texts as read flow in, texts as the model reads them flow out.
 
 The turns of a chat go through the chat template of the model's tokenizer, which puts special tokens around them. A BOS
-at the beginning is left out, because each window gets its own.
+at the beginning is left out if each window gets its own.
 """
 
 import json
@@ -26,13 +26,16 @@ def is_prepared(texts: Sequence[Text], special_tokens: bool) -> bool:
     return not special_tokens and not any(text.turns for text in texts)
 
 
-def contents(texts: Sequence[Text], tokenizer: "PreTrainedTokenizerFast", special_tokens: bool) -> list[str]:
+def contents(
+    texts: Sequence[Text], tokenizer: "PreTrainedTokenizerFast", special_tokens: bool, prepend_bos: bool
+) -> list[str]:
     """The content of each text as the model reads it; with `special_tokens`, names of special tokens are meant as such.
 
+    `prepend_bos` says whether each window begins with a BOS of its own.
     Raises CatalogError, with its place, for a chat that the template refuses, and if the tokenizer has no template.
     """
     found = [_rendered(text, tokenizer) if text.turns else text.content for text in texts]
-    bos = tokenizer.bos_token
+    bos = tokenizer.bos_token if prepend_bos else None
     # Templates and packed texts begin with BOS.
     return [
         content.removeprefix(bos) if bos and (text.turns or special_tokens) else content

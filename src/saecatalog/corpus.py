@@ -26,7 +26,6 @@ from saecatalog.reading import CHARACTERS_PER_TOKEN, Reading, shared, total
 from saecatalog.records import Record, checked_name
 from saecatalog.saved_datasets import SPLITS, is_saved, saved_files, splits
 from saecatalog.streams import Input, is_stdin
-from saecatalog.text_files import HALF as HALF
 from saecatalog.text_files import check_no_loop, entries, files_below, is_folder, once, printable, real
 
 if TYPE_CHECKING:
@@ -146,9 +145,8 @@ def _sample(sources: list[Source], limit: int, read: Callable[[Source, float | N
 def _check_once(sources: list[Source]) -> None:
     read: dict[Path, Source] = {}
     for source in sources:
-        special = is_stdin(source.path) or is_dataset(source.path)
-        place = Path(source.category) if special else real(source.path)
-        first = read.setdefault(place, source)
+        place = source.path if is_dataset(source.path) else real(source.path)
+        first = read.setdefault(Path("-") if is_stdin(source.path) else place, source)
         if first is not source:
             where = f"{first.where} and {source.where}"
             raise CatalogError("The corpus contains this file or folder twice.", where, "Remove a path or link.")

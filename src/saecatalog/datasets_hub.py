@@ -61,7 +61,9 @@ class HubDataset:
 
     @property
     def category(self) -> str:
-        return checked_name(self.name.rpartition("/")[2], self.where)
+        """The name of the dataset without its owner, and of the part of it."""
+        parts = (self.name.rpartition("/")[2], self.config, self.split)
+        return checked_name(" ".join(part for part in parts if part), self.where)
 
     def read(self, reading: Reading, limit: int | None, cache: "Cache | None") -> list[Record]:
         """The texts of the sample for a limit in tokens; the hub is asked only if it is not in the cache.

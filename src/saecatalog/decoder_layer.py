@@ -50,6 +50,11 @@ def first_tensor(values: Iterator[Any] | Sequence[Any]) -> Tensor | None:
     return next((v for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
 
 
+def input_of(given: Sequence[Any], named: dict[str, Any]) -> Tensor | None:
+    """What a module reads: the argument that transformers calls `hidden_states`, or else the first tensor of floats."""
+    return first_tensor([*given, named.get("hidden_states"), *named.values()])
+
+
 def output_of(out: Any) -> Tensor | None:
     return first_tensor(out if isinstance(out, tuple) else (out,))
 
@@ -62,7 +67,7 @@ def record_calls(model: torch.nn.Module, inside: torch.nn.Module, prefix: str, t
     for name, module in inside.named_modules(prefix=prefix):
 
         def enter(_: Any, given: Any, named: dict[str, Any], path: str = name) -> None:
-            entered.setdefault(path, []).append(_copy(first_tensor([*given, *named.values()])))
+            entered.setdefault(path, []).append(_copy(input_of(given, named)))
 
         def leave(part: Any, _: Any, __: Any, out: Any, path: str = name) -> None:
             calls.append(Call(path, part, entered[path].pop(), _copy(output_of(out))))

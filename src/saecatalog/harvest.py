@@ -95,10 +95,9 @@ def harvest_texts(
     The ids of the texts kept are written to `TEXTS` there, and in how many of them names of special tokens are plain
     characters. `progress` opens a bar for the tokens still to run.
     """
+    if limit is not None:
+        texts = limit_texts(texts, subject.tokenizer, limit)
     tokens = tokenize(texts, subject.tokenizer)
-    if limit is not None and len(tokens.ids) > limit:
-        texts = limit_texts(texts, tokens, limit)
-        tokens = tokenize(texts, subject.tokenizer)
     with progress(n_missing(subject, tokens, shards)) as bar:
         harvest(subject, tokens, batch_tokens, folder, bar.update, shards)
     plain = plain_names(texts, subject.tokenizer)

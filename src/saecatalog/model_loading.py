@@ -27,6 +27,10 @@ BRIDGE, PLAIN = "TransformerBridge", "AutoModelForCausalLM"
 """Classes of models, besides HOOKED, that an SAE's metadata may name."""
 
 
+UNKNOWN_KIND = ("Unrecognized configuration class", "does not recognize this architecture")
+"""What transformers says of a model that is no language model, or newer than itself."""
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """The model that an SAE needs."""
@@ -86,24 +90,28 @@ def load_model(wanted: ModelRequest, cache: Cache) -> LoadedModel:
 def _from_folder(wanted: ModelRequest, folder: Path, name: str) -> LanguageModel:
     bridge = None
     if not wanted.is_plain:
-        with _loading(folder, wanted):
+        with _loading(str(folder), wanted):
             bridge = _bridge_from_folder(wanted, folder, name)
     return _first_with_hooks(wanted, bridge, str(folder))
 
 
 @contextmanager
-def _loading(folder: Path, wanted: ModelRequest) -> Iterator[None]:
-    """Errors of the library as one for users; only data is loaded."""
+def _loading(name: str, wanted: ModelRequest) -> Iterator[None]:
+    """Errors of the library as one for users, but for those of the Hub; only data is loaded."""
     from transformers.utils import logging
 
-    # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
-    logging.disable_progress_bar()
+    in_folder = Path(name).is_dir()
+    if in_folder:
+        # Loading from a folder takes a second or two and downloads nothing, so it needs no progress bar.
+        logging.disable_progress_bar()
     try:
-        with only_data_of_model(str(folder), wanted.trust_remote_code):
+        with only_data_of_model(name, wanted.trust_remote_code):
             yield
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise CatalogError("This model cannot be loaded.", str(folder), f"transformers says: {reason}") from error
+        if not in_folder and not any(words in reason for words in UNKNOWN_KIND):
+            raise
+        raise CatalogError("This model cannot be loaded.", name, f"transformers says: {reason}") from error
 
 
 def _bridge_from_folder(wanted: ModelRequest, folder: Path, name: str) -> HookedModel | None:
@@ -175,7 +183,7 @@ def _first_with_hooks(wanted: ModelRequest, hooked: HookedModel | None, name: st
 
 
 def _plain(wanted: ModelRequest, name: str) -> LanguageModel:
-    with _loading(Path(name), wanted) if Path(name).is_dir() else only_data_of_model(name, wanted.trust_remote_code):
+    with _loading(name, wanted):
         module, tokenizer = _plain_parts(wanted, name)
     if wanted.kind != PLAIN and tokenizer.bos_token is None and wanted.name in known_models():
         # As transformer_lens does, with which SAEs of this model are trained.

@@ -71,11 +71,14 @@ class Pipeline:
         if chat.is_prepared(texts, special):
             return texts
 
+        info = self.info
+
         def make(folder: Path) -> None:
-            write_json(folder / CONTENTS, chat.contents(texts, self.subject.tokenizer, special))
+            write_json(folder / CONTENTS, chat.contents(texts, self.subject.tokenizer, special, info.prepend_bos))
 
         read = [[text.content, text.turns, text.source] for text in texts]
-        made = self._output("saecatalog.chat", make, self.info.tokenizer_hash, special, read).json(CONTENTS)
+        key = (info.tokenizer_hash, info.prepend_bos, special, read)
+        made = self._output("saecatalog.chat", make, *key).json(CONTENTS)
         return [
             replace(text, content=content, turns="", special_tokens=special or bool(text.turns))
             for text, content in zip(texts, made, strict=True)

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from saecatalog.decoder_layer import (
     Layer,
     Place,
-    first_tensor,
+    input_of,
     is_norm,
     output_of,
     place_of,
@@ -46,9 +46,9 @@ class PlainModel(LanguageModel):
         super().__init__(module, tokenizer)
         config = module.config.get_text_config()
         self.d_model, self.n_layers = int(config.hidden_size), int(config.num_hidden_layers)
-        self.d_vocab = int(module.get_output_embeddings().weight.shape[0])
+        self.d_vocab = int(config.vocab_size)
         self.n_ctx = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
-        self.n_heads = int(config.num_attention_heads)
+        self.n_heads = int(getattr(config, "num_attention_heads", 1))
         self._places: dict[str, Place] = {}
         self._residual: set[str] = set()
 
@@ -129,7 +129,7 @@ class PlainModel(LanguageModel):
             module = self.module.get_submodule(place.module)
 
             def catch(_: Any, given: Any, named: Any, *out: Any, values: list[Tensor] = values) -> None:
-                value = output_of(out[0]) if out else first_tensor([*given, *named.values()])
+                value = output_of(out[0]) if out else input_of(given, named)
                 # Some models go on to change the tensor in place.
                 values.extend([] if value is None else [value.clone()])
                 if not whole and all(found):

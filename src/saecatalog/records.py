@@ -1,6 +1,7 @@
 """Records and their fields: what a file holds flows in, a checked `Record` flows out, or nothing if it has no text."""
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -118,7 +119,7 @@ def make_record(value: object, category: str, where: str, source: str, fields: F
 
 def _is_null(value: object) -> bool:
     """Whether a field is empty; pandas writes NaN where there is nothing."""
-    return value is None or value != value
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _content(record: Mapping[str, object], fields: Fields, where: str) -> str:

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from saecatalog import embedded
 from saecatalog.errors import CatalogError, closest, nearest
 from saecatalog.names import slug
+
+if TYPE_CHECKING:
+    from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup
 
 MISTYPED = 0.8
 """Similarity from which an unknown release is taken for a mistyped one, and not for the owner of a repository."""
@@ -47,9 +51,28 @@ def find_sae(name: str) -> SaeSource:
     mistyped = closest(release, [*directory, embedded.RELEASE], cutoff=MISTYPED)
     if "/" in name and not mistyped and not name.startswith((".", "/", "~")):
         owner, repository, *rest = name.split("/", 2)
-        return SaeSource(name, f"{owner}/{repository}", "".join(rest).strip("/"), None)
+        source = SaeSource(name, f"{owner}/{repository}", "".join(rest).strip("/"), None)
+        return _of_a_release(source, directory)
     hint = nearest(release, [*directory, embedded.RELEASE]) or "Search with 'python build.py list WORD'."
     raise CatalogError("No SAE release or folder has this name.", f"--sae {name}", hint)
+
+
+def _of_a_release(source: SaeSource, directory: "dict[str, PretrainedSAELookup]") -> SaeSource:
+    """An SAE of a repository, as a release has it, if there is one: then sae_lens knows its format.
+
+    Raises CatalogError for a whole repository that has releases.
+    """
+    releases = {name: r for name, r in directory.items() if r.repo_id == source.release}
+    for name, release in releases.items():
+        for sae_id, path in release.saes_map.items():
+            if path == source.id:
+                return SaeSource(source.name, name, sae_id, None)
+    if releases and not source.id:
+        first = next(iter(releases))
+        what = f"This repository is a collection: sae_lens lists it as {' and '.join(releases)}."
+        fix = f"Choose one, such as --sae {first}/{next(iter(releases[first].saes_map))}: python build.py list {first}"
+        raise CatalogError(what, f"--sae {source.name}", fix)
+    return source
 
 
 def _folder_source(folder: Path) -> SaeSource:

@@ -5,6 +5,7 @@ as `sae_lens` reads them where it does that right, and are otherwise refused by 
 """
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,8 @@ Settings = dict[str, Any]
 Weights = dict[str, Any]
 
 MOST_FILES = 20_000
+"""Files that are looked at, if somebody names a folder of something else."""
+
 SHOWN = 8
 """How many files and folders an error names."""
 
@@ -60,14 +63,15 @@ def load_sae(source: SaeSource, device: str) -> "SAE[Any]":
     if source.folder is not None:
         with only_data_of_sae(source):
             return _load_folder(source.folder, str(source.folder), device)
-    with hub_errors("SAE", where, _hint(source)), only_data_of_sae(source):
-        directory = get_pretrained_saes_directory()
-        if source.release in directory:
-            with _told(where):
-                sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
-            _name_model(sae.cfg.metadata, directory[source.release].model, where)
-            return sae
-        return _load_folder(_downloaded(source), where, device, dtype="float32")
+    listed = get_pretrained_saes_directory().get(source.release)
+    if listed is None:
+        # The name may have been meant as a folder.
+        with hub_errors("SAE", f"{where}, which is no folder here", _hint(source)), only_data_of_sae(source):
+            return _load_folder(_downloaded(source), where, device, dtype="float32")
+    with hub_errors("SAE", where), only_data_of_sae(source), _told(where):
+        sae = SAE.from_pretrained(source.release, source.id, device=device).eval()
+    _name_model(sae.cfg.metadata, listed.model, where)
+    return sae
 
 
 @contextmanager
@@ -166,9 +170,15 @@ def _some(names: list[str]) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files in a folder and below, with `/`."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return list(islice(files, MOST_FILES))
+    """The files in a folder and below, with `/`, those directly in it first; none of hidden folders."""
+    return list(islice(_walk(folder), MOST_FILES))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(root, name) for name in sorted(files))
+        yield from (path.relative_to(folder).as_posix() for path in paths if path.is_file())
 
 
 def check_folder(folder: Path) -> None:
@@ -184,7 +194,9 @@ def check_folder(folder: Path) -> None:
 
 
 def _settings(path: Path) -> Settings:
-    """The settings in a JSON file, which must be a table."""
+    """The settings in a JSON file, which must be a table; none if the trainer writes no JSON."""
+    if path.suffix != ".json":
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -371,7 +383,7 @@ def _dictionary_learning(folder: Path, settings: Settings) -> tuple[Settings, We
             'If it is the residual stream after the layer, set "submodule_name": "resid_post" in its trainer settings.'
         )
         _refuse(file, f"it reads {place or 'a place that it does not name'}", fix)
-    found, weights = _read_by(loaders.dictionary_learning_sae_huggingface_loader_1, folder)
+    found, weights = _read_by(loaders.dictionary_learning_sae_huggingface_loader_1, folder.absolute())
     return {**found, "model_name": trainer["lm_name"]}, weights
 
 
@@ -384,7 +396,7 @@ def _llama_scope(folder: Path, settings: Settings) -> tuple[Settings, Weights]:
         _refuse(
             folder / "hyperparams.json", f"it reads {reads} and writes {writes}", "Choose one that is no transcoder."
         )
-    found, weights = _read_by(loaders.llama_scope_sae_huggingface_loader, folder, dtype="float32")
+    found, weights = _read_by(loaders.llama_scope_sae_huggingface_loader, folder.absolute(), dtype="float32")
     factor = found["d_in"] ** 0.5 / settings["dataset_average_activation_norm"]["in"]
     scaled = {
         "W_enc": weights["W_enc"] * factor,
@@ -394,20 +406,50 @@ def _llama_scope(folder: Path, settings: Settings) -> tuple[Settings, Weights]:
     return {**found, "normalize_activations": "none"}, {**weights, **scaled}
 
 
-def _read_by(loader: Callable[..., Any], folder: Path, **changed: Any) -> tuple[Settings, Weights]:
-    """What a function of sae_lens that reads a folder of the Hub makes of a folder on this machine."""
-    from huggingface_hub.errors import EntryNotFoundError
+def _gemma_scope(folder: Path, settings: Settings) -> tuple[Settings, Weights]:
+    """An SAE of Gemma Scope or Gemma Scope 2, whose model and hook only the names of its folders tell."""
     from sae_lens.loading import pretrained_sae_loaders as loaders
 
+    path = folder.absolute()
+    roots = [parent for parent in path.parents if parent.name.startswith("gemma-scope-")]
+    if not roots:
+        example = "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"
+        _refuse(
+            folder, "names of folders tell its model and hook, and these do not", f"Keep them as on the Hub: {example}."
+        )
+    two = (folder / "params.safetensors").is_file()
+    loader = loaders.gemma_3_sae_huggingface_loader if two else loaders.gemma_2_sae_huggingface_loader
+    return _read_by(loader, path, roots[0])
+
+
+def _read_by(
+    loader: Callable[..., Any], folder: Path, repository: Path | None = None, **changed: Any
+) -> tuple[Settings, Weights]:
+    """What a function of sae_lens that reads a folder of the Hub makes of a folder on this machine.
+
+    It is told the name of the repository, the folder above if there is none, without the path to it.
+    """
+    from huggingface_hub.errors import EntryNotFoundError
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors import safe_open
+
+    root = repository or folder.parent
+
     def local(repo_id: str, filename: str, subfolder: str = "", **_: Any) -> str:
-        path = Path(repo_id) / subfolder / filename
+        path = root / subfolder / filename
         if not path.is_file():
             raise EntryNotFoundError(f"There is no file {path}.")
         return str(path)
 
-    resolved = folder.absolute()
-    with replaced(loaders, "hf_hub_download", local):
-        settings, weights, _ = loader(str(resolved.parent), resolved.name, "cpu", False, changed)
+    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
+        with safe_open(local(repo_id, filename), framework="pt") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+    with (
+        replaced(loaders, "hf_hub_download", local),
+        replaced(loaders, "get_safetensors_tensor_shapes", shapes),
+    ):
+        settings, weights, _ = loader(root.name, folder.relative_to(root).as_posix(), "cpu", False, changed)
     return settings, weights
 
 
@@ -418,8 +460,8 @@ LAYOUTS = (
     Layout("dictionary_learning", ("config.json", "ae.pt"), _dictionary_learning),
     Layout("Llama Scope", ("hyperparams.json", "checkpoints/final.safetensors"), _llama_scope),
     Layout("Llamascopium", ("config.json", "sae_weights.safetensors")),
-    Layout("Gemma Scope", ("params.npz",)),
-    Layout("Gemma Scope 2", ("config.json", "params.safetensors")),
+    Layout("Gemma Scope", ("params.npz",), _gemma_scope),
+    Layout("Gemma Scope 2", ("config.json", "params.safetensors"), _gemma_scope),
     Layout("temporal SAEs", ("conf.yaml", "latest_ckpt.safetensors")),
 )
 """The first that fits counts."""

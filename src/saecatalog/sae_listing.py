@@ -81,8 +81,6 @@ class Listed:
     """What `normalize_activations` says, but "none" if the directory has the factor that it needs; "" if unknown."""
     model_name: str = ""
     """The model that the SAE will name when it is loaded."""
-    cross_layer: bool = False
-    """Whether it is one layer of a cross-layer transcoder, which writes to all later layers."""
 
     @property
     def hook_known(self) -> bool:
@@ -166,7 +164,6 @@ def _row(release: str, sae_id: str, lookup: "PretrainedSAELookup") -> Listed:
         architecture=settings.get("architecture") or always.get("architecture", ""),
         normalization="none" if sae_id in lookup.norm_scaling_factor else normalization,
         model_name=model_of(lookup.model, settings.get("model_name") or "", page),
-        cross_layer="clt" in f"{loader} {path}",
     )
 
 

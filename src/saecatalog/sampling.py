@@ -15,11 +15,11 @@ from typing import BinaryIO, TypeVar
 P = TypeVar("P")
 T = TypeVar("T")
 
-BLOCKS_OF_SAMPLE = 256
+BLOCKS_OF_SAMPLE = 512
 """Number of blocks that would give a sample if there were nothing but texts in the file."""
 SMALLEST, LARGEST = 64, 1 << 16
 """Bytes of a block."""
-LOOK = 1 << 13
+LOOK = 1 << 12
 """Bytes read beyond a block at a time, until its last record ends."""
 
 LINE_END = rb"(?>\r\n?|\n)"

@@ -47,11 +47,11 @@ class Input:
 
     path: Path
 
-    @property
+    @cached_property
     def stdin(self) -> bool:
         return is_stdin(self.path)
 
-    @property
+    @cached_property
     def where(self) -> str:
         """The path, for messages."""
         return "standard input" if self.stdin else printable(self.path)
@@ -63,7 +63,7 @@ class Input:
         ending = next((e for e in COMPRESSED if name.lower().endswith(e)), "")
         return name[: len(name) - len(ending)]
 
-    @property
+    @cached_property
     def shown(self) -> str:
         """The name in the source of a text."""
         return "standard input" if self.stdin else printable(self.path.name)

@@ -74,14 +74,16 @@ def _reasons(row: Listed) -> Iterator[str]:
 
 def notes(row: Listed) -> Iterator[str]:
     """What is not decided before an SAE is loaded, or is a limitation."""
+    from saecatalog.subject import CROSS_LAYER
+
     if _unpickles(row.loader):
         yield "its weights are a file of torch.save: it is opened if it holds tensors only"
     if not row.architecture:
         yield "only a file of its repository names the architecture"
     if not row.normalization:
         yield "only a file of its repository names the normalization"
-    if row.cross_layer:
-        yield "a layer of a cross-layer transcoder: its decoders for all later layers are added up"
+    if "transcoder" in row.architecture and CROSS_LAYER.search(row.name):
+        yield "a layer of a cross-layer transcoder: its explained variance says nothing"
     if library(row.model_name) == "transformers":
         yield "its model is run by plain transformers, as transformer_lens does not have it"
 

@@ -15,12 +15,15 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from tokenizers import Encoding, Tokenizer, processors
 
-from saecatalog.corpus import HALF, Text
+from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+from saecatalog.text_files import HALF
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+AT_ONCE = 512
+"""Texts whose tokens are counted at a time."""
 KEY_BYTES = 16
 """Length of a window's key."""
 
@@ -123,9 +126,11 @@ def plain_names(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> Plai
     return PlainNames(len(found), found[0] if found else "")
 
 
-def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[Text]:
-    """Texts from all categories in turn, in the order of their ids, until they have `limit` tokens in total."""
-    lengths = np.diff(tokens.offsets)
+def limit_texts(texts: list[Text], tokenizer: "PreTrainedTokenizerFast", limit: int) -> list[Text]:
+    """Texts from all categories in turn, in the order of their ids, until they have `limit` tokens in total.
+
+    There may be many more texts than the limit needs, so they are tokenised a few at a time.
+    """
     turn: dict[str, int] = {}
     order = []
     for index, text in enumerate(texts):
@@ -133,11 +138,16 @@ def limit_texts(texts: list[Text], tokens: TokenizedTexts, limit: int) -> list[T
         order.append((turn[text.category], text.category, index))
     order.sort()
     total, kept = 0, []
-    for _, _, index in order:
+    for start in range(0, len(order), AT_ONCE):
+        places = [index for _, _, index in order[start : start + AT_ONCE]]
+        lengths = np.diff(tokenize([texts[index] for index in places], tokenizer).offsets)
+        for index, length in zip(places, lengths.tolist(), strict=True):
+            if total >= limit:
+                break
+            kept.append(index)
+            total += length
         if total >= limit:
             break
-        kept.append(index)
-        total += int(lengths[index])
     return [texts[i] for i in sorted(kept)]
 
 

@@ -248,7 +248,8 @@ def _size(values: np.ndarray) -> float:
 
 def _active(e: Evidence, surely: bool) -> np.ndarray:
     """The number of active features of each counted token: surely active ones, or possibly active ones too."""
-    return np.asarray(e.seen.matrix(surely).sum(1), np.float64).ravel()[e.seen.counted]
+    active = np.asarray(e.seen.matrix(surely).sum(1), np.float64).ravel()
+    return np.asarray(active[e.seen.counted])
 
 
 def _explained(e: Evidence) -> float:

@@ -63,7 +63,7 @@
       window.saeLoad(source).then(() => show(whole), () => location.assign(link.href));
     });
     label(false);
-    link.after(button);
+    link.parentElement.append(button);
   }
   for (const shown of document.querySelectorAll(".examples > li > p:is(.l, .r)")) growable(shown);
 
