@@ -35,9 +35,6 @@ CORRECT = (
     "model, save that version in a folder and add --model FOLDER."
 )
 
-WEIGHTS = "sae_weights.safetensors"
-"""Name of the weights in an SAE's folder."""
-
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 """Endings of files that are pickles or archives of pickles."""
 

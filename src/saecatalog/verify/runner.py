@@ -1,8 +1,8 @@
 """Independent runs: the manifest's model and SAE flow in, the values that the SAE reads in each window flow out.
 
 This shares nothing with the harvest: it uses `transformers` alone, one unpadded window at a time, and the SAE's
-matrices. Only locating and guarding the files is shared, and the hashes that tell whether they match the
-manifest.
+matrices. Shared are locating and guarding the files, making the SAE's matrices of them (`sae_folders`), and the hashes
+that tell whether they match the manifest.
 """
 
 import copy
