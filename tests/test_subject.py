@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +292,10 @@ def test_published_saes_that_need_a_factor_have_one() -> None:
     for release, entry in get_pretrained_saes_directory().items():
         if entry.conversion_func in ("llama_scope", "llama_scope_r1_distill"):
             assert set(entry.norm_scaling_factor) == set(entry.saes_map), release
+
+
+def test_a_context_beyond_that_of_the_model_is_refused(saes: Callable[..., Path], tmp_path: Path) -> None:
+    config = SubjectConfig(sae=str(saes("gpt2", SaeKind("standard"))), device="cpu", context=65)
+    with pytest.raises(CatalogError, match=r"at most 64 tokens.*\n.*--context 65\n.*up to 64"):
+        load_subject(config, Cache(tmp_path))
+    assert load_subject(replace(config, context=64), Cache(tmp_path)).info.context == 64
