@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,10 @@ def test_normalised_values_do_not_depend_on_folding(
     torch.testing.assert_close(plain, folded, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found[True, "mlp.hook_in"], folded, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(found[False, "mlp.hook_in"], plain, rtol=1e-2, atol=1e-2)
+
+
+def test_a_context_beyond_that_of_the_model_is_refused(saes: Callable[..., Path], tmp_path: Path) -> None:
+    config = SubjectConfig(sae=str(saes("gpt2", SaeKind("standard"))), device="cpu", context=65)
+    with pytest.raises(CatalogError, match=r"at most 64 tokens.*\n.*--context 65\n.*up to 64"):
+        load_subject(config, Cache(tmp_path))
+    assert load_subject(replace(config, context=64), Cache(tmp_path)).info.context == 64
