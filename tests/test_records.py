@@ -81,7 +81,7 @@ def test_other_links_are_left_out_and_counted(tmp_path: Path, link: object, capf
 
 TURNS = [{"role": "user", "content": "Hello. 漢"}, {"role": "assistant", "content": "Hi!"}]
 SHARED = [{"from": "human", "value": "Hello. 漢"}, {"from": "gpt", "value": "Hi!"}]
-PARTS = [{"role": t["role"], "content": [{"type": "text", "text": t["content"]}], "name": "x"} for t in TURNS]
+PARTS = [{"role": t["role"], "content": [{"type": "text", "text": t["content"]}], "name": None} for t in TURNS]
 
 
 @pytest.mark.parametrize("field", ["messages", "conversations", "talk"])
@@ -113,10 +113,27 @@ def test_a_text_beside_the_turns_counts_and_an_empty_one_does_not(tmp_path: Path
         ([{"role": "user", "content": 5}], "not a text"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "not a text"),
         ([{"role": "user", "content": "a \ud83d"}], "half of a character"),
+        ([{"role": "user", "content": [{"type": "text", "text": None}]}], "not a text"),
+        ([{"role": "user", "content": [{"type": "text", "text": 5}]}], "not a text"),
         ([{"role": "assistant", "content": None}], "missing or empty in 1 record"),
+        ([{"role": "user", "content": ""}, {"role": "assistant", "content": " "}], "missing or empty in 1 record"),
         ([], "missing or empty in 1 record"),
     ],
 )
 def test_turns_of_another_form_are_refused(tmp_path: Path, turns: object, words: str) -> None:
     with pytest.raises(CatalogError, match=words):
         read(tmp_path, {"messages": turns})
+
+
+def test_calls_of_tools_reach_the_chat_template(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    silent = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answer = {"role": "tool", "content": "2", "name": "add", "tool_call_id": None}
+    (text,) = read(tmp_path, {"messages": [*TURNS, silent, answer]})
+    assert json.loads(text.turns)[2:] == [{**silent, "content": ""}, {"role": "tool", "content": "2", "name": "add"}]
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_a_null_instead_of_a_record_is_left_out(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"x{ending}", {".json": b'["a", null]', ".jsonl": b'"a"\nnull\n'}[ending])
+    assert [text.content for text in read_corpus(CorpusConfig(paths=(str(path),), concepts=None))] == ["a"]

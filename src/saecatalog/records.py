@@ -94,7 +94,7 @@ def make_record(value: object, category: str, where: str, source: str, fields: F
     Raises CatalogError if it has no such field, or if what is in the field is not of the right kind.
     """
     left.read += 1
-    record = {fields.text: value} if isinstance(value, str) else value
+    record = {fields.text: value} if value is None or isinstance(value, str) else value
     if not isinstance(record, Mapping):
         what = "This record is neither an object with fields nor a string."
         raise CatalogError(what, where, f"Write an object with a field '{fields.text}'.")
@@ -155,25 +155,35 @@ def _turns(record: Mapping[str, object], fields: Fields, where: str) -> str:
         fix = "Write a list of objects with role and content, or name another field with the setting chat_field."
         raise CatalogError(f"The field '{name}' of this record is not a list of turns.", where, fix)
     turns = [_turn(turn, name, where) for turn in given]
-    if any(turn["content"] is None for turn in turns):
+    said = [turn for turn in turns if str(turn["content"] or "").strip() or turn.get("tool_calls")]
+    if not said or any(turn["content"] is None for turn in turns):
         return ""
-    return json.dumps(turns, ensure_ascii=False) if turns else ""
+    return json.dumps(turns, ensure_ascii=False, default=str)
 
 
-def _turn(turn: Mapping[str, object], name: str, where: str) -> dict[str, str | None]:
-    role, content = (turn.get(a, turn.get(b)) for a, b in (("role", "from"), ("content", "value")))
+def _turn(turn: Mapping[str, object], name: str, where: str) -> dict[str, object]:
+    """A turn with all its other fields, such as calls of tools: the chat template decides what it shows of them."""
+    given = {key: value for key, value in turn.items() if value is not None}
+    role, content = (given.pop(a, given.pop(b, None)) for a, b in (("role", "from"), ("content", "value")))
     if not isinstance(role, str):
         fix = f"Each turn needs a role and a content; this one has {', '.join(map(str, turn)) or 'nothing'}."
         raise CatalogError(f"A turn in the field '{name}' of this record has no role.", where, fix)
-    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
-        content = "".join(str(part.get("text", "")) for part in content)
+    if isinstance(content, list) and all(map(_is_text, content)):
+        content = "".join(part["text"] for part in content)
+    if given.get("tool_calls"):
+        content = content or ""
     if content is not None and not isinstance(content, str):
         fix = "Only turns of text can be read: strings, or lists of parts of the type text."
         raise CatalogError(f"A turn in the field '{name}' of this record is not a text.", where, fix)
     return {
+        **given,
         "role": whole(ROLES.get(role, role), "role", where),
         "content": content and whole(content, "turn", where),
     }
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def given_category(given: object, where: str) -> str:

@@ -249,6 +249,17 @@ def _check_ids(model: LanguageModel, name: str) -> None:
         raise CatalogError(what, f"--model {name}", "Use the tokenizer that the model was trained with.")
 
 
+def _checked_context(wanted: int | None, trained: int | None, most: int) -> int:
+    """The tokens of a window: as many as wanted, or as the SAE was trained on if the model takes so many.
+
+    Raises CatalogError if the model does not take as many as wanted.
+    """
+    if wanted is not None and wanted > most:
+        what = f"The model takes at most {most:,} tokens at once, BOS included."
+        raise CatalogError(what, f"--context {wanted}", f"Use a number up to {most}.")
+    return min(wanted or trained or 128, most)
+
+
 def _checked_overlap(overlap: int, size: int) -> int:
     """The overlap of windows of at most `size` tokens; raises CatalogError if a window would have no new token."""
     if overlap >= size:
@@ -264,7 +275,7 @@ def _describe(
     name = embedded.MODEL_NAME if model_name in embedded.MODEL_ALIASES else model_name
     layer = layer_of(hooks[0])
     bos = _bos(metadata.prepend_bos is not False, model, name)
-    context = min(config.context or metadata.context_size or 128, model.n_ctx)
+    context = _checked_context(config.context, metadata.context_size, model.n_ctx)
     return SubjectInfo(
         slug=catalog_slug(source, Path(name).name, layer, hooks[0], metadata.neuronpedia_id),
         model_name=name,
