@@ -13,7 +13,7 @@ from functools import cache
 from saecatalog import embedded
 from saecatalog.sae_listing import Listed
 
-NO_HOOK = "not known, as only a file of its repository names the hook"
+NO_HOOK = "not known here: only a file of its repository names the hook, and a build reads it"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _version(library: str) -> str:
 def summary(found: Support, what: str = "") -> list[str]:
     """The counts as lines for a terminal."""
     lines = [f"{found.buildable:,} of {found.rows:,} SAEs{what} can be built{_share(found)}."]
-    parts: Iterable[tuple[str, dict[str, int]]] = (("Not", found.reasons), ("Of those that can", found.notes))
+    parts: Iterable[tuple[str, dict[str, int]]] = (("Not counted", found.reasons), ("Of those that can", found.notes))
     for title, counts in parts:
         if counts:
             lines += ["", f"{title}:", *(f"  {count:>7,}  {words}" for words, count in counts.items())]
@@ -167,7 +167,7 @@ def markdown(found: Support) -> str:
         "default one and those of `sae_lens`' directory. *Can be built* means that nothing installed speaks against",
         "it: architecture, normalization, model and hook are known. No weights were read.",
         "",
-        "| SAEs | that cannot be built, because |",
+        "| SAEs | not counted as buildable, because |",
         "|---:|---|",
         *(f"| {count:,} | {words} |" for words, count in found.reasons.items()),
         "",
