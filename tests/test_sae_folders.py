@@ -443,6 +443,17 @@ def test_folders_of_other_trainers_on_the_hub(home: Path, weights: Any, models: 
     assert kept / "layers.2" / ".." / "config.json" in sae_places(source)
 
 
+def test_nothing_is_downloaded_of_an_sae_that_cannot_be_read(
+    home: Path, explore: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("config.json", "sae_weights.safetensors"):
+        (snapshot_once(home, "someone/else") / name).write_text("{}", encoding="utf-8")
+    asked: list[object] = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *given: asked.append(given))
+    assert "saved by Llamascopium," in explore("--sae", "someone/else")
+    assert asked == []
+
+
 def test_a_repository_without_an_sae_is_told(home: Path, explore: Callable) -> None:
     (snapshot(home, "someone/model") / "model.safetensors").write_bytes(b"")
     said = explore("--sae", "someone/model")

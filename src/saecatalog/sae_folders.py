@@ -6,6 +6,7 @@ as `sae_lens` reads them where it does that right, and are otherwise refused by 
 
 import json
 import os
+import posixpath
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -216,15 +217,15 @@ def _downloaded(source: SaeSource) -> Path:
     names = hub_files(source.release)
     start = f"{source.id}/" if source.id else ""
     here = [name.removeprefix(start) for name in names if name.startswith(start)]
-    layout = layout_of(here)
+    layout, where = layout_of(here), f"--sae {source.name}"
     if layout is None:
-        where = f"--sae {source.name}"
         if not here:
             raise _no_such_folder(source, names)
         raise not_an_sae(here, where, source.name)
+    # Before gigabytes are downloaded.
+    _reader(layout, where)
     wanted = [start + file for file in layout.files]
-    beside = (Path(start) / layout.beside).as_posix() if layout.beside else ""
-    beside = re.sub(r"[^/]+/\.\./", "", beside)
+    beside = posixpath.normpath(f"{start}{layout.beside}") if layout.beside else ""
     paths = [hf_hub_download(source.release, name) for name in [*wanted, *([beside] if beside in names else [])]]
     return Path(paths[0]).parent
 
@@ -260,20 +261,26 @@ def _load_folder(folder: Path, where: str, device: str, dtype: str | None = None
         raise not_an_sae(_names(folder), where, where)
     settings_file = folder / layout.files[0]
     settings = _settings(settings_file)
-    if layout.read is None:
-        what = f"This SAE was saved by {layout.trainer}, which sae_lens cannot load from a folder."
-        raise CatalogError(what, where, f"Load it there and save it with sae_lens. {SHOULD_BE}")
+    read = _reader(layout, where)
     try:
         if layout is SAE_LENS:
             _check_sae_lens(settings, str(settings_file))
             return SAE.load_from_disk(folder, device=device, dtype=dtype).eval()
-        found, weights = layout.read(folder, settings)
+        found, weights = read(folder, settings)
         given = {"architecture": "standard", "normalize_activations": "none", **found, "device": device}
         return SAE.load_from_disk(folder, device, "float32", lambda *_, **__: (given, weights)).eval()
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         said = f"The setting {reason} is missing." if isinstance(error, KeyError) else f"sae_lens says: {reason}"
         raise CatalogError("This SAE cannot be loaded.", str(settings_file), said) from error
+
+
+def _reader(layout: Layout, where: str) -> Callable[[Path, Settings], tuple[Settings, Weights]]:
+    """What reads a folder of this layout; raises CatalogError if nothing does."""
+    if layout.read is None:
+        what = f"This SAE was saved by {layout.trainer}, which sae_lens cannot load from a folder."
+        raise CatalogError(what, where, f"Load it there and save it with sae_lens. {SHOULD_BE}")
+    return layout.read
 
 
 def _check_sae_lens(settings: Settings, where: str) -> None:
