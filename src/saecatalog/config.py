@@ -157,7 +157,7 @@ class AnalysisConfig:
     notable: int = _setting(240, _count)
     """Number of notable features; each gets a page of its own."""
     outlier_multiple: float = _setting(4.0, _multiple)
-    """Positions whose residual norm exceeds this multiple of the median are left out of all statistics."""
+    """Positions where the norm of the SAE's input exceeds this multiple of the median count in no statistic."""
 
 
 @dataclass(frozen=True)

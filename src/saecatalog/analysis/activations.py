@@ -1,4 +1,4 @@
-"""The activations that every analysis reads: a store and a limit on residual norms flow in, sparse matrices flow out.
+"""The activations that every analysis reads: a store and a limit on norms flow in, sparse matrices flow out.
 
 Positions with massive activations are dropped here, once, so that no analysis can count them. Analyses of single
 features process the dictionary block by block, so that their memory does not grow with it.
@@ -115,9 +115,9 @@ class Activations:
     included: Bool[np.ndarray, "token"]
     """False if the position is left out of every statistic."""
     norm_median: float
-    """Median residual norm over all positions of the corpus."""
+    """Median norm of the SAE's input over all positions of the corpus."""
     norm_limit: float
-    """Positions with a larger residual norm are left out."""
+    """Positions with a larger norm are left out."""
     scratch: Path | None = None
     """Folder for scratch arrays; None means the system's temporary folder."""
 
@@ -177,7 +177,7 @@ class Activations:
 def include(
     store: Store, outlier_multiple: float, median: float | None = None, scratch: Path | None = None
 ) -> Activations:
-    """Exclude the positions whose residual norm exceeds `outlier_multiple` times the median norm.
+    """Exclude the positions where the norm of the SAE's input exceeds `outlier_multiple` times the median norm.
 
     The limit is rounded up to the next edge of the store's norm bands, so that each band is kept or dropped as a whole
     and sums stay exact. `median` overrides the median norm: for concepts, it is that of the corpus they are compared

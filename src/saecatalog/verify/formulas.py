@@ -47,7 +47,7 @@ class Case:
     tokens: list[list[int]]
     activations: list[Float32[np.ndarray, "token feature"]]
     norms: list[Float[np.ndarray, "token"]]
-    """Norm of the residual stream."""
+    """Norm of what the SAE reads."""
     squared_errors: list[Float[np.ndarray, "token"]]
     """Squared norm of (residual - reconstruction)."""
 
