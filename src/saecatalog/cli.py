@@ -281,7 +281,7 @@ def _add_list(p: argparse.ArgumentParser) -> None:
         help="show only SAEs whose name, model or Neuronpedia id contains WORD",
     )
     p.add_argument("--support", action="store_true", help="count the SAEs that can be built, and the others by reason")
-    p.add_argument("--markdown", action="store_true", help="the same as a page of docs/support.md")
+    p.add_argument("--markdown", action="store_true", help="print these counts as the page docs/support.md")
     _add_cache(p)
 
 
