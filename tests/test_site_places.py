@@ -20,6 +20,12 @@ def manifest(sae: str = "a/b", corpus: str | None = "texts", model: str = "m") -
     return {"slug": FIRST, "model": {"name": model}, "sae": {"name": sae}, "corpus": named}
 
 
+def with_weights(content: dict[str, Any], sae: str = "s") -> dict[str, Any]:
+    """The manifest with the hashes of the weights."""
+    hashes = {"weights_sha256": sae, "settings_hash": "h"}
+    return {**content, "model": {**content["model"], "weights_sha256": "w"}, "sae": {**content["sae"], **hashes}}
+
+
 def put(out: Path, slug: str, content: object) -> None:
     (out / slug / "data").mkdir(parents=True)
     (out / slug / FILE_LIST).write_text('{"files": {}}', encoding="utf-8")
@@ -46,6 +52,20 @@ def test_place_of_a_catalog(standing: dict[str, Any], wanted: str, tmp_path: Pat
     for slug, content in standing.items():
         put(tmp_path, slug, content)
     assert place_of(tmp_path, files_below(tmp_path), manifest()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("standing", "wanted"),
+    [
+        (with_weights(manifest("other/a/b", model="other/m")), FIRST),
+        (with_weights(manifest("other/a/b", corpus="other")), f"{FIRST}-texts"),
+        (with_weights(manifest("other/a/b"), sae="t"), f"{FIRST}-texts"),
+        (manifest("other/a/b"), f"{FIRST}-texts"),
+    ],
+)
+def test_the_same_folders_named_from_elsewhere_are_the_same_catalog(standing: Any, wanted: str, tmp_path: Path) -> None:
+    put(tmp_path, FIRST, standing)
+    assert place_of(tmp_path, files_below(tmp_path), with_weights(manifest())) == wanted
 
 
 def test_a_third_of_the_same_names_has_a_place_of_its_own(tmp_path: Path) -> None:

@@ -199,13 +199,18 @@ def catalogs(files: Iterable[str]) -> list[str]:
 def place_of(out: Path, files: Iterable[str], manifest: Mapping[str, Any]) -> str:
     """The folder of a catalog in a site: the one that holds it already, or else one that is free.
 
-    A catalog is known by the names of its model, SAE and corpus. A second corpus, or another SAE whose folder has the
-    same name, does not take the place of the first.
+    A catalog is known by the names of its model, SAE and corpus; or by their weights and the corpus, because a folder
+    has other names in other working folders. A second corpus, or another SAE whose folder has the same name, does not
+    take the place of the first.
     """
-    standing = {slug: _names(_mapping(out / slug / MANIFEST)) for slug in catalogs(files)}
+    standing = {slug: _mapping(out / slug / MANIFEST) for slug in catalogs(files)}
     names, first = _names(manifest), str(manifest["slug"])
     # Manifests of earlier versions do not name the corpus.
-    known = [slug for slug, other in standing.items() if other in (names, (*names[:2], ""))]
+    known = [
+        slug
+        for slug, other in standing.items()
+        if _names(other) in (names, (*names[:2], "")) or _weights(other) == _weights(manifest) != ()
+    ]
     known.sort(key=lambda slug: slug != first)
     named = f"{first}-{file_name(names[-1])}"
     free = (slug for slug in (first, named, f"{named}-{digest(names)[:8]}") if slug not in standing)
@@ -219,6 +224,14 @@ def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     # The same folder can be written as `runs/a` and as `./runs/a`.
     return tuple(re.sub(r"^\./|(?<=/)\./|/+$", "", str(manifest[part].get(name, ""))) for part, name in parts)
+
+
+def _weights(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hashes of model and SAE, and the corpus. Empty if one of them is missing."""
+    parts = (("model", "weights_sha256"), ("sae", "weights_sha256"), ("sae", "settings_hash"), ("corpus", "name"))
+    if not all(isinstance(manifest.get(part), Mapping) and manifest[part].get(name) for part, name in parts):
+        return ()
+    return tuple(str(manifest[part][name]) for part, name in parts)
 
 
 def hidden(path: str) -> bool:
