@@ -78,3 +78,15 @@ def test_titles_and_links_of_records_are_in_the_data(flags: list[str], tmp_path:
     assert main(["build", *flags, "--corpus", corpus]) == GOOD
     found = {(row["title"], row["link"]) for row in texts_of(tmp_path / "site")}
     assert found == {("Cats", "https://example.org/"), ("", "")}
+
+
+def test_the_name_of_a_corpus_does_not_pass_to_another(flags: list[str], tmp_path: Path) -> None:
+    """A settings file names its own corpus; texts of a flag are another one, and so another catalog."""
+    (tmp_path / "mine.txt").write_text("The cat sat.\nA dog ran.\n", encoding="utf-8")
+    (tmp_path / "theirs.txt").write_text("It rained.\nThe sun shone.\n", encoding="utf-8")
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[corpus]\nname = 'My own'\npaths = ['mine.txt']\n", encoding="utf-8")
+    assert main(["build", str(settings), *flags]) == GOOD
+    assert main(["build", str(settings), *flags, "--corpus", str(tmp_path / "theirs.txt")]) == GOOD
+    manifests = [json.loads(path.read_bytes()) for path in (tmp_path / "site").rglob("data/manifest.json")]
+    assert sorted(manifest["corpus"]["name"] for manifest in manifests) == ["My own", "theirs"]

@@ -114,6 +114,7 @@ def test_chats_of_a_corpus_become_texts_with_special_tokens(flags: list[str], tm
     # BOS at the beginning is left out, because each window gets its own.
     assert table.loc["talk", "content"] == "user: The cat sat.</s><s>assistant: <|im_end|> It did.</s>"
     assert table["special_tokens"].to_dict() == {"talk": True, "plain": False}
+    assert main(["verify", str(tmp_path / "site"), "--quiet", "--cache", str(tmp_path / "cache")]) == 0
 
 
 def test_names_of_special_tokens_in_plain_texts_are_told(

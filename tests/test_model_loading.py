@@ -243,3 +243,17 @@ def test_models_from_the_hub(tmp_path: Path) -> None:
         folder = tmp_path / f"hub/models--{model.replace('/', '--')}/snapshots/abc"
         wanted = values(family, load_plain(folder), IDS)[hook]
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_failure_of_transformer_lens_is_told(
+    load: Callable[..., Any], model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another library may give other values, for instance another BOS, so it does not take over without a word."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ\nand more")
+
+    monkeypatch.setattr("transformer_lens.model_bridge.TransformerBridge.boot_transformers", fail)
+    assert load(model).info.library == "transformers"
+    said = f"{model}: plain transformers runs this model, as transformer_lens fails: RuntimeError: shapes differ\n"
+    assert said in capsys.readouterr().err

@@ -294,6 +294,25 @@ def test_published_saes_that_need_a_factor_have_one() -> None:
             assert set(entry.norm_scaling_factor) == set(entry.saes_map), release
 
 
+@pytest.mark.parametrize("shape", ["llama", "gpt2", "gemma"])
+def test_normalised_values_do_not_depend_on_folding(
+    shape: str, workshop: Path, models: Callable, tmp_path: Path
+) -> None:
+    """`hook_normalized` is before the norm's weight; once that is folded, it is also what the MLP reads."""
+    found = {}
+    for fold in (False, True):
+        for point in ("ln2.hook_normalized", "mlp.hook_in"):
+            more = {"model_from_pretrained_kwargs": {"fold_ln": fold}}
+            save_any(tmp_path / f"{fold}-{point}", models(shape), "standard", f"blocks.1.{point}", **more)
+            subject = loaded(tmp_path / f"{fold}-{point}", workshop)
+            with torch.inference_mode():
+                found[fold, point] = subject.values(IDS[None])[0]
+    plain, folded = (found[fold, "ln2.hook_normalized"] for fold in (False, True))
+    torch.testing.assert_close(plain, folded, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[True, "mlp.hook_in"], folded, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(found[False, "mlp.hook_in"], plain, rtol=1e-2, atol=1e-2)
+
+
 def test_a_context_beyond_that_of_the_model_is_refused(saes: Callable[..., Path], tmp_path: Path) -> None:
     config = SubjectConfig(sae=str(saes("gpt2", SaeKind("standard"))), device="cpu", context=65)
     with pytest.raises(CatalogError, match=r"at most 64 tokens.*\n.*--context 65\n.*up to 64"):

@@ -484,6 +484,22 @@ def test_a_missing_column_and_a_missing_table_are_told(figures: Path, evidence: 
     assert len(lines) == 3
 
 
+def test_a_catalog_of_a_version_that_knew_neither_overlap_nor_special_tokens(figures: Path, evidence: Evidence) -> None:
+    def forget(manifest: dict[str, Any]) -> None:
+        for part, names in (("sae", ("hook_out", "d_out", "cross_layer")), ("settings", ("overlap", "special_tokens"))):
+            for name in names:
+                del manifest[part][name]
+        del manifest["model"]["library"]
+
+    change_manifest(figures, forget)
+    for name, columns in (("texts", ["title", "link", "special_tokens"]), ("concept_texts", ["special_tokens"])):
+        path = figures / "data" / f"{name}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(columns), path)
+    assert lines_of(figures, evidence, again=True) == []
+    change_manifest(figures, lambda manifest: manifest["settings"].update(special_tokens=False))
+    assert "texts.parquet: texts.parquet has no column special_tokens" in lines_of(figures, evidence)
+
+
 def test_a_change_of_a_page_is_found(copy: Path, workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = next(p for p in sorted((copy / "features").glob("*.html")) if p.stem.isdigit())
     page.write_text(page.read_text(encoding="utf-8").replace("0", "1"), encoding="utf-8")

@@ -5,13 +5,13 @@ at the beginning is left out if each window gets its own.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
+from saecatalog.replacing import replaced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -46,12 +46,14 @@ def contents(
 def _rendered(text: Text, tokenizer: "PreTrainedTokenizerFast") -> str:
     """A chat as one string, with the names of special tokens."""
     from jinja2 import TemplateError
+    from transformers.utils import chat_template_utils as templates
 
     if not tokenizer.chat_template:
         fix = "Use a model that was trained on chats, or write each chat as one text with a field 'text'."
         raise CatalogError("This is a chat, and the model's tokenizer has no chat template.", text.source, fix)
     try:
-        with _on_a_fixed_day():
+        # The function of templates for the date cannot be given as an argument.
+        with replaced(templates, "datetime", _FixedDay):
             rendered = tokenizer.apply_chat_template(json.loads(text.turns), tokenize=False)
     except (TemplateError, ValueError, TypeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -59,19 +61,9 @@ def _rendered(text: Text, tokenizer: "PreTrainedTokenizerFast") -> str:
     return str(rendered)
 
 
-@contextmanager
-def _on_a_fixed_day() -> Iterator[None]:
-    """While templates are rendered: their function for the date says DAY. It cannot be given as an argument."""
-    from transformers.utils import chat_template_utils as templates
+class _FixedDay(datetime):
+    """A clock that always says DAY."""
 
-    class Day(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> "Day":
-            return cls(*DAY)
-
-    before = templates.datetime
-    templates.datetime = Day
-    try:
-        yield
-    finally:
-        templates.datetime = before
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "_FixedDay":
+        return cls(*DAY)

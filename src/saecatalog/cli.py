@@ -368,6 +368,9 @@ def _config(a: argparse.Namespace) -> Config:
         config = replace(config, subject=replace(config.subject, model=None))
     names = ("model", "sae", "device", "dtype", "context", "overlap", "batch_tokens", "trust_remote_code")
     config = override(config, "subject", **{n: get(n) for n in names})
+    if get("corpus"):
+        # The name in the catalog file is that of its own texts.
+        config = replace(config, corpus=replace(config.corpus, name=""))
     config = override(
         config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
         concepts=get("concepts"), limit_tokens=get("limit_tokens"), name=get("corpus_name"), seed=get("seed"),

@@ -132,10 +132,12 @@ class Layer:
 
     def written_by(self, branch: Call) -> Place:
         """What attention or the MLP adds to the residual stream: its output, after a norm of its own if it has one."""
-        norm = next((norm for norm in self._norms if same(norm.before, branch.after)), None)
-        place = Place((norm or branch).path, "out")
         self.check_sums()
-        return place
+        return self._written(branch)
+
+    def _written(self, branch: Call) -> Place:
+        norm = next((norm for norm in self._norms if same(norm.before, branch.after)), None)
+        return Place((norm or branch).path, "out")
 
     def entry(self, branch: Call) -> Place:
         """Where the residual stream enters the branch: before its norm."""
@@ -153,14 +155,10 @@ class Layer:
         """Whether attention and MLP read the same residual stream, so that there is none between them."""
         return same(self.value(self.entry(self.mlp)), self.whole.before)
 
-    def _added(self, branch: Call) -> Tensor:
-        norm = next((norm for norm in self._norms if same(norm.before, branch.after)), None)
-        return self.value(Place((norm or branch).path, "out"))
-
     def check_sums(self) -> None:
         """Raise NoSuchHook unless attention and MLP write what makes the difference between the residual streams."""
         start, end = self.value(Place(self.path, "in")), self.value(Place(self.path, "out"))
-        attention, mlp = self._added(self.attention), self._added(self.mlp)
+        attention, mlp = (self.value(self._written(branch)) for branch in (self.attention, self.mlp))
         middle = start if self.parallel else self.value(self.entry(self.mlp))
         sums = [(start, attention + mlp, end)] if self.parallel else [(start, attention, middle), (middle, mlp, end)]
         for before, added, after in sums:

@@ -21,6 +21,7 @@ from saecatalog.hooked_model import HookedModel
 from saecatalog.hub import hub_errors, hub_places
 from saecatalog.language_model import LanguageModel, NoSuchHook, layer_of
 from saecatalog.plain_model import PlainModel, is_module_path
+from saecatalog.progress import notice
 from saecatalog.safe_loading import HOOKED, PROCESSING, only_data_of_model
 
 BRIDGE, PLAIN = "TransformerBridge", "AutoModelForCausalLM"
@@ -122,13 +123,23 @@ def _bridge_from_folder(wanted: ModelRequest, folder: Path, name: str) -> Hooked
     try:
         # This loads the tokenizer once more.
         bridge = TransformerBridge.boot_transformers(name, hf_model=module, tokenizer=tokenizer, dtype=wanted.dtype)
-    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        _tell_why_plain(error, str(folder))
         return None
     steps = {step: wanted.arguments.get(step, False) for step in PROCESSING}
     if any(steps.values()):
         # As HookedTransformer would on loading with the SAE's keyword arguments.
         bridge.process_weights(**steps)
     return HookedModel(bridge.eval())
+
+
+def _tell_why_plain(error: Exception, name: str) -> None:
+    """Say why plain `transformers` runs a model, unless transformer_lens just does not know its architecture."""
+    if "architecture" not in str(error).lower():
+        why = (str(error).splitlines() or [""])[0]
+        notice(f"{name}: plain transformers runs this model, as transformer_lens fails: {type(error).__name__}: {why}")
 
 
 def _plain_parts(wanted: ModelRequest, name: str) -> tuple[Any, Any]:
@@ -224,8 +235,9 @@ def _hooked_from_hub(wanted: ModelRequest) -> HookedModel | None:
         # transformer_lens prints a line when it has finished; standard output is reserved for our own results.
         with redirect_stdout(io.StringIO()):
             module: Any = load_model(HOOKED, name, device=str(wanted.device), model_from_pretrained_kwargs=given)
-    except (AttributeError, KeyError, NotImplementedError):
+    except (AttributeError, KeyError, NotImplementedError) as error:
         # It reads settings of some models, such as Phi, where older versions of transformers had them.
+        _tell_why_plain(error, name)
         return None
     return HookedModel(module.eval())
 

@@ -11,17 +11,18 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 
 from saecatalog.config import DTYPES
 from saecatalog.errors import CatalogError
 from saecatalog.replacing import replaced
 from saecatalog.sae_directory import SaeSource
-from saecatalog.tensor_files import load_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 HOOKED = "HookedTransformer"
 """The class that loads a model if an SAE's metadata names none."""
@@ -33,9 +34,6 @@ CORRECT = (
     "Correct model_from_pretrained_kwargs in the cfg.json of a copy of the SAE. If it chose another version of the "
     "model, save that version in a folder and add --model FOLDER."
 )
-
-WEIGHTS = "sae_weights.safetensors"
-"""Name of the weights in an SAE's folder."""
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 """Endings of files that are pickles or archives of pickles."""
@@ -95,7 +93,11 @@ def _restrictions(
     where: str, convert: str, trust_remote_code: bool, tensors: bool, refuse: Callable[[CatalogError], Never]
 ) -> Iterator[tuple[Any, str, Any]]:
     """What to put in the place of which part of the libraries while they load: module, name and value."""
+    # Imported late: a build that loads nothing reads the constants of this module only.
+    import torch
     import transformers.dynamic_module_utils as own_modules
+
+    from saecatalog.tensor_files import load_tensors
 
     # torch.load would read most of these files with its restricted unpickler (`weights_only`). That is not enough: the
     # unpickler had holes that ran code, one environment variable turns it off, and transformer_lens asks for the
@@ -208,10 +210,10 @@ def sha256_with_code(weights: str, code: list[Path]) -> str:
     return digest.hexdigest() if code else weights
 
 
-def check_finite(sae: torch.nn.Module, where: str) -> None:
+def check_finite(sae: "torch.nn.Module", where: str) -> None:
     """Raise CatalogError, with tensor and place, if a weight of an SAE is NaN or infinite."""
     for name, tensor in sae.state_dict().items():
-        bad = ~torch.isfinite(tensor)
+        bad = ~tensor.isfinite()
         if bad.any():
             first = np.unravel_index(int(bad.flatten().byte().argmax()), bad.shape)
             place = ", ".join(map(str, first))

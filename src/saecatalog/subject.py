@@ -104,7 +104,7 @@ def _on_flat_rows(sae: Any) -> Any:
 
 
 def hooks_of(sae: Any, where: str) -> tuple[str, ...]:
-    """The hooks that an SAE reads and writes, one if they are the same.
+    """The hook that an SAE reads; of a transcoder, also the one that it writes.
 
     Raises CatalogError if the SAE's metadata does not name them.
     """
@@ -241,7 +241,7 @@ def _check_widths(model: LanguageModel, sae: Any, hooks: tuple[str, ...], where:
 def _check_ids(model: LanguageModel, name: str) -> None:
     """Raise CatalogError if the tokenizer can find a token in a text that the model has no embedding for."""
     tokenizer = model.tokenizer
-    # The names of special tokens are plain characters in a text, so that these ids do not occur.
+    # Special tokens occur only in texts that hold them on purpose; the harvest checks the ids of all texts.
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     highest = max(set(tokenizer.get_vocab().values()) - special, default=0)
     if highest >= model.d_vocab:
@@ -315,7 +315,10 @@ def _describe(
 
 
 def _bos(wanted: bool, model: LanguageModel, name: str) -> int | None:
-    """The id that begins every window; None if the SAE wants none or the tokenizer has none that the model knows."""
+    """The id that begins every window; None if the SAE wants none or the tokenizer has none that the model knows.
+
+    `name` is the model's, for a notice.
+    """
     if not wanted:
         return None
     bos: int | None = model.tokenizer.bos_token_id

@@ -1,7 +1,7 @@
-"""Finds and decodes the text files that a user gives: paths flow in, files and strings flow out.
+"""Finds the files that a user gives, and decodes notes and settings: paths flow in, files and strings flow out.
 
-Corpora, concepts and notes are all read through this module, so that a folder with a loop, a file that cannot be read
-and one in another encoding are reported in the same way.
+Corpora, concepts and notes are all found through this module, so that a folder with a loop and a file that cannot be
+read are reported in the same way. The texts of corpora are decoded in `streams`, piece by piece.
 """
 
 import os

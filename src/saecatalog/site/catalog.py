@@ -3,7 +3,6 @@
 In: `Tables` and the manifest. Everything here is computed once per build; the views only look things up.
 """
 
-from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from saecatalog.notes import link_of, same_name
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.note_html import Note
-from saecatalog.site.records import Groups, Records, Row, rows
+from saecatalog.site.records import Groups, Records, rows
 from saecatalog.tables import Tables
 
 REASONS = (
@@ -272,11 +271,6 @@ def page_of(kind: str, name: str) -> str:
 def text_page(text: str) -> str:
     """The page of a text from the catalog's root, as a URL."""
     return f"texts/{quote(text)}.html"
-
-
-def pick(found: Iterable[Row], column: str, value: Hashable) -> Row | None:
-    """The first row with this value in a column."""
-    return next((row for row in found if getattr(row, column) == value), None)
 
 
 def split_reasons(notable: str) -> list[str]:

@@ -44,7 +44,7 @@ MAX_WORKERS = 4
 """Largest number of threads; each has its own modules, which share the weights."""
 
 NEAR_LIMIT = 1e-4
-"""A residual norm this close to the limit, as a share of the limit, may be on either side of it."""
+"""A norm this close to the limit, as a share of the limit, may be on either side of it."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Pass:
     """Text `t` holds the tokens `offsets[t]` up to `offsets[t + 1]`."""
     token_ids: Int64[np.ndarray, "token"]
     norms: Float64[np.ndarray, "token"]
-    """Norm of the residual stream."""
+    """Norm of what the SAE reads."""
     squared_errors: Float64[np.ndarray, "token"]
-    """Squared norm of (residual - reconstruction)."""
+    """Squared norm of (what the SAE is to write - reconstruction)."""
     counted: Bool[np.ndarray, "token"]
     """False for massive positions, which are left out of all figures."""
     indptr: Int64[np.ndarray, "token_plus_1"]
@@ -174,7 +174,7 @@ def run_texts(
 ) -> Pass:
     """Run texts.
 
-    `limit` is the residual norm above which a position is massive. `tick` is called with the number of tokens
+    `limit` is the norm above which a position is massive. `tick` is called with the number of tokens
     processed. Each text is run alone; a few threads, one per core, share the texts.
     """
     threads_before = torch.get_num_threads()

@@ -1,8 +1,8 @@
 """Independent runs: the manifest's model and SAE flow in, the values that the SAE reads in each window flow out.
 
 This shares nothing with the harvest: it uses `transformers` alone, one unpadded window at a time, and the SAE's
-matrices. Only locating and guarding the files is shared, and the hashes that tell whether they match the
-manifest.
+matrices. Shared are locating and guarding the files, making the SAE's matrices of them (`sae_folders`), and the hashes
+that tell whether they match the manifest.
 """
 
 import copy
@@ -24,8 +24,8 @@ from saecatalog.model_loading import hub_name
 from saecatalog.sae_directory import SaeSource, find_sae
 from saecatalog.sae_folders import load_sae
 from saecatalog.safe_loading import only_data_of_model
-from saecatalog.verify.model import Values, load_model, normalised, window_values
-from saecatalog.verify.places import Module, final_norm, is_in_stream, place_of
+from saecatalog.verify.model import Values, load_model, window_values
+from saecatalog.verify.places import Module, final_norm, is_in_stream
 from saecatalog.verify.published import Manifest
 from saecatalog.verify.report import Report
 from saecatalog.verify.sae import Sae, decode_rows, encode_rows
@@ -65,19 +65,17 @@ class Hook:
     """A hook that the SAE reads or writes, and how its values are made from those of plain `transformers`."""
 
     name: str
+    source: str
+    """The hook of the model as it was published that has the same values: another one if weights were folded."""
     head: int | None
     """The attention head that is meant; None for all."""
     width: int
     """The number of values of a token that the SAE reads or writes."""
     centred: bool
     """True if the SAE was trained on a model in which everything written to the residual stream has mean 0."""
-    folded: bool
-    """True if it was trained on a model in which the norm before the MLP has no weight."""
 
     def values(self, model: Module, found: Values) -> Values:
         """The values that the SAE knows, from those of the model as it was published."""
-        if self.folded:
-            found = normalised(model, model.get_submodule(place_of(model, self.name).module), found)
         if self.centred:
             # Heads are side by side, each with a mean of its own.
             parts = found.reshape(len(found), -1, int(model.config.get_text_config().hidden_size))
@@ -126,7 +124,7 @@ class Runner:
         self, ids: list[int]
     ) -> Iterator[tuple[Float64[np.ndarray, "token d_in"], Float64[np.ndarray, "token d_out"]]]:
         """What the SAE reads and what it is to write in each window of a text: the counted tokens, without BOS."""
-        names = [hook.name for hook in self.hooks]
+        names = [hook.source for hook in self.hooks]
         for found in window_values(self.model, names, ids, self.context, self.bos, self.overlap):
             values = [hook.values(self.model, v) for hook, v in zip(self.hooks, found, strict=True)]
             yield values[0], values[-1]
@@ -193,13 +191,9 @@ def _hook(model: Module, metadata: "SAEMetadata", name: str, head: int | None, w
     centred = bool(asked.get("center_writing_weights")) and type(final_norm(model)).__name__ == "LayerNorm"
     if asked.get("fold_value_biases") and name.endswith(("hook_z", "hook_result")):
         raise ValueError("fold_value_biases, which takes the bias of the values out of the heads' results")
-    return Hook(
-        name=name,
-        head=head,
-        width=width,
-        centred=centred and name.endswith(WRITTEN),
-        folded=bool(asked.get("fold_ln")) and name.endswith("mlp.hook_in"),
-    )
+    # With its weight folded into the MLP's matrix, the norm before the MLP only normalises.
+    source = name.replace(".mlp.hook_in", ".ln2.hook_normalized") if asked.get("fold_ln") else name
+    return Hook(name, source, head, width, centred and name.endswith(WRITTEN))
 
 
 WRITTEN = (

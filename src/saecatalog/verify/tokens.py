@@ -37,6 +37,7 @@ def byte_of_character() -> dict[str, int]:
     return table
 
 
+@cache
 def decoder_steps(tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """What the tokenizer's file says about how names of tokens become text, step by step."""
     if tokenizer.decoder is None:
@@ -45,6 +46,7 @@ def decoder_steps(tokenizer: Tokenizer) -> list[dict[str, Any]]:
     return list(decoder["decoders"]) if decoder["type"] == "Sequence" else [decoder]
 
 
+@cache
 def added_tokens(tokenizer: Tokenizer) -> dict[int, Any]:
     """Tokens besides the model's vocabulary, such as special ones."""
     return dict(tokenizer.get_added_tokens_decoder())
