@@ -130,3 +130,17 @@ def test_names_of_special_tokens_in_plain_texts_are_told(
     assert main(["build", *flags, *words, "--special-tokens"]) == 0
     assert "special tokens" not in capsys.readouterr().err
     assert texts_of(tmp_path / "site")["n_tokens"].min() == 1
+
+
+def test_explore_and_concept_tell_plain_names_and_take_them_as_tokens(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("one </s> two\n", encoding="utf-8")
+    (tmp_path / "corpus.txt").write_text("one\ntwo\n", encoding="utf-8")
+    file = str(tmp_path / "a.txt")
+    corpus = ["--corpus", str(tmp_path / "corpus.txt")]
+    for words in (["explore", "3", "--file", file, *flags], ["concept", file, *flags, *corpus]):
+        assert main(words) == 0
+        assert "1 of the texts hold names of special tokens, such as </s>" in capsys.readouterr().err
+        assert main([*words, "--special-tokens"]) == 0
+        assert "special tokens" not in capsys.readouterr().err

@@ -115,3 +115,10 @@ def test_a_model_folder_is_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "c.toml").write_text('[subject]\nmodel = "mine"\n', encoding="utf-8")
     assert load_config(tmp_path / "c.toml").subject.model == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("name", [" ", "a\nb", "\x1b[31ma", "a\0"])
+def test_the_name_of_a_corpus_can_be_shown(name: str) -> None:
+    with pytest.raises(CatalogError, match="invalid value"):
+        override(Config(), "corpus", name=name)
+    assert override(Config(), "corpus", name="").corpus.name == ""

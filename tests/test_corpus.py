@@ -166,6 +166,9 @@ def test_a_field_may_name_one_category_in_two_files(tmp_path: Path) -> None:
 
 def test_text_list_reads_one_text_per_line(tmp_path: Path) -> None:
     assert read_text_list(put(tmp_path / "x.txt", "one\n\ntwo\n")) == ["one", "two"]
+    for path in (put(tmp_path / "y.txt", "\n \n"), put(tmp_path / "y.json", "[]"), put(tmp_path / "y.csv", "text\n")):
+        with pytest.raises(CatalogError, match="has no texts"):
+            read_text_list(path)
 
 
 def test_every_kind_of_line_end_ends_a_line(tmp_path: Path) -> None:

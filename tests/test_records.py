@@ -137,3 +137,16 @@ def test_calls_of_tools_reach_the_chat_template(tmp_path: Path) -> None:
 def test_a_null_instead_of_a_record_is_left_out(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"x{ending}", {".json": b'["a", null]', ".jsonl": b'"a"\nnull\n'}[ending])
     assert [text.content for text in read_corpus(CorpusConfig(paths=(str(path),), concepts=None))] == ["a"]
+
+
+@pytest.mark.parametrize("ending", RECORDS)
+@pytest.mark.parametrize("field", ["category", "title", "link"])
+def test_a_named_field_that_no_record_has_is_told(
+    tmp_path: Path, field: str, ending: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / f"x{ending}", RECORDS[ending]([{"text": "a", "kind": "k"}, {"text": "b", "kind": "k"}]))
+    settings: dict[str, Any] = {"paths": (str(path),), "concepts": None}
+    read_corpus(CorpusConfig(**settings, **{f"{field}_field": "knd"}))
+    assert capfd.readouterr().err == f"{path}: no record has the field 'knd' that the setting {field}_field names\n"
+    read_corpus(CorpusConfig(**settings, **{f"{field}_field": "kind"}))
+    assert "no record" not in capfd.readouterr().err

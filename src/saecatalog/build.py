@@ -62,14 +62,18 @@ def build(config: Config, progress: Progress) -> Summary:
         return build_site(analysis, manifest, notes, config.site, files, workspace, progress)
 
 
+def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
+    """What to do about names of special tokens that were read as plain characters in so many texts."""
+    if texts:
+        yield (
+            f"note: {texts:,} of the texts hold names of special tokens, such as {example}, which were read as plain "
+            "characters. If they are meant as tokens, add --special-tokens."
+        )
+
+
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
-    plain = manifest["corpus"]["plain_names"]
-    if plain["texts"]:
-        yield (
-            f"note: {plain['texts']:,} of the texts hold names of special tokens, such as {plain['example']}, which "
-            "were read as plain characters. If they are meant as tokens, add --special-tokens."
-        )
+    yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
     if sae["cross_layer"]:
         yield (

@@ -176,6 +176,15 @@ def _add_trust(p: argparse._ActionsContainer) -> None:
     )
 
 
+def _add_special_tokens(p: argparse._ActionsContainer) -> None:
+    p.add_argument(
+        "--special-tokens",
+        action="store_const",
+        const=True,
+        help="names of special tokens in the texts, such as <|im_start|>, stand for these tokens",
+    )
+
+
 def _add_cache(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--cache", metavar="DIR", type=Path, help="models and cached results; default: your user cache folder"
@@ -203,12 +212,7 @@ def _add_corpus(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--category-field", metavar="F", help=f"field with the category; default: {CorpusConfig.category_field}"
     )
-    g.add_argument(
-        "--special-tokens",
-        action="store_const",
-        const=True,
-        help="names of special tokens in the texts, such as <|im_start|>, stand for these tokens",
-    )
+    _add_special_tokens(g)
     g.add_argument(
         "--concepts", metavar="DIR", help=f"folder with one file of texts per concept; default: {CorpusConfig.concepts}"
     )
@@ -257,6 +261,7 @@ def _add_explore(p: argparse.ArgumentParser) -> None:
     p.add_argument("feature", type=int, help="index of the feature in the dictionary")
     p.add_argument("--text", action="append", default=[], help="text to run; can be repeated")
     p.add_argument("--file", type=Path, metavar="F", help="file of texts, in any corpus format")
+    _add_special_tokens(p)
     _add_subject(p)
 
 

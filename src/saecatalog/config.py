@@ -44,6 +44,11 @@ def _any_text(value: object) -> str:
     return "a string of UTF-8 without a byte 0" if re.search("[\0\ud800-\udfff]", value) else ""
 
 
+def _name(value: object) -> str:
+    fit = isinstance(value, str) and (not value or (value.strip() and not re.search("[\x01-\x1f\x7f-\x9f]", value)))
+    return _any_text(value) if fit else "a name that can be shown on one line"
+
+
 def _flag(value: object) -> str:
     return "" if isinstance(value, bool) else "true or false"
 
@@ -120,7 +125,7 @@ class CorpusConfig:
 
     paths: tuple[str, ...] = _setting(("corpora",), _paths)
     """Files and folders of texts, `-` for standard input, and datasets on the hub: `hf:OWNER/NAME:CONFIG:SPLIT`."""
-    name: str = _setting("", _any_text)
+    name: str = _setting("", _name)
     """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
     format: str = _setting("auto", _choice("auto", *FORMATS))
     """How to read files; `auto` decides by file name."""

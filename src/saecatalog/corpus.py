@@ -97,6 +97,8 @@ def read_text_list(path: Path, config: CorpusConfig | None = None) -> list[str]:
     if not is_stdin(path) and not is_saved(path) and is_folder(path, "text file"):
         raise CatalogError("This is a folder, not a file of texts.", printable(path), "Name a file in it.")
     records = _source(path, config, None).read(None)
+    if not records:
+        raise CatalogError("This file has no texts.", printable(path), "Add at least one text.")
     chat = next((record for record in records if record.turns), None)
     if chat:
         raise CatalogError("Chats cannot be read here.", chat.source, f"Give texts in the field '{config.text_field}'.")

@@ -74,7 +74,7 @@ class HubDataset:
             what = "A dataset on the hub is read in part, so the number of tokens needs a limit."
             raise CatalogError(what, self.where, "Add --limit-tokens N, or set limit_tokens.")
         kept = self._sample(reading, limit * CHARACTERS_PER_TOKEN, cache).json(SAMPLE)
-        name, left, records = f"{self.name} at {kept['revision'][:10]}, {kept['split']}", Left(), []
+        name, left, records = f"{self.name} at {kept['revision'][:10]}, {kept['split']}", Left(reading.fields), []
         for number, value in enumerate(kept["records"], 1):
             place = f"{name}, record {number} of the sample"
             records.append(make_record(value, self.category, place, place, reading.fields, left))

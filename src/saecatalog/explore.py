@@ -1,16 +1,18 @@
 """The `explore` and `concept` commands: texts flow in, lines for the terminal flow out."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from saecatalog.analysis.activations import include
+from saecatalog.build import plain_names_warnings
 from saecatalog.config import Config
 from saecatalog.corpus import Text, read_text_list
 from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Pipeline
-from saecatalog.progress import Progress
+from saecatalog.progress import Progress, notice
 from saecatalog.store import Store, read_store
 
 BAR = 24
@@ -28,12 +30,16 @@ def explore(config: Config, progress: Progress, feature: int, texts: list[str]) 
 
 
 def _explore(pipeline: Pipeline, feature: int, texts: list[str]) -> Iterator[str]:
+    from saecatalog.windows import plain_names
+
     config = pipeline.config
     d_sae = pipeline.info.d_sae
     if not 0 <= feature < d_sae:
         raise CatalogError(f"The SAE has no feature {feature}.", "explore", f"Use a number from 0 to {d_sae - 1}.")
     named = pipeline.prepared([Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)])
     store = harvest_now(pipeline, named)
+    for line in plain_names_warnings(**asdict(plain_names(named, pipeline.subject.tokenizer))):
+        notice(line)
     values = store.matrix()[:, [feature]].toarray().ravel()
     included = include(store, config.analysis.outlier_multiple).included
     top = max(float(values[included].max(initial=0)), 1e-9)
@@ -100,7 +106,10 @@ def _concept(pipeline: Pipeline, file: Path, contents: list[str]) -> Iterator[st
     strong, rule = strong_threshold(corpus_scores, settings.strong)
     read = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
     texts = pipeline.prepared(read)
-    store = pipeline.harvested(texts, "concept").store
+    harvested = pipeline.harvested(texts, "concept")
+    for line in plain_names_warnings(**harvested.plain_names):
+        notice(line)
+    store = harvested.store
     scores = score_texts(include(store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
     groups = TextGroups.of([text.category for text in texts])
     contents = [text.content for text in texts]

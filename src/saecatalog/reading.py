@@ -61,7 +61,7 @@ class Reading:
         """
         if file.size == 0:
             raise CatalogError("This corpus file is empty.", file.where, "Add at least one text, or remove the file.")
-        form, left = self.form(file, member), Left()
+        form, left = self.form(file, member), Left(self.fields)
         if file.stdin and self.format == "auto":
             notice(f"standard input is read as {form}; --corpus-format says otherwise")
         reader = FORMATS[form]

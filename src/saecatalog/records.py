@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
+from dataclasses import fields as dataclass_fields
 from urllib.parse import urlsplit
 
 from saecatalog.errors import CatalogError, nearest
@@ -58,6 +59,12 @@ class Fields:
         """Those of the names that are read."""
         return [name for name in dict.fromkeys(names) if name in (*astuple(self), SHARED_CHATS)]
 
+    def chosen(self) -> dict[str, str]:
+        """The fields whose names are not the usual ones, and the settings that name them."""
+        usual = {part.default for part in dataclass_fields(self)}
+        named = {getattr(self, part.name): f"{part.name}_field" for part in dataclass_fields(self)}
+        return {name: setting for name, setting in named.items() if name not in usual}
+
     def check(self, names: Iterable[str], where: str) -> None:
         """Raise CatalogError if none of the names is the field of the text or of a chat."""
         there = list(names)
@@ -69,16 +76,25 @@ class Fields:
 
 
 class Left:
-    """Counts what is left out of a file, and says it in one line."""
+    """Counts what is left out of a file and which fields are not in it, and says it in one line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Fields) -> None:
         self.read = self.empty = self.links = 0
+        self.objects = False
+        self.unseen = fields.chosen()
+
+    def see(self, record: Mapping[str, object]) -> None:
+        self.objects = True
+        for name in [name for name in self.unseen if name in record]:
+            del self.unseen[name]
 
     def tell(self, where: str) -> None:
         """Raises CatalogError if every record that was read has an empty text."""
         if self.empty and self.empty == self.read:
             what = f"Every text is missing or empty in {self.read:,} record{'s' * (self.read > 1)} of this file."
             raise CatalogError(what, where, "Name another field with the setting text_field, or remove the file.")
+        for name, setting in self.unseen.items() if self.objects else ():
+            notice(f"{where}: no record has the field '{name}' that the setting {setting} names")
         said = []
         if self.empty:
             said.append(f"{self.empty:,} record{'s' * (self.empty > 1)} without a text")
@@ -98,6 +114,8 @@ def make_record(value: object, category: str, where: str, source: str, fields: F
     if not isinstance(record, Mapping):
         what = "This record is neither an object with fields nor a string."
         raise CatalogError(what, where, f"Write an object with a field '{fields.text}'.")
+    if record is value:
+        left.see(record)
     fields.check(record, where)
     content, turns = _content(record, fields, where), ""
     if not content.strip():

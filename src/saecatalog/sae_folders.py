@@ -35,6 +35,9 @@ MOST_FILES = 20_000
 SHOWN = 8
 """How many files and folders an error names."""
 
+LONGEST_REASON = 300
+"""Characters of what a library says that an error repeats."""
+
 SHOULD_BE = "Use a folder with cfg.json and sae_weights.safetensors, as sae_lens saves it."
 
 
@@ -270,7 +273,8 @@ def _load_folder(folder: Path, where: str, device: str, dtype: str | None = None
         given = {"architecture": "standard", "normalize_activations": "none", **found, "device": device}
         return SAE.load_from_disk(folder, device, "float32", lambda *_, **__: (given, weights)).eval()
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What is wrong with a shape is in the second line.
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         said = f"The setting {reason} is missing." if isinstance(error, KeyError) else f"sae_lens says: {reason}"
         raise CatalogError("This SAE cannot be loaded.", str(settings_file), said) from error
 

@@ -249,15 +249,19 @@ def _check_ids(model: LanguageModel, name: str) -> None:
         raise CatalogError(what, f"--model {name}", "Use the tokenizer that the model was trained with.")
 
 
-def _checked_context(wanted: int | None, trained: int | None, most: int) -> int:
+def _checked_context(wanted: int | None, trained: object, most: int) -> int:
     """The tokens of a window: as many as wanted, or as the SAE was trained on if the model takes so many.
 
-    Raises CatalogError if the model does not take as many as wanted.
+    Raises CatalogError if the model does not take as many as wanted, or if the SAE names no number that can be.
     """
+    good = isinstance(trained, int) and trained > 1
+    if not wanted and trained and not good:
+        what = f"The SAE's settings give a context_size of {trained!r}, which is no number of tokens for a window."
+        raise CatalogError(what, "metadata of the SAE", "Set one of 2 or more with --context.")
     if wanted is not None and wanted > most:
         what = f"The model takes at most {most:,} tokens at once, BOS included."
         raise CatalogError(what, f"--context {wanted}", f"Use a number up to {most}.")
-    return min(wanted or trained or 128, most)
+    return min(wanted or (trained if isinstance(trained, int) and trained else 128), most)
 
 
 def _checked_overlap(overlap: int, size: int) -> int:

@@ -12,6 +12,8 @@ from saecatalog.records import Fields
 from saecatalog.sampling import LINES
 from saecatalog.streams import CHUNK, Input
 
+SEPARATORS = {"semicolons": ";", "tabs": "\t", "commas": ","}
+
 
 def rows(delimiter: str) -> Pieces:
     """The rows of a table of text; its first row names the columns."""
@@ -49,6 +51,10 @@ def _header(rows: Iterator[tuple[int, list[str]]], fields: Fields, where: str) -
     twice = [name for name in fields.among(header) if header.count(name) > 1]
     if twice:
         raise CatalogError(f"This file has two columns '{twice[0]}'.", f"{where}, line 1", "Rename one of them.")
+    for name, sign in SEPARATORS.items() if len(header) == 1 else ():
+        if fields.among(part.strip().strip('"') for part in header[0].split(sign)) and sign in header[0]:
+            fix = "Use --corpus-format tsv for tabs, or csv for commas; write a file with semicolons anew."
+            raise CatalogError(f"The columns of this file are separated by {name}.", f"{where}, line 1", fix)
     fields.check(header, f"{where}, line 1")
     return header
 
