@@ -66,7 +66,7 @@ def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
     """What to do about names of special tokens that were read as plain characters in so many texts."""
     if texts:
         yield (
-            f"note: {texts:,} of the texts hold names of special tokens, such as {example}, which were read as plain "
+            f"{texts:,} of the texts hold names of special tokens, such as {example}, which were read as plain "
             "characters. If they are meant as tokens, add --special-tokens."
         )
 
@@ -77,12 +77,12 @@ def warnings(manifest: Manifest) -> Iterator[str]:
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
     if sae["cross_layer"]:
         yield (
-            "note: this is one layer of a cross-layer transcoder. Its explained variance says nothing, because other "
+            "this is one layer of a cross-layer transcoder. Its explained variance says nothing, because other "
             f"layers write to '{sae['hook_out']}' too."
         )
     elif variance < 0:
         yield (
-            f"note: the SAE's explained variance on these texts is {variance:.3g}: the mean would be a better guess. "
+            f"the SAE's explained variance on these texts is {variance:.3g}: the mean would be a better guess. "
             "It was probably trained on another model, hook or normalisation."
         )
 

@@ -124,7 +124,7 @@ def _drawn(rows: Any, reading: Reading, where: str) -> Iterator[dict[str, object
     for row in rows.shuffle(seed=reading.seed, buffer_size=BUFFER):
         record = {name: row[name] for name in reading.fields.among(row)}
         # Checked here, because the sample is kept as JSON, in which bytes or a date would be a text.
-        make_record(record, "", where, where, reading.fields, Left())
+        make_record(record, "", where, where, reading.fields, Left(reading.fields))
         yield record
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from saecatalog.errors import CatalogError, nearest
-from saecatalog.hub import hub_errors, hub_places
+from saecatalog.hub import hub_errors, hub_places, reason
 from saecatalog.progress import notice
 from saecatalog.replacing import replaced
 from saecatalog.sae_directory import SaeSource, model_of
@@ -245,9 +245,9 @@ def hub_files(repository: str) -> list[str]:
 
     try:
         return list(HfApi().list_repo_files(repository))
-    except Exception:
+    except Exception as error:
         _, *kept = hub_places(repository)
-        if not kept:
+        if not kept or reason(error) != "unreachable":
             raise
         return _names(kept[0])
 
