@@ -100,3 +100,17 @@ def test_a_second_corpus_and_a_second_sae_of_one_name_stand_beside_the_first(
     assert found == {"animals", "questions"}
     front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
     assert all(c.relative_to(tmp_path / "site").as_posix() in front for c in catalogs)
+
+
+def test_other_texts_of_the_same_name_are_told(
+    workshop: Path, saes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--sae", str(saes("llama", SaeKind("jumprelu"))), "--cache", str(workshop / "places-cache")]
+    flags += ["--device", "cpu", "--quiet", "--out", str(tmp_path / "site"), "--concepts", str(tmp_path / "none")]
+    said = []
+    for folder, words in (("one", "One cat.\nA dog.\n"), ("two", "A dog.\nNo!\n"), ("three", "Where?\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(words, encoding="utf-8")
+        assert main(["build", "--corpus", str(tmp_path / folder / "a.txt"), *flags]) == 0
+        said.append("other texts of the name 'a'" in capsys.readouterr().err)
+    assert said == [False, False, True]

@@ -12,10 +12,11 @@ from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.site.inventory import Files, Keys, check_out, files_below, is_current, place_of
+from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current, place_of
 from saecatalog.site.output_folder import output_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
+from saecatalog.store import Harvested
 from saecatalog.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ def build(config: Config, progress: Progress) -> Summary:
         files = check_out(out)
         notes, analysis = pipeline.notes, pipeline.analysed
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
-        for line in warnings(manifest):
+        for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         return build_site(analysis, manifest, notes, config.site, files, workspace, progress)
 
@@ -85,6 +86,25 @@ def warnings(manifest: Manifest) -> Iterator[str]:
             f"the SAE's explained variance on these texts is {variance:.3g}: the mean would be a better guess. "
             "It was probably trained on another model, hook or normalisation."
         )
+
+
+def _replaced(out: Path, manifest: Manifest, corpus: Harvested) -> Iterator[str]:
+    """A line if the catalog that is replaced was made of a corpus with the same name and without a text in common."""
+    published = out / manifest["slug"] / "data" / "texts.parquet"
+    sha256 = str(manifest["corpus"]["sha256"]).encode()
+    if not published.is_file() or sha256 in (out / manifest["slug"] / MANIFEST).read_bytes():
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        before = set(pq.read_table(published, columns=["text"])["text"].to_pylist())
+    except (pa.ArrowException, OSError):
+        # A damaged catalog is made anew in any case.
+        return
+    if before.isdisjoint(text.id for text in corpus.texts):
+        name = manifest["corpus"]["name"]
+        yield f"other texts of the name '{name}' take the place of {published.parent.parent}; --corpus-name keeps both"
 
 
 def build_site(
