@@ -279,7 +279,8 @@ def stops(bench: Workbench, n: int, seed: int, names: Collection[str] = ()) -> T
 def _failures_of_stop(run: Run, number: int) -> dict[str, str]:
     """What is wrong with the exit code and the message of a stopped build."""
     failures = {}
-    lines = [line for line in run.errors.splitlines() if line.strip()]
+    # Notices, as of an SAE that explains little, may come before.
+    lines = [line for line in run.errors.splitlines() if line.startswith("error:")]
     if run.code != 128 + number:
         failures["exit code"] = f"{run.code}: {run.complaint}"
     if "Traceback" in run.errors:

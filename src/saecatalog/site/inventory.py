@@ -227,11 +227,13 @@ def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _weights(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hashes of model and SAE, and the corpus. Empty if one of them is missing."""
-    parts = (("model", "weights_sha256"), ("sae", "weights_sha256"), ("sae", "settings_hash"), ("corpus", "name"))
-    if not all(isinstance(manifest.get(part), Mapping) and manifest[part].get(name) for part, name in parts):
+    """The hashes of model and SAE with the ends of their names, and the corpus. Empty if one of them is missing."""
+    parts = (("model", "weights_sha256"), ("sae", "weights_sha256"), ("sae", "settings_hash"))
+    if not _names(manifest) or not all(manifest[part].get(name) for part, name in parts):
         return ()
-    return tuple(str(manifest[part][name]) for part, name in parts)
+    model, sae, corpus = _names(manifest)
+    ends = (name.rpartition("/")[2] for name in (model, sae))
+    return (*ends, corpus, *(str(manifest[part][name]) for part, name in parts))
 
 
 def hidden(path: str) -> bool:
