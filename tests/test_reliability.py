@@ -32,8 +32,8 @@ def test_after_a_kill_the_same_command_finishes_the_same_site(
 
 
 def test_a_stopped_build_says_so_and_goes_on(bench: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_good(stops(bench, 4, seed=1, names=["changed text"]), capsys)
+    assert_good(stops(bench, 2, seed=1, names=["changed text"]), capsys)
 
 
 def test_damaged_results_are_named_and_made_again(bench: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_good(faults(bench, 12, seed=1, reuses=1), capsys)
+    assert_good(faults(bench, 6, seed=1, reuses=1), capsys)
