@@ -111,6 +111,8 @@ def _build(request: Request) -> None:
         os.dup2(os.open(run / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ["TMPDIR"] = str(run / "tmp")
     os.chdir(request.program)
+    # Whoever starts this in the background of a shell ignores Ctrl-C, and so would the build.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["build.py", *request.words]
     sys.addaudithook(Steps(request, log))
     runpy.run_path("build.py", run_name="__main__")
