@@ -25,9 +25,12 @@ def assert_good(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
 def test_after_a_kill_the_same_command_finishes_the_same_site(
     bench: Workbench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With an empty cache every stage runs, and beside a standing site there is something to tear."""
-    table = kills(bench, 14, seed=1, names=["changed text, empty cache"])
-    assert len(table.rows) == 14, "a case for each stage"
+    """With an empty cache every stage runs, and beside a standing site there is something to tear.
+
+    In half of the stages, because each case takes seconds; `benchmarks/reliability.py kills` takes all of them.
+    """
+    table = kills(bench, 7, seed=1, names=["changed text, empty cache"])
+    assert len(table.rows) == 7, "each in a stage of its own"
     assert_good(table, capsys)
 
 
