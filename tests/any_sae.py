@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-MORE = {"k": 4, "d_out": 0, "residual_threshold": 0.5, "max_iterations": 6}
+MORE = {"k": 4, "d_out": 0, "residual_threshold": 0.5, "max_iterations": 6, "n_heads": 2, "bottleneck_factor": 2}
 """Values of fields that some architectures have besides the common ones; a width is set for each SAE."""
 
 

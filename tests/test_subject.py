@@ -107,8 +107,6 @@ def test_every_architecture_computes_what_sae_lens_computes(
 def test_architectures_whose_figures_would_mislead_are_refused(
     architecture: str, workshop: Path, models: Callable, tmp_path: Path
 ) -> None:
-    if architecture == "temporal":
-        pytest.skip("it is saved by another trainer")
     save_any(tmp_path / "sae", models("llama"), architecture, READ)
     with pytest.raises(CatalogError, match=f"'{architecture}' are not supported: its activations"):
         loaded(tmp_path / "sae", workshop)
