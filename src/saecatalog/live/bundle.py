@@ -26,8 +26,8 @@ TILE = 4
 EMBEDDING = "embedding"
 
 Bundle = dict[str, Any]
-"""The manifest of a bundle, as JSON: `program`, `tensors` (the place of each among the weights), `weights` (their bytes),
-`embedding` (its packing and how many rows a part has), `parts` (bytes and checksum of each)."""
+"""The manifest of a bundle, as JSON: `program`, `tensors` (the place of each among the weights), `weights` (their bytes
+in all), `embedding` (its packing and how many rows a part has), `parts` (bytes and checksum of each)."""
 
 
 def make_bundle(program: Program, precision: str, folder: Path) -> Bundle:
@@ -107,5 +107,5 @@ def _described(packed: Packed | None, values: np.ndarray) -> dict[str, Any]:
 
 def _rows_per_part(embedding: Packed) -> int:
     """The largest power of two whose rows fit into a part."""
-    most = max(1, ROWS_BYTES // embedding.content.shape[1])
-    return 1 << (most.bit_length() - 1)
+    most = max(1, ROWS_BYTES // embedding.packing.row_bytes(embedding.columns))
+    return int(2 ** (most.bit_length() - 1))

@@ -41,7 +41,7 @@ class Memory:
 
     def __init__(self, store: wasmtime.Store, exports: Any):
         self._store, self._memory = store, exports["memory"]
-        self._next = exports["__heap_base"].value(store)
+        self._next: int = exports["__heap_base"].value(store)
         self._mark = self._next
 
     def reserve(self, size: int) -> int:
@@ -77,7 +77,7 @@ class Engine:
         self.bundle, self.folder = bundle, folder
         store = wasmtime.Store()
         module = wasmtime.Module.from_file(store.engine, str(BINARY))
-        exports = wasmtime.Instance(store, module, []).exports(store)
+        exports: Any = wasmtime.Instance(store, module, []).exports(store)
         exports["_initialize"](store)
         self.call: Callable[..., Any] = lambda name, *values: exports[name](store, *values)
         self.memory = Memory(store, exports)

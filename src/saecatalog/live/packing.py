@@ -52,7 +52,9 @@ def _halves(packed: Bytes, size: int, place: int) -> Float32[np.ndarray, "row bl
 
 
 def _divided(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.divide(values, scale, out=np.zeros_like(values), where=scale != 0)
+    """The quotient; 0 where the divisor is 0."""
+    quotient: np.ndarray = np.divide(values, scale, out=np.zeros_like(values), where=scale != 0)
+    return quotient
 
 
 def _pack_q8_0(values: Matrix) -> Bytes:
@@ -64,7 +66,7 @@ def _pack_q8_0(values: Matrix) -> Bytes:
 
 def _unpack_q8_0(packed: Bytes) -> Matrix:
     whole = packed.reshape(len(packed), -1, 34)[:, :, 2:].view(np.int8).astype(np.float32)
-    return (whole * _halves(packed, 34, 0)).reshape(len(packed), -1)
+    return np.asarray(whole * _halves(packed, 34, 0)).reshape(len(packed), -1)
 
 
 def _pack_q4_1(values: Matrix) -> Bytes:
@@ -81,7 +83,7 @@ def _pack_q4_1(values: Matrix) -> Bytes:
 def _unpack_q4_1(packed: Bytes) -> Matrix:
     pairs = packed.reshape(len(packed), -1, 20)[:, :, 4:]
     whole = np.concatenate([pairs & 15, pairs >> 4], axis=2).astype(np.float32)
-    return (whole * _halves(packed, 20, 0) + _halves(packed, 20, 2)).reshape(len(packed), -1)
+    return np.asarray(whole * _halves(packed, 20, 0) + _halves(packed, 20, 2)).reshape(len(packed), -1)
 
 
 def _pack_f32(values: Matrix) -> Bytes:
