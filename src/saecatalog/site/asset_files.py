@@ -15,7 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 def own_assets() -> list[Path]:
     """This package's scripts and pictures, which are copied into every catalog."""
-    return sorted(path for path in ASSETS.iterdir() if path.suffix != ".css")
+    return sorted(path for path in ASSETS.iterdir() if path.is_file() and path.suffix != ".css")
 
 
 def plotly_bundle() -> Path:
