@@ -16,7 +16,7 @@ from saecatalog.live.program import Program
 PART_BYTES = 1 << 23
 """The most bytes in a part: hosts refuse large files, and a download that was cut off resumes with the next part."""
 
-ROWS_BYTES = 96 * 1024
+ROWS_BYTES = 48 * 1024
 """The most bytes of embedding rows in a part."""
 
 ALIGNMENT = 16
