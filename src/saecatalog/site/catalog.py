@@ -246,7 +246,7 @@ class Catalog:
                 return "index.html"
             case "live":
                 # In a catalog without a live part, the link is plain text.
-                return name if self.manifest.get("live") else ""
+                return name if "error" in (self.manifest.get("live") or {}) else ""
             case "feature":
                 return self.ref(int(name)).page if name.isdecimal() else ""
             case "category" | "concept":

@@ -17,42 +17,35 @@ SCRIPTS = ("formats.js", *(f"live/{name}.js" for name in _NAMES))
 
 
 class Agreement(TypedDict):
-    """How the activations that a reader gets differ from the catalog's own, on a sample of the corpus."""
-
-    top_five: float
-    """Share of tokens whose five strongest features are the same, in the same order."""
-    missed: float
-    """Share of the catalog's firings that the page misses."""
-    false: float
-    """Share of the page's firings that the catalog does not have."""
-    relative: float
-    """Mean relative difference of the activations that both have."""
-
-
-class Sample(TypedDict):
-    """What the agreement was measured on."""
+    """How the activations that a reader gets differ from the catalog's own: fields of `live.measure.LiveError`."""
 
     texts: int
     tokens: int
     firings: int
+    top_five: float
+    missed: float
+    false: float
+    relative_error: float
+    precision: str
 
 
 class LivePart(TypedDict):
-    """The manifest's entry `live`; None there if the catalog has no live part."""
+    """The manifest's entry `live` in a catalog that has a live part."""
 
     bytes_first: int
     """What a reader downloads before the first text, without the rows of the embedding."""
     bytes_total: int
-    """All files of the live part."""
+    """All files that the engine may load."""
     context: int
     """Tokens of the longest text, without BOS."""
+    norm_limit: float
     error: Agreement
-    sample: Sample
 
 
 def part(manifest: Manifest) -> LivePart | None:
-    """The live part of a catalog; None if it has none, as in all catalogs of earlier versions."""
-    return cast(LivePart | None, manifest.get("live"))
+    """The live part of a catalog; None if it has none, or was built before there were any."""
+    found = manifest.get("live")
+    return cast(LivePart, found) if found and "error" in found else None
 
 
 def view() -> dict[str, Any]:

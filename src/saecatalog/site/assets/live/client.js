@@ -4,11 +4,13 @@
 //   saeClient.catalog       the address of the catalog's folder
 //   saeClient.problem()     why this browser cannot run the model, for readers; "" if it can
 //   await saeClient.open()  the engine as in engine.js: manifest, stored, load, run, features, windows
+//   saeClient.firstBytes(manifest), saeClient.longest(manifest)  what is loaded first, and the most tokens of a text
 //   saeClient.keep()        once the model is loaded: makes the pages seen so far work offline
 window.saeClient = (() => {
   const folder = new URL(".", document.currentScript.src).href;
   const catalog = new URL("../../", folder).href;
   const base = `${catalog}live/`;
+  const ENGINE = ["tokens.js", "parts.js", "engine.js"];
   const overHttp = /^https?:$/.test(location.protocol);
 
   // A module with one instruction of SIMD, which the kernel needs: v128.const and drop.
@@ -68,7 +70,7 @@ window.saeClient = (() => {
 
   // The worker is made from a blob, because it then has the policy of the page: it cannot connect to other hosts either.
   async function inWorker() {
-    const code = `importScripts(${["engine.js", "worker.js"].map((name) => JSON.stringify(folder + name))});`;
+    const code = `importScripts(${[...ENGINE, "worker.js"].map((name) => JSON.stringify(folder + name))});`;
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     try {
       const remote = new Remote(new Worker(address));
@@ -80,7 +82,7 @@ window.saeClient = (() => {
   }
 
   async function inPage() {
-    await window.saeLoad(`${folder}engine.js`);
+    for (const name of ENGINE) await window.saeLoad(folder + name);
     return window.SaeLive.open(base);
   }
 
@@ -99,12 +101,21 @@ window.saeClient = (() => {
       await navigator.serviceWorker.register(`${catalog}live-sw.js`, { scope: catalog });
       const { active } = await navigator.serviceWorker.ready;
       const seen = performance.getEntriesByType("resource").map((entry) => entry.name);
-      const engine = ["engine.js", "worker.js", "kernel.js"].map((name) => folder + name);
+      const engine = [...ENGINE, "worker.js"].map((name) => folder + name);
       active.postMessage({ keep: [location.href, ...seen, ...engine, `${base}manifest.js`, `${base}index.html`] });
     } catch {
       // Then there is no use offline; everything else works.
     }
   }
 
-  return { catalog, problem, open, keep };
+  // What is loaded before the first text: all but rows of the embedding, and the texts of examples.
+  function firstBytes({ parts }) {
+    const isLater = (name) => /^(rows|texts)-|^windows$/.test(name);
+    return Object.entries(parts).reduce((sum, [name, [bytes]]) => sum + (isLater(name) ? 0 : bytes), 0);
+  }
+
+  // Tokens of the longest text, without BOS.
+  const longest = ({ context, prepend_bos }) => context - Number(prepend_bos);
+
+  return { catalog, problem, open, keep, firstBytes, longest };
 })();

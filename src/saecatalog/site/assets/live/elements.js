@@ -104,10 +104,10 @@ window.saeTry = (() => {
   }
 
   // What a reader must know of a run: how long it is, and what was not counted.
-  function remarks(run, context) {
+  function remarks(run, longest) {
     const left = run.left_out.reduce((sum, one) => sum + one, 0);
     const massive = left && `${counted(left, "token")} with massive activations left out, as in the catalog`;
-    const cut = run.cut && `the text is longer than the model’s window of ${counted(context, "token")} here, so the rest is left out`;
+    const cut = run.cut && `the text is longer than the model’s window of ${counted(longest, "token")} here, so the rest is left out`;
     return [`${counted(run.ends.length, "token")} in ${seconds(run.milliseconds)}`, massive, cut].filter(Boolean).join("; ");
   }
 

@@ -118,8 +118,8 @@
 
     words() {
       if (this.shown.hidden) return this.typed().some(Boolean) ? "" : "There is no text yet.";
-      const context = this.runner.engine.manifest.context;
-      const each = this.runs.map((run, side) => run && `${this.runs.length > 1 ? `${LABELS[side]}: ` : ""}${remarks(run, context)}.`);
+      const longest = window.saeClient.longest(this.runner.engine.manifest);
+      const each = this.runs.map((run, side) => run && `${this.runs.length > 1 ? `${LABELS[side]}: ` : ""}${remarks(run, longest)}.`);
       const silent = this.firings.every((found) => !found.size);
       return [...each, silent && "No feature fires."].filter(Boolean).join(" ");
     }

@@ -45,7 +45,7 @@
 
     offer(words = "Your browser keeps it for the next time. Your text never leaves this page.") {
       this.show(
-        button(`Load the model (${megabytes(this.engine.manifest.bytes)})`, () => this.load(), { className: "load" }),
+        button(`Load the model (${megabytes(window.saeClient.firstBytes(this.engine.manifest))})`, () => this.load(), { className: "load" }),
         element("p", { className: "sub", textContent: words }),
       );
     }

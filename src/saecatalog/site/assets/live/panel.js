@@ -92,7 +92,7 @@ window.saePanel = (() => {
       const largest = this.names.max(feature);
       const text = element("p", { className: "text", dir: "auto" }, this.marked(run, entry, largest));
       this.shown.replaceChildren(legend(), text, ...(entry ? [tokenTable(run, entry.active, largest)] : []));
-      this.status.textContent = `${this.words(run, entry, largest)} ${remarks(run, this.runner.engine.manifest.context)}.`;
+      this.status.textContent = `${this.words(run, entry, largest)} ${remarks(run, window.saeClient.longest(this.runner.engine.manifest))}.`;
     }
 
     words(run, entry, largest) {
@@ -133,11 +133,12 @@ window.saePanel = (() => {
 
   // The window of the text in which the excerpt's peak was read. Windows may overlap; a token counts in the first.
   function windowOf(windows, shown) {
+    const contents = windows.map(([, content]) => content);
     for (const reach of [Infinity, 80, 40, 20, 10, 0]) {
-      const found = windows.find((content) => content.includes(around(shown, reach)));
+      const found = contents.find((content) => content.includes(around(shown, reach)));
       if (found !== undefined) return found;
     }
-    return windows[0];
+    return original(shown);
   }
 
   async function edit(item) {
