@@ -1,0 +1,375 @@
+"""onnxruntime-web as the engine of the live part: exactness, size, start, speed and memory in Chromium, on one thread.
+
+    python benchmarks/live_onnxruntime.py [--runs 5]
+
+Two subjects: the embedded default (12 layers of the model and the SAE, with the weights of their files, which the graph
+holds as they are) and the shape of GPT-2 small (6 layers and 24,576 features, random weights in float16 or in blocks of
+8 bits). Both are opened from a folder: the runtime and the model are in classic scripts, under the policy that a
+catalog's pages have. Prints one line of JSON per subject.
+
+Needs npm, Chromium and a package index: onnxruntime-web and onnx are installed into a temporary folder. The embedded
+default must have been fetched (`python build.py fetch`).
+"""
+
+import argparse
+import gzip
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from playwright.sync_api import Browser, Page, sync_playwright
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from saecatalog import default_model, embedded
+from saecatalog.cache import Cache
+from saecatalog.config import Config, CorpusConfig
+from saecatalog.corpus import read_corpus
+from saecatalog.windows import tokenize
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from browsing import ARGUMENTS, CHROMIUM  # noqa: E402
+
+WEB = "onnxruntime-web@1.30.0"
+PYTHON = ("onnx==1.23.2", "protobuf==7.36.2", "ml-dtypes==0.6.0")
+BUNDLE, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+SAE = embedded.SAE_FOLDER / "sae_weights.safetensors"
+BLOCK = 32
+"""Weights in a block of the default model's file, and of the graph's quantised matrices."""
+LENGTHS = (30, 100, 128)
+PART = 8_000_000
+"""Bytes of a script that holds a part of the model."""
+
+PAGE = """<!doctype html><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'wasm-unsafe-eval'">
+<script src="page.js"></script>"""
+
+SCRIPT = """
+const files = {};
+let session;
+
+function part(name, text) {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  (files[name] ||= []).push(bytes);
+}
+
+function load(path) {
+  return new Promise((done, failed) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src: path, charset: "x-user-defined", onload: done, onerror: failed });
+    if (path === "ort.js") script.charset = "utf-8";
+    document.head.append(script);
+  });
+}
+
+function take(name) {
+  const bytes = new Uint8Array(files[name].reduce((sum, piece) => sum + piece.length, 0));
+  files[name].reduce((at, piece) => (bytes.set(piece, at), at + piece.length), 0);
+  delete files[name];
+  return bytes;
+}
+
+async function start() {
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: take("wasm") });
+  const model = take("model");
+  const from = performance.now();
+  session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  return performance.now() - from;
+}
+
+async function encode(rows, count) {
+  const x = new ort.Tensor("float32", rows, [1, count, rows.length / count]);
+  const positions = new ort.Tensor("int64", BigInt64Array.from({ length: count }, (_, i) => BigInt(i)), [1, count]);
+  return (await session.run({ x, positions })).activations.data;
+}
+
+async function firings(rows, count) {
+  const found = await encode(Float32Array.from(rows), count);
+  return [...found.entries()].filter(([, value]) => value > 0);
+}
+
+async function time(width, count, runs) {
+  const rows = Float32Array.from({ length: width * count }, (_, i) => Math.sin(i) * 0.1);
+  let best = Infinity;
+  for (let run = 0; run < runs; run++) {
+    const from = performance.now();
+    await encode(rows, count);
+    best = Math.min(best, performance.now() - from);
+  }
+  return best;
+}
+"""
+
+
+def install(folder: Path) -> Path:
+    """Install the two packages; returns the folder with the runtime's files."""
+    npm = shutil.which("npm")
+    if npm is None or CHROMIUM is None:
+        sys.exit("This benchmark needs npm and Chromium; on Debian: apt install npm chromium")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "python"), *PYTHON]
+    subprocess.run(pip, check=True)
+    subprocess.run([npm, "install", "--silent", "--ignore-scripts", "--prefix", str(folder), WEB], check=True)
+    sys.path.append(str(folder / "python"))
+    return folder / "node_modules/onnxruntime-web/dist"
+
+
+class Graph:
+    """A graph of ONNX in the making: constants and nodes flow in, the bytes of a model flow out."""
+
+    def __init__(self) -> None:
+        self.onnx = importlib.import_module("onnx")
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, array: np.ndarray) -> str:
+        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), f"c{len(self.constants)}"))
+        return f"c{len(self.constants) - 1}"
+
+    def node(self, kind: str, *inputs: str, domain: str = "", **settings: Any) -> str:
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], domain=domain, **settings))
+        return name
+
+    def half(self, array: np.ndarray) -> str:
+        """A float16 constant that is read as float32."""
+        return self.node("Cast", self.constant(array.astype(np.float16)), to=self.onnx.TensorProto.FLOAT)
+
+    def blocks(self, x: str, bits: int, packed: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> str:
+        """A product with a matrix [out, in] in blocks: packed [out, block, bytes], scale and zero [out, block]."""
+        shape = {"N": len(scale), "K": scale.shape[1] * BLOCK, "bits": bits, "block_size": BLOCK}
+        constants = [self.constant(array) for array in (packed, scale, zero)]
+        return self.node("MatMulNBits", x, *constants, domain="com.microsoft", **shape)
+
+    def attention(self, q: str, k: str, v: str, heads: int, kv_heads: int) -> str:
+        return self.node("Attention", q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
+
+    def model(self, width: int, found: str, n_features: int) -> bytes:
+        make, kinds = self.onnx.helper, self.onnx.TensorProto
+        self.nodes.append(make.make_node("Identity", [found], ["activations"]))
+        x = make.make_tensor_value_info("x", kinds.FLOAT, [1, "n", width])
+        positions = make.make_tensor_value_info("positions", kinds.INT64, [1, "n"])
+        out = make.make_tensor_value_info("activations", kinds.FLOAT, [1, "n", n_features])
+        graph = make.make_graph(self.nodes, "subject", [x, positions], [out], self.constants)
+        opsets = [make.make_opsetid("", 23), make.make_opsetid("com.microsoft", 1)]
+        model: bytes = make.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+        return model
+
+
+def q4_1(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of Q4_1 blocks as packed values, scales and zero points: d * q + m = d * (q - (-m / d))."""
+    blocks = raw.reshape(len(raw), -1, 20)
+    scale, low = (blocks[..., at : at + 2].copy().view(np.float16)[..., 0].astype(np.float32) for at in (0, 2))
+    values = np.concatenate([blocks[..., 4:] & 15, blocks[..., 4:] >> 4], axis=-1)
+    flat = scale == 0
+    # A block of equal values: 1 * (0 - (-m)).
+    values[flat] = 0
+    scale = np.where(flat, np.float32(1), scale)
+    return values[..., ::2] | values[..., 1::2] << 4, scale, -low / scale
+
+
+def default_subject(file: Path) -> bytes:
+    """The embedded default, from its files. The rows of q and k are in pairs of neighbours there, which stay so."""
+    reader = gguf.GGUFReader(file)
+    raw = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
+    eps, theta, heads, kv_heads, width = (
+        reader.fields[f"llama.{name}"].contents()
+        for name in (
+            "attention.layer_norm_rms_epsilon",
+            "rope.freq_base",
+            "attention.head_count",
+            "attention.head_count_kv",
+            "embedding_length",
+        )
+    )
+    g = Graph()
+    angles = np.outer(np.arange(128), theta ** (-np.arange(0, width // heads, 2) / (width // heads)))
+    turns = [g.constant(f(angles).astype(np.float32)) for f in (np.cos, np.sin)]
+
+    def linear(x: str, name: str) -> str:
+        return g.blocks(x, 4, *q4_1(raw[f"{name}.weight"]))
+
+    def norm(x: str, name: str) -> str:
+        return g.node("RMSNormalization", x, g.constant(raw[f"{name}.weight"]), epsilon=eps)
+
+    def rotated(x: str, n: int) -> str:
+        return g.node("RotaryEmbedding", x, *turns, "positions", num_heads=n, interleaved=1)
+
+    x = "x"
+    for at in (f"blk.{layer}." for layer in range(12)):
+        normed = norm(x, at + "attn_norm")
+        q, k, v = (linear(normed, f"{at}attn_{name}") for name in "qkv")
+        mixed = g.attention(rotated(q, heads), rotated(k, kv_heads), v, heads, kv_heads)
+        x = g.node("Add", x, linear(mixed, at + "attn_output"))
+        normed = norm(x, at + "ffn_norm")
+        gate = linear(normed, at + "ffn_gate")
+        gate = g.node("Mul", gate, g.node("Sigmoid", gate))
+        x = g.node("Add", x, linear(g.node("Mul", gate, linear(normed, at + "ffn_up")), at + "ffn_down"))
+    sae = load_file(SAE)
+    x = g.node("Sub", x, g.half(sae["b_dec"]))
+    pre = g.node("Add", g.node("MatMul", x, g.half(sae["W_enc"])), g.half(sae["b_enc"]))
+    over = g.node("Greater", pre, g.half(sae["threshold"]))
+    found = g.node("Where", over, g.node("Relu", pre), g.constant(np.float32(0)))
+    return g.model(width, found, sae["W_enc"].shape[1])
+
+
+def gpt2_subject(bits: int) -> bytes:
+    """GPT-2 small up to blocks.6.hook_resid_pre and a ReLU SAE, with random weights in 16 bits, or in blocks of 8."""
+    g, chance, width = Graph(), np.random.default_rng(5), 768
+
+    def linear(x: str, n_in: int, n_out: int) -> str:
+        bias = g.half(chance.normal(0, 0.02, n_out))
+        if bits == 16:
+            return g.node("Add", g.node("MatMul", x, g.half(chance.normal(0, 0.02, (n_in, n_out)))), bias)
+        packed = chance.integers(0, 256, (n_out, n_in // BLOCK, BLOCK), np.uint8)
+        scale = np.full(packed.shape[:2], 3e-4, np.float32)
+        return g.node("Add", g.blocks(x, bits, packed, scale, np.full(packed.shape[:2], 128, np.uint8)), bias)
+
+    def norm(x: str) -> str:
+        weight, bias = (g.constant(f(width, dtype=np.float32)) for f in (np.ones, np.zeros))
+        return g.node("LayerNormalization", x, weight, bias, epsilon=1e-5)
+
+    x = g.node("Add", "x", g.node("Gather", g.half(chance.normal(0, 0.02, (1024, width))), "positions"))
+    for _ in range(6):
+        normed = norm(x)
+        mixed = g.attention(*(linear(normed, width, width) for _ in "qkv"), 12, 12)
+        x = g.node("Add", x, linear(mixed, width, width))
+        inner = g.node("Gelu", linear(norm(x), width, 4 * width), approximate="tanh")
+        x = g.node("Add", x, linear(inner, 4 * width, width))
+    return g.model(width, g.node("Relu", linear(x, width, 24_576)), 24_576)
+
+
+def script(name: str, data: bytes) -> bytes:
+    """A classic script that holds bytes."""
+    for plain, escaped in ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r")):
+        data = data.replace(plain, escaped)
+    return f'part("{name}", "'.encode() + data + b'")'
+
+
+def classic(bundle: str) -> str:
+    """The runtime's module as a classic script: its exports become a global, its address that of the page."""
+    body, _, exported = bundle.replace("import.meta.url", "document.baseURI").rpartition("export{")
+    pairs = [pair.split(" as ") for pair in exported.partition("}")[0].split(",")]
+    return "(() => {" + body + "globalThis.ort={" + ",".join(f"{name}:{inner}" for inner, name in pairs) + "}})();"
+
+
+def write_page(folder: Path, runtime: Path, model: bytes) -> list[str]:
+    """The page and its scripts; returns the names of those that it is to load."""
+    folder.mkdir()
+    (folder / "page.html").write_text(PAGE, encoding="utf-8")
+    (folder / "page.js").write_text(SCRIPT, encoding="utf-8")
+    (folder / "ort.js").write_text(classic((runtime / BUNDLE).read_text(encoding="utf-8")), encoding="utf-8")
+    scripts = ["ort.js"]
+    for name, data in (("wasm", (runtime / WASM).read_bytes()), ("model", model)):
+        for start in range(0, len(data), PART):
+            scripts.append(f"{name}-{start // PART}.js")
+            (folder / scripts[-1]).write_bytes(script(name, data[start : start + PART]))
+    return scripts
+
+
+def memory(browser: Browser) -> float:
+    """The private memory of the largest process that shows a page, in MB."""
+    found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return max(private(process["id"]) for process in found if process["type"] == "renderer")
+
+
+def private(process: int) -> float:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
+
+
+def texts(tokenizer: Any) -> Iterator[torch.Tensor]:
+    """The ids of twenty texts from all categories in turn, with BOS, cut to the longest that the pages run."""
+    corpus = read_corpus(CorpusConfig(paths=(str(ROOT / "corpora"),)))
+    chosen = [corpus[at] for at in np.linspace(0, len(corpus) - 1, 20).astype(int)]
+    tokens = tokenize(chosen, tokenizer)
+    for start, stop in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
+        ids = tokens.ids[start : min(stop, start + 127)].astype(np.int64)
+        yield torch.from_numpy(np.concatenate([[tokenizer.bos_token_id], ids]))
+
+
+def compare(page: Page, folder: Path) -> dict[str, float]:
+    """The page's activations of twenty texts against plain `transformers` in float32, BOS left out."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    sae = {name: torch.from_numpy(array).float() for name, array in load_file(SAE).items()}
+    expected, found = [], []
+    for ids in texts(tokenizer):
+        with torch.no_grad():
+            rows = model.get_input_embeddings()(ids)
+            read = model(ids[None], output_hidden_states=True, use_cache=False).hidden_states[12][0]
+            pre = (read - sae["b_dec"]) @ sae["W_enc"] + sae["b_enc"]
+        expected.append((pre.relu() * (pre > sae["threshold"]))[1:])
+        flat = torch.zeros(pre.numel())
+        for place, value in page.evaluate("([rows, n]) => firings(rows, n)", [rows.flatten().tolist(), len(ids)]):
+            flat[place] = value
+        found.append(flat.reshape(pre.shape)[1:])
+    return agreement(torch.cat(expected), torch.cat(found))
+
+
+def agreement(expected: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
+    both = (expected > 0) & (found > 0)
+    top = [activations.topk(5).indices.sort().values for activations in (expected, found)]
+    return {
+        "tokens": len(expected),
+        "firings": int((expected > 0).sum()),
+        "top_five_agree": float((top[0] == top[1]).all(1).float().mean()),
+        "missed": int(((expected > 0) & (found == 0)).sum()),
+        "false": int(((expected == 0) & (found > 0)).sum()),
+        "relative_error": float(((found - expected).abs() / expected)[both].mean()),
+        "largest_error": float(((found - expected).abs() / expected)[both].max()),
+    }
+
+
+def measure(folder: Path, scripts: list[str], width: int, runs: int, default: Path | None) -> dict[str, Any]:
+    """One subject in a browser of its own; times in milliseconds, memory in MB over an empty page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto((folder / "page.html").as_uri())
+        empty = memory(browser)
+        page.evaluate("async (paths) => { for (const path of paths) await load(path); }", scripts)
+        found: dict[str, Any] = {"start_ms": page.evaluate("start()")}
+        for length in LENGTHS:
+            found[f"tokens_{length}_ms"] = page.evaluate("([w, n, r]) => time(w, n, r)", [width, length, runs])
+        found["memory_mb"] = memory(browser) - empty
+        if default:
+            found |= compare(page, default)
+        browser.close()
+    return found
+
+
+def zipped(*data: bytes) -> int:
+    return sum(len(gzip.compress(piece, 6)) for piece in data)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    arguments.add_argument("--runs", type=int, default=5)
+    runs = arguments.parse_args().runs
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary, Cache(Config().cache) as cache:
+        runtime = install(Path(temporary))
+        file = default_model.downloaded(cache).file(embedded.GGUF)
+        folder = default_model.converted(cache).file("config.json").parent
+        engine = [(runtime / name).read_bytes() for name in (BUNDLE, WASM)]
+        print(json.dumps({"runtime": WEB, "runtime_bytes": sum(map(len, engine)), "runtime_gzip": zipped(*engine)}))
+        subjects = [("embedded default", default_subject(file), 576, folder)]
+        subjects += [(f"GPT-2 small, {bits} bits", gpt2_subject(bits), 768, None) for bits in (16, 8)]
+        for at, (name, model, width, compared) in enumerate(subjects):
+            scripts = write_page(Path(temporary) / str(at), runtime, model)
+            sizes = {"subject": name, "model_bytes": len(model), "model_gzip": zipped(model)}
+            print(json.dumps(sizes | measure(Path(temporary) / str(at), scripts, width, runs, compared)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
