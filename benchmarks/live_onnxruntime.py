@@ -20,7 +20,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import gguf
@@ -51,7 +55,7 @@ PART = 8_000_000
 """Bytes of a script that holds a part of the model."""
 
 PAGE = """<!doctype html><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'wasm-unsafe-eval'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'">
 <script src="page.js"></script>"""
 
 SCRIPT = """
@@ -64,27 +68,30 @@ function part(name, text) {
   (files[name] ||= []).push(bytes);
 }
 
-function load(path) {
+function script(path, charset) {
   return new Promise((done, failed) => {
-    const script = document.createElement("script");
-    Object.assign(script, { src: path, charset: "x-user-defined", onload: done, onerror: failed });
-    if (path === "ort.js") script.charset = "utf-8";
-    document.head.append(script);
+    const element = Object.assign(document.createElement("script"), { src: path, charset, onload: done });
+    element.onerror = failed;
+    document.head.append(element);
   });
 }
 
-function take(name) {
-  const bytes = new Uint8Array(files[name].reduce((sum, piece) => sum + piece.length, 0));
-  files[name].reduce((at, piece) => (bytes.set(piece, at), at + piece.length), 0);
+async function bytes(name, count) {
+  if (location.protocol !== "file:") return new Uint8Array(await (await fetch(name)).arrayBuffer());
+  for (let i = 0; i < count; i++) await script(`${name}-${i}.js`, "x-user-defined");
+  const whole = new Uint8Array(files[name].reduce((sum, piece) => sum + piece.length, 0));
+  files[name].reduce((at, piece) => (whole.set(piece, at), at + piece.length), 0);
   delete files[name];
-  return bytes;
+  return whole;
 }
 
-async function start() {
-  Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: take("wasm") });
-  const model = take("model");
+async function start(counts) {
+  await script("ort.js", "utf-8");
+  const wasmBinary = await bytes("wasm", counts.wasm), model = await bytes("model", counts.model);
+  const externalData = [{ path: "weights", data: await bytes("weights", counts.weights) }];
   const from = performance.now();
-  session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary });
+  session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], externalData });
   return performance.now() - from;
 }
 
@@ -131,10 +138,22 @@ class Graph:
         self.onnx = importlib.import_module("onnx")
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.weights = bytearray()
 
     def constant(self, array: np.ndarray) -> str:
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), f"c{len(self.constants)}"))
-        return f"c{len(self.constants) - 1}"
+        """A constant; its bytes are in a file of their own, from which the runtime copies them once."""
+        kind, name = self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype), f"c{len(self.constants)}"
+        data = np.ascontiguousarray(array).tobytes()
+        if len(data) < 64:
+            self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+            return name
+        place = {"location": "weights", "offset": str(len(self.weights)), "length": str(len(data))}
+        entries = [self.onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items()]
+        made = self.onnx.TensorProto(name=name, data_type=kind, dims=array.shape, external_data=entries)
+        made.data_location = self.onnx.TensorProto.EXTERNAL
+        self.constants.append(made)
+        self.weights += data + bytes(-len(data) % 64)
+        return name
 
     def node(self, kind: str, *inputs: str, domain: str = "", **settings: Any) -> str:
         name = f"n{len(self.nodes)}"
@@ -154,7 +173,7 @@ class Graph:
     def attention(self, q: str, k: str, v: str, heads: int, kv_heads: int) -> str:
         return self.node("Attention", q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
 
-    def model(self, width: int, found: str, n_features: int) -> bytes:
+    def model(self, width: int, found: str, n_features: int) -> dict[str, bytes]:
         make, kinds = self.onnx.helper, self.onnx.TensorProto
         self.nodes.append(make.make_node("Identity", [found], ["activations"]))
         x = make.make_tensor_value_info("x", kinds.FLOAT, [1, "n", width])
@@ -162,8 +181,8 @@ class Graph:
         out = make.make_tensor_value_info("activations", kinds.FLOAT, [1, "n", n_features])
         graph = make.make_graph(self.nodes, "subject", [x, positions], [out], self.constants)
         opsets = [make.make_opsetid("", 23), make.make_opsetid("com.microsoft", 1)]
-        model: bytes = make.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
-        return model
+        model = make.make_model(graph, opset_imports=opsets, ir_version=10)
+        return {"model": model.SerializeToString(), "weights": bytes(self.weights)}
 
 
 def q4_1(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,7 +197,7 @@ def q4_1(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values[..., ::2] | values[..., 1::2] << 4, scale, -low / scale
 
 
-def default_subject(file: Path) -> bytes:
+def default_subject(file: Path) -> dict[str, bytes]:
     """The embedded default, from its files. The rows of q and k are in pairs of neighbours there, which stay so."""
     reader = gguf.GGUFReader(file)
     raw = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
@@ -223,7 +242,7 @@ def default_subject(file: Path) -> bytes:
     return g.model(width, found, sae["W_enc"].shape[1])
 
 
-def gpt2_subject(bits: int) -> bytes:
+def gpt2_subject(bits: int) -> dict[str, bytes]:
     """GPT-2 small up to blocks.6.hook_resid_pre and a ReLU SAE, with random weights in 16 bits, or in blocks of 8."""
     g, chance, width = Graph(), np.random.default_rng(5), 768
 
@@ -263,18 +282,32 @@ def classic(bundle: str) -> str:
     return "(() => {" + body + "globalThis.ort={" + ",".join(f"{name}:{inner}" for inner, name in pairs) + "}})();"
 
 
-def write_page(folder: Path, runtime: Path, model: bytes) -> list[str]:
-    """The page and its scripts; returns the names of those that it is to load."""
+def write_page(folder: Path, runtime: Path, files: dict[str, bytes]) -> dict[str, int]:
+    """The page and what it loads, as files for http and as scripts; returns the number of scripts of each file."""
     folder.mkdir()
-    (folder / "page.html").write_text(PAGE, encoding="utf-8")
-    (folder / "page.js").write_text(SCRIPT, encoding="utf-8")
-    (folder / "ort.js").write_text(classic((runtime / BUNDLE).read_text(encoding="utf-8")), encoding="utf-8")
-    scripts = ["ort.js"]
-    for name, data in (("wasm", (runtime / WASM).read_bytes()), ("model", model)):
-        for start in range(0, len(data), PART):
-            scripts.append(f"{name}-{start // PART}.js")
-            (folder / scripts[-1]).write_bytes(script(name, data[start : start + PART]))
-    return scripts
+    ort = classic((runtime / BUNDLE).read_text(encoding="utf-8"))
+    for name, text in (("page.html", PAGE), ("page.js", SCRIPT), ("ort.js", ort)):
+        (folder / name).write_text(text, encoding="utf-8")
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        for at, start in enumerate(range(0, len(data), PART)):
+            (folder / f"{name}-{at}.js").write_bytes(script(name, data[start : start + PART]))
+    return {name: -(-len(data) // PART) for name, data in files.items()}
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder over http."""
+    handler = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 def memory(browser: Browser) -> float:
@@ -330,15 +363,14 @@ def agreement(expected: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, scripts: list[str], width: int, runs: int, default: Path | None) -> dict[str, Any]:
+def measure(address: str, counts: dict[str, int], width: int, runs: int, default: Path | None) -> dict[str, Any]:
     """One subject in a browser of its own; times in milliseconds, memory in MB over an empty page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page()
-        page.goto((folder / "page.html").as_uri())
+        page.goto(address + "page.html")
         empty = memory(browser)
-        page.evaluate("async (paths) => { for (const path of paths) await load(path); }", scripts)
-        found: dict[str, Any] = {"start_ms": page.evaluate("start()")}
+        found: dict[str, Any] = {"start_ms": page.evaluate("counts => start(counts)", counts)}
         for length in LENGTHS:
             found[f"tokens_{length}_ms"] = page.evaluate("([w, n, r]) => time(w, n, r)", [width, length, runs])
         found["memory_mb"] = memory(browser) - empty
