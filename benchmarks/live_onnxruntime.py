@@ -20,9 +20,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,6 +29,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from lighthouse import Quiet
 from playwright.sync_api import Browser, Page, sync_playwright
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,11 +51,10 @@ SAE = embedded.SAE_FOLDER / "sae_weights.safetensors"
 BLOCK = 32
 """Weights in a block of the default model's file, and of the graph's quantised matrices."""
 LENGTHS = (30, 100, 128)
-PART = 8_000_000
-"""Bytes of a script that holds a part of the model."""
 
 PAGE = """<!doctype html><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self';
+ script-src 'self' 'wasm-unsafe-eval'">
 <script src="page.js"></script>"""
 
 SCRIPT = """
@@ -63,34 +62,29 @@ const files = {};
 let session;
 
 function part(name, text) {
-  const bytes = new Uint8Array(text.length);
+  const bytes = (files[name] = new Uint8Array(text.length));
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  (files[name] ||= []).push(bytes);
 }
 
-function script(path, charset) {
-  return new Promise((done, failed) => {
-    const element = Object.assign(document.createElement("script"), { src: path, charset, onload: done });
-    element.onerror = failed;
-    document.head.append(element);
+function script(src, charset) {
+  return new Promise((onload, onerror) => {
+    document.head.append(Object.assign(document.createElement("script"), { src, charset, onload, onerror }));
   });
 }
 
-async function bytes(name, count) {
+async function bytes(name) {
   if (location.protocol !== "file:") return new Uint8Array(await (await fetch(name)).arrayBuffer());
-  for (let i = 0; i < count; i++) await script(`${name}-${i}.js`, "x-user-defined");
-  const whole = new Uint8Array(files[name].reduce((sum, piece) => sum + piece.length, 0));
-  files[name].reduce((at, piece) => (whole.set(piece, at), at + piece.length), 0);
-  delete files[name];
-  return whole;
+  await script(`${name}.js`, "x-user-defined");
+  return files[name];
 }
 
-async function start(counts) {
+async function start() {
   await script("ort.js", "utf-8");
-  const wasmBinary = await bytes("wasm", counts.wasm), model = await bytes("model", counts.model);
-  const externalData = [{ path: "weights", data: await bytes("weights", counts.weights) }];
+  const [wasmBinary, model, data] = [await bytes("wasm"), await bytes("model"), await bytes("weights")];
+  for (const name in files) delete files[name];
   const from = performance.now();
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary });
+  const externalData = [{ path: "weights", data }];
   session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], externalData });
   return performance.now() - from;
 }
@@ -106,15 +100,11 @@ async function firings(rows, count) {
   return [...found.entries()].filter(([, value]) => value > 0);
 }
 
-async function time(width, count, runs) {
+async function time(width, count) {
   const rows = Float32Array.from({ length: width * count }, (_, i) => Math.sin(i) * 0.1);
-  let best = Infinity;
-  for (let run = 0; run < runs; run++) {
-    const from = performance.now();
-    await encode(rows, count);
-    best = Math.min(best, performance.now() - from);
-  }
-  return best;
+  const from = performance.now();
+  await encode(rows, count);
+  return performance.now() - from;
 }
 """
 
@@ -164,11 +154,15 @@ class Graph:
         """A float16 constant that is read as float32."""
         return self.node("Cast", self.constant(array.astype(np.float16)), to=self.onnx.TensorProto.FLOAT)
 
-    def blocks(self, x: str, bits: int, packed: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> str:
-        """A product with a matrix [out, in] in blocks: packed [out, block, bytes], scale and zero [out, block]."""
+    def blocks(self, x: str, bits: int, packed: np.ndarray, scale: np.ndarray, low: np.ndarray | None) -> str:
+        """A product with a matrix [out, in] in blocks, as `q4_1` gives them; without `low`, 0 is in the middle.
+
+        The operator multiplies d by q less a zero point, which may be a fraction: -m / d.
+        """
         shape = {"N": len(scale), "K": scale.shape[1] * BLOCK, "bits": bits, "block_size": BLOCK}
-        constants = [self.constant(array) for array in (packed, scale, zero)]
-        return self.node("MatMulNBits", x, *constants, domain="com.microsoft", **shape)
+        d, inputs = self.half(scale), [] if low is None else [self.half(low)]
+        zero = [self.node("Neg", self.node("Div", m, d)) for m in inputs]
+        return self.node("MatMulNBits", x, self.constant(packed), d, *zero, domain="com.microsoft", **shape)
 
     def attention(self, q: str, k: str, v: str, heads: int, kv_heads: int) -> str:
         return self.node("Attention", q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
@@ -186,15 +180,13 @@ class Graph:
 
 
 def q4_1(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of Q4_1 blocks as packed values, scales and zero points: d * q + m = d * (q - (-m / d))."""
+    """Rows of Q4_1 blocks, where a value is d * q + m, as packed values [out, block, 16], d and m [out, block]."""
     blocks = raw.reshape(len(raw), -1, 20)
-    scale, low = (blocks[..., at : at + 2].copy().view(np.float16)[..., 0].astype(np.float32) for at in (0, 2))
+    d, m = (blocks[..., at : at + 2].copy().view(np.float16)[..., 0] for at in (0, 2))
     values = np.concatenate([blocks[..., 4:] & 15, blocks[..., 4:] >> 4], axis=-1)
-    flat = scale == 0
-    # A block of equal values: 1 * (0 - (-m)).
-    values[flat] = 0
-    scale = np.where(flat, np.float32(1), scale)
-    return values[..., ::2] | values[..., 1::2] << 4, scale, -low / scale
+    # A block of equal values: 1 * 0 + m.
+    values[d == 0] = 0
+    return values[..., ::2] | values[..., 1::2] << 4, np.where(d == 0, np.float16(1), d), m
 
 
 def default_subject(file: Path) -> dict[str, bytes]:
@@ -238,7 +230,7 @@ def default_subject(file: Path) -> dict[str, bytes]:
     x = g.node("Sub", x, g.half(sae["b_dec"]))
     pre = g.node("Add", g.node("MatMul", x, g.half(sae["W_enc"])), g.half(sae["b_enc"]))
     over = g.node("Greater", pre, g.half(sae["threshold"]))
-    found = g.node("Where", over, g.node("Relu", pre), g.constant(np.float32(0)))
+    found = g.node("Where", over, g.node("Relu", pre), g.constant(np.zeros(1, np.float32)))
     return g.model(width, found, sae["W_enc"].shape[1])
 
 
@@ -251,8 +243,7 @@ def gpt2_subject(bits: int) -> dict[str, bytes]:
         if bits == 16:
             return g.node("Add", g.node("MatMul", x, g.half(chance.normal(0, 0.02, (n_in, n_out)))), bias)
         packed = chance.integers(0, 256, (n_out, n_in // BLOCK, BLOCK), np.uint8)
-        scale = np.full(packed.shape[:2], 3e-4, np.float32)
-        return g.node("Add", g.blocks(x, bits, packed, scale, np.full(packed.shape[:2], 128, np.uint8)), bias)
+        return g.node("Add", g.blocks(x, bits, packed, np.full(packed.shape[:2], 3e-4), None), bias)
 
     def norm(x: str) -> str:
         weight, bias = (g.constant(f(width, dtype=np.float32)) for f in (np.ones, np.zeros))
@@ -261,7 +252,8 @@ def gpt2_subject(bits: int) -> dict[str, bytes]:
     x = g.node("Add", "x", g.node("Gather", g.half(chance.normal(0, 0.02, (1024, width))), "positions"))
     for _ in range(6):
         normed = norm(x)
-        mixed = g.attention(*(linear(normed, width, width) for _ in "qkv"), 12, 12)
+        q, k, v = (linear(normed, width, width) for _ in "qkv")
+        mixed = g.attention(q, k, v, 12, 12)
         x = g.node("Add", x, linear(mixed, width, width))
         inner = g.node("Gelu", linear(norm(x), width, 4 * width), approximate="tanh")
         x = g.node("Add", x, linear(inner, 4 * width, width))
@@ -282,48 +274,53 @@ def classic(bundle: str) -> str:
     return "(() => {" + body + "globalThis.ort={" + ",".join(f"{name}:{inner}" for inner, name in pairs) + "}})();"
 
 
-def write_page(folder: Path, runtime: Path, files: dict[str, bytes]) -> dict[str, int]:
-    """The page and what it loads, as files for http and as scripts; returns the number of scripts of each file."""
+def write_page(folder: Path, runtime: Path, model: dict[str, bytes]) -> None:
+    """The page and what it loads, as files for http and as classic scripts."""
     folder.mkdir()
     ort = classic((runtime / BUNDLE).read_text(encoding="utf-8"))
     for name, text in (("page.html", PAGE), ("page.js", SCRIPT), ("ort.js", ort)):
         (folder / name).write_text(text, encoding="utf-8")
-    for name, data in files.items():
+    for name, data in ({"wasm": (runtime / WASM).read_bytes()} | model).items():
         (folder / name).write_bytes(data)
-        for at, start in enumerate(range(0, len(data), PART)):
-            (folder / f"{name}-{at}.js").write_bytes(script(name, data[start : start + PART]))
-    return {name: -(-len(data) // PART) for name, data in files.items()}
+        (folder / f"{name}.js").write_bytes(script(name, data))
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder over http."""
-    handler = partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def memory(browser: Browser) -> float:
-    """The private memory of the largest process that shows a page, in MB."""
-    found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    return max(private(process["id"]) for process in found if process["type"] == "renderer")
-
-
-def private(process: int) -> float:
+def memory(process: int) -> float:
+    """The private memory of a process, in MB."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
+def renderer(browser: Browser, page: Page) -> int:
+    """The process of a page: the one that computes while the page does."""
+
+    def computed() -> dict[int, float]:
+        found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+        pages = (process for process in found if process["type"] == "renderer")
+        return {page["id"]: page["cpuTime"] for page in pages if not of_browser(page["id"])}
+
+    def of_browser(process: int) -> bool:
+        return b"--top-chrome-webui" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+    before = computed()
+    page.evaluate("for (const from = performance.now(); performance.now() < from + 1000; );")
+    return max((after := computed()), key=lambda process: after[process] - before.get(process, 0))
+
+
+def timed(page: Page, process: int, call: str) -> tuple[float, float]:
+    """Milliseconds that a call takes, and how many of them the page's thread computes."""
+
+    def computed() -> float:
+        text = Path(f"/proc/{process}/task/{process}/schedstat").read_text(encoding="utf-8")
+        return int(text.split()[0]) / 1e6
+
+    before = computed()
+    return page.evaluate(call), computed() - before
+
+
 def texts(tokenizer: Any) -> Iterator[torch.Tensor]:
     """The ids of twenty texts from all categories in turn, with BOS, cut to the longest that the pages run."""
-    corpus = read_corpus(CorpusConfig(paths=(str(ROOT / "corpora"),)))
+    corpus = read_corpus(CorpusConfig(paths=(str(ROOT / "corpora"),), concepts=str(ROOT / "corpora/concepts")))
     chosen = [corpus[at] for at in np.linspace(0, len(corpus) - 1, 20).astype(int)]
     tokens = tokenize(chosen, tokenizer)
     for start, stop in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
@@ -363,19 +360,21 @@ def agreement(expected: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
     }
 
 
-def measure(address: str, counts: dict[str, int], width: int, runs: int, default: Path | None) -> dict[str, Any]:
-    """One subject in a browser of its own; times in milliseconds, memory in MB over an empty page."""
+def measure(base: str, width: int, runs: int, default: Path | None) -> dict[str, Any]:
+    """One subject in a browser of its own: the least of its times, and its memory over the empty page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page()
-        page.goto(address + "page.html")
-        empty = memory(browser)
-        found: dict[str, Any] = {"start_ms": page.evaluate("counts => start(counts)", counts)}
+        page.goto(f"{base}/page.html")
+        process = renderer(browser, page)
+        empty = memory(process)
+        found: dict[str, Any] = {"start": timed(page, process, "start()")}
         for length in LENGTHS:
-            found[f"tokens_{length}_ms"] = page.evaluate("([w, n, r]) => time(w, n, r)", [width, length, runs])
-        found["memory_mb"] = memory(browser) - empty
+            times = [timed(page, process, f"time({width}, {length})") for _ in range(runs)]
+            found[f"{length} tokens"] = tuple(map(min, zip(*times, strict=True)))
+        found["memory"] = memory(process) - empty
         if default:
-            found |= compare(page, default)
+            found["agreement"] = compare(page, default)
         browser.close()
     return found
 
@@ -392,15 +391,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, Cache(Config().cache) as cache:
         runtime = install(Path(temporary))
         file = default_model.downloaded(cache).file(embedded.GGUF)
-        folder = default_model.converted(cache).file("config.json").parent
+        converted = default_model.converted(cache).file("config.json").parent
         engine = [(runtime / name).read_bytes() for name in (BUNDLE, WASM)]
-        print(json.dumps({"runtime": WEB, "runtime_bytes": sum(map(len, engine)), "runtime_gzip": zipped(*engine)}))
-        subjects = [("embedded default", default_subject(file), 576, folder)]
-        subjects += [(f"GPT-2 small, {bits} bits", gpt2_subject(bits), 768, None) for bits in (16, 8)]
+        report(runtime=WEB, bytes=sum(map(len, engine)), gzip=zipped(*engine))
+        subjects: list[tuple[str, dict[str, bytes], int, Path | None]] = [
+            ("embedded default", default_subject(file), 576, converted),
+            ("GPT-2 small, 16 bits", gpt2_subject(16), 768, None),
+            ("GPT-2 small, 8 bits", gpt2_subject(8), 768, None),
+        ]
         for at, (name, model, width, compared) in enumerate(subjects):
-            scripts = write_page(Path(temporary) / str(at), runtime, model)
-            sizes = {"subject": name, "model_bytes": len(model), "model_gzip": zipped(model)}
-            print(json.dumps(sizes | measure(Path(temporary) / str(at), scripts, width, runs, compared)), flush=True)
+            site, size = Path(temporary) / str(at), sum(map(len, model.values()))
+            write_page(site, runtime, model)
+            report(subject=name, bytes=size, gzip=zipped(*model.values()))
+            with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+                Thread(target=server.serve_forever, daemon=True).start()
+                base = f"http://127.0.0.1:{server.server_port}"
+                report(subject=name, opened="over http", **measure(base, width, runs, compared))
+                server.shutdown()
+            report(subject=name, opened="from a folder", **measure(site.as_uri(), width, runs, None))
+            shutil.rmtree(site)
+
+
+def report(**found: Any) -> None:
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
