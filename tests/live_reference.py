@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from saecatalog.live.program import Program
+from saecatalog.live.program import EMBEDDING, Program
 
 
 def run(program: Program, ids: Any) -> tuple[np.ndarray, np.ndarray]:
     """What the SAE reads `[token, d_in]` and its feature activations `[token, d_sae]` for one window of token ids."""
-    tensors = {name: tensor.astype(np.float64) for name, tensor in program.tensors.items()}
+    # Of the embedding only some rows are needed.
+    tensors = {n: tensor if n == EMBEDDING else tensor.astype(np.float64) for n, tensor in program.tensors.items()}
     buffers: dict[str, np.ndarray] = {}
     encoded = np.zeros((0, 0))
     for step in program.steps:
@@ -24,7 +25,7 @@ def run(program: Program, ids: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def embed(step: Any, b: Any, w: Any, ids: np.ndarray) -> None:
-    b[step["to"]] = step["scale"] * w[step["table"]][ids]
+    b[step["to"]] = step["scale"] * w[step["table"]][ids].astype(np.float64)
 
 
 def positions(step: Any, b: Any, w: Any, ids: np.ndarray) -> None:

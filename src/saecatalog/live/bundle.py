@@ -16,7 +16,7 @@ from saecatalog.live.program import Program
 PART_BYTES = 1 << 23
 """The most bytes in a part: hosts refuse large files, and a download that was cut off resumes with the next part."""
 
-ROWS_BYTES = 96 * 1024
+ROWS_BYTES = 48 * 1024
 """The most bytes of embedding rows in a part."""
 
 ALIGNMENT = 16
@@ -69,10 +69,19 @@ def part_of(bundle: Bundle, name: str) -> Part:
     return Part(name, *bundle["parts"][name])
 
 
+def parts_needed(bundle: Bundle) -> list[str]:
+    """The names of the parts that the engine loads: all of some, and of the rows those that a text needs."""
+    rows = -(-bundle["embedding"]["rows"] // bundle["embedding"]["rows_per_part"])
+    return ["kernel", "tokenizer", *_weights(bundle), *(f"rows-{n}" for n in range(rows))]
+
+
+def _weights(bundle: Bundle) -> list[str]:
+    return [f"weights-{n}" for n in range(-(-bundle["weights"] // PART_BYTES))]
+
+
 def read_weights(bundle: Bundle, folder: Path) -> bytes:
     """All weights except the embedding."""
-    names = [f"weights-{n}" for n in range(-(-bundle["weights"] // PART_BYTES))]
-    return b"".join(read_part(folder, part_of(bundle, name)) for name in names)
+    return b"".join(read_part(folder, part_of(bundle, name)) for name in _weights(bundle))
 
 
 def read_rows(bundle: Bundle, folder: Path, ids: list[int]) -> dict[int, bytes]:

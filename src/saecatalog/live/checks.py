@@ -1,4 +1,4 @@
-"""Checks of a program: one flows in; ValueError flows out if a name, a shape, a width or the order of steps is wrong."""
+"""Checks of programs: one flows in, ValueError is raised if a name, a shape, a width or the order of steps is wrong."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,14 +57,12 @@ def validate(program: Program) -> None:
         _need(good, f"the tensor '{name}' is no float32 vector or matrix in rows")
     _need(bool(program.steps) and program.steps[-1].get("op") == "encode", "the last step is not 'encode'")
     written: set[str] = set()
-    complete: set[str] = set()
     for number, step in enumerate(program.steps):
         try:
             _check_step(program, step, written)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"step {number} ({step.get('op')}): {error}") from error
-        complete |= set(written)
-    _need(program.read in complete, f"nothing writes '{program.read}', which the SAE reads")
+    _need(program.read in written, f"nothing writes '{program.read}', which the SAE reads")
     _need(sum(step["op"] == "encode" for step in program.steps) == 1, "'encode' comes twice")
     unused = program.tensors.keys() - set(_tensors_named(program))
     _need(not unused, f"no step has the tensors {sorted(unused)}")
@@ -99,7 +97,8 @@ def _more(step: Step) -> set[str]:
     """The fields that only one kind of `encode` has."""
     if step["op"] != "encode":
         return set()
-    return {*ENCODERS.get(step["kind"], ()), *({"k"} if step["kind"] == "topk" else ())}
+    _need(step["kind"] in ENCODERS, f"there is no encoder '{step['kind']}'")
+    return {*ENCODERS[step["kind"]], *({"k"} if step["kind"] == "topk" else ())}
 
 
 def _width(program: Program, step: Step, field: str) -> int:
@@ -184,7 +183,6 @@ def _scale(program: Program, step: Step) -> None:
 
 
 def _encode(program: Program, step: Step) -> None:
-    _need(step["kind"] in ENCODERS, f"there is no encoder '{step['kind']}'")
     _shape(program, step, "weight", None, _width(program, step, "from"))
     features = program.tensors[step["weight"]].shape[0]
     _shape(program, step, "bias", features, optional=True)

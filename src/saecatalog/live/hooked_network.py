@@ -18,6 +18,8 @@ from saecatalog.live.program import NoProgram
 
 NORMS = {RMSNorm: "rms", RMSNormPre: "rms", LayerNorm: "layer", LayerNormPre: "layer"}
 
+POSITIONS = ("standard", "rotary")
+
 OTHERWISE: dict[str, Callable[[Any], bool]] = {
     "positions of the kind '{positional_embedding_type}'": lambda c: c.positional_embedding_type not in POSITIONS,
     "a norm of the embedding": lambda c: c.post_embedding_ln,
@@ -32,8 +34,6 @@ OTHERWISE: dict[str, Callable[[Any], bool]] = {
     "a norm as activation function": lambda c: c.is_layer_norm_activation(),
 }
 """What a model may have that is not compiled, and how its settings show it."""
-
-POSITIONS = ("standard", "rotary")
 
 
 def read_network(module: Any, context: int) -> Network:

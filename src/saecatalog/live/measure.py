@@ -1,5 +1,4 @@
-"""The error of the live part: engines and a corpus flow in, how far the figures of a page are from those of the catalog,
-flows out.
+"""The error of the live part: engines and a corpus flow in, how far a page is from the catalog flows out.
 
 Both are activations of the same tokens: the beginnings of some texts, evenly spaced in the corpus. Positions with
 massive activations are left out, as on the pages.

@@ -31,6 +31,8 @@ def compile_program(subject: Subject) -> Program:
     read = write_network(out, network, layer, point)
     if head is not None:
         read = _one_head(out, read, head, point)
+    if out.buffers[read] != subject.sae.cfg.d_in:
+        raise NoProgram(f"the live part reads other values than the SAE at '{point}'")
     write_encoder(out, subject.sae, read)
     program = out.program(read)
     validate(program)
@@ -61,8 +63,6 @@ def _network(model: Any, context: int) -> Network:
         return hooked_network.read_network(model.module, context)
     if not isinstance(model.module, TransformerBridge):
         raise NoProgram(f"models of the class '{type(model.module).__name__}' have no live part")
-    if model.module._weights_processed:
-        raise NoProgram("the model's weights were processed in a way that the live part does not know")
     return transformers_network.read_network(model.module.original_model, context)
 
 
@@ -71,5 +71,7 @@ def _one_head(out: Writer, source: str, head: int, point: str) -> str:
     if point != "attn.hook_z":
         raise NoProgram(f"the live part does not reach one head of '{point}'")
     heads = next(step["heads"] for step in reversed(out.steps) if step["op"] == "attention")
+    if not 0 <= head < heads:
+        raise NoProgram(f"the model does not have attention head {head}")
     rows = torch.eye(out.buffers[source]).chunk(heads)[head]
     return out.linear("head", Matrix(rows), source, "head")

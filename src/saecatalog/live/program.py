@@ -17,8 +17,8 @@ name in them is that of a buffer or of a tensor. b[t] is token t's row of buffer
     linear     from, to, weight, bias    to = from @ weight.T + bias; weight is [width of to, width of from], bias null
                                          or as wide as `to`; never in place
     rotate     on, heads, cos, sin, pairs
-                                         cos and sin are [context, r / 2]. In each head the first r values are turned, in
-                                         pairs (i, i + r/2) for "halves", (2i, 2i + 1) for "neighbours":
+                                         cos and sin are [context, r / 2]. In each head the first r values are turned in
+                                         pairs, (i, i + r/2) for "halves" and (2i, 2i + 1) for "neighbours":
                                          x' = x cos - y sin, y' = y cos + x sin, with row t for token t
     attention  q, k, v, to, heads, kv_heads, scale, cap, window
                                          Head h of `heads` queries reads head h // (heads / kv_heads) of k and v.

@@ -6,7 +6,7 @@ each module in one of its own and leaves the weights as they are.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -44,26 +44,28 @@ class Names:
     """How queries, keys and values lie in one matrix: `blocks` (all queries first) or `heads` (head by head)."""
 
 
-def _llama_like(norm2: str = "post_attention_layernorm", **more: str) -> Names:
-    projections = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-    mlp = ("mlp", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn")
-    norms = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
-    return Names("input_layernorm", "self_attn", projections, "self_attn.o_proj", norm2, *mlp, **norms, **more)
+SEPARATE = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
+LLAMA = Names(
+    "input_layernorm", "self_attn", SEPARATE, "self_attn.o_proj", "post_attention_layernorm", "mlp", "mlp.gate_proj",
+    "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", q_norm="self_attn.q_norm", k_norm="self_attn.k_norm",
+)  # fmt: skip
 
-_AFTER = {
-    "norm_after_attention": "post_attention_layernorm",
-    "norm_after_mlp": "post_feedforward_layernorm",
-}
+GEMMA_2 = replace(
+    LLAMA,
+    norm2="pre_feedforward_layernorm",
+    norm_after_attention="post_attention_layernorm",
+    norm_after_mlp="post_feedforward_layernorm",
+)
 
 NAMES = {
-    "LlamaDecoderLayer": _llama_like(),
-    "MistralDecoderLayer": _llama_like(),
-    "Qwen2DecoderLayer": _llama_like(),
-    "Qwen3DecoderLayer": _llama_like(),
-    "GemmaDecoderLayer": _llama_like(),
-    "Gemma2DecoderLayer": _llama_like("pre_feedforward_layernorm", **_AFTER),
-    "Gemma3DecoderLayer": _llama_like("pre_feedforward_layernorm", **_AFTER),
+    "LlamaDecoderLayer": LLAMA,
+    "MistralDecoderLayer": LLAMA,
+    "Qwen2DecoderLayer": LLAMA,
+    "Qwen3DecoderLayer": LLAMA,
+    "GemmaDecoderLayer": LLAMA,
+    "Gemma2DecoderLayer": GEMMA_2,
+    "Gemma3DecoderLayer": GEMMA_2,
     "GPT2Block": Names(
         "ln_1", "attn", ("attn.c_attn",), "attn.c_proj", "ln_2", "mlp", "", "mlp.c_fc", "mlp.c_proj", "mlp.act",
         fused="blocks",
@@ -73,8 +75,8 @@ NAMES = {
         "mlp", "", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act", fused="heads",
     ),
     "PhiDecoderLayer": Names(
-        "input_layernorm", "self_attn", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "self_attn.dense",
-        "input_layernorm", "mlp", "", "mlp.fc1", "mlp.fc2", "mlp.activation_fn",
+        "input_layernorm", "self_attn", SEPARATE, "self_attn.dense", "input_layernorm",
+        "mlp", "", "mlp.fc1", "mlp.fc2", "mlp.activation_fn",
         q_norm="self_attn.q_layernorm", k_norm="self_attn.k_layernorm",
     ),
 }  # fmt: skip
@@ -192,6 +194,10 @@ def _projections(layer: Any, names: Names, heads: int) -> list[Matrix]:
     found = [_matrix(inside(layer, path)) for path in names.projections]
     if not names.fused:
         return found
+    # A bridge has taken the matrix apart, and runs the parts.
+    wrapper = getattr(layer, names.attention)
+    if hasattr(wrapper, "q"):
+        return [_matrix(bare(getattr(wrapper, letter))) for letter in ("q", "k", "v")]
     (matrix,) = found
     weights = _thirds(matrix.weight, names.fused, heads)
     biases = [None] * 3 if matrix.bias is None else _thirds(matrix.bias, names.fused, heads)
@@ -202,7 +208,7 @@ def _thirds(values: Tensor, fused: str, heads: int) -> list[Tensor]:
     """Rows of queries, keys and values."""
     if fused == "blocks":
         return list(values.chunk(3))
-    by_head = values.unflatten(0, (heads, 3, -1))
+    by_head = torch.unflatten(values, 0, (heads, 3, -1))
     return [by_head[:, i].flatten(0, 1) for i in range(3)]
 
 
@@ -241,8 +247,8 @@ def _rotation(decoder: Any, context: int, layer_type: str) -> Rotation | None:
     if module is None:
         return None
     separate = "layer_type" in inspect.signature(module.forward).parameters
-    kind = module.rope_type[layer_type] if separate else module.rope_type
-    if kind in CHANGING_ROTATIONS and context > _unchanged_to(decoder.config):
+    settings = decoder.config.rope_parameters[layer_type] if separate else decoder.config.rope_parameters
+    if settings["rope_type"] in CHANGING_ROTATIONS and context > _unchanged_to(decoder.config, settings):
         raise NoProgram("the model's positions depend on how long the text is")
     embedding = bare(decoder.get_input_embeddings()).weight
     where = torch.zeros(1, device=embedding.device), torch.arange(context, device=embedding.device)[None]
@@ -253,9 +259,8 @@ def _rotation(decoder: Any, context: int, layer_type: str) -> Rotation | None:
     return Rotation(f"rotation.{layer_type}" if separate else "rotation", cos[:, :half], sin[:, :half], "halves")
 
 
-def _unchanged_to(config: Any) -> int:
+def _unchanged_to(config: Any, settings: dict[str, Any]) -> int:
     """The number of tokens up to which rotary embeddings do not change."""
-    settings = getattr(config, "rope_parameters", None) or {}
     return int(settings.get("original_max_position_embeddings") or config.max_position_embeddings)
 
 
