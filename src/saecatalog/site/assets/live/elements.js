@@ -75,9 +75,11 @@ window.saeTry = (() => {
   };
 
   // Every feature that fires in a run: its number, its maximum and the token of it, and its activations [token, value].
+  // Massive activations are left out, as in all figures of the catalog.
   function firing(run) {
     const found = new Map();
     for (let token = 0; token < run.ends.length; token += 1) {
+      if (run.left_out[token]) continue;
       for (let at = run.starts[token]; at < run.starts[token + 1]; at += 1) {
         const [feature, value] = [run.features[at], run.activations[at]];
         const entry = found.get(feature) ?? { feature, max: 0, at: token, active: [] };

@@ -227,9 +227,9 @@
         this.texts[side].select(null);
         this.select(side, null);
       }, { className: "link" });
-      const place = `Token ${tokens[0] + 1} of ${run.ends.length}${run.left_out[tokens[0]] ? ", left out as a massive activation" : ""}. `;
-      const none = entries.length ? [] : [element("p", { textContent: "No feature fires on this token." })];
-      const table = entries.length ? window.saeTry.featureTable(this, run, entries, "Strongest features on the token") : none;
+      const place = `Token ${tokens[0] + 1} of ${run.ends.length}. `;
+      const silent = run.left_out[tokens[0]] ? "The activations on this token are massive and left out, as in the catalog." : "No feature fires on this token.";
+      const table = entries.length ? window.saeTry.featureTable(this, run, entries, "Strongest features on the token") : [element("p", { textContent: silent })];
       return this.section(["Strongest features on ", tokenOf(run, tokens[0])], [place, this.rankSwitch(), " ", whole], table);
     }
 
