@@ -6,6 +6,7 @@ measures the error of the live part with it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ class Engine:
 
     def __init__(self, bundle: Bundle, folder: Path):
         self.bundle, self.folder = bundle, folder
-        store = wasmtime.Store()
-        module = wasmtime.Module.from_file(store.engine, str(BINARY))
+        runtime, module = _compiled()
+        store = wasmtime.Store(runtime)
         exports: Any = wasmtime.Instance(store, module, []).exports(store)
         exports["_initialize"](store)
         self.call: Callable[..., Any] = lambda name, *values: exports[name](store, *values)
@@ -228,6 +229,13 @@ class Pass:
                 self.memory.integers(out[1], count),
                 self.memory.floats(out[2], count),
             )
+
+
+@cache
+def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """The kernel, compiled for this machine."""
+    runtime = wasmtime.Engine()
+    return runtime, wasmtime.Module.from_file(runtime, str(BINARY))
 
 
 def _python(key: str) -> str:

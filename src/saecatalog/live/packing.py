@@ -95,8 +95,7 @@ def _unpack_f32(packed: Bytes) -> Matrix:
 
 
 def _pack_f16(values: Matrix) -> Bytes:
-    with np.errstate(over="ignore"):
-        return _joined(_blocks(values).astype(np.float16))
+    return _joined(_blocks(values).astype(np.float16))
 
 
 def _unpack_f16(packed: Bytes) -> Matrix:
@@ -140,8 +139,12 @@ class Packed:
     exact: bool
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def pack(values: Matrix, precision: str) -> Packed:
-    """Pack a matrix exactly if that takes no more bytes than its precision allows, and otherwise with rounding."""
+    """Pack a matrix exactly if that takes no more bytes than its precision allows, and otherwise with rounding.
+
+    Numbers that are too large for the packing become infinite, which the measured error tells.
+    """
     rows, columns = values.shape
     padded = np.pad(values, ((0, 0), (0, -columns % BLOCK)))
     rounding = PACKINGS[PRECISIONS[precision]]
