@@ -48,7 +48,9 @@ class LiveError:
 
 def measure(engines: list[Engine], corpus: Activations, bos: int | None) -> LiveError:
     """Compare the page's activations with a corpus's. The engines, of one bundle, share the work; each has a thread."""
-    store, texts = corpus.store, sample(corpus.store)
+    # Only the first window of a text begins where the text does.
+    longest = engines[0].bundle["context"] - int(bos is not None)
+    store, texts = corpus.store, sample(corpus.store, min(TOKENS, longest))
     shares = [texts[n :: len(engines)] for n in range(len(engines))]
 
     def run(engine: Engine, own: list[slice]) -> list["Compared"]:
@@ -59,11 +61,11 @@ def measure(engines: list[Engine], corpus: Activations, bos: int | None) -> Live
     return _summary(found)
 
 
-def sample(store: Store) -> list[slice]:
-    """The tokens at the beginnings of texts that are evenly spaced in a store."""
+def sample(store: Store, most: int) -> list[slice]:
+    """The tokens, at most so many, at the beginnings of texts that are evenly spaced in a store."""
     texts = np.unique(np.linspace(0, store.n_texts - 1, TEXTS).round().astype(int))
     ends = [(int(store.text_offsets[t]), int(store.text_offsets[t + 1])) for t in texts]
-    return [slice(start, min(stop, start + TOKENS)) for start, stop in ends]
+    return [slice(start, min(stop, start + most)) for start, stop in ends]
 
 
 def _ids(store: Store, tokens: slice, bos: int | None) -> list[int]:

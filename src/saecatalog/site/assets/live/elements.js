@@ -19,13 +19,6 @@ window.saeTry = (() => {
     return made;
   };
 
-  // Pieces of text come from saeMarks as HTML in which everything is escaped.
-  function parsed(html) {
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    return template.content;
-  }
-
   const counted = (value, noun) => `${window.saeFormats.count(value)} ${noun}${value === 1 ? "" : "s"}`;
   const signed = (value) => value === 0 ? "0" : `${value < 0 ? "\u2212" : "+"}${number(Math.abs(value))}`;
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 9.95e6 ? 1 : 0)}\u00a0MB`;
@@ -77,14 +70,16 @@ window.saeTry = (() => {
 
   const tokenOf = (run, token) => {
     const shown = element("span", { className: "token" });
-    shown.append(parsed(window.saeMarks.token(run.text.slice(...unit(run.ends, token)))));
+    window.saeMarks.token(shown, run.text.slice(...unit(run.ends, token)));
     return shown;
   };
 
   // Every feature that fires in a run: its number, its maximum and the token of it, and its activations [token, value].
+  // Massive activations are left out, as in all figures of the catalog.
   function firing(run) {
     const found = new Map();
     for (let token = 0; token < run.ends.length; token += 1) {
+      if (run.left_out[token]) continue;
       for (let at = run.starts[token]; at < run.starts[token + 1]; at += 1) {
         const [feature, value] = [run.features[at], run.activations[at]];
         const entry = found.get(feature) ?? { feature, max: 0, at: token, active: [] };
@@ -97,9 +92,9 @@ window.saeTry = (() => {
   }
 
   function legend() {
-    const { LEVELS } = window.saeMarks;
-    const steps = Array.from({ length: Math.ceil(LEVELS / 2) }, (_, place) => 2 * place + 1);
-    const scale = steps.map((n) => element("b", { className: `a${n}`, textContent: Math.round((100 * n) / LEVELS) }));
+    const levels = window.saeMarks.level(1, 1);
+    const steps = Array.from({ length: Math.ceil(levels / 2) }, (_, place) => 2 * place + 1);
+    const scale = steps.map((n) => element("b", { className: `a${n}`, textContent: Math.round((100 * n) / levels) }));
     return element("p", { className: "legend" }, "Activation up to ", element("span", { className: "scale" }, ...scale), " % of the catalog’s maximum");
   }
 
@@ -111,5 +106,5 @@ window.saeTry = (() => {
     return [`${counted(run.ends.length, "token")} in ${seconds(run.milliseconds)}`, massive, cut].filter(Boolean).join("; ");
   }
 
-  return { button, copyButton, counted, debounce, element, firing, fragment, legend, megabytes, number, parsed, percent, readAddress, remarks, signed, tokenOf, unit, writeAddress };
+  return { button, copyButton, counted, debounce, element, firing, fragment, legend, megabytes, number, percent, readAddress, remarks, signed, tokenOf, writeAddress };
 })();

@@ -3,7 +3,7 @@
 (() => {
   const { button, copyButton, element, firing, legend, MarkedText, Names, number, readAddress, remarks, Runner, tokenOf, writeAddress } = window.saeTry;
   const SIDES = ["text", "with"];
-  const LABELS = ["Text", "Other text"];
+  const LABELS = ["First text", "Second text"];
   const RANKS = [["activation", "activation"], ["share of the catalog’s maximum", "share"]];
 
   class LivePage {
@@ -12,9 +12,9 @@
       this.pinned = /^\d+$/.test(this.state.feature ?? "") ? Number(this.state.feature) : null;
       this.rank = "activation";
       this.loader = new window.saeTry.Loader((engine, features, hadFocus) => this.start(engine, features, hadFocus));
-      this.runner = new Runner(() => this.typed(), (runs) => this.show(runs), (error) => this.fail(error));
+      this.runner = new Runner(box, () => this.typed(), (runs) => this.show(runs), (error) => this.fail(error));
       this.fields = SIDES.map((side, place) => this.field(side, LABELS[place]));
-      this.texts = SIDES.map((_, side) => new MarkedText(`Tokens of the ${side ? "other " : ""}text`, (tokens) => this.select(side, tokens)));
+      this.texts = SIDES.map((_, side) => new MarkedText(`Tokens of the ${side ? "second " : ""}text`, (tokens) => this.select(side, tokens)));
       this.build(box);
       this.open(this.state.with !== undefined);
       this.loader.begin();
@@ -24,7 +24,8 @@
       const area = element("textarea", { id, rows: 4, dir: "auto", spellcheck: false, value: this.state[id] ?? "" });
       if (id === "text") area.placeholder = "Type or paste a text.";
       area.addEventListener("input", () => this.changed());
-      return { area, node: element("div", { className: "field" }, element("label", { htmlFor: id, textContent: words }), area) };
+      const label = element("label", { htmlFor: id, textContent: words });
+      return { area, label, node: element("div", { className: "field" }, label, area) };
     }
 
     build(box) {
@@ -63,7 +64,8 @@
     open(comparing, byReader = false) {
       this.comparing = comparing;
       this.fields[1].node.hidden = !comparing;
-      this.toggle.textContent = comparing ? "Remove the other text" : "Compare with another text";
+      this.fields[0].label.textContent = comparing ? LABELS[0] : "Text";
+      this.toggle.textContent = comparing ? "Remove the second text" : "Compare with another text";
       this.box.classList.toggle("comparing", comparing);
       const [first, other] = this.fields.map(({ area }) => area);
       if (comparing && byReader) {
@@ -225,15 +227,15 @@
         this.texts[side].select(null);
         this.select(side, null);
       }, { className: "link" });
-      const place = `Token ${tokens[0] + 1} of ${run.ends.length}${run.left_out[tokens[0]] ? ", left out as a massive activation" : ""}. `;
-      const none = entries.length ? [] : [element("p", { textContent: "No feature fires on this token." })];
-      const table = entries.length ? window.saeTry.featureTable(this, run, entries, "Strongest features on the token") : none;
+      const place = `Token ${tokens[0] + 1} of ${run.ends.length}. `;
+      const silent = run.left_out[tokens[0]] ? "The activations on this token are massive and left out, as in the catalog." : "No feature fires on this token.";
+      const table = entries.length ? window.saeTry.featureTable(this, run, entries, "Strongest features on the token") : [element("p", { textContent: silent })];
       return this.section(["Strongest features on ", tokenOf(run, tokens[0])], [place, this.rankSwitch(), " ", whole], table);
     }
 
     differing() {
       const rows = window.saeTry.differences(this.pair, this.firings.map((found) => found.get(this.feature)));
-      const line = "Tokens on which it fires or in which the texts differ. Difference: second less first.";
+      const line = "Tokens on which it fires, and those that differ, which are underlined in blue. Difference: second less first.";
       return this.section([`Feature ${this.feature}, token by token`], [line], window.saeTry.differenceTable(this.runs, rows, this.feature));
     }
 

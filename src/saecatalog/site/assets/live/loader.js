@@ -4,6 +4,7 @@
   const { button, element, megabytes } = window.saeTry;
 
   function sentence(error) {
+    if (navigator.onLine === false) return "You are offline, and this needs a file that your browser has not kept.";
     if (error.name === "RangeError" || /memory/i.test(error.message)) {
       return "There is not enough free memory for the model. Close other tabs or programs and try again.";
     }
@@ -43,7 +44,7 @@
       }
     }
 
-    offer(words = "Your browser keeps it for the next time. Your text never leaves this page.") {
+    offer(words = "Your browser keeps it for the next time.") {
       this.show(
         button(`Load the model (${megabytes(window.saeClient.firstBytes(this.engine.manifest))})`, () => this.load(), { className: "load" }),
         element("p", { className: "sub", textContent: words }),

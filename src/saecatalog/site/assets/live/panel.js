@@ -28,13 +28,13 @@ window.saePanel = (() => {
     constructor() {
       const { element } = window.saeTry;
       this.loader = new window.saeTry.Loader((engine, features, hadFocus) => this.start(engine, features, hadFocus));
-      this.runner = new window.saeTry.Runner(() => [this.area.value], ([run]) => this.show(run), (error) => this.fail(error));
       this.area = element("textarea", { id: "try-text", rows: 3, dir: "auto", spellcheck: false, placeholder: "Type or paste a text." });
       this.area.addEventListener("input", () => this.changed());
       this.status = element("p", { className: "sub", role: "status" });
       this.trouble = element("div");
       this.shown = element("div");
       this.node = this.build();
+      this.runner = new window.saeTry.Runner(this.node, () => [this.area.value], ([run]) => this.show(run), (error) => this.fail(error));
       document.querySelector(".evidence").prepend(this.node);
       this.loader.begin();
     }
@@ -90,7 +90,9 @@ window.saePanel = (() => {
       }
       const entry = window.saeTry.firing(run).get(feature);
       const largest = this.names.max(feature);
-      const text = element("p", { className: "text", dir: "auto" }, this.marked(run, entry, largest));
+      const text = element("p", { className: "text", dir: "auto" });
+      window.saeMarks.highlight(text, run.text, run.ends, entry?.active ?? [], largest, { peak: entry?.at ?? -1 });
+      for (const peak of text.querySelectorAll(".p")) peak.tabIndex = 0;
       this.shown.replaceChildren(legend(), text, ...(entry ? [tokenTable(run, entry.active, largest)] : []));
       this.status.textContent = `${this.words(run, entry, largest)} ${remarks(run, window.saeClient.longest(this.runner.engine.manifest))}.`;
     }
@@ -100,10 +102,6 @@ window.saePanel = (() => {
       if (!entry) return `Feature ${feature} is silent on this text.`;
       const share = largest ? `, ${percent(entry.max / largest)} of its maximum in the catalog` : "";
       return `Feature ${feature} reaches ${number(entry.max)}${share}, and is active on ${counted(entry.active.length, "token")}.`;
-    }
-
-    marked(run, entry, largest) {
-      return window.saeTry.parsed(window.saeMarks.highlight(run.text, run.ends, entry?.active ?? [], largest, entry?.at ?? -1));
     }
   }
 

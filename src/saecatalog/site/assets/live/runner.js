@@ -6,22 +6,34 @@
 
   window.saeTry.Runner = class {
     // `texts()` gives the texts to run; `show(runs)` gets a run for each, null for an empty text; `fail(error)` an error.
-    constructor(texts, show, fail) {
-      Object.assign(this, { texts, show, fail });
+    // `box` is what shows them; it is busy while what it shows is not yet that of the texts.
+    constructor(box, texts, show, fail) {
+      Object.assign(this, { box, texts, show, fail });
       this.kept = new Map();
-      this.soon = debounce(WAIT, () => this.now());
+      this.later = debounce(WAIT, () => this.now());
+    }
+
+    soon() {
+      if (this.engine) this.box.setAttribute("aria-busy", "true");
+      this.later();
+    }
+
+    done(act) {
+      this.box.setAttribute("aria-busy", "false");
+      act();
     }
 
     async now() {
       this.stop?.abort();
       if (!this.engine) return;
       const stop = this.stop = new AbortController();
+      this.box.setAttribute("aria-busy", "true");
       try {
         const runs = [];
         for (const text of this.texts()) runs.push(text === "" ? null : await this.run(text, stop.signal));
-        if (!stop.signal.aborted) this.show(runs);
+        if (!stop.signal.aborted) this.done(() => this.show(runs));
       } catch (error) {
-        if (!stop.signal.aborted) this.fail(error);
+        if (!stop.signal.aborted) this.done(() => this.fail(error));
       }
     }
 

@@ -3,7 +3,7 @@
 // Each piece is an element whose class alone changes, so that the focus and the selection are kept. All pieces are one
 // stop of the Tab key; the arrow keys move between them.
 (() => {
-  const { element, parsed, unit } = window.saeTry;
+  const { element, number } = window.saeTry;
   const BLANK = [["\n", "line break"], ["\t", "tab"], [" ", "space"]];
 
   window.saeTry.MarkedText = class {
@@ -18,36 +18,39 @@
 
     show(run) {
       const kept = this.selected && { words: this.selected.textContent, place: this.pieces.indexOf(this.selected) };
-      const cuts = window.saeMarks.cuts(run.text, run.ends);
       this.run = run;
-      this.starts = new Map(cuts.map((cut, place) => [cut, place]));
-      this.pieces = cuts.slice(1).map((end, place) => this.piece(cuts[place], end));
-      this.node.replaceChildren(...this.pieces);
+      this.makePieces();
       this.node.hidden = !this.pieces.length;
-      this.tokens = this.pieces.map((_, place) => this.tokensIn(cuts[place], cuts[place + 1]));
       this.frame();
       if (this.pieces.length) this.pieces[0].tabIndex = 0;
       const again = kept && this.pieces[kept.place];
       this.select(again?.textContent === kept?.words ? again : null);
     }
 
-    piece(start, end) {
-      const words = this.run.text.slice(start, end);
-      const made = element("b", { role: "option", tabIndex: -1, "aria-selected": "false" });
-      made.append(parsed(window.saeMarks.visible(words)));
-      if (!words.trim()) made.setAttribute("aria-label", BLANK.filter(([sign]) => words.includes(sign)).map(([, name]) => name).join(", ") || "blank");
-      return made;
+    // A piece is a token, or several that share a character. Every token is marked with its number, so the value of each
+    // piece says which token is its last.
+    makePieces() {
+      const { text, ends } = this.run;
+      window.saeMarks.highlight(this.node, text, ends, Array.from(ends, (_, token) => [token, token + 1]), ends.length);
+      this.pieces = [...this.node.querySelectorAll("b")];
+      let first = 0;
+      this.tokens = this.pieces.map((piece) => {
+        const own = Array.from({ length: Number(piece.title) - first }, (_, place) => first + place);
+        first = Number(piece.title);
+        return own;
+      });
+      this.pieceOf = this.tokens.flatMap((own, place) => own.map(() => place));
+      this.pieces.forEach((piece) => this.makeOption(piece));
     }
 
-    // The tokens whose characters are, at least in part, in a piece.
-    tokensIn(start, end) {
-      const found = [];
-      for (let token = 0; token < this.run.ends.length; token += 1) {
-        const [first, last] = unit(this.run.ends, token);
-        if (first < end && last > start) found.push(token);
-        if (first >= end) break;
-      }
-      return found;
+    makeOption(piece) {
+      const words = piece.textContent;
+      piece.className = "";
+      piece.removeAttribute("title");
+      piece.tabIndex = -1;
+      piece.setAttribute("role", "option");
+      piece.setAttribute("aria-selected", "false");
+      if (!words.trim()) piece.setAttribute("aria-label", BLANK.filter(([sign]) => words.includes(sign)).map(([, name]) => name).join(", ") || "blank");
     }
 
     // Tokens that were not counted are framed.
@@ -63,11 +66,14 @@
         piece.removeAttribute("title");
         piece.className = piece.className.replace(/\ba\d\b/, "").trim();
       }
-      for (const { start, end, level, value } of window.saeMarks.marks(this.run.text, this.run.ends, active, largest)) {
-        for (const piece of this.pieces.slice(this.starts.get(start), this.starts.get(end))) {
-          piece.classList.add(`a${level}`);
-          piece.title = value;
-        }
+      const values = new Map();
+      for (const [token, value] of active) {
+        const place = this.pieceOf[token];
+        values.set(place, Math.max(value, values.get(place) ?? 0));
+      }
+      for (const [place, value] of values) {
+        this.pieces[place].classList.add(`a${window.saeMarks.level(value, largest)}`);
+        this.pieces[place].title = number(value);
       }
     }
 
