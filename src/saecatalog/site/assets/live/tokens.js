@@ -114,6 +114,10 @@
     const splits = settings.splits.map((source) => new RegExp(source.replace(/\\p\{(\w+)\}/g, (_, name) => ranges(settings.classes[name])), "gu"));
     const utf8 = new TextEncoder();
 
+    // Every second piece is a character that stays as it is.
+    const young = settings.nfc && new RegExp(`([${settings.nfc}])`, "u");
+    const compose = (text) => text.split(young).map((piece, i) => (i % 2 ? piece : piece.normalize("NFC"))).join("");
+
     // The longest of the added tokens that begin at a place is found.
     function finder(tokens) {
       const names = tokens.map(([content]) => content).sort((a, b) => b.length - a.length);
@@ -202,7 +206,7 @@
     }
 
     const spaced = (part) => (space && part.id === undefined ? { text: part.text.replaceAll(" ", space) } : part);
-    const composed = (part) => (settings.nfc && part.id === undefined ? { text: part.text.normalize("NFC") } : part);
+    const composed = (part) => (settings.nfc && part.id === undefined ? { text: compose(part.text) } : part);
 
     // Calls `put` as encodePiece does, until it says that there are enough; returns whether it did.
     function encodePart(part, start, put) {
