@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from jinja2.meta import find_referenced_templates
+from synthetic import LIVE
 from test_site_pages import TEMPLATES, build
 
 from saecatalog.site import templates
@@ -19,6 +20,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 PAGES = {
     "about.html": "about.html",
+    "about.live.html": "about.html",
     "catalogs.html": "../../index.html",
     "categories.html": "categories/index.html",
     "category.html": "categories/python-code.html",
@@ -27,20 +29,25 @@ PAGES = {
     "concepts.html": "concepts/index.html",
     "embed.html": "embed.html",
     "feature.html": "features/1.html",
+    "feature.live.html": "features/1.html",
     "feature.silent.html": "features/5.html",
     "feature_embed.html": "features/1.embed.html",
     "features.html": "features/index.html",
     "index.html": "index.html",
+    "live.html": "live/index.html",
     "text.html": "texts/t1-0.html",
     "texts.html": "texts/index.html",
     "texts.list.html": "texts/all.python-code.html",
 }
-"""Each snapshot, named for its template and a case of it, and the page it is of."""
+"""Each snapshot, named for its template and a case of it, and the page it is of.
+
+Those with `live` in the name are of a catalog with a live part.
+"""
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic catalog, with the definitions of one table only, to keep the page short."""
+def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """The synthetic catalog without and with a live part; with the definitions of one table, to keep pages short."""
     view_of_about = about.view
 
     def brief(*given: Any) -> dict[str, Any]:
@@ -49,7 +56,10 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(about, "view", brief)
-        return build(tmp_path_factory.mktemp("snapshots"))
+        return {
+            False: build(tmp_path_factory.mktemp("snapshots")),
+            True: build(tmp_path_factory.mktemp("live"), lambda _, manifest: manifest.update(live=LIVE)),
+        }
 
 
 def rendered_templates() -> set[str]:
@@ -61,9 +71,9 @@ def rendered_templates() -> set[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_the_one_in_the_snapshot(catalog: Path, name: str, update: bool) -> None:
+def test_page_is_the_one_in_the_snapshot(catalogs: dict[bool, Path], name: str, update: bool) -> None:
     # As bytes, so that no line end is changed on the way.
-    page, snapshot = catalog / PAGES[name], SNAPSHOTS / name
+    page, snapshot = catalogs["live" in name] / PAGES[name], SNAPSHOTS / name
     if update:
         SNAPSHOTS.mkdir(exist_ok=True)
         snapshot.write_bytes(page.read_bytes())

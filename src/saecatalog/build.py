@@ -60,7 +60,8 @@ def build(config: Config, progress: Progress) -> Summary:
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
-        return build_site(analysis, manifest, notes, config.site, files, workspace, progress)
+        live = pipeline.live.folder if pipeline.live and "error" in manifest["live"] else None
+        return build_site(analysis, manifest, notes, config.site, files, workspace, progress, live)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -75,6 +76,8 @@ def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
+    if "reason" in (manifest["live"] or {}):
+        yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
     if sae["cross_layer"]:
         yield (
@@ -115,26 +118,28 @@ def build_site(
     files: Files,
     workspace: Workspace,
     progress: Progress,
+    live: Path | None = None,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
-    `files` are those of the output folder, and `workspace` is a temporary folder inside it.
+    `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
+    live part, which is named by its key, if there is one.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, manifest, notes, config)
+    keys = _keys(analysis, live, manifest, notes, config)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, manifest, notes, config, keys, files, workspace, progress.open)
+        publish(analysis.folder, live, manifest, notes, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 
-def _keys(analysis: Output, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
+def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     folder = Path(config.templates)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -143,6 +148,6 @@ def _keys(analysis: Output, manifest: Manifest, notes: Notes, config: SiteConfig
     facts = {name: value for name, value in manifest.items() if name != "program"}
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")}
     code = stage_key("saecatalog.site.publish")
-    rest = digest(code, analysis.key, facts, settings)
+    rest = digest(code, analysis.key, live and live.name, facts, settings)
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
     return Keys(every, rest, digest(code, templates), templates)

@@ -37,7 +37,7 @@ KEY = re.compile(r"[0-9a-f]{24}(\.json)?|SmolLM2-135M-Instruct[-.\w]*")
 Other folders in the cache may be somebody's own, so they are never removed.
 """
 
-KEPT = {"models": 2}
+KEPT = {"models": 2, "live": 3}
 KEPT_ELSEWHERE = 12
 """Number of outputs of a stage to keep; the least recently used ones are removed."""
 

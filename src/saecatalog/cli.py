@@ -251,6 +251,15 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
     g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")
     g.add_argument("--csv", action="store_const", const=True, help="also write the data files as CSV")
+    g.add_argument(
+        "--live", action=argparse.BooleanOptionalAction, help="let readers run the model on a text of their own"
+    )
+    g.add_argument(
+        "--live-limit-mb",
+        metavar="MB",
+        type=float,
+        help=f"the most megabytes that this may take; default: {SiteConfig.live_limit_mb:g}",
+    )
 
 
 def _add_catalog(p: argparse.ArgumentParser) -> None:
@@ -382,9 +391,13 @@ def _config(a: argparse.Namespace) -> Config:
         config = replace(config, site=replace(config.site, title="", description=""))
     if get("sae") or get("corpus") or get("concepts"):
         config = replace(config, site=replace(config.site, notes=""))
+    if get("sae"):
+        # A live part of another model may be large.
+        config = replace(config, site=replace(config.site, live=False))
     config = override(
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
-        notes=get("notes"), base_url=get("base_url"), csv=get("csv"),
+        notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
+        live_limit_mb=get("live_limit_mb"),
     )  # fmt: skip
     return replace(config, cache=_cache_of(a)) if get("cache") else config
 

@@ -181,6 +181,10 @@ class SiteConfig:
     """Address the site will have, for canonical links; empty if it is not known."""
     csv: bool = _setting(False, _flag)
     """Write the data files as CSV too."""
+    live: bool = _setting(False, _flag)
+    """Let readers run the model on a text of their own."""
+    live_limit_mb: float = _setting(250.0, _number)
+    """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
     templates: str = _setting("templates", _text)

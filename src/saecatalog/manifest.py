@@ -27,11 +27,17 @@ LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens", "numpy", "
 
 
 def make_manifest(
-    info: SubjectInfo, corpus: Harvested, concepts: Harvested | None, findings: dict[str, Any], config: Config
+    info: SubjectInfo,
+    corpus: Harvested,
+    concepts: Harvested | None,
+    findings: dict[str, Any],
+    live: dict[str, Any] | None,
+    config: Config,
 ) -> Manifest:
     """The whole manifest except the number of pages, which is known only once they are written.
 
-    `findings` holds the figures of the analysis about the whole corpus: the content of its `findings.json`.
+    `findings` holds the figures of the analysis about the whole corpus: the content of its `findings.json`. `live` is
+    the manifest of the live part, or why there is none; None if none is wanted.
     """
     manifest = {
         "slug": info.slug,
@@ -61,6 +67,7 @@ def make_manifest(
             "special_tokens": config.corpus.special_tokens,
         },
         "health": findings["health"],
+        "live": live and (_live(live) if "parts" in live else live),
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "description": config.site.description,
@@ -112,6 +119,18 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "weights_sha256": info.sae_sha256,
         "settings_hash": info.sae_settings,
         "neuronpedia_id": info.neuronpedia_id,
+    }
+
+
+def _live(live: dict[str, Any]) -> dict[str, object]:
+    """What is published of the live part: sizes in bytes, the longest text in tokens, the error."""
+    sizes = {name: size for name, (size, _) in live["parts"].items()}
+    return {
+        "bytes_first": sum(size for name, size in sizes.items() if not name.startswith("rows-")),
+        "bytes_total": sum(sizes.values()),
+        "context": live["context"] - int(live["prepend_bos"]),
+        "norm_limit": live["norm_limit"],
+        "error": live["error"],
     }
 
 

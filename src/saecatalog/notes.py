@@ -35,6 +35,9 @@ LONGEST_BLOCK, MOST_FENCES, MOST_BRACKETS, DEEPEST = 5_000, 100, 200, 40
 FOLDERS = {"feature": "", "index": "", "category": "categories/", "concept": "concepts/"}
 """The folder of each kind of note, below the notes folder."""
 
+LIVE_PAGE = "live/index.html"
+"""The page on which readers try texts, relative to the notes folder, so that a note can link to a text on it."""
+
 NAMES = "Notes are <feature>.md, categories/<category>.md, concepts/<concept>.md and index.md."
 LINKS = "Link to https://..., to a note (12.md, categories/poetry.md) or to an image in the notes folder."
 PICTURES = "Use a PNG, JPEG, GIF, WebP or AVIF file in the notes folder."
@@ -105,7 +108,8 @@ class Notes:
 class Link(NamedTuple):
     """Where a link or an image of a note leads.
 
-    `kind` is `web`, `anchor`, `image`, the kind of the linked note, `file` for other files, or "" for anything else.
+    `kind` is `web`, `anchor`, `image`, `live` (the page for readers' texts), the kind of the linked note, `file` for
+    other files, or "" for anything else.
     `name` is the address, the path in the folder of notes, or the note's name as written.
     """
 
@@ -236,6 +240,8 @@ def link_of(kind: str, url: str) -> Link:
     path = posixpath.normpath(FOLDERS[kind] + unquote(parts.path))
     if path.lower().endswith(IMAGES):
         return Link("image", path)
+    if path == LIVE_PAGE:
+        return Link("live", path, parts.fragment)
     return Link(*_subject(path), parts.fragment)
 
 
@@ -338,7 +344,7 @@ def _link_problems(root: Path, note: NoteFile, subjects: Subjects, paths: Collec
             yield CatalogError(f"This note shows '{_short(url)}', which is not in the notes folder.", where, PICTURES)
     for url in links:
         link = link_of(note.kind, url)
-        known = _inside(root, link.name, paths) if link.kind == "image" else link.kind in ("web", "anchor")
+        known = _inside(root, link.name, paths) if link.kind == "image" else link.kind in ("web", "anchor", "live")
         if not known and (link.kind not in FOLDERS or subjects.find(link.kind, link.name) is None):
             yield CatalogError(f"This note has a broken link: '{_short(url)}'.", where, LINKS)
 

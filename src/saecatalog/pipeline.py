@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 INFO, FILES = "info.json", "files.json"
 """In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
 
+LIVE = "live.json"
+"""In the output of the live part: what the engine runs, or `{"reason": ...}` if the subject has no live part."""
+
 CONTENTS = "contents.json"
 """In the output of the texts that the tokenizer prepares: the content of each."""
 
@@ -169,6 +172,28 @@ class Pipeline:
         return self._output("saecatalog.lens", make, self.info.identity)
 
     @cached_property
+    def live(self) -> Output | None:
+        """What a reader's browser runs on a text of their own; None if the site is not to have it."""
+        config, corpus = self.config, self.corpus
+        if not config.site.live:
+            return None
+        multiple, special, limit = (
+            config.analysis.outlier_multiple, config.corpus.special_tokens, config.site.live_limit_mb,
+        )  # fmt: skip
+
+        def make(folder: Path) -> None:
+            from saecatalog.analysis.activations import include
+            from saecatalog.live.live_part import make_live_part
+
+            with self.progress.bar("live part", 1) as bar:
+                live = make_live_part(self.subject, include(corpus.store, multiple), special, limit, folder)
+                write_json(folder / LIVE, live)
+                bar.update()
+
+        inputs = (self.info.identity, corpus.output, multiple, special, limit)
+        return self._output("saecatalog.live.live_part", make, *inputs)
+
+    @cached_property
     def corpus(self) -> Harvested:
         return self.harvested(self.texts, "corpus", self.config.corpus.limit_tokens)
 
@@ -180,6 +205,9 @@ class Pipeline:
     def analysed(self) -> Output:
         """All tables, and the findings about the corpus as a whole."""
         config = self.config
+        if self.live is not None:
+            # Before the analyses, because the model is released for them.
+            self.live.file(LIVE)
         pages, noted = config.site.features, self.notes.features
         self._check_features(pages)
         corpus, concepts = self.corpus, self.concept_corpus
@@ -209,7 +237,8 @@ class Pipeline:
     def manifest(self) -> Manifest:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
         findings = self.analysed.json(FINDINGS)
-        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, self.config)
+        live = None if self.live is None else self.live.json(LIVE)
+        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
 
 
 def named(config: Config) -> dict[str, object]:

@@ -56,6 +56,10 @@ class PlainModel(LanguageModel):
         for hook in hooks:
             self._places[hook] = self._find(hook)
 
+    def place(self, hook: str) -> Place:
+        """Where the values at a hook are that the model is ready to give."""
+        return self._places[hook]
+
     def _find(self, hook: str) -> Place:
         if hook == "hook_embed":
             return Place(self._path_of(self.module.get_input_embeddings()), "out")

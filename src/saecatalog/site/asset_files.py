@@ -12,10 +12,29 @@ from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
 
+LIVE = "live"
+"""The folder, among the assets, with those of the live part; only catalogs that have one get them."""
+SERVICE_WORKER = "live-sw.js"
+
 
 def own_assets() -> list[Path]:
     """This package's scripts and pictures, which are copied into every catalog."""
     return sorted(path for path in ASSETS.iterdir() if path.is_file() and path.suffix != ".css")
+
+
+def copy_live_assets(catalog: Path) -> None:
+    """Copy the scripts of the live part, and its style sheet, into a catalog's folder.
+
+    The service worker goes to the top, because it may answer only for pages below its own folder.
+    """
+    folder = catalog / "assets" / LIVE
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((ASSETS / LIVE).iterdir()):
+        if path.suffix == ".css":
+            style = style_sheet(f"{LIVE}/{path.name}")
+            (folder / path.name).write_text(style, encoding="utf-8", newline="\n")
+        else:
+            shutil.copyfile(path, (catalog if path.name == SERVICE_WORKER else folder) / path.name)
 
 
 def plotly_bundle() -> Path:

@@ -244,6 +244,9 @@ class Catalog:
         match kind:
             case "index":
                 return "index.html"
+            case "live":
+                # In a catalog without a live part, the link is plain text.
+                return name if "error" in (self.manifest.get("live") or {}) else ""
             case "feature":
                 return self.ref(int(name)).page if name.isdecimal() else ""
             case "category" | "concept":

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.check_sums import changes
 from saecatalog.site.cite import embed_page, embedded
@@ -218,6 +219,7 @@ def _style_sheet_problems(site: Path, path: str, files: Files) -> Iterator[str]:
 def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
     """Problems in the data of one catalog: its manifest, its tables, and pages and rows that disagree."""
     yield from _manifest_problems(site, catalog, files)
+    yield from live_problems(site, catalog, _has_live_part(site / catalog), files)
     data = site / catalog / "data"
     broken = False
     for name in SCHEMAS:
@@ -245,6 +247,15 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
     for kind, count in {"features": 0, **counts}.items():
         if kind in present and count != present[kind]:
             yield f"{path}: counts {count} pages of {kind}, but there are {present[kind]}"
+
+
+def _has_live_part(catalog: Path) -> bool:
+    """Whether a catalog's manifest states a live part; not if it cannot be read."""
+    try:
+        manifest = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
+        return "error" in (manifest.get("live") or {})
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False
 
 
 def _table_problems(path: Path, name: str) -> Iterator[str]:

@@ -35,6 +35,12 @@ def number(value: float, digits: int = 3) -> str:
     return _power(value, digits)
 
 
+def megabytes(size: float) -> str:
+    """A size in bytes as megabytes: `33_204_112` -> `33 MB`; below ten with one decimal."""
+    value = size / 1e6
+    return f"{value:,.{0 if value >= 9.95 else 1}f}\u00a0MB"
+
+
 def decimals(value: float, places: int) -> str:
     """A number with a fixed count of decimals, so that a column of them lines up."""
     # Adding 0 removes the sign of a number that rounds to -0.
@@ -97,6 +103,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "counted": counted,
     "number": number,
     "decimals": decimals,
+    "megabytes": megabytes,
     "percent": percent,
     "probability": probability,
     "signed": signed,

@@ -19,7 +19,7 @@ from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site.catalog import page_of
+from saecatalog.site.catalog import Catalog, page_of
 from saecatalog.site.inventory import (
     FILE_LIST,
     MANIFEST,
@@ -36,6 +36,7 @@ from saecatalog.site.inventory import (
     seal,
     to_carry_over,
 )
+from saecatalog.site.live_files import write_live
 from saecatalog.site.output_folder import put, replace_files
 from saecatalog.site.pages.front import site_front
 from saecatalog.site.render import render_catalog, render_root
@@ -50,6 +51,7 @@ MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FIL
 
 def publish(
     analysis: Path,
+    live: Path | None,
     manifest: Manifest,
     notes: Notes,
     config: SiteConfig,
@@ -60,10 +62,10 @@ def publish(
 ) -> None:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
-    `keys` identify the build for the next time, and `standing` are the files of the output folder. If the existing
-    catalog differs only in notes and templates, only the pages made from these are written again and the rest is
-    carried over. Raises CatalogError for a template that is not valid, for a note that links to a feature without a
-    page, and for another catalog of the site whose manifest cannot be read.
+    `live` is the folder of the live part, if there is one. `keys` identify the build for the next time, and `standing`
+    are the files of the output folder. If the existing catalog differs only in notes and templates, only the pages made
+    from these are written again and the rest is carried over. Raises CatalogError for a template that is not valid, for
+    a note that links to a feature without a page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
@@ -83,6 +85,8 @@ def publish(
     # Pages are made from the published tables, because `verify` makes them again from these.
     tables = _write_tables(analysis, notes, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
+    if live and only is None:
+        write_live(Catalog(tables, manifest), live, folder / "live")
     _copy_images(notes, folder / NOTES)
     manifest = {**manifest, "pages": page_counts(files_below(folder))}
     write_json(folder / MANIFEST, manifest)

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
-from saecatalog.site.asset_files import copy_assets, own_assets, plotly_bundle
+from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
 from saecatalog.site.catalog import STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, coactivation, feature, features, front, groups, texts
+from saecatalog.site.pages import about, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
@@ -89,6 +89,8 @@ def render_catalog(
         started = {kind: _start(pool, job, kind, keys) for kind, keys in many.items() if pool}
         if only is None:
             copy_assets(out / "assets", [*own_assets(), plotly_bundle()])
+            if writer.live:
+                copy_live_assets(out)
         counts = {words: sum(1 for _ in pages) for words, pages in _other_pages(writer, names)}
         writer.write("charts/names.js", lambda: f"window.saeNames = {script_json(names.data())};\n")
         writer.write("search-index.js", lambda: search.index(catalog))
@@ -213,6 +215,10 @@ def _overviews(writer: Writer) -> Iterator[None]:
     words = "How a feature’s card looks on your own page, and the code for it."
     if writer.wants("embed.html"):
         writer.page("embed.html", "embed.html", "Embed a feature", words, **feature.embedding(catalog))
+        yield
+    if writer.live and writer.wants("live/index.html"):
+        words = "Type a text and see, in your browser, which features fire on it."
+        writer.page("live.html", "live/index.html", "Try a text", words, **live.view())
         yield
 
 

@@ -20,6 +20,9 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
+LIVE_CSP = CSP.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:")
+"""The policy of pages that run the model. A worker made from a blob inherits it, so a text cannot be sent elsewhere
+from there either; a worker from a file would have no policy."""
 SECTIONS = (
     ("features/index.html", "Features"),
     ("categories/index.html", "Categories"),
@@ -28,6 +31,8 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
+LIVE_SECTION = ("live/index.html", "Try a text")
+"""The section of a catalog with a live part. Its link needs a script, and shows only where scripts run."""
 
 TEMPLATES = (
     (r"features/\d+\.html", "feature.html"),
@@ -38,6 +43,7 @@ TEMPLATES = (
     (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
     (r"categories/.*\.html", "category.html"),
     (r"concepts/.*\.html", "concept.html"),
+    (r"live/index\.html", "live.html"),
     (r"([^/]*\.html)", r"\1"),
 )
 """The template of each page, by the first pattern that matches its path; other files have no template."""

@@ -15,7 +15,8 @@ from saecatalog.site import cite
 from saecatalog.site.asset_files import embed_style
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.charts import Heatmap, script_json
-from saecatalog.site.templates import SECTIONS, environment
+from saecatalog.site.pages import live
+from saecatalog.site.templates import CSP, LIVE_CSP, LIVE_SECTION, SECTIONS, environment
 
 CARD = "assets/card.png"
 
@@ -43,7 +44,11 @@ class Writer:
         self.catalog, self.out, self.only = catalog, out, only
         self.env = environment(templates)
         manifest = catalog.manifest
-        self.env.globals.update(m=manifest, categories=catalog.category, up="../" * len(manifest["slug"].split("/")))
+        self.live = live.part(manifest)
+        self.sections = (LIVE_SECTION, *SECTIONS) if self.live else SECTIONS
+        up = "../" * len(manifest["slug"].split("/"))
+        self.env.globals.update(m=manifest, categories=catalog.category, up=up)
+        self.env.globals.update(sections=self.sections, live=self.live)
         self.style = Markup(embed_style())
         self._folders: set[str] = set()
 
@@ -56,7 +61,7 @@ class Writer:
         if not self.wants(path):
             return
         depth = path.count("/")
-        section = next((name for name, _ in SECTIONS if depth and name.split("/")[0] == path.split("/")[0]), path)
+        section = next((name for name, _ in self.sections if depth and name.split("/")[0] == path.split("/")[0]), path)
         manifest = self.catalog.manifest
         page = Page(
             title if title == manifest["title"] else f"{title} · {manifest['title']}",
@@ -67,7 +72,9 @@ class Writer:
             cite.address(manifest, path) if manifest["base_url"] else "",
             cite.address(manifest, CARD) if manifest["base_url"] else "",
         )
-        self.write(path, self.env.get_template(template).render(view, page=page))
+        runs_model = self.live is not None and template in live.TEMPLATES
+        csp = Markup(LIVE_CSP if runs_model else CSP)
+        self.write(path, self.env.get_template(template).render(view, page=page, csp=csp))
 
     def embed(self, path: str, view: dict[str, Any]) -> None:
         """Write the embed of a feature, given the path of its page."""

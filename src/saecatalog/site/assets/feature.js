@@ -45,6 +45,33 @@
     const words = item.querySelector("small a").textContent;
     item.querySelector("small").append(window.saeCopyButton("Copy link", `Copy link to the example ${words}`, () => `${address}#${item.id}`));
   }
+
+  // In a catalog with a live part, the link to it opens a panel in place, and so does the text of each example.
+  const tryLink = document.querySelector("a.try");
+  const panel = () => window.saeLoad(`${root}assets/live/panel.js`).then(() => window.saePanel);
+  const openLive = () => location.assign(tryLink.href);
+  function openFromAddress() {
+    if (!location.hash.startsWith("#try=")) return;
+    panel().then((made) => made.open(true), openLive);
+  }
+  function addPanel() {
+    tryLink.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      panel().then((made) => made.open(), openLive);
+    });
+    for (const item of items) {
+      const words = item.querySelector("small a").textContent;
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Edit this text" });
+      button.setAttribute("aria-label", `Edit the text of the example ${words}`);
+      button.addEventListener("click", () => panel().then((made) => made.edit(item), openLive));
+      item.querySelector("small").append(button);
+    }
+    addEventListener("hashchange", openFromAddress);
+    openFromAddress();
+  }
+  if (tryLink) addPanel();
+
   async function dataRow() {
     await window.saeLoad(`${root}assets/row.js`);
     return JSON.stringify(await window.saeRow(root, Number(/\d+/.exec(document.querySelector("h1").textContent)[0])), null, 1);

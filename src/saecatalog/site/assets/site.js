@@ -11,7 +11,11 @@
         const script = document.createElement("script");
         script.src = path;
         script.onload = done;
-        script.onerror = () => failed(new Error(`cannot load ${path}`));
+        script.onerror = () => {
+          // The next call tries again.
+          loaded.delete(path);
+          failed(new Error(`cannot load ${path}`));
+        };
         document.head.append(script);
       }));
     }

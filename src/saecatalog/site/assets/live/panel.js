@@ -1,0 +1,157 @@
+// "Try a text" on a feature's page: a panel above the examples with the reader's text, marked as the examples are. An
+// example may be taken as the text; then its figures agree with those of the panel, because the model reads the same.
+//
+//   await saePanel.open(linked)    shows the panel; with the text in the address if it was linked to
+//   await saePanel.edit(example)   shows it with the text of an example
+window.saePanel = (() => {
+  const SCRIPTS = ["assets/formats.js", ..."marks client elements loader runner tables".split(" ").map((name) => `assets/live/${name}.js`)];
+  const root = document.body.dataset.root;
+  // Not from the page's address: a web server may serve the page without `.html` in it.
+  const feature = Number(/\d+/.exec(document.querySelector("h1").textContent)[0]);
+  let panel = null;
+
+  function addStyle() {
+    return new Promise((done) => {
+      const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `${root}assets/live/live.css`, onload: done, onerror: done });
+      document.head.append(link);
+    });
+  }
+
+  async function make() {
+    const style = addStyle();
+    for (const name of SCRIPTS) await window.saeLoad(root + name);
+    await style;
+    return new Panel();
+  }
+
+  class Panel {
+    constructor() {
+      const { element } = window.saeTry;
+      this.loader = new window.saeTry.Loader((engine, features, hadFocus) => this.start(engine, features, hadFocus));
+      this.area = element("textarea", { id: "try-text", rows: 3, dir: "auto", spellcheck: false, placeholder: "Type or paste a text." });
+      this.area.addEventListener("input", () => this.changed());
+      this.status = element("p", { className: "sub", role: "status" });
+      this.trouble = element("div");
+      this.shown = element("div");
+      this.node = this.build();
+      this.runner = new window.saeTry.Runner(this.node, () => [this.area.value], ([run]) => this.show(run), (error) => this.fail(error));
+      document.querySelector(".evidence").prepend(this.node);
+      this.loader.begin();
+    }
+
+    build() {
+      const { button, copyButton, element } = window.saeTry;
+      const heading = element("header", {}, element("h2", { textContent: "Try a text" }), button("Close", () => this.close(), { className: "link" }));
+      const field = element("div", { className: "field" }, element("label", { htmlFor: "try-text", textContent: `Your text, marked by feature ${feature}` }), this.area);
+      this.whole = element("a", { textContent: "All features on this text" });
+      const exact = element("a", { href: `${root}live/index.html#agreement`, textContent: "How exact these numbers are" });
+      const links = element("p", { className: "actions sub" }, this.whole, copyButton(), exact, "Your text never leaves this page.");
+      return element("section", { id: "try", className: "trying", "aria-label": "Try a text" }, heading, field, this.loader.node, this.trouble, this.shown, this.status, links);
+    }
+
+    fill(text) {
+      if (text !== undefined) this.area.value = text;
+      this.node.hidden = false;
+      this.changed();
+      this.node.scrollIntoView({ block: "nearest" });
+      this.area.focus();
+    }
+
+    close() {
+      this.node.hidden = true;
+      history.replaceState(null, "", location.href.split("#")[0]);
+      document.querySelector("a.try").focus();
+    }
+
+    changed() {
+      const text = this.area.value;
+      window.saeTry.writeAddress({ try: text });
+      this.whole.href = `${root}live/index.html#${window.saeTry.fragment({ text, feature })}`;
+      this.runner.soon();
+    }
+
+    start(engine, features, hadFocus) {
+      this.names = new window.saeTry.Names(features);
+      this.runner.engine = engine;
+      if (hadFocus) this.area.focus();
+      this.runner.now();
+    }
+
+    fail(error) {
+      this.trouble.replaceChildren(window.saeTry.failure(error, () => this.runner.now()));
+    }
+
+    show(run) {
+      const { element, legend, remarks, tokenTable } = window.saeTry;
+      this.trouble.replaceChildren();
+      if (!run) {
+        this.status.textContent = "There is no text yet.";
+        return this.shown.replaceChildren();
+      }
+      const entry = window.saeTry.firing(run).get(feature);
+      const largest = this.names.max(feature);
+      const text = element("p", { className: "text", dir: "auto" });
+      window.saeMarks.highlight(text, run.text, run.ends, entry?.active ?? [], largest, { peak: entry?.at ?? -1 });
+      for (const peak of text.querySelectorAll(".p")) peak.tabIndex = 0;
+      this.shown.replaceChildren(legend(), text, ...(entry ? [tokenTable(run, entry.active, largest)] : []));
+      this.status.textContent = `${this.words(run, entry, largest)} ${remarks(run, window.saeClient.longest(this.runner.engine.manifest))}.`;
+    }
+
+    words(run, entry, largest) {
+      const { counted, number, percent } = window.saeTry;
+      if (!entry) return `Feature ${feature} is silent on this text.`;
+      const share = largest ? `, ${percent(entry.max / largest)} of its maximum in the catalog` : "";
+      return `Feature ${feature} reaches ${number(entry.max)}${share}, and is active on ${counted(entry.active.length, "token")}.`;
+    }
+  }
+
+  async function open(linked = false) {
+    panel ??= await make();
+    panel.fill(linked ? window.saeTry.readAddress().try : undefined);
+  }
+
+  // The text of an excerpt as the model read it: signs that stand for characters that cannot be seen are undone.
+  function original(shown) {
+    const copy = shown.cloneNode(true);
+    for (const sign of copy.querySelectorAll("i.cc")) sign.replaceWith(String.fromCodePoint(parseInt(sign.title.slice(2), 16)));
+    return copy.textContent;
+  }
+
+  // The part of an excerpt around its peak that is at most so long on either side.
+  function around(shown, reach) {
+    const whole = original(shown);
+    const peak = shown.querySelector(".p");
+    if (!peak) return whole;
+    const range = document.createRange();
+    range.setStart(shown, 0);
+    range.setEndBefore(peak);
+    const before = original(range.cloneContents());
+    return whole.slice(Math.max(0, before.length - reach), before.length + original(peak).length + reach);
+  }
+
+  // The window of the text in which the excerpt's peak was read. Windows may overlap; a token counts in the first.
+  function windowOf(windows, shown) {
+    const contents = windows.map(([, content]) => content);
+    for (const reach of [Infinity, 80, 40, 20, 10, 0]) {
+      const found = contents.find((content) => content.includes(around(shown, reach)));
+      if (found !== undefined) return found;
+    }
+    return original(shown);
+  }
+
+  async function edit(item) {
+    panel ??= await make();
+    const shown = item.querySelector("p");
+    // The page of a part of a long text has its number before the ending.
+    const id = decodeURIComponent(/\/texts\/([^/#?]*?)(\.\d+)?\.html/.exec(item.querySelector('a[href*="/texts/"]').getAttribute("href"))[1]);
+    try {
+      const engine = await window.saeClient.open();
+      panel.fill(windowOf(await engine.windows(id), shown));
+    } catch {
+      // The excerpt alone then; its figures may differ at the beginning, because the model misses what came before.
+      panel.fill(original(shown));
+    }
+  }
+
+  return { open, edit };
+})();
