@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -62,7 +63,7 @@ def node() -> str:
     return found
 
 
-def _page_run(found: dict[str, list[float]]) -> PageRun:
+def _page_run(found: dict[str, Any]) -> PageRun:
     kinds = {"ids": np.int32, "ends": np.int32, "left_out": np.uint8, "starts": np.int32, "features": np.int32}
-    arrays = {name: np.asarray(found[name], kind) for name, kind in (kinds | {"activations": np.float32}).items()}
-    return PageRun(**{**found, **arrays})
+    arrays = {name: np.asarray(found[name], kind) for name, kind in kinds.items()}
+    return PageRun(**{**found, **arrays, "activations": np.asarray(found["activations"], np.float32)})
