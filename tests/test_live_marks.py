@@ -42,6 +42,13 @@ def hostile_cases() -> Iterator[dict[str, Any]]:
         yield {"content": content, "ends": ends, "active": active, "largest": largest, "window": window, "peak": peak}
 
 
+def long_cases() -> Iterator[dict[str, Any]]:
+    """Runs of combining characters around a mark that are longer than what is kept together."""
+    for content in ("a" + "\u0301" * 200 + "b", "😀" + "\u200d" * 201, "👩" + "\u200d👩" * 101):
+        for end in (62, 63, 64, 65, 66, 100):
+            yield {"content": content, "ends": [end, end + 1, len(content)], "active": [(1, 0.5)], "largest": 1.0}
+
+
 def units(content: str, place: int) -> int:
     """A place in a text as JavaScript counts."""
     return len(content[:place].encode("utf-16-le", "surrogatepass")) // 2
@@ -65,8 +72,8 @@ COMPARE = """(cases) => cases.flatMap(([name, given, html]) => {
 
 def test_marks_are_those_of_the_examples(marks: Page) -> None:
     cases = []
-    for case in hostile_cases():
-        options = {"window": case["window"], "peak": case["peak"]}
+    for case in [*hostile_cases(), *long_cases()]:
+        options = {"window": case.get("window"), "peak": case.get("peak", -1)}
         ends = [units(case["content"], end) for end in case["ends"]]
         given = [case["content"], ends, case["active"], case["largest"], options]
         cases.append(["highlight", given, str(tokens.highlight(**case))])

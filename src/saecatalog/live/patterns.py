@@ -92,7 +92,9 @@ def _translated(atom: re.Match[str]) -> str:
 
 def _in_brackets(atom: re.Match[str]) -> str:
     kind, text = str(atom.lastgroup), atom[str(atom.lastgroup)]
-    return {"named": _named, "escaped": lambda text: _escaped(text, r"^\]-[")}.get(kind, str)(text)
+    if kind == "named":
+        return _named(text)
+    return _escaped(text, r"^\]-[") if kind == "escaped" else text
 
 
 def _either_case(letter: str) -> str:

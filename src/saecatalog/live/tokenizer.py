@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from saecatalog.live.patterns import DIGIT, YOUNG, UnknownPattern, class_names, class_ranges, translated
+from saecatalog.live.program import NoProgram
 from saecatalog.vocabulary import byte_alphabet
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 """How the byte-level pre-tokenizer splits a text (Radford et al. 2019)."""
 
 
-class NoPageTokenizer(Exception):
-    """The page cannot make this tokenizer's tokens; the message is the reason, as the end of a sentence."""
+class NoPageTokenizer(NoProgram):
+    """The page cannot make this tokenizer's tokens; `reason` is about the tokenizer."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"a page cannot make its tokens: {reason}")
 
 
 def page_tokenizer(tokenizer: "PreTrainedTokenizerFast", special_tokens: bool) -> Part:

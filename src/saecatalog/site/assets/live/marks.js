@@ -67,17 +67,8 @@ globalThis.saeMarks = (() => {
     return nodes;
   }
 
-  // Python's a // b: exact, where a division would round.
-  function floorDivided(a, b) {
-    let rest = a % b;
-    let quotient = (a - rest) / b;
-    if (rest && rest < 0 !== b < 0) quotient -= 1;
-    const floor = Math.floor(quotient);
-    return quotient - floor > 0.5 ? floor + 1 : floor;
-  }
-
   function level(value, largest) {
-    const step = largest > 0 ? -floorDivided(-LEVELS * value, largest) : 1;
+    const step = largest > 0 ? Math.ceil((LEVELS * value) / largest) : 1;
     return Math.max(1, Math.min(LEVELS, step));
   }
 

@@ -71,8 +71,9 @@
   const PLACES = 2 ** 30;
   function merge(ids, lengths, rankOf, made) {
     const size = ids.length;
-    const next = Int32Array.from({ length: size }, (_, i) => i + 1);
-    const before = Int32Array.from({ length: size }, (_, i) => i - 1);
+    const next = new Int32Array(size);
+    const before = new Int32Array(size);
+    for (let at = 0; at < size; at++) [next[at], before[at]] = [at + 1, at - 1];
     const heap = [];
     const add = (at) => {
       if (at < 0 || next[at] >= size) return;
@@ -144,10 +145,8 @@
         yield [start, text];
         return;
       }
-      // A copy, because a pattern keeps its place and the caller may stop at any time.
-      const pattern = new RegExp(splits[step]);
       let from = 0;
-      for (const found of text.matchAll(pattern)) {
+      for (const found of text.matchAll(splits[step])) {
         if (found.index > from) yield* pieces(text.slice(from, found.index), start + from, step + 1);
         from = found.index + found[0].length;
         if (found[0]) yield* pieces(found[0], start + found.index, step + 1);
