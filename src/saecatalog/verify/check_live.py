@@ -1,7 +1,7 @@
 """Checks of the live part: the page's engine runs published texts, and every activation is compared.
 
-The engine is that of the site, with the parts of the catalog, in Node; the other side is plain `transformers`, as in all
-checks. So nothing is shared but the texts.
+The engine is that of the site, with the parts of the catalog, in Node; the other side is plain `transformers`, as in
+all checks. So nothing is shared but the texts.
 """
 
 import numpy as np
@@ -74,7 +74,7 @@ def _compare_values(checker: Checker, page: dict[int, float], features: np.ndarr
     """The activations that both have, of one token."""
     both = np.array([feature in page for feature in features.tolist()], bool)
     found = np.array([page[feature] for feature in features[both].tolist()])
-    values: Float64[np.ndarray, "firing"] = seen.values[entries][both].astype(np.float64)
+    values: Float64[np.ndarray, firing] = seen.values[entries][both].astype(np.float64)
     allowed = ENGINE_SLACK * seen.slack[entries][both] + seen.tolerance.relative * values
     worst = float((np.abs(found - values) - allowed).max(initial=-1.0))
     checker.holds(worst <= 0, "activations", f"one differs by {worst:.3g} more than rounding explains")
