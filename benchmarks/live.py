@@ -3,10 +3,10 @@
     python benchmarks/live.py [--site FOLDER] [--runs 5]
     python benchmarks/live.py --standin [--tokens 4000]
 
-Opens the catalog's page for a reader's text and measures what a reader waits for, as its scripts do it: in a worker over
-http, in slices in the page from a folder. With `--standin`, a catalog of GPT-2-small's shape with 24,576 features is
-built first (see `standin.py`). Times are in milliseconds, the smallest of all runs; memory is that of the process of the
-page beyond that of an empty page, in megabytes.
+Opens the catalog's page for a reader's text and measures what a reader waits for, as its scripts do it: in a worker
+over http, in slices in the page from a folder. With `--standin`, a catalog of GPT-2-small's shape with 24,576 features
+is built first (see `standin.py`). Times are in milliseconds, the smallest of all runs; memory is that of the page's
+process beyond that of an empty page, in megabytes.
 """
 
 import argparse
@@ -21,8 +21,7 @@ from measure import ROOT, report
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(ROOT / "tests"))
-from browsing import ARGUMENTS, CHROMIUM  # noqa: E402
-from sites import address  # noqa: E402
+from browsing import ARGUMENTS, CHROMIUM, address
 
 LENGTHS = (30, 100, 127)
 WORDS = "The ship left the harbour at dawn, and nobody on board knew that it would return within the hour. "
@@ -94,14 +93,13 @@ def visited(browser: Browser, url: str) -> Iterator[tuple[Page, list[int]]]:
 def measure(browser: Browser, catalog: Path, way: str, runs: int) -> dict[str, Any]:
     """The figures of one way to open a catalog."""
     empty = empty_page(browser)
-    with address(catalog, way) as base:
-        with visited(browser, f"{base}live/index.html") as (page, sizes):
-            first = page.evaluate(MEASURE, [LENGTHS[:1], WORDS, 1])
-            received = sum(sizes)
-            figures = page.evaluate(MEASURE, [LENGTHS, WORDS, runs])
-            figures["memory"] = max(renderers(browser).values()) - empty
-            page.reload()
-            again = page.evaluate(MEASURE, [LENGTHS[:1], WORDS, 1])
+    with address(catalog, way) as base, visited(browser, f"{base}live/index.html") as (page, sizes):
+        first = page.evaluate(MEASURE, [LENGTHS[:1], WORDS, 1])
+        received = sum(sizes)
+        figures = page.evaluate(MEASURE, [LENGTHS, WORDS, runs])
+        figures["memory"] = max(renderers(browser).values()) - empty
+        page.reload()
+        again = page.evaluate(MEASURE, [LENGTHS[:1], WORDS, 1])
     first_use = {"first_use_mb": received / 1e6} if way == "http" else {}
     return {**figures, "first_load": first["load"], "start": again["load"], **first_use}
 

@@ -5,8 +5,12 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +111,23 @@ def drawn_types(page: Page, selector: str) -> set[str]:
         f"{selector} .drawn", "nodes => nodes.flatMap(node => node._fullData.map(trace => trace.type))"
     )
     return set(found)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Do not log requests."""
+
+
+@contextmanager
+def address(site: Path, way: str) -> Iterator[str]:
+    """The base URL of the site's pages, with a final slash: its folder (`file`), or a sub-path of a server (`http`)."""
+    if way == "file":
+        yield site.as_uri() + "/"
+        return
+    top = site.parent.parent
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(top))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/{site.relative_to(top).as_posix()}/"
+        server.shutdown()
+        thread.join()

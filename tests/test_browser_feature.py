@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browsing import opened
+from browsing import address, opened
 from playwright.sync_api import Browser, Page, expect
-from sites import address
 from synthetic import PAGED
 from test_site_pages import build
 

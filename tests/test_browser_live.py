@@ -13,11 +13,10 @@ from urllib.parse import quote
 import pytest
 from attacks import ATTACKS, seen
 from axe_playwright_python.sync_playwright import Axe
-from browsing import draw_charts, opened
+from browsing import address, draw_charts, opened
 from conftest import CODE, CONTEXT, D_SAE, PROSE, SCRIPTS
 from live_site import Reference
 from playwright.sync_api import Browser, Page, Route, expect
-from sites import address
 from test_every_page import AXE, CONTRAST, FOLLOWED, LOST_ON_PAPER, MOVES, PAPER, RULES, STICKING_OUT
 
 from saecatalog.site.formats import number

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import draw_charts, opened
+from browsing import address, draw_charts, opened
 from playwright.sync_api import Browser, Page
-from sites import address, every_kind
+from sites import every_kind
 
 WIDTHS = (1920, 1440, 768, 390)
 SCREEN = {"width": 1280, "height": 900}

@@ -83,6 +83,13 @@ def plain(config: Any) -> Any:
     return hf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
+def bare(module: Any) -> Any:
+    """A model without a tokenizer, which cannot tell the values at hooks but can be compiled."""
+    model = PlainModel.__new__(PlainModel)
+    model.module = module
+    return model
+
+
 SMALL = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40,
     "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
@@ -109,18 +116,37 @@ LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "
 )
 @torch.no_grad()
 def test_models_that_programs_do_not_have(config: Any, why: str) -> None:
-    model = PlainModel.__new__(PlainModel)
-    model.module = plain(config)
+    model = bare(plain(config))
     with pytest.raises(NoProgram, match=why):
         compile_program(subject_of(model, sae_of("blocks.1.hook_resid_post", 32)))
+
+
+@torch.no_grad()
+def test_a_part_of_another_name() -> None:
+    module = plain(hf.LlamaConfig(**SMALL))
+    del module.model.layers[0].self_attn.scaling
+    with pytest.raises(NoProgram, match="not put together as the live part expects"):
+        compile_program(subject_of(bare(module), sae_of("blocks.1.hook_resid_post", 32)))
+
+
+@torch.no_grad()
+def test_a_model_that_also_reads_images() -> None:
+    tokens = {"image_token_index": 39, "boi_token_index": 37, "eoi_token_index": 38, "mm_tokens_per_image": 4}
+    images = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = SMALL | {"head_dim": 8, "num_key_value_heads": 2, "query_pre_attn_scalar": 8}
+    config = hf.Gemma3Config(text_config=text, vision_config=images | {"image_size": 28, "patch_size": 14}, **tokens)
+    model = PlainModel(plain(config), None)
+    for hook in ("model.layers.1.output", "model.layers.1.pre_feedforward_layernorm.output", "blocks.1.hook_mlp_out"):
+        model.prepare([hook])
+        subject = subject_of(model, sae_of(hook, 32))
+        assert_same(subject, compile_program(subject))
 
 
 @torch.no_grad()
 def test_a_class_of_another_library_with_a_known_name() -> None:
     module = plain(hf.LlamaConfig(**SMALL))
     module.model.layers[0].__class__ = type("LlamaDecoderLayer", (type(module.model.layers[0]),), {})
-    model = PlainModel.__new__(PlainModel)
-    model.module = module
+    model = bare(module)
     with pytest.raises(NoProgram, match="'llama' has no live part"):
         compile_program(subject_of(model, sae_of("blocks.1.hook_resid_post", 32)))
 
@@ -129,10 +155,7 @@ def test_a_class_of_another_library_with_a_known_name() -> None:
 def test_half_precision_is_taken_up_to_float32() -> None:
     """The program computes in float32 with the weights that a model in half precision has."""
     for config in (hf.LlamaConfig(**SMALL), hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=40)):
-        half, full = PlainModel.__new__(PlainModel), PlainModel.__new__(PlainModel)
-        half.module = plain(config).to(torch.bfloat16)
-        full.module = plain(config).to(torch.bfloat16).float()
-        full.__dict__ |= PlainModel(full.module, None).__dict__
+        half, full = bare(plain(config).to(torch.bfloat16)), PlainModel(plain(config).to(torch.bfloat16).float(), None)
         sae = sae_of("blocks.1.hook_resid_mid", 32)
         full.prepare(["blocks.1.hook_resid_mid"])
         assert_same(subject_of(full, sae), compile_program(subject_of(half, sae)))

@@ -183,7 +183,7 @@ class SiteConfig:
     """Write the data files as CSV too."""
     live: bool = _setting(False, _flag)
     """Let readers run the model on a text of their own."""
-    live_limit_mb: float = _setting(150.0, _number)
+    live_limit_mb: float = _setting(250.0, _number)
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""

@@ -177,9 +177,8 @@ class Pipeline:
         config, corpus = self.config, self.corpus
         if not config.site.live:
             return None
-        multiple, special, limit = (
-            config.analysis.outlier_multiple, config.corpus.special_tokens, config.site.live_limit_mb,
-        )  # fmt: skip
+        multiple, limit = config.analysis.outlier_multiple, config.site.live_limit_mb
+        special = any(text.special_tokens for text in corpus.texts)
 
         def make(folder: Path) -> None:
             from saecatalog.analysis.activations import include

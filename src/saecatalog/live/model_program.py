@@ -22,13 +22,16 @@ from saecatalog.subject import Subject
 def compile_program(subject: Subject) -> Program:
     """The program that computes what a subject computes, in float32; raises NoProgram if there is none."""
     layer, point = _hook(subject)
-    network = _network(subject.model, subject.info.context)
     head = subject.sae.cfg.metadata.hook_head_index
     if point == "hook_attn_in" and head is not None:
         # Every head reads the residual stream.
         point, head = "hook_resid_pre", None
     out = Writer()
-    read = write_network(out, network, layer, point)
+    try:
+        read = write_network(out, _network(subject.model, subject.info.context), layer, point)
+    except AttributeError as error:
+        # Another version of the library may name a part otherwise.
+        raise NoProgram(f"the model is not put together as the live part expects: {error}") from error
     if head is not None:
         read = _one_head(out, read, head, point)
     if out.buffers[read] != subject.sae.cfg.d_in:

@@ -5,6 +5,7 @@ Unicode than `tokenizers` does, and their `\\s` is not the same.
 """
 
 import re
+from functools import cache
 from itertools import chain, pairwise
 
 import numpy as np
@@ -18,6 +19,17 @@ ASSIGNED = (range(0xD800), range(0xE000, 0x40000), range(0xE0000, 0xE1000))
 """Where Unicode has characters, but for private ones."""
 LAST = 0x10FFFF
 """The last code point."""
+YOUNG = (
+    r"\u{7fd}\u{897}-\u{89f}\u{8ca}-\u{8d3}\u{9fe}\u{c3c}\u{d3b}-\u{d3c}\u{eba}\u{1715}\u{1abf}-\u{1add}\u{1ae0}-\u{1aeb}"
+    r"\u{1df6}-\u{1dfa}\u{a82c}\u{105d2}\u{105da}\u{10d24}-\u{10d27}\u{10d69}-\u{10d6d}\u{10eab}-\u{10eac}"
+    r"\u{10efa}-\u{10efb}\u{10efd}-\u{10eff}\u{10f46}-\u{10f50}\u{10f82}-\u{10f85}\u{11070}\u{1133b}\u{11382}\u{11384}"
+    r"\u{1138b}\u{11390}\u{113c2}\u{113ce}-\u{113d0}\u{1145e}\u{11839}-\u{1183a}\u{11935}\u{1193d}-\u{1193e}\u{11943}"
+    r"\u{119e0}\u{11a34}\u{11a47}\u{11a99}\u{11d42}\u{11d44}-\u{11d45}\u{11d97}\u{11f41}-\u{11f42}\u{1611e}\u{16129}"
+    r"\u{1612f}\u{16d63}\u{16d67}\u{16ff0}-\u{16ff1}\u{1e08f}\u{1e130}-\u{1e136}\u{1e2ae}\u{1e2ec}-\u{1e2ef}"
+    r"\u{1e4ec}-\u{1e4ef}\u{1e5ee}-\u{1e5ef}\u{1e6e3}\u{1e6e6}\u{1e6ee}-\u{1e6ef}\u{1e6f5}"
+)
+"""Characters, as in a class of a regular expression, that Unicode 17 composes or reorders and `tokenizers` does not: it
+goes by an older Unicode."""
 LIGATURES = re.compile("ss|f[fil]|st")
 """Letters that a single character can stand for where case is ignored."""
 
@@ -80,7 +92,9 @@ def _translated(atom: re.Match[str]) -> str:
 
 def _in_brackets(atom: re.Match[str]) -> str:
     kind, text = str(atom.lastgroup), atom[str(atom.lastgroup)]
-    return {"named": _named, "escaped": lambda text: _escaped(text, r"^\]-[")}.get(kind, str)(text)
+    if kind == "named":
+        return _named(text)
+    return _escaped(text, r"^\]-[") if kind == "escaped" else text
 
 
 def _either_case(letter: str) -> str:
@@ -99,6 +113,7 @@ def _escaped(text: str, need_it: str) -> str:
     return "\\" + text if text in need_it or text in "rnt" else text
 
 
+@cache
 def class_ranges(name: str) -> list[int]:
     """The code points of a class, as `tokenizers` has it: the gap before each range and the range's length, in turn."""
     if name.startswith("not_"):

@@ -6,7 +6,7 @@ Only byte pair encoding is known, and of its normalizers and pre-tokenizers thos
 The settings, in the order in which tokens.js uses them:
 
     added       tokens that are found in the text as typed: [content, id] each; id -1: plain characters after all
-    nfc         whether the text is composed (NFC)
+    nfc         null, or the text is composed (NFC) but for these characters, as in a class of a regular expression
     space       what each space becomes; null: it stays
     later       as `added`, but found after these changes
     mark        what is put before the text: {"text", "when": "always" or "first", "even_if_there"}; null: nothing
@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from saecatalog.live.patterns import DIGIT, UnknownPattern, class_names, class_ranges, translated
+from saecatalog.live.patterns import DIGIT, YOUNG, UnknownPattern, class_names, class_ranges, translated
+from saecatalog.live.program import NoProgram
 from saecatalog.vocabulary import byte_alphabet
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 """How the byte-level pre-tokenizer splits a text (Radford et al. 2019)."""
 
 
-class NoPageTokenizer(Exception):
-    """The page cannot make this tokenizer's tokens; the message is the reason, as the end of a sentence."""
+class NoPageTokenizer(NoProgram):
+    """The page cannot make this tokenizer's tokens; `reason` is about the tokenizer."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"a page cannot make its tokens: {reason}")
 
 
 def page_tokenizer(tokenizer: "PreTrainedTokenizerFast", special_tokens: bool) -> Part:
@@ -71,11 +75,11 @@ def _parts(part: Part | None, inside: str) -> Iterator[Part]:
 
 
 def _normal(normalizer: Part | None) -> Part:
-    found: Part = {"nfc": False, "space": None, "mark": None}
+    found: Part = {"nfc": None, "space": None, "mark": None}
     for part in _parts(normalizer, "normalizers"):
         match part:
             case {"type": "NFC"} if not found["space"] and not found["mark"]:
-                found["nfc"] = True
+                found["nfc"] = YOUNG
             case {"type": "Prepend", "prepend": str(mark)} if len(mark) == 1 and not found["mark"]:
                 found["mark"] = {"text": mark, "when": "always", "even_if_there": True}
             case {"type": "Replace", "pattern": {"String": " "}, "content": str(mark)} if len(mark) == 1:

@@ -155,12 +155,18 @@ def _attention(layer: Any, names: Names, config: Any, rotation: Callable[[str], 
         kv_heads=int(k.weight.shape[0] // head),
         scale=float(part.scaling),
         cap=_cap(part),
-        window=int(getattr(part, "sliding_window", getattr(config, "sliding_window", None)) or 0),
+        window=_window(part, config),
         rotation=rotation(getattr(part, "layer_type", None) or ""),
         q_norm=_optional_norm(layer, names.q_norm),
         k_norm=_optional_norm(layer, names.k_norm),
         norm_after=_optional_norm(layer, names.norm_after_attention),
     )
+
+
+def _window(attention: Any, config: Any) -> int:
+    """The tokens that a token sees. Only Mistral's attention reads it from the settings, which others may have too."""
+    by_settings = type(attention).__name__ == "MistralAttention"
+    return int(getattr(config if by_settings else attention, "sliding_window", None) or 0)
 
 
 def _cap(attention: Any) -> float:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
+from saecatalog.live.node import node
 from saecatalog.progress import Progress
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
     check_categories,
     check_features,
+    check_live,
     check_pairs,
     check_texts,
     check_weights,
@@ -141,6 +143,7 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
         bar.update()
     evidence = gather(published, runner, choose_features(published, n_features), report, progress)
     run_checks(evidence, progress)
+    notes = _check_live(evidence, progress)
     reason = pages.why_not(published)
     files = [] if reason else pages.check_pages(published, report, progress)
     seen = evidence.seen
@@ -152,8 +155,25 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
         totals=Totals(seen.n_texts, len(seen.token_ids), int(seen.counted.sum()), page_counts(files)),
         n_undecided=seen.n_undecided + evidence.concepts_seen.n_undecided,
         n_files=len(files),
-        notes=(f"The pages were not compared: {reason}.",) if reason else (),
+        notes=(*notes, *([f"The pages were not compared: {reason}."] if reason else [])),
     )
+
+
+def _check_live(evidence: Evidence, progress: Progress) -> list[str]:
+    """Check the live part, if there is one; returns why it could not be checked."""
+    if "error" not in (evidence.manifest.get("live") or {}):
+        return []
+    try:
+        node()
+    except CatalogError as error:
+        return [f"The live part was not checked. {error.what} {error.fix}"]
+    with progress.bar("live part", 1) as bar:
+        try:
+            _run(check_live.check_live, check_live.MANIFEST, evidence)
+        except CatalogError as error:
+            evidence.report.at(check_live.MANIFEST).holds(False, "", f"{error.what} {error.where}")
+        bar.update()
+    return []
 
 
 def _check_settings(published: Published) -> None:

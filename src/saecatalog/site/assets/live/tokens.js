@@ -71,8 +71,9 @@
   const PLACES = 2 ** 30;
   function merge(ids, lengths, rankOf, made) {
     const size = ids.length;
-    const next = Int32Array.from({ length: size }, (_, i) => i + 1);
-    const before = Int32Array.from({ length: size }, (_, i) => i - 1);
+    const next = new Int32Array(size);
+    const before = new Int32Array(size);
+    for (let at = 0; at < size; at++) [next[at], before[at]] = [at + 1, at - 1];
     const heap = [];
     const add = (at) => {
       if (at < 0 || next[at] >= size) return;
@@ -114,6 +115,10 @@
     const splits = settings.splits.map((source) => new RegExp(source.replace(/\\p\{(\w+)\}/g, (_, name) => ranges(settings.classes[name])), "gu"));
     const utf8 = new TextEncoder();
 
+    // Every second piece is a character that stays as it is.
+    const young = settings.nfc && new RegExp(`([${settings.nfc}])`, "u");
+    const compose = (text) => text.split(young).map((piece, i) => (i % 2 ? piece : piece.normalize("NFC"))).join("");
+
     // The longest of the added tokens that begin at a place is found.
     function finder(tokens) {
       const names = tokens.map(([content]) => content).sort((a, b) => b.length - a.length);
@@ -140,10 +145,8 @@
         yield [start, text];
         return;
       }
-      // A copy, because a pattern keeps its place and the caller may stop at any time.
-      const pattern = new RegExp(splits[step]);
       let from = 0;
-      for (const found of text.matchAll(pattern)) {
+      for (const found of text.matchAll(splits[step])) {
         if (found.index > from) yield* pieces(text.slice(from, found.index), start + from, step + 1);
         from = found.index + found[0].length;
         if (found[0]) yield* pieces(found[0], start + found.index, step + 1);
@@ -202,7 +205,7 @@
     }
 
     const spaced = (part) => (space && part.id === undefined ? { text: part.text.replaceAll(" ", space) } : part);
-    const composed = (part) => (settings.nfc && part.id === undefined ? { text: part.text.normalize("NFC") } : part);
+    const composed = (part) => (settings.nfc && part.id === undefined ? { text: compose(part.text) } : part);
 
     // Calls `put` as encodePiece does, until it says that there are enough; returns whether it did.
     function encodePart(part, start, put) {
