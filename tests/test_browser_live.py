@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 from attacks import ATTACKS, seen
 from axe_playwright_python.sync_playwright import Axe
-from browsing import address, opened
+from browsing import address, draw_charts, opened
 from conftest import CODE, CONTEXT, D_SAE, PROSE, SCRIPTS
 from live_site import Reference
 from playwright.sync_api import Browser, Page, Route, expect
-from test_every_page import AXE, CONTRAST, LOST_ON_PAPER, MOVES, PAPER, RULES, STICKING_OUT
+from test_every_page import AXE, CONTRAST, FOLLOWED, LOST_ON_PAPER, MOVES, PAPER, RULES, STICKING_OUT
 
 from saecatalog.site.formats import number
 
@@ -46,6 +46,8 @@ PUT = """async urls => {
     for (const url of urls) await parts.put(url, new Response(""));
 }"""
 
+WEIGHTS = re.compile("/live/weights-")
+
 ROWS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
 
 
@@ -57,6 +59,12 @@ def live_page(
     root = site.parent.parent
     with address(root, way) as home, opened(browser, complaints, home, **options) as page:
         yield page, f"{home}{site.relative_to(root).as_posix()}/"
+
+
+def feature_pages(site: Path) -> list[Path]:
+    """The pages of features that have examples."""
+    found = [path for path in sorted(site.glob("features/*.html")) if path.stem.isdigit()]
+    return [path for path in found if 'id="examples"' in path.read_text("utf-8")]
 
 
 def fragment(**state: object) -> str:
@@ -234,10 +242,9 @@ def test_a_link_shows_again_what_was_seen(browser: Browser, live_site: Path, com
 
 
 def test_the_panel_shows_an_example_as_its_page_does(browser: Browser, live_site: Path, complaints: list[str]) -> None:
-    features = [path for path in live_site.glob("features/[0-9]*.html") if "embed" not in path.name][:3]
     compared = 0
     with live_page(browser, live_site, complaints, "file") as (page, home):
-        for path in features:
+        for path in feature_pages(live_site)[:3]:
             page.goto(f"{home}features/{path.name}")
             page.evaluate("document.querySelectorAll('#bands details').forEach(band => { band.open = true; })")
             for item in page.locator(".examples > li").all():
@@ -257,7 +264,7 @@ def test_the_panel_shows_an_example_as_its_page_does(browser: Browser, live_site
 def test_the_link_on_a_features_page_opens_a_panel_in_place(
     browser: Browser, live_site: Path, fired: Reference, complaints: list[str]
 ) -> None:
-    (path, *_) = sorted(live_site.glob("features/[0-9]*.html"))
+    (path, *_) = feature_pages(live_site)
     feature = int(path.name.partition(".")[0])
     with live_page(browser, live_site, complaints) as (page, home):
         page.goto(f"{home}features/{feature}.html")
@@ -295,22 +302,19 @@ def test_nothing_is_loaded_before_the_reader_asks(browser: Browser, live_site: P
     assert complaints == []
 
 
-def hold(page: Page) -> list[Route]:
-    """Answer no request for weights; they are returned as they come."""
-    held: list[Route] = []
-    page.context.route(re.compile("/live/weights-"), held.append)
-    return held
+def hold(route: Route) -> None:
+    """Do not answer a request."""
 
 
 def test_a_download_can_be_stopped_and_started_again(browser: Browser, live_site: Path, complaints: list[str]) -> None:
     with live_page(browser, live_site, complaints) as (page, home):
         page.goto(home + "live/index.html" + fragment(text=TEXT))
-        hold(page)
+        page.context.route(WEIGHTS, hold)
         page.locator(".load").click()
         expect(page.get_by_role("progressbar", name="Loading the model")).to_be_visible()
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".loader")).to_contain_text("Stopped.")
-        page.context.unroute(re.compile("/live/weights-"))
+        page.context.unroute(WEIGHTS)
         load(page)
         assert strongest(page)
     assert complaints == []
@@ -399,7 +403,7 @@ def test_a_browser_that_cannot_run_it_says_so(
         page.goto(home + "live/index.html")
         expect(page.locator(".loader")).to_contain_text(words)
         assert page.locator(".load").count() == 0
-        page.goto(f"{home}features/{sorted(live_site.glob('features/[0-9]*.html'))[0].name}")
+        page.goto(f"{home}features/{feature_pages(live_site)[0].name}")
         page.locator("a.try").click()
         expect(page.locator(".loader")).to_contain_text(words)
     assert complaints == []
@@ -460,7 +464,7 @@ def test_only_the_last_of_quick_changes_counts(
 @pytest.mark.parametrize("name", ["text", "with", "feature", "try"])
 def test_hostile_addresses_only_show_their_text(browser: Browser, live_site: Path, name: str) -> None:
     complaints: list[str] = []
-    (path, *_) = sorted(live_site.glob("features/[0-9]*.html"))
+    (path, *_) = feature_pages(live_site)
     place = f"features/{path.name}" if name == "try" else "live/index.html"
     attacks = ATTACKS[:: max(1, len(ATTACKS) // 25)]
     with live_page(browser, live_site, complaints, "file", bypass_csp=True) as (page, home):
@@ -475,14 +479,14 @@ def test_hostile_addresses_only_show_their_text(browser: Browser, live_site: Pat
             if box:
                 assert seen(page.input_value(box)) == seen(attack)
         page.goto("about:blank")
-        page.goto(home + place + "#text=%&with=%E0%A4%A&feature=-1&__proto__=1&try=%")
+        page.goto(home + place + f"#{name}=%&text=%&with=%E0%A4%A&feature=-1&__proto__=1")
         settled(page)
     assert complaints == []
 
 
 def test_the_worker_cannot_reach_other_hosts(browser: Browser, live_site: Path) -> None:
     """It is made from a blob, as here, and so has the policy of the page."""
-    code = "fetch('http://localhost:1/x').then(() => postMessage('sent'), error => postMessage(error.name));"
+    code = "fetch('http://localhost:1/x').then(() => postMessage('sent'), () => {});"
     code += "addEventListener('securitypolicyviolation', event => postMessage(event.effectiveDirective));"
     script = """code => new Promise((done) => {
         const worker = new Worker(URL.createObjectURL(new Blob([code])));
@@ -506,7 +510,7 @@ def test_the_live_page_fits_and_is_accessible(
 
 
 def test_the_panel_fits_and_is_accessible(browser: Browser, live_site: Path, complaints: list[str]) -> None:
-    (path, *_) = sorted(live_site.glob("features/[0-9]*.html"))
+    (path, *_) = feature_pages(live_site)
     with live_page(browser, live_site, complaints, "http", bypass_csp=True, reduced_motion="reduce") as (page, home):
         page.goto(f"{home}features/{path.name}{fragment(**{'try': TEXT})}")
         load(page)
@@ -516,9 +520,11 @@ def test_the_panel_fits_and_is_accessible(browser: Browser, live_site: Path, com
 
 def inspected(page: Page) -> list[str]:
     """What is wrong with a page at some widths, for axe in light and dark, and on paper."""
+    draw_charts(page)
     found: list[str] = page.evaluate(MOVES)
     for width in (1440, 768, 390):
         page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(FOLLOWED)
         found += page.evaluate(STICKING_OUT, width)
     for scheme, rules in (("light", RULES), ("dark", CONTRAST)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -532,7 +538,7 @@ def inspected(page: Page) -> list[str]:
 
 
 def test_without_script_nothing_of_it_shows(browser: Browser, live_site: Path, complaints: list[str]) -> None:
-    (path, *_) = sorted(live_site.glob("features/[0-9]*.html"))
+    (path, *_) = feature_pages(live_site)
     with live_page(browser, live_site, complaints, "file", java_script_enabled=False) as (page, home):
         page.goto(home + "live/index.html")
         assert page.get_by_text("needs JavaScript").is_visible()
