@@ -13,6 +13,7 @@ from saecatalog.live.bundle import part_of
 from saecatalog.live.parts import read_part, write_part
 from saecatalog.progress import Progress
 from saecatalog.site.check_live import live_problems, read_manifest
+from saecatalog.verify import pages
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published
 from saecatalog.verify.report import Report
@@ -110,6 +111,18 @@ PLANTED: dict[str, Callable[[Path], Any]] = {
 def test_what_is_planted_is_found(evidence: Evidence, copy: Path, what: str) -> None:
     PLANTED[what](copy)
     assert any(what in problem for problem in problems(evidence, copy)), problems(evidence, copy)
+
+
+def test_pages_and_parts_of_a_right_catalog_are_as_its_data_requires(
+    evidence: Evidence, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    report = Report()
+    assert "live/index.html" in pages.check_pages(Published(copy), report, QUIET)
+    assert report.found == []
+    (copy / "live/more.js").write_text("", "utf-8")
+    pages.check_pages(Published(copy), report, QUIET)
+    assert [found.table for found in report.found] == ["live/more.js"]
 
 
 def test_nothing_else_is_found(evidence: Evidence, live_site: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from saecatalog.live.bundle import Bundle
 from saecatalog.live.measure import STRONGEST, TEXTS, TOKENS
@@ -79,7 +79,8 @@ def _add(found: _Seen, run: PageRun, token: int, seen: Pass, place: int) -> None
     both = (page > 0) & sure
     found.differences += (np.abs(page[both] - catalog[both]) / catalog[both]).tolist()
     alike = bool((_strongest(page) == _strongest(catalog)).all())
-    unsure = not _is_sure(catalog, float(seen.slack[entries].max(initial=0)), seen.tolerance.relative)
+    room = 2 * float(seen.slack[entries].max(initial=0)) + seen.tolerance.relative * float(catalog.max())
+    unsure = not _is_sure(catalog, sure, room)
     found.alike += [int(alike and not unsure), int(alike or unsure)]
 
 
@@ -87,12 +88,10 @@ def _strongest(values: Float64[np.ndarray, "d_sae"]) -> Int64[np.ndarray, "few"]
     return np.sort(np.argsort(-values, kind="stable")[:STRONGEST])
 
 
-def _is_sure(values: Float64[np.ndarray, "d_sae"], slack: float, relative: float) -> bool:
-    """Whether rounding cannot change which features are the strongest."""
+def _is_sure(values: Float64[np.ndarray, "d_sae"], sure: Bool[np.ndarray, "d_sae"], room: float) -> bool:
+    """Whether rounding, which may move two activations so much apart, cannot change which are the strongest."""
     ordered = np.sort(values)[::-1]
-    if len(ordered) <= STRONGEST:
-        return True
-    last, next_ = ordered[STRONGEST - 1 : STRONGEST + 1]
-    # Two activations of nothing are never mixed up, as the first features are taken.
-    smallest = ordered[:STRONGEST][ordered[:STRONGEST] > 0].min(initial=np.inf)
-    return bool(smallest > slack and (last == 0 or last - next_ > 2 * slack + relative * last))
+    last, following = ordered[:STRONGEST][-1], ordered[STRONGEST:].max(initial=0)
+    # Where fewer are active, the first of the others are taken, so all depends on which are active.
+    undecided = values[(values > 0) & ~sure].max(initial=-np.inf)
+    return bool(undecided + room < last and (following == 0 or following + room < last))

@@ -12,9 +12,11 @@ import pandas as pd
 from jinja2 import TemplateError
 
 import saecatalog
+from saecatalog.live.bundle import part_of
 from saecatalog.manifest import program_commit
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
+from saecatalog.site.check_live import read_manifest
 from saecatalog.site.render import render_catalog
 from saecatalog.tables import Tables
 from saecatalog.verify.published import Published, rows_of
@@ -50,7 +52,8 @@ def check_pages(published: Published, report: Report, progress: Progress) -> lis
             problem = f"the pages cannot be rendered from this data ({type(error).__name__}: {error})"
             report.at("index.html").holds(False, "", problem)
             return []
-        compared = _compare_pages(published.folder, again, images, report)
+        set_aside = {*images, *_live_files(published.folder)}
+        compared = _compare_pages(published.folder, again, set_aside, report)
     return [*compared, *_check_images(published.folder, images, report)]
 
 
@@ -70,9 +73,18 @@ def _check_images(site: Path, images: dict[str, str], report: Report) -> list[st
     return list(images)
 
 
-def _compare_pages(site: Path, again: Path, images: Collection[str], report: Report) -> list[str]:
-    """Compare every file of the catalog except its data and the images of the notes; returns those compared."""
-    found, wanted = _files(site) - set(images), _files(again)
+def _live_files(site: Path) -> list[str]:
+    """What the live part runs, which checks of its own compare: its manifest, and the parts that this lists."""
+    try:
+        bundle = read_manifest(site / "live/manifest.js")
+        return ["live/manifest.js", *(f"live/{part_of(bundle, name).file}" for name in bundle["parts"])]
+    except (OSError, *MALFORMED):
+        return []
+
+
+def _compare_pages(site: Path, again: Path, set_aside: Collection[str], report: Report) -> list[str]:
+    """Compare every file of the catalog except its data and those set aside; returns those compared."""
+    found, wanted = _files(site) - set(set_aside), _files(again)
     for path in sorted(found | wanted):
         at = report.at(path)
         if path not in found:
