@@ -18,9 +18,7 @@ window.saePanel = (() => {
   }
 
   async function make() {
-    const style = addStyle();
-    for (const name of SCRIPTS) await window.saeLoad(root + name);
-    await style;
+    await Promise.all([addStyle(), ...SCRIPTS.map((name) => window.saeLoad(root + name))]);
     return new Panel();
   }
 
