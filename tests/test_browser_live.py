@@ -50,7 +50,7 @@ WEIGHTS = re.compile("/live/weights-")
 
 EMPTY = "for (const box of document.querySelectorAll('#try-text')) box.value = ''"
 
-MARKS = "marks => marks.map(mark => `${mark.textContent} ${mark.className[1]} ${mark.title}`)"
+MARKS = "marks => marks.map(mark => `${mark.className[1]} ${mark.title}`)"
 
 ROWS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
 
