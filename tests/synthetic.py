@@ -48,6 +48,7 @@ LIVE = {
     "bytes_total": 61_400_000,
     "context": 127,
     "norm_limit": 40.0,
+    "special_tokens": False,
     "error": {
         "texts": 12,
         "tokens": 384,

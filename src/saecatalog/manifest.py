@@ -135,6 +135,7 @@ def _live(live: dict[str, Any]) -> dict[str, object]:
         "bytes_total": sum(sizes.values()),
         "context": live["context"] - int(live["prepend_bos"]),
         "norm_limit": live["norm_limit"],
+        "special_tokens": live["special_tokens"],
         "error": live["error"],
     }
 

@@ -24,6 +24,12 @@ from saecatalog.live.tokenizer import page_tokenizer
 from saecatalog.subject import Subject
 from saecatalog.threads import n_threads
 
+MOST_WEIGHTS = 3 << 30
+"""Bytes of weights that an engine can hold: WebAssembly has addresses of 32 bits, and a text takes memory too."""
+
+HELD_AT_ONCE = 4 << 30
+"""Bytes of weights that the engines of all threads may hold together."""
+
 IN_WORDS = {"exact": "in full precision", "half": "in half precision", "int8": "with 8-bit weights"}
 
 
@@ -57,7 +63,8 @@ def make_live_part(
     """
     try:
         tokenizer = page_tokenizer(subject.tokenizer, special_tokens)
-        best = _most_precise(compile_program(subject), _settings(subject, corpus), corpus, limit_mb, folder)
+        settings = {**_settings(subject, corpus), "special_tokens": special_tokens}
+        best = _most_precise(compile_program(subject), settings, corpus, limit_mb, folder)
     except NoProgram as reason:
         return {"reason": str(reason)}
     parts = [
@@ -83,22 +90,36 @@ def _most_precise(program: Program, settings: Bundle, corpus: Activations, limit
     attempts = []
     for precision in PRECISIONS:
         (own := folder / precision).mkdir()
-        bundle = {**settings, **make_bundle(program, precision, own)}
-        engines = [Engine(bundle, own) for _ in range(n_threads())]
-        attempt = Attempt(precision, bundle, measure(engines, corpus, settings["bos_token_id"]))
-        attempts.append(attempt)
-        fits = attempt.megabytes <= limit_mb and attempt.error.is_small
-        if fits:
-            for file in own.iterdir():
-                file.rename(folder / file.name)
-        shutil.rmtree(own)
-        if fits:
-            return attempt
-        if not attempts[0].error.is_small:
-            raise NoProgram(f"its figures would differ from the catalog's: {attempt.words()}")
+        try:
+            bundle = {**settings, **make_bundle(program, precision, own)}
+            if bundle["weights"] > MOST_WEIGHTS:
+                continue
+            attempt = Attempt(precision, bundle, measure(_engines(bundle, own), corpus, settings["bos_token_id"]))
+            attempts.append(attempt)
+            if not attempts[0].error.is_small:
+                raise NoProgram(f"its figures would differ from the catalog's: {attempt.words()}")
+            if attempt.megabytes <= limit_mb and attempt.error.is_small:
+                for file in own.iterdir():
+                    file.rename(folder / file.name)
+                return attempt
+        finally:
+            shutil.rmtree(own)
+    raise _too_large(attempts, limit_mb)
+
+
+def _engines(bundle: Bundle, folder: Path) -> list[Engine]:
+    """One engine for each thread, but fewer if their weights would take too much memory."""
+    most = HELD_AT_ONCE // max(1, bundle["weights"])
+    return [Engine(bundle, folder) for _ in range(max(1, min(n_threads(), most)))]
+
+
+def _too_large(attempts: list[Attempt], limit_mb: float) -> Exception:
+    """Why no attempt is good enough."""
+    if not attempts:
+        return NoProgram(f"its weights take more than the {MOST_WEIGHTS / 1e9:.1f} GB that a browser can hold")
     words = "; ".join(attempt.words() for attempt in attempts)
     enough = min(attempt.megabytes for attempt in attempts if attempt.error.is_small)
-    raise CatalogError(
+    return CatalogError(
         f"The live part would take {words}.",
         f"[site] live_limit_mb = {limit_mb:g}",
         f"Set the limit to {math.ceil(enough)}, or live to false.",

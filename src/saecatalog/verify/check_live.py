@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from saecatalog.live.measure import MOST_WRONG
 from saecatalog.live.node import PageRun, run_as_page
 from saecatalog.site.check_live import read_manifest
+from saecatalog.verify.check_live_error import check_error, measured
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.report import Checker
 from saecatalog.verify.rerun import Pass
@@ -22,15 +23,21 @@ ENGINE_SLACK = 4.0
 
 
 def check_live(e: Evidence) -> None:
-    """Twenty texts, evenly spaced: their tokens, and which features fire on them and how strongly."""
-    folder = e.published.folder
-    live, exact = e.report.at(MANIFEST), bool(read_manifest(folder / MANIFEST)["exact"])
+    """Twenty texts, evenly spaced: their tokens, and which features fire on them and how strongly; then the error that
+    the build measured on some texts.
+    """
+    folder, live = e.published.folder, e.report.at(MANIFEST)
+    bundle = read_manifest(folder / MANIFEST)
+    exact = bool(bundle["exact"])
     places = _sample(e.published["texts"]["special_tokens"].to_numpy(bool))
     contents = e.published["texts"]["content"].tolist()
-    runs = run_as_page([contents[place] for place in places], folder / "live", folder / "assets" / "live")
+    ran = sorted({*places, *measured(len(contents))})
+    found = run_as_page([contents[place] for place in ran], folder / "live", folder / "assets" / "live")
+    runs = dict(zip(ran, found, strict=True))
     longest = e.runner.context - int(e.runner.bos is not None)
     counts = np.zeros(3, np.int64)
-    for place, run in zip(places, runs, strict=True):
+    for place in places:
+        run = runs[place]
         checker, ids = e.report.at(MANIFEST, f"text {e.text_ids[place]}"), e.seen.ids(place)[:longest]
         checker.lists("tokens", run.ids.tolist(), ids)
         if run.ids.tolist() == ids:
@@ -39,6 +46,7 @@ def check_live(e: Evidence) -> None:
     limit = 0.0 if exact else MOST_WRONG
     live.within("share of missed firings", missed / max(1, fired), 0.0, limit)
     live.within("share of false firings", false / max(1, fired), 0.0, limit)
+    check_error(live, bundle, runs, e)
 
 
 def _sample(special_tokens: np.ndarray) -> list[int]:

@@ -18,12 +18,14 @@ from saecatalog.verify import (
     check_catalog,
     check_categories,
     check_features,
-    check_live,
     check_pairs,
     check_texts,
     check_weights,
     pages,
 )
+from saecatalog.verify.check_live import MANIFEST as LIVE_MANIFEST
+from saecatalog.verify.check_live import check_live
+from saecatalog.verify.check_live_files import check_live_files
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
 from saecatalog.verify.report import Disagreement, Report
@@ -161,20 +163,29 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
 
 
 def _check_live(evidence: Evidence, progress: Progress) -> list[str]:
-    """Check the live part, if there is one; returns why it could not be checked."""
+    """Check the live part, if there is one; returns why it could not be run."""
     if not has_live_part(evidence.manifest):
         return []
-    try:
-        node()
-    except CatalogError as error:
-        return [f"The live part was not checked. {error.what} {error.fix}"]
-    with progress.bar("live part", 1) as bar:
+    with progress.bar("live part", 2) as bar:
+        _run_live(check_live_files, evidence)
+        bar.update()
         try:
-            _run(check_live.check_live, check_live.MANIFEST, evidence)
+            node()
         except CatalogError as error:
-            evidence.report.at(check_live.MANIFEST).holds(False, "", f"{error.what} {error.where}")
+            return [f"The live part was not run. {error.what} {error.fix}"]
+        _run_live(check_live, evidence)
         bar.update()
     return []
+
+
+def _run_live(check: Callable[[Evidence], None], evidence: Evidence) -> None:
+    """Run a check of the live part, of which any file may be missing or damaged."""
+    try:
+        _run(check, LIVE_MANIFEST, evidence)
+    except OSError as error:
+        evidence.report.at(LIVE_MANIFEST).holds(False, "", f"{error.strerror}: {error.filename}")
+    except CatalogError as error:
+        evidence.report.at(LIVE_MANIFEST).holds(False, "", f"{error.what} {error.where}")
 
 
 def _check_settings(published: Published) -> None:

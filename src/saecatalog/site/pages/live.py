@@ -39,6 +39,8 @@ class LivePart(TypedDict):
     context: int
     """Tokens of the longest text, without BOS."""
     norm_limit: float
+    special_tokens: bool
+    """Whether the name of a special token in a text stands for that token."""
     error: Agreement
 
 

@@ -70,7 +70,10 @@ window.saeClient = (() => {
 
   // The worker is made from a blob, because it then has the policy of the page: it cannot connect to other hosts either.
   async function inWorker() {
-    const code = `importScripts(${[...ENGINE, "worker.js"].map((name) => JSON.stringify(folder + name))});`;
+    const scripts = [...ENGINE, "worker.js"].map((name) => folder + name);
+    // Servers let browsers keep scripts for a while; those of an earlier build would not fit the parts of this one.
+    await Promise.all(scripts.map(async (address) => (await fetch(address, { cache: "no-cache" })).arrayBuffer()));
+    const code = `importScripts(${scripts.map((address) => JSON.stringify(address))});`;
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     try {
       const remote = new Remote(new Worker(address));

@@ -55,6 +55,14 @@
     integers(at, count) { return new Int32Array(this.memory.buffer, at, count).slice(); }
   }
 
+  async function opened(bytes) {
+    try {
+      return await Kernel.open(bytes);
+    } catch (error) {
+      throw new Error(`This browser cannot run the model: its WebAssembly has no SIMD, or is switched off (${error.message}).`);
+    }
+  }
+
   // The steps of a program on one text. Each is a generator that yields after every slice of its work.
 
   class Pass {
@@ -204,19 +212,17 @@
       const tell = (more) => progress(Math.min(loaded += more, total), total);
       const get = (name) => { stop(signal); return this.parts.bytes(name, signal, tell); };
       if (!this.kernel) {
-        const bytes = await get("kernel");
-        try {
-          this.kernel = await Kernel.open(bytes);
-        } catch (error) {
-          throw new Error(`This browser cannot run the model: its WebAssembly has no SIMD, or is switched off (${error.message}).`);
-        }
-        this.weights = this.kernel.reserve(this.manifest.weights);
-        this.kernel.mark = this.kernel.next;
-        this.held = new Set();
+        const kernel = await opened(await get("kernel"));
+        // A load that was stopped meanwhile must not take the place of the one that followed.
+        stop(signal);
+        this.weights = kernel.reserve(this.manifest.weights);
+        kernel.mark = kernel.next;
+        [this.kernel, this.held] = [kernel, new Set()];
       } else tell(this.manifest.parts.kernel[0]);
       for (const name of this.names().filter((name) => name.startsWith("weights-"))) {
         if (this.held.has(name)) { tell(this.manifest.parts[name][0]); continue; }
-        this.kernel.write(this.weights + Number(name.slice(8)) * PART_BYTES, await get(name));
+        const content = await get(name);
+        this.kernel.write(this.weights + Number(name.slice(8)) * PART_BYTES, content);
         this.held.add(name);
         await pause();
       }

@@ -87,6 +87,7 @@
       this.base = base;
       this.listed = listed;
       this.fetched = base.startsWith("http");
+      this.failed = new Set();
     }
 
     url(name) {
@@ -110,20 +111,26 @@
     // The bytes of a part; `tell` is called with how many more have arrived.
     async bytes(name, signal, tell = () => {}) {
       const [size, crc] = this.listed[name];
-      const content = this.fetched ? await this.download(name, signal, tell) : await script(this.url(name), name, "x-user-defined");
+      const again = this.failed.has(name);
+      this.failed.add(name);
+      const content = this.fetched ? await this.download(name, again, signal, tell) : await script(this.url(name), name, "x-user-defined");
       if (!this.fetched) tell(size);
-      if (content && content.length === size && crc32(content) === crc) return content;
+      if (content && content.length === size && crc32(content) === crc) {
+        this.failed.delete(name);
+        return content;
+      }
       const store = await this.store();
       if (store) await store.delete(this.url(name));
       throw new Error(`A file of this catalog is damaged or was cut off: ${this.url(name).split("/").slice(-2).join("/")}. Try again.`);
     }
 
-    async download(name, signal, tell) {
+    // A browser may have been told to keep a wrong answer for a while, so the second attempt goes to the server.
+    async download(name, again, signal, tell) {
       const url = this.url(name), store = await this.store();
       const kept = store && await store.match(url);
       let response = kept;
       try {
-        response = response || await fetch(url, { signal });
+        response = response || await fetch(url, { signal, cache: again ? "reload" : "default" });
         if (!response.ok) throw new Error(`The server answers ${response.status}`);
         const copy = kept ? null : response.clone();
         const saved = store && copy ? store.put(url, copy).catch(() => {}) : null;
