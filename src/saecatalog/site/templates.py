@@ -154,10 +154,13 @@ def _escape(value: object) -> str:
 
 
 class _Compiled(BytecodeCache):
-    """Keeps compiled templates for the next catalog of the same run, by path and source."""
+    """Keeps compiled templates for the next catalog of the same run, by name and source."""
 
     def __init__(self) -> None:
         self.codes: dict[tuple[str, str], Any] = {}
+
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:
+        return name
 
     def load_bytecode(self, bucket: Bucket) -> None:
         bucket.code = self.codes.get((bucket.key, bucket.checksum))
