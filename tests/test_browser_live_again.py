@@ -12,7 +12,7 @@ import pytest
 from browsing import opened
 from live_site import Reference
 from playwright.sync_api import Browser, expect
-from test_browser_live import TEXT, expected, fragment, live_page, load, strongest
+from test_browser_live import KEPT, TEXT, expected, fragment, live_page, load, settled, strongest, write
 
 
 class _Kept(SimpleHTTPRequestHandler):
@@ -92,3 +92,36 @@ def test_memory_that_is_free_again_is_used(
         load(page)
         assert strongest(page) == expected(fired, TEXT)
     assert complaints == []
+
+
+def test_a_huge_text_is_not_kept_in_the_address_as_a_whole(
+    browser: Browser, live_site: Path, fired: Reference, complaints: list[str]
+) -> None:
+    with live_page(browser, live_site, complaints, "file") as (page, home):
+        page.goto(home + "live/index.html")
+        load(page)
+        write(page, f"{TEXT} " * 10_000)
+        shown = strongest(page)
+        assert shown == expected(fired, f"{TEXT} " * 5)
+        assert len(page.url) < 100_000
+        page.reload()
+        load(page)
+        assert strongest(page) == shown
+    assert complaints == []
+
+
+def test_an_answer_that_is_no_list_does_not_take_the_place_of_one(browser: Browser, own_site: Path) -> None:
+    manifest = own_site / "live/manifest.js"
+    with served(own_site) as home, opened(browser, [], home) as page:
+        page.goto(home + "live/index.html" + fragment(text=TEXT))
+        load(page)
+        shown = strongest(page)
+        page.wait_for_function(KEPT)
+        manifest.write_text("<!doctype html><title>Log in</title>", encoding="utf-8")
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("manifest.js")
+        page.context.set_offline(True)
+        page.reload()
+        settled(page)
+        assert strongest(page) == shown
+        page.context.set_offline(False)

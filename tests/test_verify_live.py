@@ -12,7 +12,7 @@ import pytest
 from saecatalog.live.bundle import part_of
 from saecatalog.live.parts import read_part, write_part
 from saecatalog.progress import Progress
-from saecatalog.site.check_live import read_manifest
+from saecatalog.site.check_live import live_problems, read_manifest
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published
 from saecatalog.verify.report import Report
@@ -114,3 +114,20 @@ def test_what_is_planted_is_found(evidence: Evidence, copy: Path, what: str) -> 
 
 def test_nothing_else_is_found(evidence: Evidence, live_site: Path) -> None:
     assert problems(evidence, live_site) == []
+
+
+CHECKED: dict[str, Callable[[Path], Any]] = {
+    "manifest.js: cannot be read": lambda s: (s / "live/manifest.js").write_text(
+        json.dumps(read_manifest(s / "live/manifest.js")), "utf-8"
+    ),
+    "cannot be read (TypeError": lambda s: edit_manifest(s, lambda b: b["parts"].update(kernel=3)),
+    "cannot be read (ValueError": lambda s: edit_manifest(s, lambda b: b["parts"].update(kernel=["a", "b"])),
+    "not list the part weights-0": lambda s: edit_manifest(s, lambda b: b["parts"].pop("weights-0")),
+}
+
+
+@pytest.mark.parametrize("what", CHECKED)
+def test_check_finds_manifests_that_browsers_cannot_use(copy: Path, what: str) -> None:
+    CHECKED[what](copy)
+    files = {f"copy/{path.relative_to(copy).as_posix()}": path.stat().st_size for path in copy.rglob("*.*")}
+    assert any(what in problem for problem in live_problems(copy.parent, "copy", True, files))

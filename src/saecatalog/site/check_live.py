@@ -30,12 +30,12 @@ def live_problems(site: Path, catalog: str, stated: bool, files: Mapping[str, in
     try:
         bundle = read_manifest(site / manifest)
         wanted = parts_needed(bundle)
+        parts = {part.file: part for part in (part_of(bundle, name) for name in bundle["parts"])}
         yield from (f"{manifest}: {problem}" for problem in _misplaced(bundle))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield f"{manifest}: cannot be read ({type(error).__name__}: {error})"
         return
     yield from (f"{manifest}: does not list the part {name}" for name in wanted if name not in bundle["parts"])
-    parts = {part.file: part for part in (part_of(bundle, name) for name in bundle["parts"])}
     yield from (f"{folder}/{name}: not a part of the live part" for name in sorted(there - {*parts, *NOT_PARTS}))
     for name, part in parts.items():
         size = files.get(f"{folder}/{name}", 0)
@@ -52,7 +52,9 @@ def live_problems(site: Path, catalog: str, stated: bool, files: Mapping[str, in
 def read_manifest(path: Path) -> Bundle:
     """The manifest in a script; raises ValueError if it is not one."""
     text = path.read_text(encoding="utf-8").strip()
-    found: Bundle = json.loads(text.removeprefix("saeLive(").removesuffix(")"))
+    if not (text.startswith("saeLive(") and text.endswith(")")):
+        raise ValueError("it is not a call of saeLive")
+    found: Bundle = json.loads(text[len("saeLive(") : -1])
     return found
 
 

@@ -38,8 +38,11 @@ window.saeTry = (() => {
     return Object.fromEntries(parts.map((part) => [part.split("=")[0], decoded(part.slice(part.indexOf("=") + 1))]));
   }
 
+  // Characters of a text that are kept in the address: far more than a model reads, while browsers hang at megabytes.
+  const KEPT = 50_000;
+
   // A lone half of a character, which cannot be in an address, becomes a question mark in a box.
-  const encoded = (words) => encodeURIComponent(words.replace(/\p{Surrogate}/gu, "\ufffd"));
+  const encoded = (words) => encodeURIComponent(words.slice(0, KEPT).replace(/\p{Surrogate}/gu, "\ufffd"));
   const fragment = (state) => Object.entries(state).map(([name, value]) => `${name}=${encoded(String(value))}`).join("&");
 
   function writeAddress(state) {

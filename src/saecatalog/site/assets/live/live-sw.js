@@ -27,11 +27,11 @@ async function sweep(manifest) {
 async function store(request, response) {
   try {
     const cache = await caches.open(CACHE);
-    const manifest = path(request.url) === path(`${CATALOG}live/manifest.js`) ? await response.clone().text() : "";
+    // What cannot be read is no manifest, and must not take the place of one.
+    if (path(request.url) === path(`${CATALOG}live/manifest.js`)) await sweep(await response.clone().text());
     await cache.put(request.url.split(/[?#]/)[0], response);
-    if (manifest) await sweep(manifest);
   } catch {
-    // There is no room. What is not kept is asked of the network.
+    // There is no room, perhaps. What is not kept is asked of the network.
   }
 }
 

@@ -139,7 +139,7 @@
         return unescaped(file, name, this.listed[name][0]);
       } catch (error) {
         stop(signal);
-        throw new Error(`The download broke off at live/${url.split("/").pop()} (${error.message}). Try again.`);
+        throw new Error(`The download broke off at live/${url.split("/").pop()} (${error.message}). Try again; if that does not help, reload the page.`);
       }
     }
 
