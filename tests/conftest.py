@@ -1,6 +1,5 @@
 """Tiny models, tokenizers, SAEs, corpora and stores, made once per run in a temporary folder, without a network."""
 
-import gc
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -46,12 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if fixtures & DEFAULT_SITE:
             item.add_marker("slow")
     items.sort(key=lambda item: DEFAULT_SITE.isdisjoint(getattr(item, "fixturenames", ())))
-
-
-def pytest_collection_finish() -> None:
-    """Let the collector of garbage pass over what was imported: millions of objects that stay."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
