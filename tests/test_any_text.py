@@ -1,15 +1,13 @@
 """Texts of any form, end to end with a tiny model: a site is built and can be verified, or there is one error."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import SaeKind
-from text_forms import PACKED, as_csv, as_jsonl, write
+from text_forms import PACKED, as_csv, as_jsonl, standard_input, write
 
 from saecatalog.cli import main
 
@@ -35,9 +33,8 @@ def texts_of(site: Path) -> list[dict[str, object]]:
 
 def test_standard_input_becomes_a_site(flags: list[str], tmp_path: Path) -> None:
     data = as_csv([{"text": 'The cat,\n"sat".', "category": "a"}, {"text": "A dog ran.", "category": "b"}])
-    command = [sys.executable, "build.py", *flags, "--corpus", "-", "--corpus-format", "csv"]
-    run = subprocess.run(command, input=data, capture_output=True)
-    assert run.returncode == GOOD, run.stderr.decode()
+    with standard_input(data):
+        assert main(["build", *flags, "--corpus", "-", "--corpus-format", "csv"]) == GOOD
     assert {(row["category"], row["source"]) for row in texts_of(tmp_path / "site")} == {
         ("a", "standard input, line 2"),
         ("b", "standard input, line 4"),

@@ -48,6 +48,10 @@ PUT = """async urls => {
 
 WEIGHTS = re.compile("/live/weights-")
 
+EMPTY = "for (const box of document.querySelectorAll('#try-text')) box.value = ''"
+
+MARKS = "marks => marks.map(mark => `${mark.className[1]} ${mark.title}`)"
+
 ROWS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
 
 
@@ -248,15 +252,21 @@ def test_the_panel_shows_an_example_as_its_page_does(browser: Browser, live_site
             page.goto(f"{home}features/{path.name}")
             page.evaluate("document.querySelectorAll('#bands details').forEach(band => { band.open = true; })")
             for item in page.locator(".examples > li").all():
+                page.evaluate(EMPTY)
                 item.get_by_role("button", name="Edit the text").click()
-                page.wait_for_selector(".trying")
+                page.wait_for_function("() => document.querySelector('#try-text')?.value")
                 settled(page)
-                values = "shown => [...shown.querySelectorAll('b[title]')].map(b => [b.className[1], b.title])"
-                example = item.locator("p").evaluate(values)
-                shown = page.locator(".trying .text").evaluate(values)
-                joined = " ".join(map(str, shown))
-                assert " ".join(map(str, example)) in joined
-                compared += len(example)
+                shown = page.locator(".trying .text b").evaluate_all(MARKS)
+                example = item.locator("p b").evaluate_all(MARKS)
+                words = item.locator("p").text_content() or ""
+                if words in page.input_value("#try-text"):
+                    assert " ".join(example) in " ".join(shown)
+                    compared += len(example)
+                elif words.isascii():
+                    # An excerpt of several windows has marks that the window of its peak has not. A window that ends
+                    # within a character cannot be typed.
+                    (peak,) = item.locator("p b.p").evaluate_all(MARKS)
+                    assert peak in shown
         assert compared > 20
     assert complaints == []
 
@@ -269,7 +279,7 @@ def test_the_link_on_a_features_page_opens_a_panel_in_place(
     with live_page(browser, live_site, complaints) as (page, home):
         page.goto(f"{home}features/{feature}.html")
         page.locator("a.try").click()
-        expect(page.locator("#try-text")).to_be_focused()
+        page.wait_for_selector("#try-text:focus")
         load(page)
         write(page, TEXT, "#try-text")
         values = fired(TEXT).activations[:, feature]

@@ -18,6 +18,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from saecatalog import hub as hub_module
 from saecatalog.cache import Cache
+from saecatalog.cli import main
 from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
 from saecatalog.site.check import check_site
@@ -97,15 +98,15 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_gpt2_small_is_built_through_the_real_loaders(hub: Path, workshop: Path, tmp_path: Path) -> None:
+def test_gpt2_small_is_built_through_the_real_loaders(
+    hub: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub / "hub"))
     words = ["--model", "gpt2-small", "--sae", SAE, "--corpus", str(workshop / "corpus"), "--quiet"]
     places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"), "--device", "cpu"]
-    environment = {**os.environ, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1"}
-    environment.pop("HF_HUB_CACHE", None)
-    command = [sys.executable, "build.py", *words, *places]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout == f"Open {tmp_path / 'site' / 'index.html'}\n"
+    assert main(["build", *words, *places]) == 0
+    assert capsys.readouterr().out == f"Open {tmp_path / 'site' / 'index.html'}\n"
     folder = tmp_path / "site" / "gpt2-small" / "6-res-jb"
     manifest = json.loads((folder / "data" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["sae"]["neuronpedia_id"] == "gpt2-small/6-res-jb"

@@ -11,11 +11,11 @@ from live_subjects import CONTEXT, IDS, RESIDUAL, VARIANTS, llama, model_of, sae
 from sae_lens.registry import SAE_CLASS_REGISTRY
 
 from saecatalog.live import kernel
-from saecatalog.live.bundle import EMBEDDING, make_bundle, matrices_of
+from saecatalog.live.bundle import make_bundle, matrices_of
 from saecatalog.live.engine import Engine, Run
 from saecatalog.live.model_program import compile_program
 from saecatalog.live.packing import PACKINGS, pack, unpack
-from saecatalog.live.program import NoProgram, Program
+from saecatalog.live.program import EMBEDDING, NoProgram, Program
 from saecatalog.live.sae_program import KINDS
 
 TOKENS = IDS[0].tolist()

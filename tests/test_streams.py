@@ -1,15 +1,18 @@
 """Streams: standard input, and lines that are cut anywhere."""
 
+import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from text_forms import PACKED, RECORDS, as_jsonl, write
+from text_forms import PACKED, RECORDS, as_jsonl, standard_input, write
 
 from saecatalog.config import CorpusConfig, load_config
 from saecatalog.corpus import read_corpus
@@ -17,27 +20,18 @@ from saecatalog.errors import CatalogError
 from saecatalog.manifest import corpus_name
 from saecatalog.streams import _split
 
-READ = """
-import json, sys
-from saecatalog.config import CorpusConfig
-from saecatalog.corpus import read_corpus
-from saecatalog.errors import CatalogError
-try:
-    path, form, limit = sys.argv[1:]
-    config = CorpusConfig(paths=(path,), concepts=None, format=form, limit_tokens=int(limit) or None)
-    print(json.dumps([[t.category, t.content, t.source] for t in read_corpus(config)]))
-except CatalogError as error:
-    print(error)
-"""
 RECORD = [{"text": "one"}, {"text": "Zwei ü"}]
 
 
 def read(data: bytes, path: str = "-", form: str = "auto", limit: int = 0) -> str:
-    """What is printed about texts from standard input, notices first."""
-    command = [sys.executable, "-c", READ, path, form, str(limit)]
-    run = subprocess.run(command, input=data, capture_output=True)
-    assert run.returncode == 0, run.stderr.decode()
-    return run.stderr.decode() + run.stdout.decode()
+    """What is said about texts from standard input, and what is read or the error."""
+    config = CorpusConfig(paths=(path,), concepts=None, format=form, limit_tokens=limit or None)
+    with standard_input(data), redirect_stderr(io.StringIO()) as said:
+        try:
+            found = json.dumps([[t.category, t.content, t.source] for t in read_corpus(config)])
+        except CatalogError as error:
+            found = str(error)
+    return said.getvalue() + found
 
 
 INPUTS: dict[str, tuple[bytes, str]] = {
@@ -89,9 +83,9 @@ def test_standard_input_may_be_a_list_of_texts() -> None:
 
 
 def test_a_process_without_standard_input_is_told_so() -> None:
-    command = f"exec '{sys.executable}' -c '{READ}' - auto 0 <&-"
-    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
-    assert run.stdout.startswith("There is no standard input."), run.stderr
+    code = 'from saecatalog.corpus import *; read_corpus(CorpusConfig(paths=("-",), concepts=None))'
+    run = subprocess.run(["sh", "-c", f"exec '{sys.executable}' -c '{code}' <&-"], capture_output=True, text=True)
+    assert "CatalogError: There is no standard input." in run.stderr
 
 
 @pytest.mark.parametrize("path", ["-", "/dev/stdin"])

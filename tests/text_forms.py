@@ -1,11 +1,15 @@
-"""The same records in every format: what the tests of the readers have in common."""
+"""The same records in every format, in files or on standard input: what the tests of the readers have in common."""
 
 import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,3 +83,13 @@ def write(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+@contextmanager
+def standard_input(data: bytes) -> Iterator[None]:
+    """Give this process a pipe with some bytes as its standard input; there may be as many as a pipe holds."""
+    out, into = os.pipe()
+    with open(into, "wb") as pipe:
+        pipe.write(data)
+    with open(out, encoding="utf-8") as stdin, mock.patch.object(sys, "stdin", stdin):
+        yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
 from saecatalog.errors import CatalogError
-from saecatalog.manifest import Manifest
+from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
@@ -60,7 +60,7 @@ def build(config: Config, progress: Progress) -> Summary:
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
-        live = pipeline.live.folder if pipeline.live and "error" in manifest["live"] else None
+        live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
         return build_site(analysis, manifest, notes, config.site, files, workspace, progress, live)
 
 

@@ -78,6 +78,11 @@ def make_manifest(
     return {**manifest, "title": config.site.title or _title(manifest)}
 
 
+def has_live_part(manifest: Manifest) -> bool:
+    """Whether readers of a catalog can run the model; catalogs of earlier versions do not say."""
+    return "error" in (manifest.get("live") or {})
+
+
 def corpus_name(config: CorpusConfig) -> str:
     """The name of a corpus: as set, or made from its datasets, and from the names of its files and folders."""
     return config.name or " + ".join(map(_name_of_path, config.paths))

@@ -20,6 +20,7 @@ from saecatalog.config import Config
 from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus, with_ids
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
+from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 INFO, FILES = "info.json", "files.json"
 """In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
-
-LIVE = "live.json"
-"""In the output of the live part: what the engine runs, or `{"reason": ...}` if the subject has no live part."""
 
 CONTENTS = "contents.json"
 """In the output of the texts that the tokenizer prepares: the content of each."""

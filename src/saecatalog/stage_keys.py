@@ -13,6 +13,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 
@@ -58,9 +60,26 @@ def libraries_of(module: str, package: Path) -> dict[str, str]:
 @cache
 def _imports(module: str, package: Path) -> ModuleFinder:
     """What a module imports: `modules` are those of the package, `badmodules` all others, such as libraries."""
-    finder = ModuleFinder(path=[str(package.parent)])
+    finder = _Finder(path=[str(package.parent)])
     finder.import_hook(module)
     return finder
+
+
+class _Finder(ModuleFinder):
+    """Compiles a module once for all keys, which together takes a second less."""
+
+    def load_module(self, fqname: str, fp: Any, pathname: str, file_info: Any) -> Any:
+        if not fp:  # a package, or no Python
+            return super().load_module(fqname, fp, pathname, file_info)
+        module: Any = self.add_module(fqname)
+        module.__file__, module.__code__ = pathname, _compiled(fp.read())
+        self.scan_code(module.__code__, module)
+        return module
+
+
+@cache
+def _compiled(source: str | bytes) -> CodeType:
+    return compile(source, "module", "exec")
 
 
 def _data_files(folder: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from saecatalog.live.packing import PACKINGS, Packed, pack
 from saecatalog.live.parts import Part, read_part, write_part
-from saecatalog.live.program import Program
+from saecatalog.live.program import EMBEDDING, Program
 
 PART_BYTES = 1 << 23
 """The most bytes in a part: hosts refuse large files, and a download that was cut off resumes with the next part."""
@@ -23,7 +23,8 @@ ALIGNMENT = 16
 TILE = 4
 """Rows of weights that the kernel multiplies at once; matrices are filled up with rows of zeros."""
 
-EMBEDDING = "embedding"
+LIVE = "live.json"
+"""The manifest's file in the output of the stage; it is `{"reason": ...}` if the subject has no live part."""
 
 Bundle = dict[str, Any]
 """The manifest of a bundle, as JSON: `program`, `tensors` (the place of each among the weights), `weights` (their bytes

@@ -47,7 +47,10 @@ class Attempt:
 
     def words(self) -> str:
         """Its size and its error, for a message."""
-        error = f"misses {self.error.missed:.2%} and invents {self.error.false:.2%} of the firings"
+        error = (
+            f"misses {self.error.missed:.2%} and invents {self.error.false:.2%} of the firings, "
+            f"the others differ by {self.error.relative_error:.2%}"
+        )
         return f"{self.megabytes:.0f} MB {IN_WORDS[self.precision]} ({error})"
 
 

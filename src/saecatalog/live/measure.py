@@ -20,6 +20,9 @@ TEXTS, TOKENS = 12, 32
 MOST_WRONG = 0.01
 """The largest share of missed and of false firings with which a catalog gets a live part."""
 
+MOST_RELATIVE = 0.05
+"""The largest mean relative error. Another SAE may fire on the same tokens, but not as strongly."""
+
 STRONGEST = 5
 
 
@@ -43,7 +46,7 @@ class LiveError:
     @property
     def is_small(self) -> bool:
         """Whether a page may show such figures; not if they are not numbers."""
-        return self.missed <= MOST_WRONG and self.false <= MOST_WRONG and bool(np.isfinite(self.relative_error))
+        return max(self.missed, self.false) <= MOST_WRONG and self.relative_error <= MOST_RELATIVE
 
 
 def measure(engines: list[Engine], corpus: Activations, bos: int | None) -> LiveError:

@@ -8,7 +8,7 @@ from functools import cached_property
 from urllib.parse import quote
 
 from saecatalog.constants import MANY_CATEGORIES
-from saecatalog.manifest import Manifest, without_paths
+from saecatalog.manifest import Manifest, has_live_part, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
 from saecatalog.site import cite, note_html
@@ -246,7 +246,7 @@ class Catalog:
                 return "index.html"
             case "live":
                 # In a catalog without a live part, the link is plain text.
-                return name if "error" in (self.manifest.get("live") or {}) else ""
+                return name if has_live_part(self.manifest) else ""
             case "feature":
                 return self.ref(int(name)).page if name.isdecimal() else ""
             case "category" | "concept":

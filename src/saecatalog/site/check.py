@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
+from saecatalog.manifest import has_live_part
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
@@ -253,7 +254,7 @@ def _has_live_part(catalog: Path) -> bool:
     """Whether a catalog's manifest states a live part; not if it cannot be read."""
     try:
         manifest = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
-        return "error" in (manifest.get("live") or {})
+        return has_live_part(manifest)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return False
 

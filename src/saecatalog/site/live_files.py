@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from saecatalog.live.bundle import listed
+from saecatalog.live.bundle import LIVE, listed
 from saecatalog.live.parts import Part, write_part
-from saecatalog.pipeline import LIVE
-from saecatalog.site.asset_files import ASSETS
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.charts import script_json
 from saecatalog.site.records import Row
@@ -24,11 +22,9 @@ from saecatalog.site.records import Row
 TEXT_BYTES = 1 << 18
 """A part with texts ends when it has so many bytes: a reader who edits an example loads one."""
 
-SCRIPTS = ASSETS / "live"
-
 
 def write_live(catalog: Catalog, live: Path, folder: Path) -> None:
-    """Write the live part of a catalog into `folder`, which does not exist yet."""
+    """Write the live part of a catalog into `folder`, beside its page."""
     folder.mkdir(exist_ok=True)
     for file in live.glob("*.js"):
         shutil.copyfile(file, folder / file.name)

@@ -5,10 +5,20 @@ In: the folder of templates. Out: a Jinja environment, and the files to write ag
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateSyntaxError
+from jinja2 import (
+    BytecodeCache,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+    nodes,
+)
+from jinja2.bccache import Bucket
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
@@ -58,6 +68,7 @@ def environment(templates: Path) -> Environment:
         auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=_compiled,
     )
     env.template_class = _Template
     env.filters.update(formats.FILTERS)
@@ -85,7 +96,7 @@ def check_templates(templates: Path) -> None:
         path = templates / name
         try:
             # The loader removes blank lines, so the file itself is parsed: its line numbers are right.
-            env.parse(path.read_text(encoding="utf-8"))
+            _parsed(path.read_text(encoding="utf-8"))
         except TemplateSyntaxError as error:
             raise CatalogError(
                 f"A page template has a mistake: {error.message}", f"{path}:{error.lineno}", "Correct the template."
@@ -99,11 +110,17 @@ def made_from(templates: Path, names: Collection[str], paths: Iterable[str]) -> 
     env = environment(templates)
 
     def parts(name: str) -> set[str]:
-        tree = env.parse((templates / name).read_text(encoding="utf-8"))
+        tree = _parsed((templates / name).read_text(encoding="utf-8"))
         return {name}.union(*(parts(part) for part in find_referenced_templates(tree) if part))
 
     changed = {name for name in env.list_templates(["html"]) if not parts(name).isdisjoint(names)}
     return {path for path in paths if _template_of(path) in changed}
+
+
+@cache
+def _parsed(source: str) -> nodes.Template:
+    """The tree of a template. Parsing takes long, and one run may read the templates for several catalogs."""
+    return Environment(trim_blocks=True, lstrip_blocks=True).parse(source)
 
 
 def _template_of(path: str) -> str:
@@ -134,6 +151,25 @@ def _escape(value: object) -> str:
     if type(value) is str:
         return escape(value) if _NEEDS_ESCAPE(value) else value
     return str(value) if type(value) is int else escape(value)
+
+
+class _Compiled(BytecodeCache):
+    """Keeps compiled templates for the next catalog of the same run, by name and source."""
+
+    def __init__(self) -> None:
+        self.codes: dict[tuple[str, str], Any] = {}
+
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:
+        return name
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self.codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.codes[bucket.key, bucket.checksum] = bucket.code
+
+
+_compiled = _Compiled()
 
 
 class _Loader(FileSystemLoader):

@@ -53,10 +53,14 @@ def check_error(at: Checker, bundle: Bundle, runs: Mapping[int, PageRun], e: Evi
                 _add(found, run, token, e.seen, start + token)
     at.same("error.texts", stated["texts"], len(texts))
     at.same("error.tokens", stated["tokens"], found.tokens)
-    at.within("error.firings", stated["firings"], *found.fired.tolist())
-    at.within("missed firings", stated["missed"] * max(1, stated["firings"]), *found.missed.tolist(), atol=ROUNDING)
-    at.within("false firings", stated["false"] * max(1, found.page), *found.false.tolist(), atol=ROUNDING)
-    at.within("tokens alike", stated["top_five"] * max(1, found.tokens), *found.alike.tolist(), atol=ROUNDING)
+    counts = {
+        "error.firings": (stated["firings"], found.fired),
+        "missed firings": (stated["missed"] * max(1, stated["firings"]), found.missed),
+        "false firings": (stated["false"] * max(1, found.page), found.false),
+        "tokens alike": (stated["top_five"] * max(1, found.tokens), found.alike),
+    }
+    for what, (said, (low, high)) in counts.items():
+        at.within(what, said, float(low), float(high), atol=ROUNDING)
     mean, unsure = float(np.mean(found.differences or [0.0])), int(found.fired[1] - found.fired[0])
     room = e.tolerance.relative + unsure / max(1, found.page)
     at.close("error.relative_error", stated["relative_error"], mean, rtol=0, atol=room)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from saecatalog.errors import CatalogError
 from saecatalog.live.node import node
+from saecatalog.manifest import has_live_part
 from saecatalog.progress import Progress
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
@@ -163,7 +164,7 @@ def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progr
 
 def _check_live(evidence: Evidence, progress: Progress) -> list[str]:
     """Check the live part, if there is one; returns why it could not be run."""
-    if "error" not in (evidence.manifest.get("live") or {}):
+    if not has_live_part(evidence.manifest):
         return []
     with progress.bar("live part", 2) as bar:
         _run_live(check_live_files, evidence)

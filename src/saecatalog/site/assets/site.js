@@ -3,13 +3,15 @@
   const rootPath = document.body.dataset.root ?? "";
   const root = document.documentElement;
 
-  // Adds a classic script once; pages opened from a folder cannot load modules.
+  // Adds a classic script once; pages opened from a folder cannot load modules. Scripts asked for together load together,
+  // and run in the order in which they were asked for.
   const loaded = new Map();
   window.saeLoad = (path) => {
     if (!loaded.has(path)) {
       loaded.set(path, new Promise((done, failed) => {
         const script = document.createElement("script");
         script.src = path;
+        script.async = false;
         script.onload = done;
         script.onerror = () => {
           // The next call tries again.

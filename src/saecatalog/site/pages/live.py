@@ -6,7 +6,7 @@ page does with a reader's text happens in its scripts, in `assets/live/`.
 
 from typing import Any, TypedDict, cast
 
-from saecatalog.manifest import Manifest
+from saecatalog.manifest import Manifest, has_live_part
 
 TEMPLATES = ("feature.html", "live.html")
 """The templates of pages that run the model; their policy must allow WebAssembly."""
@@ -46,8 +46,7 @@ class LivePart(TypedDict):
 
 def part(manifest: Manifest) -> LivePart | None:
     """The live part of a catalog; None if it has none, or was built before there were any."""
-    found = manifest.get("live")
-    return cast(LivePart, found) if found and "error" in found else None
+    return cast(LivePart, manifest["live"]) if has_live_part(manifest) else None
 
 
 def view() -> dict[str, Any]:

@@ -85,7 +85,7 @@ window.saeClient = (() => {
   }
 
   async function inPage() {
-    for (const name of ENGINE) await window.saeLoad(folder + name);
+    await Promise.all(ENGINE.map((name) => window.saeLoad(folder + name)));
     return window.SaeLive.open(base);
   }
 

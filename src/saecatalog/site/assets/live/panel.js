@@ -18,9 +18,7 @@ window.saePanel = (() => {
   }
 
   async function make() {
-    const style = addStyle();
-    for (const name of SCRIPTS) await window.saeLoad(root + name);
-    await style;
+    await Promise.all([addStyle(), ...SCRIPTS.map((name) => window.saeLoad(root + name))]);
     return new Panel();
   }
 
@@ -117,26 +115,38 @@ window.saePanel = (() => {
     return copy.textContent;
   }
 
-  // The part of an excerpt around its peak that is at most so long on either side.
-  function around(shown, reach) {
-    const whole = original(shown);
+  // An excerpt in three: what comes before its peak, the peak, and what comes after.
+  function inThree(shown) {
     const peak = shown.querySelector(".p");
-    if (!peak) return whole;
     const range = document.createRange();
     range.setStart(shown, 0);
     range.setEndBefore(peak);
-    const before = original(range.cloneContents());
-    return whole.slice(Math.max(0, before.length - reach), before.length + original(peak).length + reach);
+    const [before, words] = [original(range.cloneContents()), original(peak)];
+    return [before, words, original(shown).slice(before.length + words.length)];
+  }
+
+  function sharedLength(a, b) {
+    let length = 0;
+    while (length < Math.min(a.length, b.length) && a[length] === b[length]) length += 1;
+    return length;
+  }
+
+  // How much of an excerpt around its peak is in a window; -1 if the peak is not.
+  function fit(content, [before, peak, after]) {
+    const reversed = (words) => [...words].reverse();
+    let best = -1;
+    for (let at = content.indexOf(peak); at >= 0; at = content.indexOf(peak, at + 1)) {
+      const left = sharedLength(reversed(before), reversed(content.slice(0, at)));
+      best = Math.max(best, left + sharedLength(after, content.slice(at + peak.length)));
+    }
+    return best;
   }
 
   // The window of the text in which the excerpt's peak was read. Windows may overlap; a token counts in the first.
   function windowOf(windows, shown) {
-    const contents = windows.map(([, content]) => content);
-    for (const reach of [Infinity, 80, 40, 20, 10, 0]) {
-      const found = contents.find((content) => content.includes(around(shown, reach)));
-      if (found !== undefined) return found;
-    }
-    return original(shown);
+    const parts = shown.querySelector(".p") ? inThree(shown) : ["", original(shown), ""];
+    const [best] = windows.map(([, content]) => [content, fit(content, parts)]).sort((a, b) => b[1] - a[1]);
+    return best && best[1] >= 0 ? best[0] : original(shown);
   }
 
   async function edit(item) {
