@@ -210,7 +210,13 @@
       const total = this.names().reduce((sum, name) => sum + this.manifest.parts[name][0], 0);
       let loaded = 0;
       const tell = (more) => progress(Math.min(loaded += more, total), total);
-      const get = (name) => { stop(signal); return this.parts.bytes(name, signal, tell); };
+      const get = async (name) => {
+        stop(signal);
+        const content = await this.parts.bytes(name, signal, tell);
+        // Of a part that arrived just as the reader stopped, the browser may have kept nothing.
+        stop(signal);
+        return content;
+      };
       if (!this.kernel) {
         const kernel = await opened(await get("kernel"));
         // A load that was stopped meanwhile must not take the place of the one that followed.
