@@ -74,7 +74,7 @@ def test_a_sample_is_spread_over_the_corpus(corpus: Activations) -> None:
 def test_the_error_is_that_of_the_counted_tokens(
     corpus: Activations, change: Any, missed: float, false: float | None, relative: float
 ) -> None:
-    found = measure([made_up(corpus, 16, change)], corpus, 1)
+    found = measure(made_up(corpus, 16, change), corpus, 1)
     kept = np.concatenate([np.arange(t.start, t.stop) for t in sample(corpus.store, 15)])
     kept = kept[corpus.included[kept]]
     fired = int((corpus.store.matrix()[kept].toarray() > 0).sum())

@@ -100,7 +100,7 @@ def matrices_of(program: Program) -> set[str]:
 
 
 def _in_tiles(values: np.ndarray) -> np.ndarray:
-    return np.pad(values, ((0, -len(values) % TILE), (0, 0)))
+    return np.pad(values, ((0, -len(values) % TILE), (0, 0))) if len(values) % TILE else values
 
 
 def _vector(values: np.ndarray) -> bytes:

@@ -43,7 +43,7 @@ class Memory:
     def __init__(self, store: wasmtime.Store, exports: Any):
         self._store, self._memory = store, exports["memory"]
         self._next: int = exports["__heap_base"].value(store)
-        self._mark = self._next
+        self._mark = self._used = self._next
 
     def reserve(self, size: int) -> int:
         """The address of `size` bytes, which are 0."""
@@ -52,7 +52,9 @@ class Memory:
         missing = self._next - self._memory.data_len(self._store)
         if missing > 0:
             self._memory.grow(self._store, -(-missing // PAGE))
-        self._memory.write(self._store, bytes(size), at)
+        # What was never reserved before is 0 already.
+        self._memory.write(self._store, bytes(max(0, min(self._next, self._used) - at)), at)
+        self._used = max(self._used, self._next)
         return at
 
     def mark(self) -> None:

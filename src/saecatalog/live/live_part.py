@@ -22,13 +22,9 @@ from saecatalog.live.parts import write_part
 from saecatalog.live.program import NoProgram, Program
 from saecatalog.live.tokenizer import page_tokenizer
 from saecatalog.subject import Subject
-from saecatalog.threads import n_threads
 
 MOST_WEIGHTS = 3 << 30
 """Bytes of weights that an engine can hold: WebAssembly has addresses of 32 bits, and a text takes memory too."""
-
-HELD_AT_ONCE = 4 << 30
-"""Bytes of weights that the engines of all threads may hold together."""
 
 IN_WORDS = {"exact": "in full precision", "half": "in half precision", "int8": "with 8-bit weights"}
 
@@ -94,7 +90,7 @@ def _most_precise(program: Program, settings: Bundle, corpus: Activations, limit
             bundle = {**settings, **make_bundle(program, precision, own)}
             if bundle["weights"] > MOST_WEIGHTS:
                 continue
-            attempt = Attempt(precision, bundle, measure(_engines(bundle, own), corpus, settings["bos_token_id"]))
+            attempt = Attempt(precision, bundle, measure(Engine(bundle, own), corpus, settings["bos_token_id"]))
             attempts.append(attempt)
             if not attempts[0].error.is_small:
                 raise NoProgram(f"its figures would differ from the catalog's: {attempt.words()}")
@@ -105,12 +101,6 @@ def _most_precise(program: Program, settings: Bundle, corpus: Activations, limit
         finally:
             shutil.rmtree(own)
     raise _too_large(attempts, limit_mb)
-
-
-def _engines(bundle: Bundle, folder: Path) -> list[Engine]:
-    """One engine for each thread, but fewer if their weights would take too much memory."""
-    most = HELD_AT_ONCE // max(1, bundle["weights"])
-    return [Engine(bundle, folder) for _ in range(max(1, min(n_threads(), most)))]
 
 
 def _too_large(attempts: list[Attempt], limit_mb: float) -> Exception:

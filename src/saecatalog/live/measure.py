@@ -1,10 +1,9 @@
-"""The error of the live part: engines and a corpus flow in, how far a page is from the catalog flows out.
+"""The error of the live part: an engine and a corpus flow in, how far a page is from the catalog flows out.
 
 Both are activations of the same tokens: the beginnings of some texts, evenly spaced in the corpus. Positions with
 massive activations are left out, as on the pages.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from saecatalog.analysis.activations import Activations
 from saecatalog.live.engine import Engine, Run
 from saecatalog.store import Store
 
-TEXTS, TOKENS = 12, 32
+TEXTS, TOKENS = 8, 32
 """How many texts are sampled, and how many tokens at most at the beginning of each; more would make builds slow."""
 
 MOST_WRONG = 0.01
@@ -49,19 +48,13 @@ class LiveError:
         return max(self.missed, self.false) <= MOST_WRONG and self.relative_error <= MOST_RELATIVE
 
 
-def measure(engines: list[Engine], corpus: Activations, bos: int | None) -> LiveError:
-    """Compare the page's activations with a corpus's. The engines, of one bundle, share the work; each has a thread."""
+def measure(engine: Engine, corpus: Activations, bos: int | None) -> LiveError:
+    """Compare the page's activations with a corpus's."""
     # Only the first window of a text begins where the text does.
-    longest = engines[0].bundle["context"] - int(bos is not None)
-    store, texts = corpus.store, sample(corpus.store, min(TOKENS, longest))
-    shares = [texts[n :: len(engines)] for n in range(len(engines))]
-
-    def run(engine: Engine, own: list[slice]) -> list["Compared"]:
-        return [_compare(engine.run(_ids(store, tokens, bos)), corpus, tokens, bos is not None) for tokens in own]
-
-    with ThreadPoolExecutor(len(engines)) as pool:
-        found = [compared for part in pool.map(run, engines, shares) for compared in part]
-    return _summary(found)
+    longest = engine.bundle["context"] - int(bos is not None)
+    texts = sample(corpus.store, min(TOKENS, longest))
+    runs = (engine.run(_ids(corpus.store, tokens, bos)) for tokens in texts)
+    return _summary([_compare(run, corpus, tokens, bos is not None) for run, tokens in zip(runs, texts, strict=True)])
 
 
 def sample(store: Store, most: int) -> list[slice]:

@@ -71,10 +71,9 @@ def _unpack_q8_0(packed: Bytes) -> Matrix:
 
 def _pack_q4_1(values: Matrix) -> Bytes:
     blocks = _blocks(values)
-    low = blocks.min(axis=2, keepdims=True).astype(np.float16)
-    scale = ((blocks.max(axis=2, keepdims=True) - blocks.min(axis=2, keepdims=True)) / np.float32(15)).astype(
-        np.float16
-    )
+    least = blocks.min(axis=2, keepdims=True)
+    low = least.astype(np.float16)
+    scale = ((blocks.max(axis=2, keepdims=True) - least) / np.float32(15)).astype(np.float16)
     whole = np.rint(_divided(blocks - low.astype(np.float32), scale.astype(np.float32)))
     nibbles = np.clip(whole, 0, 15).astype(np.uint8)
     return _joined(scale, low, nibbles[:, :, :16] | nibbles[:, :, 16:] << 4)
@@ -146,7 +145,8 @@ def pack(values: Matrix, precision: str) -> Packed:
     Numbers that are too large for the packing become infinite, which the measured error tells.
     """
     rows, columns = values.shape
-    padded = np.pad(values, ((0, 0), (0, -columns % BLOCK)))
+    # Padding copies the matrix, also by nothing.
+    padded = np.pad(values, ((0, 0), (0, -columns % BLOCK))) if columns % BLOCK else values
     rounding = PACKINGS[PRECISIONS[precision]]
     for name in SMALLEST_FIRST:
         packing = PACKINGS[name]

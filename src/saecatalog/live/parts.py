@@ -11,11 +11,10 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r"}
-"""What cannot stand in a string of a script, and what is written for it."""
+BACKSLASH = b"\\"
+ESCAPES = {b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r"}
+"""What cannot stand in a string of a script, besides a backslash, and what is written for it."""
 
-_TO_ESCAPE = re.compile(rb'[\\"\n\r]')
-_ESCAPED = re.compile(rb'\\([\\"nr])')
 _FILE = re.compile(rb'saePart\("([\w-]+)","(.*)"\)\n', re.DOTALL)
 
 
@@ -38,8 +37,7 @@ class Part:
 def write_part(folder: Path, name: str, content: bytes) -> Part:
     """Write a part into a folder."""
     part = Part(name, len(content), zlib.crc32(content))
-    escaped = _TO_ESCAPE.sub(lambda found: ESCAPES[found.group()], content)
-    (folder / part.file).write_bytes(b'saePart("%s","%s")\n' % (name.encode(), escaped))
+    (folder / part.file).write_bytes(b'saePart("%s","%s")\n' % (name.encode(), _escaped(content)))
     return part
 
 
@@ -48,8 +46,23 @@ def read_part(folder: Path, part: Part) -> bytes:
     found = _FILE.fullmatch((folder / part.file).read_bytes())
     if not found or found[1].decode() != part.name:
         raise ValueError("it is cut off or not a part of this catalog")
-    plain = {escape[1:]: byte for byte, escape in ESCAPES.items()}
-    content = _ESCAPED.sub(lambda escaped: plain[escaped[1]], found[2])
+    content = _plain(found[2])
     if len(content) != part.bytes or zlib.crc32(content) != part.crc32:
         raise ValueError("its content is damaged")
     return content
+
+
+def _escaped(content: bytes) -> bytes:
+    # Replacements one after another take a tenth of the time of a pattern.
+    content = content.replace(BACKSLASH, 2 * BACKSLASH)
+    for byte, escape in ESCAPES.items():
+        content = content.replace(byte, escape)
+    return content
+
+
+def _plain(escaped: bytes) -> bytes:
+    """The inverse. What is between pairs of backslashes, found from the left, has no backslash of its own."""
+    pieces = escaped.split(2 * BACKSLASH)
+    for byte, escape in ESCAPES.items():
+        pieces = [piece.replace(escape, byte) for piece in pieces]
+    return BACKSLASH.join(pieces)
