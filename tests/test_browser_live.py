@@ -349,11 +349,18 @@ def miss(route: Route) -> None:
     route.fulfill(status=404, body="")
 
 
-@pytest.mark.parametrize("part", ["weights-0", "tokenizer", "rows-0", "features", "manifest"])
-@pytest.mark.parametrize("fault", [cut, truncate, damage, miss])
+PARTS = ("weights-0", "tokenizer", "rows-0", "features")
+FAULTS = [
+    *((cut, part) for part in (*PARTS, "manifest")),
+    *((fault, "weights-0") for fault in (truncate, damage, miss)),
+    (damage, "features"),
+    (truncate, "manifest"),
+]
+"""All parts are read by the same code, so not every fault is planted in each of them."""
+
+
+@pytest.mark.parametrize(("fault", "part"), FAULTS)
 def test_a_faulty_file_is_said_and_tried_again(browser: Browser, live_site: Path, fault: Any, part: str) -> None:
-    if (fault, part) == (damage, "manifest"):
-        pytest.skip("a damaged list may be a valid one; its parts then have other checksums")
     with live_page(browser, live_site, []) as (page, home):
         pattern = re.compile(f"/live/{part}")
         page.context.route(pattern, fault)
