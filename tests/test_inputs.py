@@ -148,6 +148,8 @@ ROWS = [
     setting("site.features", (3, 4)),
     setting("site.base_url", "https://example.org/catalog/"),
     setting("site.csv", True),
+    setting("site.live", True),
+    setting("site.live_limit_mb", 1.0, same=True),
     setting("site.notes", ""),
     setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
     in_json("model/config.json", "rms_norm_eps", value=0.25),

@@ -76,7 +76,7 @@ def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
-    if "reason" in (manifest["live"] or {}):
+    if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
     if sae["cross_layer"]:
@@ -146,7 +146,9 @@ def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes,
     templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
-    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "templates", "notes")}
+    # The folder of the live part is named by its key, which covers the limit on its size.
+    elsewhere = ("out", "templates", "notes", "live", "live_limit_mb")
+    settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
     rest = digest(code, analysis.key, live and live.name, facts, settings)
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
