@@ -125,6 +125,16 @@ def test_why_there_is_none(subjects: Subjects, corpus: Activations, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_that_cannot_be_measured_is_not_called_small(
+    subjects: Subjects, corpus: Activations, tmp_path: Path
+) -> None:
+    everything_left_out = include(corpus.store, 1e-6)
+    assert not everything_left_out.included.any()
+    made = make_live_part(subjects(SHAPE, KIND), everything_left_out, False, 100, tmp_path)
+    assert "cannot be measured" in made["reason"]
+    assert not list(tmp_path.iterdir())
+
+
 # What `check` says
 
 

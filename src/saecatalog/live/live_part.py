@@ -92,6 +92,8 @@ def _most_precise(program: Program, settings: Bundle, corpus: Activations, limit
                 continue
             attempt = Attempt(precision, bundle, measure(Engine(bundle, own), corpus, settings["bos_token_id"]))
             attempts.append(attempt)
+            if not attempt.error.firings:
+                raise NoProgram("no feature fires on the sample of the corpus, so its error cannot be measured")
             if not attempts[0].error.is_small:
                 raise NoProgram(f"its figures would differ from the catalog's: {attempt.words()}")
             if attempt.megabytes <= limit_mb and attempt.error.is_small:
