@@ -30,11 +30,11 @@ from measure import peak_memory
 from saecatalog.analysis import categories, concepts, run, study
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig, load_config
-from saecatalog.corpus import Text
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.store import Lens, Store
 from saecatalog.tables import TableWriter
+from saecatalog.texts.corpus import Text
 
 VOCABULARY, D_IN, CATEGORIES, CONCEPT_TEXTS = 5000, 64, 12, 120
 GRID = {"tokens": (50_000, 100_000, 200_000, 400_000), "features": (4096, 8192, 24_576), "l0": (20, 70, 150)}

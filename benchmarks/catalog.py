@@ -35,7 +35,7 @@ from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.site.check import check_site
 from saecatalog.subject import load_subject
-from saecatalog.windows import tokenize
+from saecatalog.texts.windows import tokenize
 
 
 class Stages:

@@ -21,11 +21,11 @@ from measure import Memory, peak_memory, report
 
 from saecatalog.cache import Cache
 from saecatalog.config import CorpusConfig, SubjectConfig
-from saecatalog.corpus import Text, read_corpus
 from saecatalog.harvest import harvest
 from saecatalog.store import read_store
 from saecatalog.subject import Subject, load_subject
-from saecatalog.windows import tokenize
+from saecatalog.texts.corpus import Text, read_corpus
+from saecatalog.texts.windows import tokenize
 
 BATCHES = (4, 8, 16, 32)
 """Numbers of contexts per batch that the bare loop tries."""

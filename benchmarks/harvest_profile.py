@@ -20,10 +20,10 @@ from measure import report
 
 import saecatalog.harvest as stage
 from saecatalog.config import CorpusConfig
-from saecatalog.corpus import read_corpus
 from saecatalog.shards import Shards
 from saecatalog.subject import Subject
-from saecatalog.windows import tokenize
+from saecatalog.texts.corpus import read_corpus
+from saecatalog.texts.windows import tokenize
 
 PARTS: dict[str, tuple[Any, str]] = {
     "forward pass": (Subject, "residual"),

@@ -18,11 +18,11 @@ from measure import ROOT, report
 from playwright.sync_api import Browser, sync_playwright
 
 from saecatalog.config import load_config
-from saecatalog.corpus import Text
 from saecatalog.explore import harvest_now
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
 from saecatalog.store import Store
+from saecatalog.texts.corpus import Text
 
 sys.path.insert(0, str(ROOT / "tests"))
 from browsing import ARGUMENTS, CHROMIUM, address

@@ -33,11 +33,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saecatalog import default_model, embedded
+from saecatalog import embedded
 from saecatalog.cache import Cache
 from saecatalog.config import Config, CorpusConfig
-from saecatalog.corpus import read_corpus
-from saecatalog.windows import tokenize
+from saecatalog.models import default_model
+from saecatalog.texts.corpus import read_corpus
+from saecatalog.texts.windows import tokenize
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

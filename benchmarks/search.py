@@ -20,7 +20,6 @@ import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
 from saecatalog.config import CorpusConfig
-from saecatalog.corpus import Text, read_corpus
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site import search
 from saecatalog.site.asset_files import copy_assets, own_assets
@@ -28,6 +27,7 @@ from saecatalog.site.catalog import Catalog
 from saecatalog.site.render import _feature_tables
 from saecatalog.site.writer import Writer
 from saecatalog.tables import Tables, TableWriter
+from saecatalog.texts.corpus import Text, read_corpus
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

@@ -94,7 +94,7 @@ def read(path: Path, limit: int | None) -> dict[str, float]:
     forget(path)
     import pyarrow.parquet  # noqa: F401
 
-    from saecatalog.corpus import read_corpus
+    from saecatalog.texts.corpus import read_corpus
 
     with peak_memory() as memory:
         start = time.perf_counter()
@@ -121,10 +121,10 @@ def first_window(path: Path, limit: int) -> dict[str, float]:
 
     from saecatalog.cache import Cache
     from saecatalog.config import SubjectConfig
-    from saecatalog.corpus import read_corpus
     from saecatalog.harvest import harvest
     from saecatalog.subject import load_subject
-    from saecatalog.windows import limit_texts, tokenize
+    from saecatalog.texts.corpus import read_corpus
+    from saecatalog.texts.windows import limit_texts, tokenize
 
     made = standin.standin()
     subject = load_subject(SubjectConfig(model=str(made.model), sae=str(made.sae), device="cpu"), Cache(standin.CACHE))
@@ -159,9 +159,9 @@ def first_window(path: Path, limit: int) -> dict[str, float]:
 
 def warm_up(subject: Any) -> None:
     """Run a full batch, so that what the libraries set up on first use is not counted."""
-    from saecatalog.corpus import Text
     from saecatalog.harvest import harvest
-    from saecatalog.windows import tokenize
+    from saecatalog.texts.corpus import Text
+    from saecatalog.texts.windows import tokenize
 
     texts = [Text(str(number), "c", "s", text) for number, text in enumerate(pool()[:20])]
     with tempfile.TemporaryDirectory() as folder:

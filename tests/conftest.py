@@ -386,7 +386,7 @@ def subjects(workshop: Path, saes: Callable[[str, SaeKind], Path]) -> Callable[.
 def texts(workshop: Path) -> list[Any]:
     """The texts of the corpus, as read by the program."""
     from saecatalog.config import CorpusConfig
-    from saecatalog.corpus import read_corpus
+    from saecatalog.texts.corpus import read_corpus
 
     return read_corpus(CorpusConfig(paths=(str(workshop / "corpus"),), concepts=None))
 
@@ -394,6 +394,6 @@ def texts(workshop: Path) -> list[Any]:
 @pytest.fixture(scope="session")
 def concept_texts(workshop: Path) -> list[Any]:
     from saecatalog.config import CorpusConfig
-    from saecatalog.corpus import read_concepts
+    from saecatalog.texts.corpus import read_concepts
 
     return read_concepts(CorpusConfig(paths=(str(workshop / "corpus"),), concepts=str(workshop / "concepts")))

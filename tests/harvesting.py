@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from saecatalog.corpus import Text
 from saecatalog.harvest import harvest
-from saecatalog.windows import tokenize
+from saecatalog.texts.corpus import Text
+from saecatalog.texts.windows import tokenize
 
 EXACT = (
     "text_offsets",

@@ -26,8 +26,8 @@ from families import FAMILIES, LAYER, Family, gemma_like
 from sae_lens import SAE
 from test_hook_matrix import POINTS, UNLOADABLE, load
 
-from saecatalog.language_model import LanguageModel
 from saecatalog.live.program import Program
+from saecatalog.models.language_model import LanguageModel
 from saecatalog.subject import Subject
 
 IDS = torch.arange(3, 15)[None]

@@ -20,7 +20,7 @@ from test_site_pages import build
 from saecatalog.build import build_site
 from saecatalog.cache import Cache
 from saecatalog.config import SiteConfig, load_config
-from saecatalog.default_model import downloaded
+from saecatalog.models.default_model import downloaded
 from saecatalog.notes import Subjects, read_notes
 from saecatalog.progress import Progress
 from saecatalog.site.inventory import check_out

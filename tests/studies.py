@@ -22,10 +22,10 @@ from saecatalog.analysis.run import Findings, analyse
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
-from saecatalog.corpus import Text
 from saecatalog.store import Lens, read_lens, read_store
+from saecatalog.texts.corpus import Text
+from saecatalog.texts.windows import tokenize
 from saecatalog.verify.formulas import Case
-from saecatalog.windows import tokenize
 
 LENS_ENTRIES = 6
 TOP = 5

@@ -25,9 +25,9 @@ from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.study import Inputs
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
-from saecatalog.corpus import Text
 from saecatalog.schemas import SCHEMAS
 from saecatalog.store import read_store
+from saecatalog.texts.corpus import Text
 from saecatalog.verify import formulas
 
 

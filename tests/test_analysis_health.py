@@ -16,8 +16,8 @@ from studies import Study, close
 
 from saecatalog.analysis.activations import include
 from saecatalog.analysis.health import explained_variance
-from saecatalog.corpus import Text
 from saecatalog.store import read_store
+from saecatalog.texts.corpus import Text
 from saecatalog.verify import formulas
 
 

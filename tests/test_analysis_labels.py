@@ -10,8 +10,8 @@ from studies import analyse_case, empty_lens, run_analyses
 from saecatalog.analysis.labels import readable
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
-from saecatalog.corpus import Text
 from saecatalog.store import read_store
+from saecatalog.texts.corpus import Text
 
 
 def test_labels_tell_what_is_special(tmp_path: Path) -> None:

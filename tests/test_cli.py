@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import D_SAE, SaeKind
 
-from saecatalog.cli import COMMANDS, main, parser
+from saecatalog.cli import main, parser
+from saecatalog.commands import NAMES
 from saecatalog.site.check import check_site
 
 ROOT = Path(__file__).parent.parent
@@ -76,11 +77,11 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_every_command_has_help_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in COMMANDS:
+    for name in NAMES:
         with pytest.raises(SystemExit) as stopped:
             parser().parse_args([name, "--help"])
         assert stopped.value.code == GOOD
-        assert f"example: python build.py {name}" in capsys.readouterr().out
+        assert f"example: saecatalog {name}" in capsys.readouterr().out
 
 
 def test_built_site_keeps_its_rules(site: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from saecatalog.cli import COMMANDS, parser
+from saecatalog.cli import parser
+from saecatalog.commands import NAMES
 from saecatalog.config import SECTIONS, in_file
-from saecatalog.formats.known import FORMATS
 from saecatalog.schemas import SCHEMAS, TABLES
-from saecatalog.streams import COMPRESSED
+from saecatalog.texts.formats.known import FORMATS
+from saecatalog.texts.streams import COMPRESSED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
@@ -53,10 +54,10 @@ def shown_settings() -> dict[tuple[str, str], tuple[Any, str, bool]]:
 
 def test_the_readme_lists_every_command_once() -> None:
     listed = re.findall(r"^\| `python build\.py \[?(\w+)", read("README.md"), re.MULTILINE)
-    assert sorted(listed) == sorted(COMMANDS)
+    assert sorted(listed) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_argument_of_a_command_has_help(name: str) -> None:
     command = commands()[name]
     assert command.description

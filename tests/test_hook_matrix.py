@@ -15,9 +15,9 @@ import torch
 from conftest import LLAMA_TOKENS, make_tokenizer
 from families import FAMILIES, LAYER, load_hooked, load_plain, make, values
 
-from saecatalog.hooked_model import HookedModel
-from saecatalog.language_model import LanguageModel, NoSuchHook
-from saecatalog.plain_model import PlainModel
+from saecatalog.models.hooked_model import HookedModel
+from saecatalog.models.language_model import LanguageModel, NoSuchHook
+from saecatalog.models.plain_model import PlainModel
 
 POINTS = (
     "hook_resid_pre",

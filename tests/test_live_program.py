@@ -23,10 +23,10 @@ from sites import FETCH_FIRST
 
 from saecatalog.cache import Cache
 from saecatalog.config import load_config
-from saecatalog.default_model import downloaded
-from saecatalog.language_model import LanguageModel, NoSuchHook
 from saecatalog.live.model_program import compile_program
 from saecatalog.live.program import NoProgram
+from saecatalog.models.default_model import downloaded
+from saecatalog.models.language_model import LanguageModel, NoSuchHook
 from saecatalog.subject import load_subject
 
 

@@ -8,11 +8,11 @@ import transformers as hf
 from live_subjects import assert_same, sae_of, subject_of
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from saecatalog.hooked_model import HookedModel
-from saecatalog.language_model import LanguageModel
 from saecatalog.live.model_program import compile_program
 from saecatalog.live.program import NoProgram
-from saecatalog.plain_model import PlainModel
+from saecatalog.models.hooked_model import HookedModel
+from saecatalog.models.language_model import LanguageModel
+from saecatalog.models.plain_model import PlainModel
 
 # Models that HookedTransformer makes from settings
 

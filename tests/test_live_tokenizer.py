@@ -27,13 +27,13 @@ from transformers import AutoTokenizer
 
 from saecatalog.cache import Cache
 from saecatalog.config import load_config
-from saecatalog.corpus import Text
-from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
 from saecatalog.live.patterns import DIGIT, class_ranges
 from saecatalog.live.tokenizer import NoPageTokenizer, page_tokenizer
+from saecatalog.models.default_model import converted
 from saecatalog.site.asset_files import ASSETS
-from saecatalog.windows import tokenize
+from saecatalog.texts.corpus import Text
+from saecatalog.texts.windows import tokenize
 
 RUNNER = Path(__file__).parent / "live/tokens.mjs"
 TEXTS = [*HOSTILE, *corpus(200), *random_texts(250, seed=15)]

@@ -12,7 +12,7 @@ from conftest import SaeKind
 from harvesting import EXACT, load_arrays
 
 from saecatalog.harvest import harvest
-from saecatalog.windows import tokenize
+from saecatalog.texts.windows import tokenize
 
 
 class Stopped(Exception):

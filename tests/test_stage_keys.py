@@ -136,7 +136,7 @@ def build(
 
 DONE = {
     "subject_info.py": {"subject", "harvest", "lens", "analysis", "site"},
-    "windows.py": {"harvest", "analysis", "site"},
+    "texts/windows.py": {"harvest", "analysis", "site"},
     "lens.py": {"lens", "analysis", "site"},
     "analysis/labels.py": {"analysis", "site"},
     "manifest.py": {"site"},

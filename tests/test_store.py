@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saecatalog.store import FIXED_POINT, Piece, band_edge, norm_bands, ranges, read_store, write_store
+from saecatalog.texts.windows import TokenizedTexts, Window
 from saecatalog.verify import formulas
-from saecatalog.windows import TokenizedTexts, Window
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 7))))

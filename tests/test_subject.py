@@ -19,8 +19,8 @@ from sae_lens.registry import SAE_CLASS_REGISTRY
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
-from saecatalog.fingerprints import weights_sha256
 from saecatalog.lens import logit_map
+from saecatalog.models.fingerprints import weights_sha256
 from saecatalog.subject import UNSUPPORTED, load_subject
 from saecatalog.verify.model import hook_values
 

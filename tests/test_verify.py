@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reference
-import test_hub
+import test_models_hub
 from conftest import CONSTANT, CONTEXT, D_SAE, SILENT, SaeKind
 
 import saecatalog.verify
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 GOOD, FOUND, MISTAKE = 0, 1, 2
 QUIET = Progress(quiet=True)
-hub = test_hub.hub
+hub = test_models_hub.hub
 
 
 @pytest.fixture(autouse=True)
@@ -221,7 +221,7 @@ def test_a_site_of_the_hub(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub / "hub"))
     corpus = ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts"), "--device", "cpu"]
     cache, site = ["--cache", str(tmp_path / "cache"), "--quiet"], str(tmp_path / "site")
-    assert main(["build", "--sae", test_hub.SAE, *corpus, *cache, "--out", site]) == GOOD
+    assert main(["build", "--sae", test_models_hub.SAE, *corpus, *cache, "--out", site]) == GOOD
     assert main(["verify", site, "--sample", "1000", *cache]) == GOOD
     assert capsys.readouterr().out.endswith("; 0 mismatches\n")
 

@@ -14,9 +14,9 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from saecatalog.errors import CatalogError, nearest
-from saecatalog.formats.known import FORMATS
-from saecatalog.streams import is_stdin
-from saecatalog.text_files import decode, is_folder, printable, read_bytes
+from saecatalog.texts.formats.known import FORMATS
+from saecatalog.texts.streams import is_stdin
+from saecatalog.texts.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")

@@ -9,11 +9,11 @@ import numpy as np
 from saecatalog.analysis.activations import include
 from saecatalog.build import plain_names_warnings
 from saecatalog.config import Config
-from saecatalog.corpus import Text, read_text_list
 from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
 from saecatalog.store import Store, read_store
+from saecatalog.texts.corpus import Text, read_text_list
 
 BAR = 24
 """Width of the longest bar, in characters."""
@@ -30,7 +30,7 @@ def explore(config: Config, progress: Progress, feature: int, texts: list[str]) 
 
 
 def _explore(pipeline: Pipeline, feature: int, texts: list[str]) -> Iterator[str]:
-    from saecatalog.windows import plain_names
+    from saecatalog.texts.windows import plain_names
 
     config = pipeline.config
     d_sae = pipeline.info.d_sae
@@ -74,7 +74,7 @@ def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, included: np
 def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
     """The store of a few texts, without caching."""
     from saecatalog.harvest import harvest
-    from saecatalog.windows import tokenize
+    from saecatalog.texts.windows import tokenize
 
     subject = pipeline.subject
     workspace = pipeline.cache.workspace

@@ -17,15 +17,23 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
-from saecatalog.corpus import Text
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.progress import Bar
 from saecatalog.shards import SHARD_TOKENS, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject, model_error
+from saecatalog.texts.corpus import Text
+from saecatalog.texts.windows import (
+    TokenizedTexts,
+    Window,
+    limit_texts,
+    make_batches,
+    make_windows,
+    plain_names,
+    tokenize,
+)
 from saecatalog.threads import n_passes, passes_in_order
-from saecatalog.windows import TokenizedTexts, Window, limit_texts, make_batches, make_windows, plain_names, tokenize
 
 ENCODED_VALUES = 2**23
 """Values `[row, d_sae]` that the encoder computes at a time: 32 MB in single precision, nearly all of them 0."""

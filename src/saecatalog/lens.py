@@ -14,9 +14,9 @@ from torch import Tensor
 
 from saecatalog.constants import LENS_BINS, LENS_ENTRIES
 from saecatalog.json_files import write_json
+from saecatalog.models.vocabulary import token_strings
 from saecatalog.subject import Subject, model_error
 from saecatalog.threads import n_passes, passes_in_order
-from saecatalog.vocabulary import token_strings
 
 CHUNK = 256
 """Features whose logits `[feature, d_vocab]` are in memory at once, in each thread."""

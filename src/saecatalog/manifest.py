@@ -14,11 +14,11 @@ from typing import Any
 
 import saecatalog
 from saecatalog.config import HUB, Config, CorpusConfig
-from saecatalog.corpus import corpus_hash
-from saecatalog.formats.known import stem
 from saecatalog.store import Harvested
-from saecatalog.streams import Input
 from saecatalog.subject_info import SubjectInfo
+from saecatalog.texts.corpus import corpus_hash
+from saecatalog.texts.formats.known import stem
+from saecatalog.texts.streams import Input
 
 Manifest = dict[str, Any]
 

@@ -21,10 +21,10 @@ from markdown import Markdown
 from markdown.blockparser import State
 from markdown.treeprocessors import Treeprocessor
 
-from saecatalog.corpus import IGNORED
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.names import slug
-from saecatalog.text_files import decode, files_below, is_folder, printable, read_bytes
+from saecatalog.texts.corpus import IGNORED
+from saecatalog.texts.text_files import decode, files_below, is_folder, printable, read_bytes
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
 LONGEST = 40_000

@@ -13,21 +13,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog import chat, loaded_files
+from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
-from saecatalog.corpus import Text, corpus_hash, read_concepts, read_corpus, with_ids
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress
-from saecatalog.sae_directory import find_sae
+from saecatalog.saes.directory import find_sae
 from saecatalog.stage_keys import stage_key
 from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
+from saecatalog.texts import chat
+from saecatalog.texts.corpus import Text, corpus_hash, read_concepts, read_corpus, with_ids
 
 if TYPE_CHECKING:
     from saecatalog.subject import Subject
@@ -79,7 +80,7 @@ class Pipeline:
 
         read = [[text.content, text.turns, text.source] for text in texts]
         key = (info.tokenizer_hash, info.prepend_bos, special, read)
-        made = self._output("saecatalog.chat", make, *key).json(CONTENTS)
+        made = self._output("saecatalog.texts.chat", make, *key).json(CONTENTS)
         return [
             replace(text, content=content, turns="", special_tokens=special or bool(text.turns))
             for text, content in zip(texts, made, strict=True)

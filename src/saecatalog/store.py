@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32, Int64, Num, UInt8
 
 from saecatalog.cache import Output
-from saecatalog.corpus import Text
-from saecatalog.windows import TokenizedTexts, Window
+from saecatalog.texts.corpus import Text
+from saecatalog.texts.windows import TokenizedTexts, Window
 
 if TYPE_CHECKING:
     from scipy import sparse

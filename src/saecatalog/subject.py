@@ -18,20 +18,20 @@ from saecatalog import embedded, loaded_files
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.errors import CatalogError
-from saecatalog.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
-from saecatalog.hub import check_downloads
-from saecatalog.language_model import LanguageModel, layer_of
-from saecatalog.model_loading import LoadedModel, ModelRequest, load_model
-from saecatalog.progress import notice
-from saecatalog.sae_directory import SaeSource, catalog_slug, find_sae
-from saecatalog.sae_folders import load_sae, sae_places
-from saecatalog.safe_loading import (
+from saecatalog.models.fingerprints import model_settings, sae_settings, tokenizer_hash, weights_sha256
+from saecatalog.models.hub import check_downloads
+from saecatalog.models.language_model import LanguageModel, layer_of
+from saecatalog.models.model_loading import LoadedModel, ModelRequest, load_model
+from saecatalog.models.safe_loading import (
     HOOKED,
     check_finite,
     code_files,
     model_arguments,
     sha256_with_code,
 )
+from saecatalog.progress import notice
+from saecatalog.saes.directory import SaeSource, catalog_slug, find_sae
+from saecatalog.saes.folders import load_sae, sae_places
 from saecatalog.subject_info import SubjectInfo
 
 UNSUPPORTED = {

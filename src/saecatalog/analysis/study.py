@@ -16,9 +16,9 @@ from saecatalog.analysis.statistics import quantile
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.analysis.token_view import bigram_codes, token_codes
 from saecatalog.config import AnalysisConfig
-from saecatalog.corpus import Text
 from saecatalog.progress import Bar, Progress
 from saecatalog.store import Harvested, Lens, Store, read_lens
+from saecatalog.texts.corpus import Text
 
 STRONG_QUANTILE = 0.9
 """If the settings give no strong threshold, it is this quantile of the text scores above 0."""

@@ -6,15 +6,15 @@ import torch
 from transformer_lens import HookedTransformer
 from transformer_lens.model_bridge import TransformerBridge
 
-from saecatalog.hooked_model import HookedModel
-from saecatalog.language_model import layer_of
 from saecatalog.live import hooked_network, transformers_network
 from saecatalog.live.checks import validate
 from saecatalog.live.network import Matrix, Network
 from saecatalog.live.program import NoProgram, Program
 from saecatalog.live.sae_program import write_encoder
 from saecatalog.live.writer import Writer, write_network
-from saecatalog.plain_model import PlainModel, is_module_path
+from saecatalog.models.hooked_model import HookedModel
+from saecatalog.models.language_model import layer_of
+from saecatalog.models.plain_model import PlainModel, is_module_path
 from saecatalog.subject import Subject
 
 

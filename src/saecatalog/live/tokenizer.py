@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 
 from saecatalog.live.patterns import DIGIT, YOUNG, UnknownPattern, class_names, class_ranges, translated
 from saecatalog.live.program import NoProgram
-from saecatalog.vocabulary import byte_alphabet
+from saecatalog.models.vocabulary import byte_alphabet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

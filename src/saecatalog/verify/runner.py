@@ -18,12 +18,12 @@ from tokenizers import Encoding, Tokenizer
 from saecatalog import embedded
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
-from saecatalog.default_model import converted
 from saecatalog.errors import CatalogError
-from saecatalog.model_loading import hub_name
-from saecatalog.sae_directory import SaeSource, find_sae
-from saecatalog.sae_folders import load_sae
-from saecatalog.safe_loading import only_data_of_model
+from saecatalog.models.default_model import converted
+from saecatalog.models.model_loading import hub_name
+from saecatalog.models.safe_loading import only_data_of_model
+from saecatalog.saes.directory import SaeSource, find_sae
+from saecatalog.saes.folders import load_sae
 from saecatalog.verify.model import Values, load_model, window_values
 from saecatalog.verify.places import Module, final_norm, is_in_stream
 from saecatalog.verify.published import Manifest

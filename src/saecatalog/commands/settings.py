@@ -1,0 +1,71 @@
+"""The settings of a command: its catalog file, overridden by its flags."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from saecatalog.commands import NAMES
+from saecatalog.config import Config, load_config, override
+from saecatalog.errors import CatalogError, nearest
+
+DEFAULT_CATALOG = Path("catalog.toml")
+
+
+def config_of(a: argparse.Namespace) -> Config:
+    """The settings of the catalog file, overridden by the flags."""
+    path = getattr(a, "catalog", None)
+    if path and not path.exists() and path.suffix != ".toml":
+        hint = nearest(str(path), NAMES) or "Commands: " + ", ".join(NAMES) + "."
+        raise CatalogError("This is neither a command nor an existing catalog file.", str(path), hint)
+    if path is None and DEFAULT_CATALOG.exists():
+        path = DEFAULT_CATALOG
+    config = load_config(path) if path else Config()
+
+    def get(name: str) -> Any:
+        return getattr(a, name, None)
+
+    if get("model") is None and get("sae") is not None:
+        config = replace(config, subject=replace(config.subject, model=None))
+    names = ("model", "sae", "device", "dtype", "context", "overlap", "batch_tokens", "trust_remote_code")
+    config = override(config, "subject", **{n: get(n) for n in names})
+    if get("corpus"):
+        # The name in the catalog file is that of its own texts.
+        config = replace(config, corpus=replace(config.corpus, name=""))
+    config = override(
+        config, "corpus", paths=get("corpus") and tuple(get("corpus")), format=get("corpus_format"),
+        concepts=get("concepts"), limit_tokens=get("limit_tokens"), name=get("corpus_name"), seed=get("seed"),
+        text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
+    )  # fmt: skip
+    config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
+    if get("sae") or get("corpus"):
+        # Title and description in the catalog file describe another SAE or other texts.
+        config = replace(config, site=replace(config.site, title="", description=""))
+    if get("sae") or get("corpus") or get("concepts"):
+        config = replace(config, site=replace(config.site, notes=""))
+    if get("sae"):
+        # A live part of another model may be large.
+        config = replace(config, site=replace(config.site, live=False))
+    config = override(
+        config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
+        notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
+        live_limit_mb=get("live_limit_mb"),
+    )  # fmt: skip
+    return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def cache_of(a: argparse.Namespace) -> Path:
+    """The folder of the cache: the flag, or the default."""
+    return Path(a.cache.expanduser()) if a.cache else Config().cache
+
+
+def _features(words: str | None) -> str | tuple[int, ...] | None:
+    """`notable`, `all`, or the numbers of `1,2,3`."""
+    if words is None or words in ("notable", "all"):
+        return words
+    try:
+        return tuple(sorted({int(word) for word in words.split(",")}))
+    except ValueError:
+        raise CatalogError(
+            f"'{words}' is not a valid choice of features.", "--features", "Use notable, all, or numbers such as 1,2,3."
+        ) from None

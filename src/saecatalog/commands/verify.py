@@ -1,0 +1,57 @@
+"""Recompute a sample of a site's numbers independently and report every mismatch.
+Exit code 1 on a mismatch; otherwise 2 if a catalog could not be verified."""
+
+import argparse
+from pathlib import Path
+
+from saecatalog.commands.flags import add_trust
+from saecatalog.commands.output import fail
+from saecatalog.commands.settings import cache_of
+from saecatalog.progress import Progress
+
+EXAMPLE = "verify site --sample 20"
+SAMPLE = 20
+
+
+def add(p: argparse.ArgumentParser) -> None:
+    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    p.add_argument(
+        "--sample",
+        metavar="N",
+        type=int,
+        default=SAMPLE,
+        help=f"number of features to recompute in full; default: {SAMPLE}",
+    )
+    p.add_argument("--model", metavar="M", help="location of the model, if it differs from the manifest")
+    p.add_argument("--sae", metavar="RELEASE/ID", help="location of the SAE, if it differs from the manifest")
+    add_trust(p)
+    p.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="folder with the default model; default: your user cache folder",
+    )
+    p.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def run(a: argparse.Namespace) -> int:
+    """Recompute a sample of a site's numbers independently and report every mismatch.
+
+    Returns 1 if there is a mismatch, otherwise 2 if a catalog could not be verified.
+    """
+    from saecatalog.verify.run import Failure, verify_site
+    from saecatalog.verify.runner import SubjectSources
+
+    sources = SubjectSources(cache_of(a), a.model, a.sae, bool(a.trust_remote_code))
+    mismatches = failures = 0
+    for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
+        if isinstance(outcome, Failure):
+            failures += 1
+            fail(str(outcome))
+            continue
+        if outcome.folder != a.site:
+            print(f"{outcome.folder.relative_to(a.site).as_posix()}:")
+        for line in outcome.lines():
+            print(line)
+        mismatches += len(outcome.disagreements)
+    return 1 if mismatches else 2 if failures else 0

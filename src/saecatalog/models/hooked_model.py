@@ -1,0 +1,99 @@
+"""Models of `transformer_lens`: a HookedTransformer or a TransformerBridge flows in, a `LanguageModel` flows out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from saecatalog.errors import nearest
+from saecatalog.models.language_model import LanguageModel, LogitParts, NoSuchHook, layer_of
+
+FLAGS = {
+    "hook_mlp_in": "set_use_hook_mlp_in",
+    "hook_attn_in": "set_use_attn_in",
+    "attn.hook_result": "set_use_attn_result",
+    "hook_q_input": "set_use_split_qkv_input",
+    "hook_k_input": "set_use_split_qkv_input",
+    "hook_v_input": "set_use_split_qkv_input",
+}
+"""Hooks that are off until a setter of the model switches them on."""
+
+
+class HookedModel(LanguageModel):
+    """A model of `transformer_lens`, whose hooks have names such as `blocks.3.hook_resid_pre`."""
+
+    library = "transformer_lens"
+
+    def __init__(self, module: Any):
+        super().__init__(module, module.tokenizer)
+        config = module.cfg
+        self.d_model, self.n_layers, self.d_vocab = int(config.d_model), int(config.n_layers), int(config.d_vocab)
+        self.n_ctx = int(getattr(config, "n_ctx", 0) or 1 << 20)
+
+    def prepare(self, hooks: Sequence[str]) -> None:
+        for hook in hooks:
+            setter = next((setter for end, setter in FLAGS.items() if hook.endswith(end)), None)
+            if hook not in self.module.hook_dict:
+                raise NoSuchHook(
+                    f"The model does not have the SAE's hook '{hook}'.", nearest(hook, self.module.hook_dict)
+                )
+            if setter is not None:
+                self._switch_on(hook, setter)
+
+    def _switch_on(self, hook: str, setter: str) -> None:
+        try:
+            getattr(self.module, setter)(True)
+        except (AssertionError, NotImplementedError, ValueError) as error:
+            raise NoSuchHook(f"This model cannot switch on the hook '{hook}'.", f"{error}") from error
+
+    def caught(self, hooks: Sequence[str], tokens: Tensor, whole: bool) -> list[list[Tensor]]:
+        stop = self._stop(hooks)
+        if len(hooks) == 1 and self._returned(hooks[0]):
+            # The shortened pass returns the residual stream, so that no hook function is needed.
+            return [[self.module(tokens, stop_at_layer=stop)]]
+        found: list[list[Tensor]] = [[] for _ in hooks]
+
+        def catch(place: list[Tensor]) -> Any:
+            return lambda value, hook: place.append(value)
+
+        functions = [(hook, catch(place)) for hook, place in zip(hooks, found, strict=True)]
+        end = {} if stop is None else {"stop_at_layer": stop}
+        self.module.run_with_hooks(tokens, fwd_hooks=functions, **end)
+        return found
+
+    def _stop(self, hooks: Sequence[str]) -> int | None:
+        """The layer before which a forward pass may end; None to run the whole model."""
+        layers = [layer_of(hook) for hook in hooks if hook.startswith("blocks.")]
+        if len(layers) < len(hooks):
+            return None
+        if len(hooks) == 1 and self._is_input(hooks[0]):
+            return layers[0]
+        stop = max(layer + 1 for layer in layers if layer is not None)
+        return stop if stop < self.n_layers else None
+
+    def _is_input(self, hook: str) -> bool:
+        """Whether a hook's values are the output of an earlier layer."""
+        return hook.endswith(".hook_resid_pre") and layer_of(hook) != 0
+
+    def _returned(self, hook: str) -> bool:
+        """Whether a pass that ends before layer `_stop` returns the values at the hook."""
+        return self._is_input(hook) or (hook.endswith(".hook_resid_post") and self._stop([hook]) is not None)
+
+    def adds_to_residual(self, hook: str) -> bool:
+        return any(point in hook for point in ("resid", "mlp_out", "attn_out", "hook_mlp_in"))
+
+    def logit_parts(self) -> LogitParts:
+        centred = "LN" in str(self.module.cfg.normalization_type or "")
+        return LogitParts(self.module.W_U.detach().float(), self._gain(), centred)
+
+    def _gain(self) -> Tensor | None:
+        norm = getattr(self.module, "ln_final", None)
+        for name in ("w", "weight"):
+            weight = getattr(norm, name, None)
+            if isinstance(weight, torch.Tensor):
+                # Gemma's norm multiplies by 1 + weight; HookedTransformer has folded the 1 in, the bridge has not.
+                bridge = isinstance(self.module, TransformerBridge)
+                return weight.detach().float() + int(bridge and getattr(self.module.cfg, "rmsnorm_uses_offset", False))
+        return None

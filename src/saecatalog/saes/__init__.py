@@ -1,0 +1,1 @@
+"""Sparse autoencoders: found by name or folder, listed, and loaded."""

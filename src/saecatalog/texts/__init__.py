@@ -1,0 +1,1 @@
+"""Texts: files, folders and datasets become categories, texts and token windows."""
