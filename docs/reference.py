@@ -1,4 +1,4 @@
-"""The reference pages of the documentation: the code flows in, Markdown pages of commands, settings and tables flow out.
+"""The reference pages of the documentation: the code flows in, Markdown pages flow out.
 
 A hook of MkDocs, named in `mkdocs.yml`; the pages exist only in the built documentation, so that they cannot fall
 behind the code.
@@ -11,6 +11,7 @@ from dataclasses import fields
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
 from saecatalog.cli import parser
 from saecatalog.config import SECTIONS, in_file
 from saecatalog.schemas import SCHEMAS, TABLES
@@ -68,8 +69,8 @@ def settings() -> Iterator[str]:
     """Every setting of a catalog file, from the docstrings of the configuration."""
     yield "# Settings"
     yield (
-        "\nA catalog file is TOML. All settings have defaults; `saecatalog init` writes a file that shows them. Flags of "
-        "the command line override the file. Paths are relative to the file.\n"
+        "\nA catalog file is TOML. All settings have defaults; `saecatalog init` writes a file that shows them. Flags "
+        "of the command line override the file. Paths are relative to the file.\n"
     )
     for section, default in SECTIONS.items():
         yield f"## [{section}]\n\n{inspect.getdoc(type(default))}"
@@ -107,13 +108,13 @@ def tables() -> Iterator[str]:
     """Every table of a catalog's data with its columns, from the schemas."""
     yield "# Tables and columns"
     yield (
-        "\nThe numbers on the pages come from the Parquet files in the folder `data/` of a catalog, one for each table. "
-        "The meaning of each column is in the file's own metadata too.\n"
+        "\nThe numbers on the pages come from the Parquet files in the folder `data/` of a catalog, one for each "
+        "table. The meaning of each column is in the file's own metadata too.\n"
     )
     for name, schema in SCHEMAS.items():
         title, words = TABLES[name]
         yield f"## {name}.parquet\n\n{title}. {words}"
-        body: list[tuple[object, ...]] = [(f"`{column}`", f"`{kind}`", words) for column, (kind, words) in schema.items()]
+        body: list[tuple[object, ...]] = [(f"`{c}`", f"`{kind}`", meaning) for c, (kind, meaning) in schema.items()]
         yield from rows(("column", "type", "meaning"), body)
 
 
