@@ -44,11 +44,11 @@ def commands() -> Iterator[str]:
     for name, command in group.choices.items():
         yield f"## {name}\n"
         yield f"{command.description}\n"
-        yield f"```\n{' '.join(command.format_usage().split()).removeprefix('usage: ')}\n```"
         for part in command._action_groups:
             shown = [action for action in part._group_actions if action.dest != "help"]
             if shown:
-                yield from rows((str(part.title).capitalize(), ""), [(spelling(a), help_of(command, a)) for a in shown])
+                title = str(part.title)
+                yield from rows((title[0].upper() + title[1:], ""), [(spelling(a), help_of(command, a)) for a in shown])
         yield f"```\n{command.epilog}\n```\n"
     yield f"## Exit codes\n\n{top.epilog}"
 
