@@ -123,7 +123,7 @@ def _problems(needed: list[Requirement], libraries: dict[str, str | None]) -> It
     if not needed:
         yield "saecatalog is not installed, so its libraries are not known; in a checkout, run `make site`."
         return
-    python = metadata("saecatalog").get("Requires-Python", "")
+    python = metadata("saecatalog")["Requires-Python"]
     if not SpecifierSet(python).contains(platform.python_version(), prereleases=True):
         yield f"Python {platform.python_version()} is here, but {python} is needed."
     for item in needed:

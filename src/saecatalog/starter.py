@@ -65,7 +65,7 @@ def settings_file() -> str:
     """The project's settings file with a new title, without what is about the default catalog alone."""
     content = _installed(resource("catalog.toml"))
     for pattern, line in SETTINGS.items():
-        content, found = re.subn(rf"^{pattern}$", lambda _, line=line: line, content, flags=re.MULTILINE)
+        content, found = re.subn(rf"^{pattern}$", line, content, flags=re.MULTILINE)
         assert found == 1, pattern
     return content
 
