@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from saecatalog.cache import Output
@@ -12,7 +12,17 @@ from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current, place_of
+from saecatalog.resources import resource
+from saecatalog.site.inventory import (
+    MANIFEST,
+    Files,
+    Keys,
+    check_out,
+    files_below,
+    is_current,
+    place_of,
+    template_hashes,
+)
 from saecatalog.site.output_folder import output_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
@@ -48,12 +58,8 @@ def build(config: Config, progress: Progress) -> Summary:
 
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
-    templates = Path(config.site.templates)
-    if not templates.is_dir():
-        raise CatalogError(
-            "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
-        )
-    out = Path(config.site.out)
+    site = replace(config.site, templates=str(templates_of(config.site)))
+    out = Path(site.out)
     with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
         files = check_out(out)
         notes, analysis = pipeline.notes, pipeline.analysed
@@ -61,7 +67,20 @@ def build(config: Config, progress: Progress) -> Summary:
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, config.site, files, workspace, progress, live)
+        return build_site(analysis, manifest, notes, site, files, workspace, progress, live)
+
+
+def templates_of(config: SiteConfig) -> Path:
+    """The folder of page templates: the one of the settings, or the program's own.
+
+    Raises CatalogError if the settings name a folder that does not exist.
+    """
+    if not config.templates:
+        return resource("templates")
+    if not Path(config.templates).is_dir():
+        fix = "Correct [site] templates, or leave it out to use the program's own templates."
+        raise CatalogError("The folder of page templates does not exist.", config.templates, fix)
+    return Path(config.templates)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -141,9 +160,7 @@ def build_site(
 
 def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
-    folder = Path(config.templates)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
+    templates = template_hashes(Path(config.templates))
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     # The folder of the live part is named by its key, which covers the limit on its size.

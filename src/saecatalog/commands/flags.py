@@ -106,3 +106,7 @@ def add_site(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="folder of a built site; default: site"
     )
+
+
+def add_json(p: argparse._ActionsContainer) -> None:
+    p.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on standard output")

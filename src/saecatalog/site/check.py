@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
+from saecatalog.program import program_name
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
@@ -113,12 +114,12 @@ def _page_counts(catalog: str, files: Files) -> dict[str, int]:
 def _files(site: Path) -> Files:
     """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
-        raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no such site folder.", str(site), f"Build it first: {program_name()}")
     below = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
     # A link may lead to a folder or to nothing.
     files = {path: size for path, size in below.items() if os.path.isfile(f"{site}/{path}")}
     if not any(path.endswith(".html") for path in files):
-        raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
+        raise CatalogError("The site folder contains no page.", str(site), f"Build it first: {program_name()}")
     return files
 
 

@@ -75,6 +75,12 @@ class Keys:
     templates: dict[str, str]
 
 
+def template_hashes(folder: Path) -> dict[str, str]:
+    """A hash of each page template by its path in the folder of templates."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest(path.read_bytes().hex()) for path in files}
+
+
 def files_below(folder: Path) -> dict[str, File]:
     """Every file below a folder, in order."""
     return {path: _file(entry) for path, entry in sorted(_walk(str(folder)), key=_path) if entry.is_file()}
