@@ -48,20 +48,27 @@ def build(config: Config, progress: Progress) -> Summary:
 
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
+    with Pipeline(config, progress) as pipeline:
+        return build_from(pipeline)
+
+
+def build_from(pipeline: Pipeline) -> Summary:
+    """Run every stage of a pipeline that is out of date and publish the site; raises CatalogError as `build` does."""
+    config = pipeline.config
     templates = Path(config.site.templates)
     if not templates.is_dir():
         raise CatalogError(
             "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
         )
     out = Path(config.site.out)
-    with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
+    with output_folder(out) as workspace:
         files = check_out(out)
         notes, analysis = pipeline.notes, pipeline.analysed
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, config.site, files, workspace, progress, live)
+        return build_site(analysis, manifest, notes, config.site, files, workspace, pipeline.progress, live)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
