@@ -24,7 +24,7 @@ from saecatalog.explore import (
 from saecatalog.labels import with_labels
 from saecatalog.library.catalog import Catalog
 from saecatalog.library.notices import notices_as_warnings
-from saecatalog.library.sessions import checked_settings, known, open_pipeline
+from saecatalog.library.sessions import check_count, checked_settings, known, open_pipeline
 from saecatalog.pipeline import Pipeline
 from saecatalog.tables import Tables
 from saecatalog.texts.corpus import Text
@@ -73,7 +73,9 @@ class Analysis(Catalog):
         Returns:
             The columns of the table `concepts` (see `meanings`), for each feature that fired on one of the texts.
         """
-        made = [Text(f"concept-{n}", name, f"{name}, text {n}", content) for n, content in enumerate(texts, 1)]
+        made = [
+            Text(f"concept-{n}", name, f"{name}, text {n}", content) for n, content in enumerate(contents(texts), 1)
+        ]
         with notices_as_warnings():
             rows = concept_features(self._pipeline, made).rows
         order = ["consistency", "mean_all", "feature"]
@@ -102,13 +104,15 @@ class Analysis(Catalog):
 
 
 def contents(text: str | Sequence[str]) -> list[str]:
-    """One text or several, as a list."""
-    return [text] if isinstance(text, str) else list(text)
+    """One text or several, as a list; raises CatalogError if there is none."""
+    found = [text] if isinstance(text, str) else list(text)
+    if not found:
+        raise CatalogError("No text was given.", "an empty list", "Give a string, or a list of strings.")
+    return found
 
 
 def features_on(run: Run, n: int, each: str) -> pd.DataFrame:
     """The strongest features of each `text` or each `token` of a run."""
+    check_count(n)
     known(each, ("text", "token"), "choice of each")
-    if n < 1:
-        raise CatalogError("There is nothing to show.", f"n={n}", "Use a whole number, 1 or more.")
     return top_of_texts(run, n) if each == "text" else top_of_tokens(run, n)

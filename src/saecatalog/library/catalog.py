@@ -19,7 +19,7 @@ from saecatalog.constants import TEXT_TOP
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
-from saecatalog.library.sessions import known
+from saecatalog.library.sessions import FEW, check_count, known
 from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import Catalog as PageCatalog
@@ -131,6 +131,7 @@ class Catalog:
         The columns are `text`, `category`, `rank`, `feature`, `label`, `score` and `position`, the token with the
         largest activation.
         """
+        check_count(n)
         columns = ["text", "feature", "score", "position"]
         category = self.frame("texts").set_index("text")["category"]
         if text is not None:
@@ -208,8 +209,7 @@ class Catalog:
 
     def _ranking(self, name: str, n: int) -> list[int]:
         """The first features of a ranking: those published, then those that the same code ranks after them."""
-        if n < 1:
-            raise CatalogError("There is nothing to rank.", f"n={n}", "Use a whole number, 1 or more.")
+        check_count(n)
         with self._reading():
             published = self._tables["rankings"]
             first = published.loc[published["ranking"] == name, "feature"].tolist()
@@ -264,8 +264,8 @@ def open_catalog(folder: str | Path) -> Catalog:
     """
     found = find_catalogs(Path(folder))
     if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
-        raise CatalogError("This site has several catalogs.", str(folder), f"Open one of them: {names}.")
+        fix = f"Open one of them, such as {', '.join(map(str, found[:FEW]))}."
+        raise CatalogError(f"This site has {len(found):,} catalogs.", str(folder), fix)
     path = found[0] / MANIFEST
     try:
         manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))

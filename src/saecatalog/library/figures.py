@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from saecatalog.site import charts
@@ -12,8 +13,10 @@ from saecatalog.site.pages import coactivation, groups
 
 SCALE = "Cividis"
 """Readable with every kind of colour blindness."""
-ROW, ABOVE = 16, 140
-"""Pixels of a row of a heatmap, and of everything above and below the rows."""
+ROW, ABOVE, BELOW = 16, 170, 70
+"""Pixels of a row of a heatmap, and of the space for titles above and below the rows."""
+LOWEST = np.log10(0.7)
+"""The lower end of a logarithmic axis of counts, so that a bar of one is seen."""
 
 
 def category_heatmap(catalog: Catalog, which: str) -> go.Figure:
@@ -25,12 +28,12 @@ def category_heatmap(catalog: Catalog, which: str) -> go.Figure:
     texts = [text for text, _, _ in names.data()["texts"]]
     shown = heatmap.data
     figure = _heatmap(catalog, heatmap, shown["z"], [texts[i] for i in shown["texts"]], shown["features"])
-    ends, start = [], 0
-    for words, count in shown["bands"]:
-        ends.append((start + count / 2 - 0.5, words))
-        start += count
-        figure.add_vline(start - 0.5, line_width=1, line_color="white")
-    figure.update_xaxes(tickvals=[place for place, _ in ends], ticktext=[words for _, words in ends], side="top")
+    counts = [count for _, count in shown["bands"]]
+    ends = np.cumsum(counts) - 0.5
+    for end in ends:
+        figure.add_vline(end, line_width=1, line_color="white")
+    bands = {"tickvals": ends - np.divide(counts, 2), "ticktext": [_plain(words) for words, _ in shown["bands"]]}
+    figure.update_xaxes(side="top", tickangle=-35, **bands)
     return figure
 
 
@@ -38,9 +41,7 @@ def coactivation_heatmap(catalog: Catalog) -> go.Figure:
     """Features x features, as on the page of co-activation."""
     features, values = coactivation.overlapping(catalog)
     heatmap = charts.together(features, values, [], [], "")
-    figure = _heatmap(catalog, heatmap, values, [str(feature) for feature in features], features)
-    figure.update_xaxes(tickvals=list(range(len(features))), ticktext=[f"#{feature}" for feature in features])
-    return figure
+    return _heatmap(catalog, heatmap, values, [f"#{feature}" for feature in features], features)
 
 
 def histogram(catalog: Catalog, feature: int) -> go.Figure:
@@ -50,24 +51,28 @@ def histogram(catalog: Catalog, feature: int) -> go.Figure:
     figure = go.Figure(go.Bar(x=edges[:-1], y=counts, width=[b - a for a, b in pairwise(edges)], offset=0))
     figure.update_layout(title=_name(catalog, feature), bargap=0)
     figure.update_xaxes(title="Activation (SAE units)")
-    figure.update_yaxes(title="Tokens (log)", type="log")
+    figure.update_yaxes(title="Tokens (log)", type="log", range=[LOWEST, np.log10(1.5 * max([*counts, 1]))])
     return figure
 
 
 def _heatmap(catalog: Catalog, heatmap: charts.Heatmap, z: Any, columns: list[str], features: list[int]) -> go.Figure:
     """A heatmap with a row for each feature; colours end where those of the page do."""
     names = [_name(catalog, feature) for feature in features]
-    hover = "%{y}<br>%{customdata}<br>" + heatmap.unit + " %{z}<extra></extra>"
-    trace = go.Heatmap(
-        z=z, y=names, zmin=0, zmax=heatmap.top, colorscale=SCALE,
-        customdata=[columns] * len(features), hovertemplate=hover, colorbar={"title": heatmap.unit},
-    )  # fmt: skip
-    figure = go.Figure(trace)
-    figure.update_layout(title=heatmap.label, height=ABOVE + ROW * len(features))
-    figure.update_yaxes(tickmode="linear", autorange="reversed", automargin=True)
+    hover = "%{y}<br>%{x}<br>" + heatmap.unit + " %{z}<extra></extra>"
+    colours = {"zmin": 0, "zmax": heatmap.top, "colorscale": SCALE, "colorbar": {"title": heatmap.unit}}
+    figure = go.Figure(go.Heatmap(z=z, x=columns, y=names, hovertemplate=hover, **colours))
+    title = {"text": heatmap.label, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 16}}
+    figure.update_layout(title=title, margin={"t": ABOVE, "b": BELOW}, height=ABOVE + ROW * len(features) + BELOW)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(type="category", tickmode="linear", autorange="reversed", automargin=True)
     return figure
 
 
 def _name(catalog: Catalog, feature: int) -> str:
-    """A feature's number and label; Plotly would read `<` as a tag."""
-    return f"#{feature} {catalog.ref(feature).label}".rstrip().replace("&", "&amp;").replace("<", "&lt;")
+    """A feature's number and label."""
+    return _plain(f"#{feature} {catalog.ref(feature).label}".rstrip())
+
+
+def _plain(words: str) -> str:
+    """Words that Plotly shows as they are: it would read `<` as a tag."""
+    return words.replace("&", "&amp;").replace("<", "&lt;")

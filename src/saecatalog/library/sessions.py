@@ -34,6 +34,12 @@ def known(name: str, names: Iterable[str], what: str) -> str:
     """A name that is known; raises CatalogError for any other, with the nearest ones."""
     there = list(names)
     if name not in there:
-        few = f"Known: {', '.join(there)}." if len(there) <= FEW else ""
+        few = f"Known: {', '.join(there)}." if len(there) <= FEW else f"None of the {len(there):,} names is close."
         raise CatalogError(f"There is no {what} '{name}'.", f"{what} '{name}'", nearest(name, there) or few)
     return name
+
+
+def check_count(n: int) -> None:
+    """Raise CatalogError for a number of rows that is not above 0."""
+    if n < 1:
+        raise CatalogError("There is nothing to show.", f"n={n}", "Use a whole number, 1 or more.")

@@ -18,6 +18,7 @@ from saecatalog.explore import Run, check_feature, feature_on_tokens, run_texts
 from saecatalog.library.analysis import Analysis, contents, features_on
 from saecatalog.library.notices import notices_as_warnings
 from saecatalog.library.sessions import checked_settings, open_pipeline
+from saecatalog.names import slug
 from saecatalog.pipeline import Given, Pipeline
 from saecatalog.progress import Progress
 from saecatalog.subject_info import SubjectInfo
@@ -256,16 +257,19 @@ def _cache(folder: str | Path | None) -> Path:
 
 def _texts_of(given: Mapping[str, Sequence[str]]) -> list[Text]:
     """The texts of categories; raises CatalogError for one without texts, and for what is no text."""
-    texts = []
-    for name, given_texts in given.items():
-        if isinstance(given_texts, str):
-            what = "The texts of this category are one string."
-            raise CatalogError(what, f"category '{name}'", "Give a list of strings.")
-        left, category = Left(Fields()), checked_name(name, f"category '{name}'")
-        records = list(_records(given_texts, category, left))
+    texts, slugs = [], dict[str, str]()
+    for name, in_category in given.items():
+        where = f"category '{name}'"
+        if isinstance(in_category, str):
+            raise CatalogError("The texts of this category are one string.", where, "Give a list of strings.")
+        left, category = Left(Fields()), checked_name(name, where)
+        if slugs.setdefault(slug(category), name) != name:
+            what = "Two categories have the same name, but for case, accents and signs."
+            raise CatalogError(what, f"'{slugs[slug(category)]}' and '{name}'", "Rename one of them.")
+        records = list(_records(in_category, category, left))
+        left.tell(where)
         if not records:
-            raise CatalogError(f"The category '{name}' has no texts.", f"category '{name}'", "Add a text or remove it.")
-        left.tell(f"category '{name}'")
+            raise CatalogError("This category has no texts.", where, "Add at least one text, or remove the category.")
         texts += [Text("", **vars(record)) for record in records]
     return with_ids(texts)
 
