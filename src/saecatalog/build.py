@@ -58,16 +58,23 @@ def build(config: Config, progress: Progress) -> Summary:
 
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
+    with Pipeline(config, progress) as pipeline:
+        return build_from(pipeline)
+
+
+def build_from(pipeline: Pipeline) -> Summary:
+    """Run every stage of a pipeline that is out of date and publish the site; raises CatalogError as `build` does."""
+    config = pipeline.config
     site = replace(config.site, templates=str(templates_of(config.site)))
     out = Path(site.out)
-    with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
+    with output_folder(out) as workspace:
         files = check_out(out)
         notes, analysis = pipeline.notes, pipeline.analysed
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, site, files, workspace, progress, live)
+        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live)
 
 
 def templates_of(config: SiteConfig) -> Path:
