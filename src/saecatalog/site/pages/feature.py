@@ -85,7 +85,7 @@ class Band(NamedTuple):
 
 CATEGORY_COLUMNS = (
     "category", "feature", "n_inside", "active_inside", "strong_inside", "mean_inside", "balanced_score", "held_out",
-    "auroc", "q_value",
+    "auroc", "auroc_low", "auroc_high", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
 TOKEN_COLUMNS = (
