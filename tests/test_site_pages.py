@@ -203,8 +203,8 @@ def test_feature_page_leads_to_its_rankings_neighbours_and_neuronpedia(site: Pat
     canonical = page.css_first("link[rel=canonical]").attributes["href"]
     assert canonical == "https://example.org/sae/tiny/0-res/features/2.html"
     page = HTMLParser((there / "features/3.html").read_text("utf-8"))
-    without_page = [node for node in page.css("a.out") if node.text().startswith("9")]
-    assert without_page[0].attributes["href"] == "https://www.neuronpedia.org/gpt2-small/6-res-jb/9"
+    without_page = [node for node in page.css("a.bare") if node.text() == "9"]
+    assert without_page[0].attributes["href"] == "../row.html?feature=9"
 
 
 def test_a_silent_features_bound_is_the_one_in_the_data(site: Path) -> None:
