@@ -202,8 +202,8 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
 
-    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. If possible, it
-    is strong on as many texts as are shown, and its label begins with a word, which is easier to read than a symbol.
+    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. If possible,
+    it is strong on as many texts as are shown, and its label begins with a word, which is easier to read than a symbol.
     """
     strong = [n for n in catalog.paged if catalog.features[n].n_texts_strong >= INTRODUCED] or catalog.paged
     words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
