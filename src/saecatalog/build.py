@@ -1,9 +1,10 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
@@ -49,7 +50,8 @@ class Summary:
         return [
             f"{word} {self.manifest['title']}",
             f"  {totals.corpus_words()}; {counts['features_fired']:,} of {counts['features']:,} features fired",
-            f"  {totals.page_words()}; {self.size / 1e6:.1f} MB; {seconds:.1f} s",
+            f"  {totals.page_words()}; {counts['notable']:,} features are notable",
+            f"  {self.size / 1e6:.1f} MB; {seconds:.1f} s",
         ]
 
 
@@ -99,9 +101,20 @@ def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
         )
 
 
+def few_notable_warnings(counts: Mapping[str, int], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Why fewer features are notable than the settings allow, if more features fired."""
+    notable, wanted = counts["notable"], settings["notable"]
+    if notable < min(wanted, counts["features_fired"]):
+        yield (
+            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, with at most "
+            f"{settings['top']:,} entries each, name no more. A larger `top` makes them longer."
+        )
+
+
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
+    yield from few_notable_warnings(manifest["counts"], manifest["settings"])
     if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]

@@ -233,7 +233,7 @@ class Pipeline:
 
         read = (corpus.output, concepts and concepts.output, self.lens)
         # The tables say where each text comes from, which its harvest does not depend on.
-        origins = [[[t.source, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
+        origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:

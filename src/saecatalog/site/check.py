@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from saecatalog.constants import FEATURE_PAGE_MEAN
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
 from saecatalog.program import program_name
@@ -33,7 +34,6 @@ from saecatalog.site.inventory import TEMPORARY, TOLERATED, Sums, checksums, fil
 from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
-FEATURE_PAGE_MEAN = 20 * KB
 FEATURE_PAGE_MAX = 60 * KB
 EMBED_MAX = 30 * KB
 FIRST_VIEW_MAX = 120 * KB
