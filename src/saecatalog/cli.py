@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"saecatalog {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in NAMES:
-        module = import_module(f"saecatalog.commands.{name}")
+        module = import_module(f"saecatalog.commands.{name.replace('-', '_')}")
         words = str(module.__doc__)
         command = commands.add_parser(
             name,

@@ -106,3 +106,8 @@ def add_site(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="folder of a built site; default: site"
     )
+
+
+def add_neuronpedia_names(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model-id", metavar="M", help="model on Neuronpedia; default: that of the catalog's SAE")
+    p.add_argument("--source-id", metavar="S", help="source (SAE) on Neuronpedia; default: that of the catalog's SAE")
