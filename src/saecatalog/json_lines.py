@@ -64,7 +64,7 @@ class Line:
                 self.fail(f"The field '{name}' {found}.", f"It should be {field.words}.")
 
     def check_source(self, expected: str) -> None:
-        """Raise CatalogError if the row is of another model or source than `expected`, such as `gpt2-small/6-res-jb`."""
+        """Raise CatalogError if the row is of another SAE than `expected`, such as `gpt2-small/6-res-jb`."""
         found = f"{self.row['modelId']}/{self.row['layer']}"
         if found != expected:
             self.fail(
