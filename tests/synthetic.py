@@ -130,6 +130,7 @@ def write(
     base_url: str = "",
     csv: bool = False,
     notes: list[dict[str, Any]] | None = None,
+    explanations: list[dict[str, Any]] | None = None,
 ) -> tuple[Tables, dict[str, Any]]:
     """Write all tables and the manifest into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +154,7 @@ def write(
         "neighbours": _neighbours,
         "rankings": _rankings,
         "notes": lambda _: notes or [],
+        "explanations": lambda _: explanations or [],
     }
     with TableWriter(folder) as writer:
         for name, columns in SCHEMAS.items():

@@ -9,6 +9,7 @@ from typing import Any
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
@@ -71,12 +72,12 @@ def build_from(pipeline: Pipeline) -> Summary:
     out = Path(site.out)
     with output_folder(out) as workspace:
         files = check_out(out)
-        notes, analysis = pipeline.notes, pipeline.analysed
+        notes, explanations, analysis = pipeline.notes, pipeline.explanations, pipeline.analysed
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live)
+        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
 
 
 def templates_of(config: SiteConfig) -> Path:
@@ -158,6 +159,7 @@ def build_site(
     workspace: Workspace,
     progress: Progress,
     live: Path | None = None,
+    explanations: Explanations = NO_EXPLANATIONS,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
@@ -165,28 +167,35 @@ def build_site(
     live part, which is named by its key, if there is one.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, live, manifest, notes, config)
+    keys = _keys(analysis, live, manifest, notes, explanations, config)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, live, manifest, notes, config, keys, files, workspace, progress.open)
+        publish(analysis.folder, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 
-def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
+def _keys(
+    analysis: Output,
+    live: Path | None,
+    manifest: Manifest,
+    notes: Notes,
+    explanations: Explanations,
+    config: SiteConfig,
+) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     templates = template_hashes(Path(config.templates))
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     # The folder of the live part is named by its key, which covers the limit on its size.
-    elsewhere = ("out", "templates", "notes", "live", "live_limit_mb")
+    elsewhere = ("out", "templates", "notes", "explanations", "live", "live_limit_mb")
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
-    rest = digest(code, analysis.key, live and live.name, facts, settings)
+    rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
     return Keys(every, rest, digest(code, templates), templates)

@@ -189,6 +189,8 @@ class SiteConfig:
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
+    explanations: str = _setting("", _any_text)
+    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
     templates: str = _setting("", _any_text)
     """Folder of the page templates; "" for the program's own."""
 
@@ -317,6 +319,7 @@ def _resolve(config: Config, folder: Path) -> Config:
             site,
             out=str(folder / site.out),
             notes=site.notes and str(folder / site.notes),
+            explanations=site.explanations and str(folder / site.explanations),
             templates=site.templates and str(folder / site.templates),
         ),
     )

@@ -58,6 +58,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
+    "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
 """The title of each table and what it contains."""
 
@@ -272,6 +273,14 @@ SCHEMAS: dict[str, Schema] = {
         "images": (pa.list_(pa.string()), "The images it shows, as files in the folder notes/."),
         "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
     },
+    "explanations": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Place among the feature's explanations, in the order of the file, starting at 0."),
+        "description": (pa.string(), "The explanation."),
+        "model": (pa.string(), "The language model that wrote it (explanationModelName); empty if the file does not say."),
+        "type": (pa.string(), "The method it was written by (typeName), such as oai_token-act-pair; empty if the file does not say."),
+        "source": (pa.string(), "Model and source on Neuronpedia that it is about, such as gpt2-small/6-res-jb."),
+    },
 }  # fmt: skip
 
 FEATURE_TABLES = {
@@ -283,6 +292,7 @@ FEATURE_TABLES = {
     "logits": ("feature",),
     "logit_histograms": ("feature",),
     "neighbours": ("feature",),
+    "explanations": ("feature",),
 }
 """The tables that grow with the dictionary and are read by feature, with the columns that contain a feature index."""
 

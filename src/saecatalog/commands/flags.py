@@ -110,3 +110,8 @@ def add_site(p: argparse.ArgumentParser) -> None:
 
 def add_json(p: argparse._ActionsContainer) -> None:
     p.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on standard output")
+
+
+def add_neuronpedia_names(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model-id", metavar="M", help="model on Neuronpedia; default: that of the catalog's SAE")
+    p.add_argument("--source-id", metavar="S", help="source (SAE) on Neuronpedia; default: that of the catalog's SAE")

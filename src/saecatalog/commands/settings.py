@@ -47,12 +47,12 @@ def config_of(a: argparse.Namespace) -> Config:
     if get("sae") or get("corpus") or get("concepts"):
         config = replace(config, site=replace(config.site, notes=""))
     if get("sae"):
-        # A live part of another model may be large.
-        config = replace(config, site=replace(config.site, live=False))
+        # A live part of another model may be large, and the explanations are of the SAE in the catalog file.
+        config = replace(config, site=replace(config.site, live=False, explanations=""))
     config = override(
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
-        live_limit_mb=get("live_limit_mb"),
+        live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
     return replace(config, cache=cache_of(a)) if get("cache") else config
 

@@ -17,6 +17,7 @@ from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.pages import explanations
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -154,6 +155,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
+        "explanations": explanations.view(by_feature.of("explanations")[number]),
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
