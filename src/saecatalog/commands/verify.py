@@ -4,7 +4,7 @@ Exit code 1 on a mismatch; otherwise 2 if a catalog could not be verified."""
 import argparse
 from pathlib import Path
 
-from saecatalog.commands.flags import add_trust
+from saecatalog.commands.flags import add_site, add_trust
 from saecatalog.commands.output import fail
 from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
@@ -14,7 +14,7 @@ SAMPLE = 20
 
 
 def add(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    add_site(p, "folder of a built site, or of one of its catalogs")
     p.add_argument(
         "--sample",
         metavar="N",
