@@ -9,6 +9,7 @@ NAMES = (
     "check",
     "verify",
     "serve",
+    "publish",
     "export-neuronpedia",
     "compare-neuronpedia",
     "clean",

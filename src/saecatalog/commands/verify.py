@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog.commands.flags import add_json, add_trust
+from saecatalog.commands.flags import add_json, add_site, add_trust
 from saecatalog.commands.output import fail, print_json
 from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
@@ -24,7 +24,7 @@ SAMPLE = 20
 
 
 def add(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    add_site(p, "folder of a built site, or of one of its catalogs")
     p.add_argument(
         "--sample",
         metavar="N",
