@@ -7,13 +7,14 @@ from pathlib import Path
 
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
-from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current, place_of
+from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current
 from saecatalog.site.output_folder import output_folder
+from saecatalog.site.places import place_of
+from saecatalog.site.root_keys import check_folder, root_made_with, template_digests
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
 from saecatalog.store import Harvested
@@ -49,10 +50,7 @@ def build(config: Config, progress: Progress) -> Summary:
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
     templates = Path(config.site.templates)
-    if not templates.is_dir():
-        raise CatalogError(
-            "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
-        )
+    check_folder(templates)
     out = Path(config.site.out)
     with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
         files = check_out(out)
@@ -141,9 +139,7 @@ def build_site(
 
 def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
-    folder = Path(config.templates)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
+    templates = template_digests(Path(config.templates))
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     # The folder of the live part is named by its key, which covers the limit on its size.
@@ -152,4 +148,4 @@ def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes,
     code = stage_key("saecatalog.site.publish")
     rest = digest(code, analysis.key, live and live.name, facts, settings)
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
-    return Keys(every, rest, digest(code, templates), templates)
+    return Keys(every, rest, root_made_with(templates), templates)
