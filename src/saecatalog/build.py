@@ -8,24 +8,15 @@ from typing import Any
 
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
-from saecatalog.errors import CatalogError
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.resources import resource
-from saecatalog.site.inventory import (
-    MANIFEST,
-    Files,
-    Keys,
-    check_out,
-    files_below,
-    is_current,
-    place_of,
-    template_hashes,
-)
+from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current
 from saecatalog.site.output_folder import output_folder
+from saecatalog.site.places import place_of
+from saecatalog.site.root_keys import root_made_with, template_digests, templates_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
 from saecatalog.store import Harvested
@@ -68,7 +59,7 @@ def build(config: Config, progress: Progress) -> Summary:
 def build_from(pipeline: Pipeline) -> Summary:
     """Run every stage of a pipeline that is out of date and publish the site; raises CatalogError as `build` does."""
     config = pipeline.config
-    site = replace(config.site, templates=str(templates_of(config.site)))
+    site = replace(config.site, templates=str(templates_folder(config.site.templates)))
     out = Path(site.out)
     with output_folder(out) as workspace:
         files = check_out(out)
@@ -78,19 +69,6 @@ def build_from(pipeline: Pipeline) -> Summary:
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
         return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
-
-
-def templates_of(config: SiteConfig) -> Path:
-    """The folder of page templates: the one of the settings, or the program's own.
-
-    Raises CatalogError if the settings name a folder that does not exist.
-    """
-    if not config.templates:
-        return resource("templates")
-    if not Path(config.templates).is_dir():
-        fix = "Correct [site] templates, or leave it out to use the program's own templates."
-        raise CatalogError("The folder of page templates does not exist.", config.templates, fix)
-    return Path(config.templates)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -189,7 +167,7 @@ def _keys(
     config: SiteConfig,
 ) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
-    templates = template_hashes(Path(config.templates))
+    templates = template_digests(Path(config.templates))
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     # The folder of the live part is named by its key, which covers the limit on its size.
@@ -198,4 +176,4 @@ def _keys(
     code = stage_key("saecatalog.site.publish")
     rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
-    return Keys(every, rest, digest(code, templates), templates)
+    return Keys(every, rest, root_made_with(templates), templates)

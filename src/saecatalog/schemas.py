@@ -299,7 +299,12 @@ FEATURE_TABLES = {
 
 def arrow_schema(name: str) -> pa.Schema:
     """The Arrow schema of a table; the metadata of each field contains its meaning."""
-    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
+    return described(SCHEMAS[name])
+
+
+def described(schema: Schema) -> pa.Schema:
+    """Columns with their types and meanings as an Arrow schema."""
+    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in schema.items()])
 
 
 def same_type(found: pa.DataType, wanted: pa.DataType) -> bool:

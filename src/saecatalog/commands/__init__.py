@@ -6,6 +6,8 @@ NAMES = (
     "explore",
     "concept",
     "list",
+    "compare",
+    "remove",
     "check",
     "verify",
     "serve",

@@ -17,6 +17,7 @@ from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
 
 if TYPE_CHECKING:
+    from saecatalog.verify.comparisons import ComparisonOutcome
     from saecatalog.verify.run import Outcome
 
 EXAMPLE = "verify site --sample 20"
@@ -70,7 +71,7 @@ def run(a: argparse.Namespace) -> int:
     return 1 if mismatches else 2 if failures else 0
 
 
-def _lines(outcome: "Outcome", site: Path) -> list[str]:
+def _lines(outcome: "Outcome | ComparisonOutcome", site: Path) -> list[str]:
     """What is said of a catalog, under its name unless it was itself given."""
     name = [] if outcome.folder == site else [f"{outcome.folder.relative_to(site).as_posix()}:"]
     return [*name, *outcome.lines()]

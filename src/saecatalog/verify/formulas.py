@@ -101,9 +101,7 @@ def auroc_range(inside: list[float], outside: list[float], same: float) -> tuple
     return won / pairs, (won + open_) / pairs
 
 
-def auroc_interval(
-    inside: list[tuple[float, str]], outside: list[tuple[float, str]]
-) -> tuple[float, float]:
+def auroc_interval(inside: list[tuple[float, str]], outside: list[tuple[float, str]]) -> tuple[float, float]:
     """95 % interval of an AUROC from pairs of a score and the text's source: Wilson with Obuchowski's (1997) variance.
 
     The number of texts in Wilson's formula is the one that gives this variance, at most what separated texts give. It
