@@ -36,7 +36,7 @@ def commands(page: str, *kinds: str) -> list[str]:
     return [line for kind, lines in blocks(page) if kind in kinds for line in lines if line.strip()]
 
 
-RUN = [page for page in PAGES if commands(page, "sh")]
+RUN = [page for page in PAGES if commands(page, "sh", "python")]
 
 
 def test_most_how_to_pages_have_commands() -> None:
@@ -63,13 +63,14 @@ def run(
     """Runs a line of a page in a folder with an SAE, a model, texts and a site."""
     folder = tmp_path / "folder"
     shutil.copytree(workshop / "corpus", folder / "my-texts")
-    (folder / "my-sae").symlink_to(saes("llama", SaeKind("jumprelu")))
-    (folder / "my-model").symlink_to(models("llama"))
+    shutil.copytree(saes("llama", SaeKind("jumprelu")), folder / "my-sae")
+    shutil.copytree(saes("llama", SaeKind("topk")), folder / "my-other-sae")
+    shutil.copytree(models("llama"), folder / "my-model")
     records = ['{"body": "The cat sat on the mat.", "product": "cats"}', '{"body": "A dog barked.", "product": "dogs"}']
     (folder / "reviews.jsonl").write_text("\n".join(records), encoding="utf-8")
     (folder / "my-concept.txt").write_text("The cat sat.\nA cat ran.\n", encoding="utf-8")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "docs-cache"))
 
     def run_line(line: str) -> None:
         for large, small in LARGE.items():
@@ -103,6 +104,9 @@ def test_the_commands_of_a_page_run(page: str, run: Callable[[str], None], capsy
         run("saecatalog --sae my-sae --model my-model --corpus my-texts --concepts none --quiet")
     for line in commands(page, "sh"):
         run(line)
+    for kind, lines in blocks(page):
+        if kind == "python":
+            exec("\n".join(lines), {})
     assert capsys.readouterr().out
 
 
