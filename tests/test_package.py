@@ -20,10 +20,13 @@ from zipfile import ZipFile
 import pytest
 from conftest import SaeKind
 
+import saecatalog
+
 ROOT = Path(__file__).parent.parent
 PROJECT = ("LICENSE", "MANIFEST.in", "README.md", "build.py", "catalog.toml", "pyproject.toml", "setup.py")
 FOLDERS = ("src", "templates", "corpora", "notes")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+PROGRAM = {"name": "saecatalog", "version": saecatalog.__version__}
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +69,10 @@ class Installed:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("environment") / "venv"
+    # The environment is inside somebody's repository, whose commit is not that of the program.
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
+    run(folder.parent, *git, "init", "--quiet")
+    run(folder.parent, *git, "commit", "--quiet", "--allow-empty", "--message", "x")
     venv.create(folder, with_pip=False)
     (packages,) = folder.glob("lib/python*/site-packages")
     # The file of an editable install there, which would lead to the project, is not read from here.
@@ -110,6 +117,8 @@ def test_an_installed_copy_starts_a_catalog_builds_it_and_checks_it(
     found = json.loads(installed("check", "mine/site", "--json"))
     assert found["problems"] == []
     (totals,) = found["catalogs"].values()
+    (manifest,) = (installed.work / "mine/site").rglob("data/manifest.json")
+    assert json.loads(manifest.read_text(encoding="utf-8"))["program"] == {**PROGRAM, "commit": ""}
     assert totals["pages"]["categories"] == 4
     assert totals["pages"]["concepts"] == 3
 
