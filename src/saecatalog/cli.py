@@ -136,7 +136,7 @@ def parser(program: str = COMMAND) -> argparse.ArgumentParser:
     shtab.add_argument_to(top, help="print a script that completes commands and flags in this shell")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in NAMES:
-        module = import_module(f"saecatalog.commands.{name}")
+        module = import_module(f"saecatalog.commands.{name.replace('-', '_')}")
         words = str(module.__doc__)
         command = commands.add_parser(
             name,

@@ -1,7 +1,12 @@
 """What all commands print in one way."""
 
-import json
 import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fail(message: str, code: int = 2) -> int:
@@ -11,5 +16,10 @@ def fail(message: str, code: int = 2) -> int:
 
 
 def print_json(value: object) -> None:
-    """Print a result for other programs, as the only output on standard output."""
-    print(json.dumps(value, indent=1))
+    """Print a result for other programs, as the only output on standard output; numbers that JSON lacks become null."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a table by the names of the columns, as plain Python values."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -11,12 +11,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog.commands.flags import add_json, add_trust
+from saecatalog.commands.flags import add_json, add_site, add_trust
 from saecatalog.commands.output import fail, print_json
 from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
 
 if TYPE_CHECKING:
+    from saecatalog.verify.comparisons import ComparisonOutcome
     from saecatalog.verify.run import Outcome
 
 EXAMPLE = "verify site --sample 20"
@@ -24,7 +25,7 @@ SAMPLE = 20
 
 
 def add(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    add_site(p, "folder of a built site, or of one of its catalogs")
     p.add_argument(
         "--sample",
         metavar="N",
@@ -70,7 +71,7 @@ def run(a: argparse.Namespace) -> int:
     return 1 if mismatches else 2 if failures else 0
 
 
-def _lines(outcome: "Outcome", site: Path) -> list[str]:
+def _lines(outcome: "Outcome | ComparisonOutcome", site: Path) -> list[str]:
     """What is said of a catalog, under its name unless it was itself given."""
     name = [] if outcome.folder == site else [f"{outcome.folder.relative_to(site).as_posix()}:"]
     return [*name, *outcome.lines()]

@@ -18,8 +18,9 @@ from saecatalog.progress import Progress
 from saecatalog.resources import resource
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.check_live import read_manifest
-from saecatalog.site.inventory import FILE_LIST, read_list, template_hashes
+from saecatalog.site.inventory import FILE_LIST, read_list
 from saecatalog.site.render import render_catalog
+from saecatalog.site.root_keys import template_digests
 from saecatalog.tables import Tables
 from saecatalog.verify.published import Published, rows_of
 from saecatalog.verify.report import Report
@@ -36,7 +37,7 @@ def why_not(published: Published) -> str:
     commit, mine = str(wrote.get("commit", "")), program_commit()
     if commit and mine and commit != mine:
         return f"the site was written at commit {commit[:12]}, but this is commit {mine[:12]}"
-    own = template_hashes(resource("templates"))
+    own = template_digests(resource("templates"))
     if read_list(published.folder / FILE_LIST).get("templates", own) != own:
         return "the site was made with other page templates than the program's own"
     return "" if len(published) == len(SCHEMAS) else "its data is incomplete"

@@ -13,6 +13,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.live.node import node
 from saecatalog.manifest import has_live_part
 from saecatalog.progress import Progress
+from saecatalog.site.inventory import comparisons, files_below
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
@@ -26,6 +27,7 @@ from saecatalog.verify import (
 from saecatalog.verify.check_live import MANIFEST as LIVE_MANIFEST
 from saecatalog.verify.check_live import check_live
 from saecatalog.verify.check_live_files import check_live_files
+from saecatalog.verify.comparisons import ComparisonOutcome, verify_comparison
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
 from saecatalog.verify.report import Disagreement, Report
@@ -58,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
+    (check_catalog.check_explanations, ("explanations",)),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
@@ -135,8 +138,10 @@ class Failure:
 
 def verify_site(
     site: Path, sources: SubjectSources, n_features: int, progress: Progress
-) -> Iterator[Outcome | Failure]:
-    """Verify every catalog of a site, or the one whose folder is given; one that fails does not stop the others.
+) -> Iterator[Outcome | ComparisonOutcome | Failure]:
+    """Verify every catalog of a site and every comparison, or the one catalog whose folder is given.
+
+    One that fails does not stop the others.
 
     Raises CatalogError if there is nothing to verify.
     """
@@ -149,6 +154,11 @@ def verify_site(
             yield verify_catalog(folder, sources, n_features, progress)
         except Exception as error:  # A broken catalog may fail anywhere: in a library, or in a thread.
             yield Failure(folder, error)
+    for part in comparisons(files_below(site)):
+        try:
+            yield verify_comparison(site, part)
+        except Exception as error:
+            yield Failure(site / part, error)
 
 
 def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Outcome:
