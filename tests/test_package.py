@@ -1,7 +1,7 @@
 """The wheel: what is in it, and that an installed copy starts, builds and checks a catalog from any folder.
 
-The wheel is built from the source archive, as on a package index, and installed into an empty environment that sees the
-dependencies of the tests but not the project.
+The wheel is built from the source archive, as on a package index, and installed into a new environment, beside links to
+the libraries of the tests.
 """
 
 import json
@@ -75,8 +75,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     run(folder.parent, *git, "commit", "--quiet", "--allow-empty", "--message", "x")
     venv.create(folder, with_pip=False)
     (packages,) = folder.glob("lib/python*/site-packages")
-    # The file of an editable install there, which would lead to the project, is not read from here.
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "saecatalog" not in path.name and path.suffix != ".pth":
+            (packages / path.name).symlink_to(path)
     install = ("install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel))
     run(folder, sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), *install)
     return Installed(folder, tmp_path_factory.mktemp("elsewhere"))
