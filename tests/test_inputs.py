@@ -232,7 +232,7 @@ def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[st
         SubjectConfig(sae="sae", device="cpu"),
         CorpusConfig(paths=("corpus",), concepts="concepts"),
         AnalysisConfig(notable=6),
-        SiteConfig(notes="notes", out=out),
+        SiteConfig(notes="notes", templates="templates", out=out),
         cache=folder / cache,
     )
     for name, value in row.settings if row else ():

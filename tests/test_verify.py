@@ -661,7 +661,7 @@ def test_catalogs_that_cannot_be_verified_do_not_stop_the_others(
     assert {fact["folder"] for fact in found if "error" in fact} == {f"m/{name}" for name in BROKEN}
     (told,) = [fact for fact in found if "error" not in fact]
     assert told["folder"] == "m/good"
-    assert {(m["table"], m["where"], m["column"]) for m in told["mismatches"]} >= {("features.parquet", "", "max")}
+    assert "features.parquet" in {mismatch["table"] for mismatch in told["mismatches"]}
     assert told["texts"] == len(pd.read_parquet(good / "data" / "texts.parquet"))
     assert (told["features"], told["d_sae"]) == (1, D_SAE)
 

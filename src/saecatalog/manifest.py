@@ -14,6 +14,7 @@ from typing import Any
 
 import saecatalog
 from saecatalog.config import HUB, Config, CorpusConfig
+from saecatalog.program import origin
 from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
 from saecatalog.texts.corpus import corpus_hash
@@ -171,11 +172,11 @@ def _last_part(name: str) -> str:
 
 
 def program_commit() -> str:
-    """The program's commit, marked if its files have changed since; "" if it is not a git checkout."""
+    """The program's commit, marked if its files have changed since; "" if it is not known."""
     package = Path(__file__).parent
-    if not _git(package, "ls-files", "--error-unmatch", str(Path(__file__))):
-        # An installed copy may lie in a repository of somebody else's.
-        return ""
+    if not _git(package, "ls-files", "--error-unmatch", __file__):
+        # An installed copy may lie in a repository of somebody else's; it knows its commit if git was asked for it.
+        return str((origin() or {}).get("vcs_info", {}).get("commit_id", ""))
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
     return f"{commit} with changes" if commit and changed else commit
