@@ -18,6 +18,7 @@ from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
 from saecatalog.errors import CatalogError
+from saecatalog.explanations import Explanations, read_explanations
 from saecatalog.json_files import write_json
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
@@ -103,6 +104,12 @@ class Pipeline:
         """The author's notes, about features, categories and concepts of this catalog."""
         names = [list(dict.fromkeys(text.category for text in texts)) for texts in (self.texts, self.concepts)]
         return read_notes(self.config.site.notes, Subjects(self.info.d_sae, *names))
+
+    @cached_property
+    def explanations(self) -> Explanations:
+        """Neuronpedia's explanations of this SAE's features; an SAE that is not there goes by its catalog's folder."""
+        info = self.info
+        return read_explanations(self.config.site.explanations, info.neuronpedia_id or info.slug, info.d_sae)
 
     @property
     def subject(self) -> "Subject":
@@ -233,7 +240,7 @@ class Pipeline:
 
         read = (corpus.output, concepts and concepts.output, self.lens)
         # The tables say where each text comes from, which its harvest does not depend on.
-        origins = [[[t.source, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
+        origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
@@ -248,7 +255,8 @@ class Pipeline:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
-        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        return {**manifest, "explanations": self.explanations.facts()}
 
 
 def named(config: Config) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """What all commands print in one way."""
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,8 +16,8 @@ def fail(message: str, code: int = 2) -> int:
 
 
 def print_json(value: object) -> None:
-    """Print a value as one JSON object."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a result for other programs, as the only output on standard output; numbers that JSON lacks become null."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
 def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
