@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
-from saecatalog.json_lines import NAMES, NUMBER, NUMBERS, TEXTS, Field, Line, optional, read_lines
+from saecatalog.json_lines import NAMES, NUMBER, NUMBERS, SHARE, TEXTS, Field, Line, optional, read_lines
 from saecatalog.neuronpedia.source import Source
 
 KIND = "file of exported rows"
 
 FEATURE = {
     **NAMES,
-    "frac_nonzero": NUMBER,
+    "frac_nonzero": SHARE,
     "maxActApprox": optional(NUMBER),
     "pos_str": optional(TEXTS),
     "neg_str": optional(TEXTS),

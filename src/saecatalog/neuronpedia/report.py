@@ -3,6 +3,7 @@
 The page stands alone, with its style inside and without a script, so it can be mailed or published anywhere.
 """
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -113,10 +114,13 @@ def _figures(one: Compared) -> dict[str, Any]:
 
 
 def _csv_row(one: Compared) -> dict[str, Any]:
+    """The same in one cell each; what could not be compared is an empty cell."""
     figures = _figures(one)
-    figures["disagreements"] = ", ".join(one.disagreements)
-    figures["shared_peaks"] = None if one.shared_peaks is None else len(one.shared_peaks)
-    return figures | {name: " · ".join(figures[name]) for name in ("peaks", "peaks_there")}
+    words = {name: " · ".join(figures[name]) for name in ("peaks", "peaks_there")}
+    words["disagreements"] = ", ".join(one.disagreements)
+    shared = None if one.shared_peaks is None else len(one.shared_peaks)
+    figures |= {**words, "shared_peaks": shared}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def _view(comparison: Comparison, out: Path) -> dict[str, Any]:

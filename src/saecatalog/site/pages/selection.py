@@ -15,5 +15,7 @@ def selection(catalog: Catalog) -> dict[str, Any]:
         "title": catalog.manifest["title"],
         "neuronpedia": catalog.manifest["sae"]["neuronpedia_id"] or "",
         "embeds": cite.address(catalog.manifest, "features/"),
-        "embedded": None if len(catalog.embedded) == catalog.manifest["sae"]["d_sae"] else ",".join(map(str, sorted(catalog.embedded))),
+        "embedded": None
+        if len(catalog.embedded) == catalog.manifest["sae"]["d_sae"]
+        else ",".join(map(str, sorted(catalog.embedded))),
     }
