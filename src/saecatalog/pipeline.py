@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,13 +41,23 @@ CONTENTS = "contents.json"
 """In the output of the texts that the tokenizer prepares: the content of each."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the caller of a pipeline has in hand, so that it is neither loaded nor read; None for what it has not."""
+
+    subject: "Subject | None" = None
+    """The model and the SAE that the settings name."""
+    texts: list[Text] | None = None
+    concepts: list[Text] | None = None
+
+
 class Pipeline:
     """Runs the stages of one catalog, or takes their outputs from the cache."""
 
-    def __init__(self, config: Config, progress: Progress):
-        self.config, self.progress = config, progress
+    def __init__(self, config: Config, progress: Progress, given: Given | None = None):
+        self.config, self.progress, self.given = config, progress, given or Given()
         self.cache = Cache(config.cache)
-        self._subject: Subject | None = None
+        self._subject: Subject | None = self.given.subject
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -57,11 +67,13 @@ class Pipeline:
 
     @cached_property
     def texts(self) -> list[Text]:
-        return self._with_contents(read_corpus(self.config.corpus, self.cache))
+        given = self.given.texts
+        return self._with_contents(read_corpus(self.config.corpus, self.cache) if given is None else given)
 
     @cached_property
     def concepts(self) -> list[Text]:
-        return self._with_contents(read_concepts(self.config.corpus))
+        given = self.given.concepts
+        return self._with_contents(read_concepts(self.config.corpus) if given is None else given)
 
     def _with_contents(self, texts: list[Text]) -> list[Text]:
         prepared = self.prepared(texts)
@@ -228,7 +240,7 @@ class Pipeline:
 
         read = (corpus.output, concepts and concepts.output, self.lens)
         # The tables say where each text comes from, which its harvest does not depend on.
-        origins = [[[t.source, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
+        origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:

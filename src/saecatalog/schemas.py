@@ -149,6 +149,7 @@ SCHEMAS: dict[str, Schema] = {
         "text": _TEXT,
         "category": _CATEGORY,
         "source": (pa.string(), "File and record the text was read from."),
+        "file": (pa.string(), "The file, if its texts may be parts of one document: the texts of one file count as one source. Empty for a row of a dataset (Parquet, Arrow, or the hub), which is a source of its own."),
         "half": (pa.string(), "'first' or 'second': the half of the held-out split. A category's texts alternate between the halves in the order of their ids, which are hashes of their content."),
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
         "n_excluded": (pa.int32(), "Tokens of the text excluded from every statistic as massive activations."),
@@ -180,6 +181,10 @@ SCHEMAS: dict[str, Schema] = {
         "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite if the feature is strong only inside, 0 if it is not strong inside."),
         "active_lift": (pa.float32(), "Active rate inside / active rate outside; infinite if the feature is active only inside, 0 if it is not active inside."),
         "auroc": (pa.float64(), "Probability that a text of the category scores higher than a text outside; ties count half."),
+        "auroc_low": (pa.float64(), "Lower end of the 95 % interval of auroc; 0 if there is one text inside or at most one outside. The variance is that of DeLong for clustered data (Obuchowski 1997), with sources as clusters (see texts.file). If all texts of the category, or all others, are from one source, every text counts as its own source, and the interval is too narrow if the texts of a source are alike. The interval is Wilson's for the number of independent texts with this variance (Korn & Graubard 1998), which is at most that of completely separated texts (Newcombe 2006)."),
+        "auroc_high": (pa.float64(), "Upper end of that interval; 1 if there is one text inside or at most one outside."),
+        "sources_inside": (pa.int32(), "Sources of the texts in the category."),
+        "sources_outside": (pa.int32(), "Sources of the texts outside. If this or sources_inside is below 2, the interval of auroc treats texts as independent."),
         "p_value": (pa.float64(), "Two-sided Mann-Whitney p value (normal approximation, corrected for ties)."),
         "q_value": (pa.float64(), "p_value corrected with Benjamini-Hochberg over all pairs of a category and a feature that fired on a text, including pairs without a row."),
         "score_first": (pa.float64(), "balanced_score on the first half of the texts alone (see texts.half)."),
@@ -294,7 +299,12 @@ FEATURE_TABLES = {
 
 def arrow_schema(name: str) -> pa.Schema:
     """The Arrow schema of a table; the metadata of each field contains its meaning."""
-    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
+    return described(SCHEMAS[name])
+
+
+def described(schema: Schema) -> pa.Schema:
+    """Columns with their types and meanings as an Arrow schema."""
+    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in schema.items()])
 
 
 def same_type(found: pa.DataType, wanted: pa.DataType) -> bool:

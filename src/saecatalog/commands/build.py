@@ -20,7 +20,7 @@ def add(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--features",
         metavar="WHICH",
-        help=f"which features get a page: notable, all, or 1,2,3; default: {SiteConfig.features}",
+        help=f"which features get a page: auto, notable, all, or 1,2,3; default: {SiteConfig.features}",
     )
     g.add_argument(
         "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
