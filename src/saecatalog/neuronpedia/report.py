@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from saecatalog.errors import CatalogError
@@ -77,9 +76,9 @@ def summary(comparison: Comparison) -> list[str]:
     return [*sentences, *comparison.not_compared(), DIFFERENT_TEXTS]
 
 
-def as_json(comparison: Comparison) -> str:
+def facts(comparison: Comparison) -> dict[str, object]:
     """The same, with every feature that disagrees, for programs."""
-    value = {
+    return {
         "source": str(comparison.source),
         "compared": len(comparison.features),
         "missing": comparison.missing,
@@ -90,7 +89,6 @@ def as_json(comparison: Comparison) -> str:
         "counts": comparison.counts,
         "features": [_figures(one) for one in comparison.disagreeing],
     }
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
 def _figures(one: Compared) -> dict[str, Any]:
