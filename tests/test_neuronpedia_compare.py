@@ -125,6 +125,15 @@ def test_vocabulary_spellings_are_the_same_tokens(run: Run, exported: dict[str, 
     assert share(["\ufffd"], [" a"]) is None
 
 
+def test_a_feature_that_fires_on_bos_there_is_judged_by_the_other_tokens(run: Run, exported: dict[str, Rows]) -> None:
+    bos = [
+        row | {"tokens": ["<bos>", *row["tokens"]], "values": [999.0, *row["values"]]}
+        for row in exported["activations"]
+    ]
+    found = run(exported["features"], bos)
+    assert named(found) == {}
+
+
 def test_figures_of_all_features_together(run: Run, exported: dict[str, Rows], tables: Tables) -> None:
     """The rank correlation, and the sign that another SAE was exported."""
     rows = [row | {"pos_str": [f"x{n}" for n in range(7)]} for row in exported["features"]]
