@@ -247,3 +247,17 @@ def test_many_features_are_spread_over_several_files(
             f"batch-{number}.jsonl.gz" for number in range(3)
         ]
         assert read(tmp_path, kind) == read(exported, kind)
+
+
+def test_of_several_catalogs_one_has_to_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / "site" / name / "data", neuronpedia=f"{MODEL}/{SOURCE}")
+    words = ["--out", str(tmp_path / "out")]
+    assert main(["export-neuronpedia", str(tmp_path / "site"), *words]) == 2
+    error = capsys.readouterr().err
+    assert "several catalogs" in error
+    assert str(tmp_path / "site/b") in error
+    assert main(["export-neuronpedia", str(tmp_path / "site/b"), *words]) == 0
+    (tmp_path / "site/b/data/manifest.json").write_text('{"sae": {}}', encoding="utf-8")
+    assert main(["export-neuronpedia", str(tmp_path / "site/b"), *words]) == 2
+    assert "The manifest cannot be read (KeyError" in capsys.readouterr().err
