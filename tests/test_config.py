@@ -63,6 +63,7 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         ('[site]\nfeatures = "some"\n', "features is 'some'"),
         ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
         ("[site]\nnotes = true\n", "notes is True; use a string"),
+        ("[site]\nexplanations = 3\n", "explanations is 3; use a string"),
         ('[site]\ntitle = "a\\u0000b"\n', "title is 'a\\x00b'; use a string of UTF-8 without a byte 0"),
         ("x = " + "[" * 10_000, "cannot be read"),
         ("x = " + "1" * 10_000, "cannot be read"),

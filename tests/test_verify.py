@@ -291,6 +291,11 @@ def drop(row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda table: table.drop(index=row)
 
 
+def explain(table: pd.DataFrame) -> pd.DataFrame:
+    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": ""}
+    return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+
+
 def mean_over_active(table: pd.DataFrame) -> None:
     """The sum divided by the number of texts that fired: the mistake that `mean_inside` warns about."""
     active = table["active_inside"].clip(lower=1)
@@ -431,6 +436,7 @@ PLANTED = [
     ),
     Planted("ranking", "rankings", swap("feature", 0, 1), "rankings.parquet, strongest, feature: published"),
     Planted("value", "rankings", put("value", 0, 77.0), "value: published 77"),
+    Planted("explanation", "explanations", explain, "explanations.parquet: 1 rows, but the manifest names 0"),
     Planted("outside", "rankings", put("feature", 0, D_SAE), "outside the dictionary"),
 ]
 

@@ -27,6 +27,7 @@ from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages.selection import selection
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
@@ -305,12 +306,17 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", lambda: _table_script(catalog, catalog.paged))
+    writer.write("features/table-data.js", lambda: _table_script(catalog, catalog.paged) + _selection_script(catalog))
 
 
 def _table_script(catalog: Catalog, numbers: Sequence[int]) -> str:
     """The script with the rows of some features, for `assets/row.js`."""
     return f"window.saeTable = {script_json(features.table_data(catalog, numbers))};\n"
+
+
+def _selection_script(catalog: Catalog) -> str:
+    """What `assets/selection.js` needs to know, after the rows of the table."""
+    return f"window.saeTable.selection = {script_json(selection(catalog))};\n"
 
 
 def _rows(writer: Writer) -> Iterator[None]:
