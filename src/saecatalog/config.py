@@ -189,8 +189,10 @@ class SiteConfig:
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
-    templates: str = _setting("templates", _text)
-    """Folder of the page templates."""
+    explanations: str = _setting("", _any_text)
+    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
+    templates: str = _setting("", _any_text)
+    """Folder of the page templates; "" for the program's own."""
 
 
 @dataclass(frozen=True)
@@ -313,5 +315,11 @@ def _resolve(config: Config, folder: Path) -> Config:
             paths=tuple(p if is_stdin(p) or p.startswith(HUB) else str(folder / p) for p in corpus.paths),
             concepts=corpus.concepts and str(folder / corpus.concepts),
         ),
-        site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),
+        site=replace(
+            site,
+            out=str(folder / site.out),
+            notes=site.notes and str(folder / site.notes),
+            explanations=site.explanations and str(folder / site.explanations),
+            templates=site.templates and str(folder / site.templates),
+        ),
     )

@@ -149,7 +149,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
     return BlockFindings(
         rows,
         telling_words(study.activations, block, rows, tokens, study.contents),
-        category.category_rows(scores, study.groups, study.second, study.strong, first),
+        category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
         concepts,
         {
             "tokens": tokens,

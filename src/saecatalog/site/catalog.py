@@ -190,9 +190,7 @@ class Catalog:
     @cached_property
     def specialist_counts(self) -> dict[str, int]:
         """How many specialists each category with any has, over all features of the SAE."""
-        frame = self.tables.read("categories", ["category", "balanced_score"])
-        found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
-        return {str(name): int(count) for name, count in found.items()}
+        return specialist_counts(self.tables)
 
     @cached_property
     def rankings(self) -> Groups:
@@ -282,6 +280,13 @@ class Catalog:
         entries = self.manifest["corpus"][kind].items()
         one = {"categories": "category", "concepts": "concept"}[kind]
         return [GroupRef(n, title(n), page_of(one, n), e["texts"], e["tokens"]) for n, e in entries]
+
+
+def specialist_counts(tables: Tables) -> dict[str, int]:
+    """How many specialists each category with any has, over all features of the SAE."""
+    frame = tables.read("categories", ["category", "balanced_score"])
+    found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
+    return {str(name): int(count) for name, count in found.items()}
 
 
 def list_page(place: int) -> str:

@@ -9,7 +9,7 @@ page depends on the tables alone, so the files are the same however the work is 
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, li
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
@@ -162,14 +162,24 @@ def _count(pages: Iterable[int], words: str, total: int, progress: Progress | No
     return done
 
 
-def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
-    """Write the site's root page, which lists its catalogs, and its assets."""
+def render_root(
+    found: list[Manifest],
+    templates: Path,
+    out: Path,
+    compared: Mapping[str, Manifest] | None = None,
+    specialists: catalogs.SpecialistCounts | None = None,
+) -> None:
+    """Write the site's root page, which lists its catalogs, and its assets.
+
+    `compared` are the manifests of its comparisons by their folders.
+    """
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
-    base = catalogs[0]["base_url"] if catalogs else ""
+    base = found[0]["base_url"] if found else ""
     words = "Catalogs of the features of sparse autoencoders."
     page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
-    html = environment(templates).get_template("catalogs.html").render(front.site_front(catalogs), page=page)
+    view = catalogs.site_front(found, compared or {}, specialists or {})
+    html = environment(templates).get_template("catalogs.html").render(view, page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
 
 

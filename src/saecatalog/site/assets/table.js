@@ -163,6 +163,7 @@
     showSorted();
     showFilters();
     showPager(pages);
+    table.dispatchEvent(new CustomEvent("saeshown", { detail: () => rows.map((place) => numbers[place]) }));
   }
 
   // What a spreadsheet would run as a formula gets an apostrophe in front, as in the data files.

@@ -17,6 +17,7 @@ from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.pages import explanations
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -86,7 +87,7 @@ class Band(NamedTuple):
 
 CATEGORY_COLUMNS = (
     "category", "feature", "n_inside", "active_inside", "strong_inside", "mean_inside", "balanced_score", "held_out",
-    "auroc", "q_value",
+    "auroc", "auroc_low", "auroc_high", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
 TOKEN_COLUMNS = (
@@ -154,6 +155,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
+        "explanations": explanations.view(by_feature.of("explanations")[number]),
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),

@@ -11,6 +11,7 @@ from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
+from saecatalog.site.pages.selection import selection
 from saecatalog.site.records import Row
 
 
@@ -111,6 +112,7 @@ def table_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
         "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
         "reasons": {name: _in_order(split_reasons(name)) for name in sorted(set(frame["notable"]))},
         "titles": titles(catalog),
+        "selection": selection(catalog),
         **({"options": options} if (options := long_lists(catalog)) else {}),
     }
 
