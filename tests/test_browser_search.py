@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
 
 NEGATION = {1050, 2001, 2273, 2378, 3657, 3743}
@@ -24,14 +23,29 @@ FIRST: list[tuple[str, set[int], int]] = [
 ]
 """A query, and features that fill the first places of its results."""
 
-SOME = ("comma", "polite", "politeness", "في", "🙂", "specialist: poetry")
+SOME = ("comma", "polite", "politeness", "specialist: poetry", "の", "ब", "🙂")
 NONE = ("zzzzqq", "qqq zzz", "🦩🦩")
+TYPED = """query => {
+  const box = document.getElementById("search");
+  box.value = query;
+  box.dispatchEvent(new Event("input"));
+  return document.querySelector("#results").innerText;
+}"""
 
 
-@pytest.fixture(scope="module")
-def found(default_site: Path, browser_page: Page) -> Page:
-    """A page of the default catalog with its search loaded."""
-    browser_page.goto((next(default_site.glob("*/*/about.html"))).as_uri())
-    browser_page.focus("#search")
-    browser_page.wait_for_selector("#results", state="attached")
-    return browser_page
+def test_the_default_catalog_answers_as_a_reader_means_it(page: Page, default_site: Path) -> None:
+    page.goto(next(default_site.glob("*/*/about.html")).as_uri())
+    page.focus("#search")
+    page.wait_for_selector("#results", state="attached")
+    for query, wanted, count in FIRST:
+        found = page.evaluate("query => saeFind(query)", query)
+        assert set(found[:count]) <= wanted, (query, found[:8])
+    for query in SOME:
+        assert page.evaluate("query => saeFind(query)", query), query
+    for query in NONE:
+        assert page.evaluate("query => saeFind(query)", query) == [], query
+    # The concept itself comes first, then features with their figures.
+    assert page.evaluate(TYPED, "negation").startswith("Negation")
+    assert page.evaluate(TYPED, "53").startswith("53")
+    assert "density 0.61\u00a0%, max 38.3" in page.evaluate(TYPED, "negation")
+    assert page.evaluate(TYPED, "zzzzqq") == ""

@@ -324,7 +324,7 @@ def worth(texts: dict[str, str], word: str, bits: float) -> float:
             # The earliest of the best matches counts.
             if first and first.start() == found.start():
                 best = max(best, WORTH[name] * grade * (1 - place))
-    return best * (0.1 + bits / 10)
+    return best * (0.1 + bits / 8)
 
 
 def test_answers_hold_every_term_and_come_best_match_first(page: Page, site: Path) -> None:

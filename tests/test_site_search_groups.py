@@ -63,7 +63,7 @@ def test_information_of_a_share() -> None:
 
 
 def test_bits_of_a_density() -> None:
-    assert [bits(d) for d in (0.5, 0.001, 1e-6, 1.0, 0.0)] == [1, 10, 10, 0, 0]
+    assert [bits(d) for d in (0.5, 1 / 128, 0.001, 1.0, 0.0)] == [1, 7, 8, 0, 0]
 
 
 def test_signs_are_found_by_their_names(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The search index: a classic script that a page loads when its search box is first used.
 
 In: a `Catalog`. Out: JavaScript that gives `assets/search.js` the searchable data: for each feature that was active or
-has a page, the texts of `FIELDS`, its figures and how rare it is; and the groups of `search_groups`. Pages opened from a
-folder cannot use fetch, so the data is a script. It is plain text without a prepared index: one pass over it is fast,
+has a page, the texts of `FIELDS`, its figures and how rare it is; and the groups of `search_groups`. Pages opened from
+a folder cannot use fetch, so the data is a script. It is plain text without a prepared index: one pass over it is fast,
 and finds parts of words, code such as `def (`, emoji, and writing systems without spaces.
 """
 
@@ -71,11 +71,11 @@ def index(catalog: Catalog) -> str:
 
 
 def bits(density: float) -> float:
-    """How many bits of information it is that a feature is active on a token: 1 for every second token, 10 for 0.1 %.
+    """How many bits of information it is that a feature is active on a token: 1 for every second token, 8 for 0.4 %.
 
-    At most 10, because of features rarer still too little was seen; 0 for a silent feature.
+    At most 8: rarer features are not more specific, they were only seen less often. 0 for a silent feature.
     """
-    return min(10.0, round(-math.log2(density), 1)) if density else 0.0
+    return min(8.0, round(-math.log2(density), 1)) if density else 0.0
 
 
 def _words(fields: Iterable[list[str]]) -> list[str]:

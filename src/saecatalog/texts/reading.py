@@ -56,7 +56,9 @@ class Reading:
         form = format_of(file, "files")
         return form if FORMATS[form].records else "files"
 
-    def read(self, file: Input, category: str, allowance: float | None = None, folder: Path | None = None) -> list[Record]:
+    def read(
+        self, file: Input, category: str, allowance: float | None = None, folder: Path | None = None
+    ) -> list[Record]:
         """The texts of a file, or a sample of about `allowance` characters if it has more than that.
 
         `folder` is that of its category, if there is one.

@@ -101,9 +101,7 @@ def auroc_range(inside: list[float], outside: list[float], same: float) -> tuple
     return won / pairs, (won + open_) / pairs
 
 
-def auroc_interval(
-    inside: list[tuple[float, str]], outside: list[tuple[float, str]]
-) -> tuple[float, float]:
+def auroc_interval(inside: list[tuple[float, str]], outside: list[tuple[float, str]]) -> tuple[float, float]:
     """95 % interval of an AUROC from pairs of a score and the text's source: Wilson with Obuchowski's (1997) variance.
 
     The number of texts in Wilson's formula is the one that gives this variance, at most what separated texts give. It
@@ -115,7 +113,7 @@ def auroc_interval(
         return 0.0, 1.0
     a, b = sorted(score for score, _ in inside), sorted(score for score, _ in outside)
     area = auroc(a, b)
-    mine, others = Counter[str](), Counter[str]()
+    mine, others = (dict.fromkeys(units[0] | units[1], 0.0) for _ in range(2))
     for score, source in inside:
         mine[source] += (bisect_left(b, score) + bisect_right(b, score)) / 2 / len(b) - area
     for score, source in outside:

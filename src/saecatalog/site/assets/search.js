@@ -13,7 +13,7 @@
   const NUMBER = 2; // the first digits of a feature's number
   const TOGETHER = 0.5; // words that occur together as typed, relative to the best of them
   const RESPONDS = 8; // the feature that tells most of a category or concept with the name
-  const BITS = 10; // a feature's match counts in full if it is active on one token of 2 to the power of 10, or fewer
+  const BITS = 8; // a match counts in full if the feature is active on one of 256 tokens, or fewer
   let data = null;
 
   // Texts are joined by line breaks, which is far faster to read than a list of strings.
