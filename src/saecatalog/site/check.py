@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
-from saecatalog.manifest import has_live_part
+from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.site.check_addresses import address_problems
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.check_sums import changes
@@ -77,6 +78,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
         changes(site, _sums(site, files, pages), _no_files(site)),
         _root_problems(site, files),
+        address_problems(site, _bases(site, files), {page.path: page.canonical for page in pages}),
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
         *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
@@ -253,10 +255,24 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
 def _has_live_part(catalog: Path) -> bool:
     """Whether a catalog's manifest states a live part; not if it cannot be read."""
     try:
-        manifest = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
-        return has_live_part(manifest)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return has_live_part(_manifest(catalog))
+    except (AttributeError, TypeError):
         return False
+
+
+def _manifest(catalog: Path) -> Manifest:
+    """A catalog's manifest; empty if it cannot be read."""
+    try:
+        found = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _bases(site: Path, files: Files) -> dict[str, str]:
+    """The addresses that the catalogs were built for; without the catalogs whose manifest states none, not even ""."""
+    stated = {catalog: _manifest(site / catalog).get("base_url") for catalog in _catalogs(files)}
+    return {catalog: base for catalog, base in stated.items() if isinstance(base, str)}
 
 
 def _table_problems(path: Path, name: str) -> Iterator[str]:

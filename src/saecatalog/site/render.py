@@ -28,6 +28,7 @@ from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
+from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
@@ -165,9 +166,9 @@ def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
     """Write the site's root page, which lists its catalogs, and its assets."""
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
-    base = catalogs[0]["base_url"] if catalogs else ""
+    base = common_address(catalog["base_url"] for catalog in catalogs)
     words = "Catalogs of the features of sparse autoencoders."
-    page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
+    page = Page("SAE Catalog", "SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
     html = environment(templates).get_template("catalogs.html").render(front.site_front(catalogs), page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
 
