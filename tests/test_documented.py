@@ -17,9 +17,16 @@ from saecatalog.texts.formats.known import FORMATS
 from saecatalog.texts.streams import COMPRESSED
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
-OTHER_PROGRAMS = {"--durations"}
-"""Flags in the documents that are pytest's."""
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "catalog.toml",
+    "corpora/README.md",
+    "notes/README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+)
+OTHER_PROGRAMS = {"--durations", "--update-snapshots", "--bare-tokens", "--check"}
+"""Flags in the documents that are those of pytest, of a benchmark, and of sha256sum."""
 
 
 def read(name: str) -> str:
@@ -53,7 +60,7 @@ def shown_settings() -> dict[tuple[str, str], tuple[Any, str, bool]]:
 
 
 def test_the_readme_lists_every_command_once() -> None:
-    listed = re.findall(r"^\| `python build\.py \[?(\w+)", read("README.md"), re.MULTILINE)
+    listed = re.findall(r"^\| `saecatalog \[?([\w-]+)", read("README.md"), re.MULTILINE)
     assert sorted(listed) == sorted(NAMES)
 
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import SaeKind
 
 from saecatalog.cli import main
-from saecatalog.site.inventory import FILE_LIST, MANIFEST, files_below, place_of
+from saecatalog.site.inventory import FILE_LIST, MANIFEST, files_below
+from saecatalog.site.places import place_of
 
 FIRST = "tiny/0-res"
 

@@ -105,3 +105,12 @@ def add_corpus(p: argparse.ArgumentParser) -> None:
 def add_site(p: argparse.ArgumentParser, words: str = "folder of a built site") -> None:
     site = Path(SiteConfig.out)
     p.add_argument("site", nargs="?", type=Path, default=site, metavar="SITE", help=f"{words}; default: {site}")
+
+
+def add_json(p: argparse._ActionsContainer) -> None:
+    p.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on standard output")
+
+
+def add_neuronpedia_names(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model-id", metavar="M", help="model on Neuronpedia; default: that of the catalog's SAE")
+    p.add_argument("--source-id", metavar="S", help="source (SAE) on Neuronpedia; default: that of the catalog's SAE")

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from saecatalog.errors import CatalogError
+from saecatalog.program import program_name
 
 ADDRESS = "127.0.0.1"
 
@@ -105,14 +106,14 @@ def make_server(site: Path, port: int, path: str = "/") -> ThreadingHTTPServer:
     Raises CatalogError if there is no site, or the port or the path cannot be used.
     """
     if not (site / "index.html").is_file():
-        raise CatalogError("There is no site to serve.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no site to serve.", str(site), f"Build it first: {program_name()}")
     try:
         return _SiteServer((ADDRESS, port), partial(_SiteHandler, directory=str(site), base=base_of(path)))
     except (OSError, OverflowError) as error:
         raise CatalogError(
             f"The port {port} cannot be used ({getattr(error, 'strerror', None) or error}).",
             f"{ADDRESS}:{port}",
-            "Choose another: python build.py serve --port 8001",
+            f"Choose another: {program_name()} serve --port 8001",
         ) from error
 
 
