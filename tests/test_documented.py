@@ -90,6 +90,8 @@ def test_every_setting_has_a_flag_or_is_for_the_file_alone() -> None:
         "chat_field",
         "outlier_multiple",
         "description",
+        "authors",
+        "year",
         "templates",
     }
     assert {"corpus", "corpus_format", "corpus_name"} <= flags  # paths, format and name
@@ -105,7 +107,7 @@ def test_a_setting_is_shown_with_its_default(section: str, name: str, default: A
     value, comment, is_set = shown_settings()[section, name]
     if is_set and name in ("title", "description", "live"):
         return
-    if default in (None, ""):
+    if default in (None, "", ()):
         assert comment
         assert SECTIONS[section].__dataclass_fields__[name].metadata["check"](value) == ""
     else:

@@ -144,6 +144,8 @@ ROWS = [
     setting("analysis.outlier_multiple", 1.5),
     setting("site.title", "Another title"),
     setting("site.description", "Another description."),
+    setting("site.authors", ("Ada Lovelace",)),
+    setting("site.year", 2026),
     setting("site.out", "elsewhere", same=True),
     setting("site.features", (3, 4)),
     setting("site.base_url", "https://example.org/catalog/"),

@@ -156,12 +156,19 @@ def test_a_right_site_is_found_right(
 def test_build_check_and_verify_count_pages_and_tokens_alike(
     sites: Callable[..., Path], saes: Callable[..., Path], workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A catalog with excluded tokens and a few chosen pages: all three agree with its tables and files."""
-    words = ("--features", "1,2,3")
+    """A catalog with excluded tokens, texts in several windows that overlap, BOS in each, and a few chosen pages.
+
+    All three commands agree with its tables and files.
+    """
+    words = ("--features", "1,2,3", "--overlap", "3")
     catalog = sites("sink", SaeKind("gated"), *words)
     texts, pages = pq.read_table(catalog / "data/texts.parquet").to_pandas(), list(catalog.rglob("*.html"))
     tokens, excluded = int(texts["n_tokens"].sum()), int(texts["n_excluded"].sum())
+    settings = Published(catalog).settings
     assert excluded
+    assert settings["overlap"] == 3
+    assert texts["n_tokens"].max() > settings["context"]
+    assert Published(catalog).manifest["sae"]["prepend_bos"]
     corpus = f"{len(texts):,} texts, {tokens:,} tokens ({tokens - excluded:,} counted); "
     of_pages = f"{len(pages):,} pages, 3 of them feature pages"
     features = pq.read_table(catalog / "data/features.parquet").to_pandas()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
+from saecatalog.addresses import encode_base
 from saecatalog.config import HUB, Config, CorpusConfig
 from saecatalog.program import origin
 from saecatalog.store import Harvested
@@ -72,7 +73,9 @@ def make_manifest(
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "description": config.site.description,
-        "base_url": config.site.base_url.rstrip("/") + "/" if config.site.base_url else "",
+        "authors": list(config.site.authors),
+        "year": config.site.year,
+        "base_url": encode_base(config.site.base_url),
         "csv": config.site.csv,
         "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
     }

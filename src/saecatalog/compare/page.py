@@ -20,5 +20,5 @@ def render(manifest: Manifest, data: Path, templates: Path) -> bytes:
         title = f"{first.title}: {first.short} and {second.short}"
     words = f"A comparison of two catalogs of {manifest['facts'][0]['model']['name']}."
     view = compare.view(manifest, tables.read(data, manifest["kind"]), up)
-    page = Page(title, words, PAGE, "", up, "", "")
+    page = Page(title, title, words, PAGE, "", up, "", "")
     return environment(templates).get_template("compare.html").render(view, page=page).encode("utf-8", "replace")

@@ -28,6 +28,7 @@ from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
+from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
@@ -175,9 +176,9 @@ def render_root(
     """
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
-    base = found[0]["base_url"] if found else ""
+    base = common_address(manifest["base_url"] for manifest in found)
     words = "Catalogs of the features of sparse autoencoders."
-    page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
+    page = Page("SAE Catalog", "SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
     view = catalogs.site_front(found, compared or {}, specialists or {})
     html = environment(templates).get_template("catalogs.html").render(view, page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")

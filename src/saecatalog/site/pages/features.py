@@ -11,6 +11,7 @@ from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
+from saecatalog.site.pages.selection import selection
 from saecatalog.site.records import Row
 
 
