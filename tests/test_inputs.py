@@ -151,6 +151,8 @@ ROWS = [
     setting("site.live", True),
     setting("site.live_limit_mb", 1.0, same=True),
     setting("site.notes", ""),
+    setting("site.explanations", "explanations.jsonl", edit=lambda folder: explained(folder)),
+    setting("site.explanations", "", same=True),
     setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
     in_json("model/config.json", "rms_norm_eps", value=0.25),
     in_json("model/config.json", "rope_parameters", "rope_theta", value=50.0),
@@ -172,6 +174,14 @@ ROWS = [
     Row("notes/index.md", more("notes/index.md", "One line more.\n")),
     Row("templates/index.html", more("templates/index.html", "<!-- one line more -->")),
 ]
+
+
+def explained(folder: Path) -> None:
+    """An explanation of a feature of the SAE, which is not on Neuronpedia and so goes by its folder's name."""
+    info = json.loads(next((folder / "used" / "subject").glob("*/info.json")).read_text(encoding="utf-8"))
+    model, _, layer = info["slug"].partition("/")
+    row = {"modelId": model, "layer": layer, "index": "3", "description": "cats", "typeName": None}
+    (folder / "explanations.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
 
 
 def other_templates(folder: Path) -> None:

@@ -48,7 +48,17 @@ def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
     sae = saes("llama", SaeKind("jumprelu"))
     return [
         *("--sae", str(sae), "--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")),
-        *("--cache", str(workshop / "cli-cache"), "--device", "cpu", "--quiet", "--notable", "4"),
+        *(
+            "--cache",
+            str(workshop / "cli-cache"),
+            "--device",
+            "cpu",
+            "--quiet",
+            "--notable",
+            "4",
+            "--features",
+            "notable",
+        ),
     ]
 
 

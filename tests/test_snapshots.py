@@ -35,6 +35,7 @@ PAGES = {
     "features.html": "features/index.html",
     "index.html": "index.html",
     "live.html": "live/index.html",
+    "row.html": "row.html",
     "text.html": "texts/t1-0.html",
     "texts.html": "texts/index.html",
     "texts.list.html": "texts/all.python-code.html",

@@ -23,6 +23,7 @@ from saecatalog.cli import main
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.verify.evidence import Evidence, gather
+from saecatalog.verify.pages import why_not
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
@@ -90,6 +91,13 @@ def verify(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> t
     code = main(["verify", *words, "--cache", str(workshop / "verify-cache"), "--quiet"])
     said = capsys.readouterr()
     return code, said.out + said.err
+
+
+def in_json(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> Any:
+    """What the command prints with --json if it finds a mismatch: nothing else may be on standard output."""
+    capsys.readouterr()
+    assert main(["verify", *words, "--cache", str(workshop / "verify-cache"), "--json"]) == FOUND
+    return json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture(scope="module")
@@ -396,6 +404,9 @@ PLANTED = [
     ),
     Planted("q", "categories", put("q_value", 4, lambda q: q / 2), "q_value: published"),
     Planted("AUROC", "categories", put("auroc", 4, lambda v: v + 0.001), "auroc: published"),
+    Planted("AUROC's interval", "categories", put("auroc_low", 4, lambda v: v + 0.001), "auroc_low: published"),
+    Planted("sources", "categories", put("sources_outside", 4, lambda n: n + 1), "sources_outside: published"),
+    Planted("file of a text", "texts", put("file", 0, "elsewhere.txt"), "file: the source names another file"),
     Planted("balanced", "categories", put("balanced_score", 4, lambda v: v + 1), "balanced_score: published"),
     Planted("lift", "categories", put("lift", 4, 7.5), "lift: published 7.5"),
     Planted("held out", "categories", put("held_out", 4, "first or so"), "held_out: published"),
@@ -529,6 +540,15 @@ def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, c
     assert code == GOOD
 
 
+def test_pages_of_other_templates_are_not_compared(copy: Path) -> None:
+    assert why_not(Published(copy)) == ""
+    path = copy / "data" / "files.json"
+    made_of = json.loads(path.read_text(encoding="utf-8"))
+    made_of["templates"]["about.html"] = "0" * 24
+    path.write_text(json.dumps(made_of), encoding="utf-8")
+    assert "other page templates" in why_not(Published(copy))
+
+
 # Open decisions
 
 
@@ -637,7 +657,13 @@ def test_catalogs_that_cannot_be_verified_do_not_stop_the_others(
     assert said.startswith("m/good:\nChecked ")
     table = pd.read_parquet(good / "data" / "features.parquet")
     table.assign(max=table["max"] * 2).to_parquet(good / "data" / "features.parquet")
-    assert verify(capsys, workshop, str(whole), "--sample", "1")[0] == FOUND
+    found = in_json(capsys, workshop, str(whole), "--sample", "1")
+    assert {fact["folder"] for fact in found if "error" in fact} == {f"m/{name}" for name in BROKEN}
+    (told,) = [fact for fact in found if "error" not in fact]
+    assert told["folder"] == "m/good"
+    assert {(m["table"], m["where"], m["column"]) for m in told["mismatches"]} >= {("features.parquet", "", "max")}
+    assert told["texts"] == len(pd.read_parquet(good / "data" / "texts.parquet"))
+    assert (told["features"], told["d_sae"]) == (1, D_SAE)
 
 
 # Independence

@@ -20,6 +20,7 @@ from saecatalog.texts.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")
+FEATURES = ("auto", "notable", "all")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
@@ -91,10 +92,10 @@ def _paths(value: object) -> str:
 
 
 def _features(value: object) -> str:
-    if value in ("notable", "all"):
+    if value in FEATURES:
         return ""
     indices = isinstance(value, list | tuple) and value and all(isinstance(i, int) and i >= 0 for i in value)
-    return "" if indices else "notable, all, or feature numbers such as 1,2,3"
+    return "" if indices else f"{', '.join(FEATURES)}, or feature numbers such as 1,2,3"
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,9 @@ class SiteConfig:
     """One or two sentences for the front page."""
     out: str = _setting("site", _text)
     """Folder of the site."""
-    features: str | tuple[int, ...] = _setting("notable", _features)
-    """Which features get a page: `notable`, `all`, or their numbers."""
+    features: str | tuple[int, ...] = _setting("auto", _features)
+    """Which features get a page: `notable`, `all`, or their numbers. `auto` means all if their pages fit in 600 MB,
+    otherwise the notable ones and those that the catalog's lists name."""
     base_url: str = _setting("", _any_text)
     """Address the site will have, for canonical links; empty if it is not known."""
     csv: bool = _setting(False, _flag)
@@ -187,8 +189,10 @@ class SiteConfig:
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
-    templates: str = _setting("templates", _text)
-    """Folder of the page templates."""
+    explanations: str = _setting("", _any_text)
+    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
+    templates: str = _setting("", _any_text)
+    """Folder of the page templates; "" for the program's own."""
 
 
 @dataclass(frozen=True)
@@ -311,5 +315,11 @@ def _resolve(config: Config, folder: Path) -> Config:
             paths=tuple(p if is_stdin(p) or p.startswith(HUB) else str(folder / p) for p in corpus.paths),
             concepts=corpus.concepts and str(folder / corpus.concepts),
         ),
-        site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),
+        site=replace(
+            site,
+            out=str(folder / site.out),
+            notes=site.notes and str(folder / site.notes),
+            explanations=site.explanations and str(folder / site.explanations),
+            templates=site.templates and str(folder / site.templates),
+        ),
     )

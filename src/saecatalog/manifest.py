@@ -173,6 +173,9 @@ def _last_part(name: str) -> str:
 def program_commit() -> str:
     """The program's commit, marked if its files have changed since; "" if it is not a git checkout."""
     package = Path(__file__).parent
+    if not _git(package, "ls-files", "--error-unmatch", str(Path(__file__))):
+        # An installed copy may lie in a repository of somebody else's.
+        return ""
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
     return f"{commit} with changes" if commit and changed else commit

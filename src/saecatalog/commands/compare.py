@@ -33,11 +33,12 @@ def add(p: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> int:
     """Compare catalogs of a site."""
     from saecatalog.compare.publish import compare_all, compare_two
+    from saecatalog.site.root_keys import templates_folder
 
     if len(a.catalogs) != (0 if a.all else 2):
         fix = "Name two catalogs, or use --all without any."
         raise CatalogError(f"{len(a.catalogs)} catalogs were named{' beside --all' if a.all else ''}.", "compare", fix)
-    templates, progress = Path(SiteConfig.templates), Progress(a.quiet)
+    templates, progress = templates_folder(SiteConfig.templates), Progress(a.quiet)
     work = (
         compare_all(a.site, templates, cache_of(a), progress)
         if a.all

@@ -25,7 +25,8 @@ def add(p: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> int:
     """Remove a catalog from a site."""
     from saecatalog.site.removing import remove_catalog
+    from saecatalog.site.root_keys import templates_folder
 
-    for folder in remove_catalog(a.site, a.catalog, Path(SiteConfig.templates)):
+    for folder in remove_catalog(a.site, a.catalog, templates_folder(SiteConfig.templates)):
         print(f"removed {a.site / folder}")
     return 0

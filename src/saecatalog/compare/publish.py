@@ -35,7 +35,7 @@ from saecatalog.site.inventory import (
 from saecatalog.site.output_folder import output_folder, put
 from saecatalog.site.places import catalog_named
 from saecatalog.site.publish import manifest_of, publish_root, specialists_of, turn
-from saecatalog.site.root_keys import check_folder, root_made_with, template_digests
+from saecatalog.site.root_keys import root_made_with, template_digests
 from saecatalog.site.templates import check_templates
 from saecatalog.workspace import Workspace
 
@@ -103,7 +103,6 @@ def compare_all(site: Path, templates: Path, cache: Path, progress: Progress) ->
 
 @contextmanager
 def _opened(site: Path, templates: Path, cache: Path, progress: Progress) -> Iterator[_Place]:
-    check_folder(templates)
     check_templates(templates)
     if not site.is_dir():
         raise CatalogError("There is no such site folder.", str(site), "Give the folder of a built site with --site.")

@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from saecatalog.constants import FEATURE_PAGE_MEAN
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
+from saecatalog.program import program_name
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site.check_comparisons import comparison_problems
 from saecatalog.site.check_live import live_problems
@@ -44,7 +46,6 @@ from saecatalog.site.inventory import (
 from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
-FEATURE_PAGE_MEAN = 20 * KB
 FEATURE_PAGE_MAX = 60 * KB
 EMBED_MAX = 30 * KB
 FIRST_VIEW_MAX = 120 * KB
@@ -126,12 +127,12 @@ def _page_counts(catalog: str, files: Files) -> dict[str, int]:
 def _files(site: Path) -> Files:
     """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
-        raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no such site folder.", str(site), f"Build it first: {program_name()}")
     below = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
     # A link may lead to a folder or to nothing.
     files = {path: size for path, size in below.items() if os.path.isfile(f"{site}/{path}")}
     if not any(path.endswith(".html") for path in files):
-        raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
+        raise CatalogError("The site folder contains no page.", str(site), f"Build it first: {program_name()}")
     return files
 
 

@@ -15,9 +15,11 @@ import pandas as pd
 
 from saecatalog.config import NOTES, SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.explanations import Explanations
 from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
+from saecatalog.progress import notice
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import Catalog, page_of, specialist_counts
 from saecatalog.site.comparisons import comparisons_of, drop_outdated
@@ -55,6 +57,7 @@ def publish(
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
+    explanations: Explanations,
     config: SiteConfig,
     keys: Keys,
     standing: Files,
@@ -71,7 +74,10 @@ def publish(
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
     features = Tables(analysis).read("features", ["feature", "page"])
-    check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
+    paged = set(features.loc[features["page"] != "", "feature"])
+    check_pages(notes, paged)
+    for line in explanations.notices(paged):
+        notice(line)
     slug = manifest["slug"]
     others = {other: manifest_of(out / other) for other in catalogs(standing) if other != slug}
     specialists = {other: specialists_of(out / other) for other in others}
@@ -85,7 +91,7 @@ def publish(
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
-    tables = _write_tables(analysis, notes, folder / "data", config.csv)
+    tables = _write_tables(analysis, notes, explanations, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
@@ -168,16 +174,18 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:
-    """Write the tables of a site, those of the analysis and the notes, as Parquet and, if `csv`, also as CSV.
+def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
+    """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
     """
     data.mkdir(parents=True, exist_ok=True)
-    for name in SCHEMAS.keys() - {"notes"}:
+    for name in SCHEMAS.keys() - {"notes", "explanations"}:
         if not (data / f"{name}.parquet").exists():
             shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
+    if not (data / "explanations.parquet").exists():
+        write_table(data, "explanations", explanations.columns())
     tables = Tables(data)
     for name in tables if csv else ():
         if not (data / f"{name}.csv").exists():

@@ -12,7 +12,7 @@ from saecatalog.site.inventory import catalogs, check_out, edited
 from saecatalog.site.output_folder import output_folder
 from saecatalog.site.places import catalog_named
 from saecatalog.site.publish import manifest_of, publish_root, specialists_of
-from saecatalog.site.root_keys import check_folder, root_made_with, template_digests
+from saecatalog.site.root_keys import root_made_with, template_digests
 
 
 def remove_catalog(site: Path, name: str, templates: Path) -> list[str]:
@@ -21,7 +21,6 @@ def remove_catalog(site: Path, name: str, templates: Path) -> list[str]:
     Raises CatalogError, with nothing changed, if there is no such catalog, if it is the last one, or if a file of it
     was changed by hand.
     """
-    check_folder(templates)
     if not site.is_dir():
         raise CatalogError("There is no such site folder.", str(site), "Give the folder of a built site with --site.")
     with output_folder(site) as workspace:

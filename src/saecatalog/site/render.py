@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
-from saecatalog.site.catalog import STATIC_ROWS, Catalog, GroupRef, list_page
+from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
@@ -108,6 +108,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("co-activation", _coactivation(writer, names)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
+        ("rows", _rows(writer)),
         ("text lists", _text_lists(writer)),
     ]
 
@@ -287,10 +288,10 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
     if not writer.wants("features/index.html"):
         return
-    parts = list(blocks(catalog.paged, STATIC_ROWS)) or [[]]
+    parts = list(blocks(catalog.listed, STATIC_ROWS)) or [[]]
     shared = {
         "total": len(catalog.paged),
-        "notable_pages": catalog.notable_pages,
+        "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "pages": len(parts),
         "columns": [column for column in features.COLUMNS if column.shown],
         "bands": features.BANDS,
@@ -304,7 +305,24 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", lambda: f"window.saeTable = {script_json(features.table_data(catalog))};\n")
+    writer.write("features/table-data.js", lambda: _table_script(catalog, catalog.paged))
+
+
+def _table_script(catalog: Catalog, numbers: Sequence[int]) -> str:
+    """The script with the rows of some features, for `assets/row.js`."""
+    return f"window.saeTable = {script_json(features.table_data(catalog, numbers))};\n"
+
+
+def _rows(writer: Writer) -> Iterator[None]:
+    """The page that shows the row of any feature without a page, and its data; nothing if every feature has a page."""
+    catalog = writer.catalog
+    if not catalog.unpaged:
+        return
+    words = "The statistics of a feature that has no page of its own."
+    writer.page("row.html", ROW_PAGE, "Feature", words, **features.row_view(catalog))
+    for path, numbers in features.row_parts(catalog):
+        writer.write(path, partial(_table_script, catalog, numbers))
+    yield
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:

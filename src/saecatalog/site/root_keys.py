@@ -1,17 +1,23 @@
-"""The keys of what pages are made with: the folder of templates flows in, hashes flow out."""
+"""The folder of page templates, and the keys of what is made with it."""
 
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
+from saecatalog.resources import resource
 from saecatalog.stage_keys import digest, stage_key
 
 
-def check_folder(templates: Path) -> None:
-    """Raise CatalogError if there is no folder of templates."""
-    if not templates.is_dir():
-        raise CatalogError(
-            "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
-        )
+def templates_folder(setting: str) -> Path:
+    """The folder of page templates: the one of the settings, or the program's own.
+
+    Raises CatalogError if the settings name a folder that does not exist.
+    """
+    if not setting:
+        return resource("templates")
+    if not Path(setting).is_dir():
+        fix = "Correct [site] templates, or leave it out to use the program's own templates."
+        raise CatalogError("The folder of page templates does not exist.", setting, fix)
+    return Path(setting)
 
 
 def template_digests(templates: Path) -> dict[str, str]:

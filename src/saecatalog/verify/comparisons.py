@@ -7,7 +7,7 @@ of correlations in float64, a few hundred rows at a time. Cosines need the SAEs 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import saecatalog
 from saecatalog.compare.page import PAGE, render
 from saecatalog.compare.tables import KINDS, LEAST_TEXTS, SCHEMAS
 from saecatalog.errors import CatalogError
+from saecatalog.resources import resource
 from saecatalog.site.comparisons import outdated, shown
 from saecatalog.site.inventory import MANIFEST, read_mapping
 from saecatalog.verify.published import rows_of
@@ -46,6 +47,14 @@ class ComparisonOutcome:
     @property
     def disagreements(self) -> list[Disagreement]:
         return self.report.found
+
+    def facts(self) -> dict[str, object]:
+        """The outcome as plain values."""
+        return {
+            "mismatches": [asdict(found) for found in self.disagreements],
+            "not_checked": self.notes,
+            "figures": self.report.checked,
+        }
 
     def lines(self) -> list[str]:
         """Every mismatch, what was not checked, and the counts."""
@@ -293,10 +302,8 @@ def _check_coverage(outcome: ComparisonOutcome, kind: str, tables: dict[str, pd.
 
 def _check_page(outcome: ComparisonOutcome, manifest: dict[str, Any], data: Path) -> None:
     """The page, rendered again from the comparison's own data."""
-    from saecatalog.verify.pages import TEMPLATES
-
-    if manifest["program"]["version"] != saecatalog.__version__ or not TEMPLATES.is_dir():
-        outcome.notes.append("The page was not compared, because it is of another version or there are no templates.")
+    if manifest["program"]["version"] != saecatalog.__version__:
+        outcome.notes.append("The page was not compared, because another version of the program wrote it.")
         return
-    same = render(manifest, data, TEMPLATES) == (data.parent / PAGE).read_bytes()
+    same = render(manifest, data, resource("templates")) == (data.parent / PAGE).read_bytes()
     outcome.report.at(PAGE).holds(same, "", "differs from its data")

@@ -96,7 +96,9 @@ class Published(Mapping[str, pd.DataFrame]):
                 self._tables[name] = self._known(name, in_pandas(table.select(list(SCHEMAS[name]))))
 
     def _with_later(self, name: str, table: pa.Table | str) -> pa.Table | str:
-        """A table with the columns that were not there yet when this catalog was built."""
+        """A table with the columns that were not there yet when this catalog was built; the table itself may not be."""
+        if name == "explanations" and name not in self.manifest:
+            return arrow_schema(name).empty_table()
         if isinstance(table, str) or "special_tokens" in self.settings:
             return table
         for column, value in LATER.get(name, {}).items():

@@ -6,7 +6,7 @@ texts, in the slow and obvious way. Everything derived from them is recomputed f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
@@ -60,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
+    (check_catalog.check_explanations, ("explanations",)),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
@@ -93,6 +94,19 @@ class Outcome:
         """Every mismatch, what was not checked, and the counts."""
         return [*map(str, self.disagreements), *self.notes, self.summary()]
 
+    def facts(self) -> dict[str, object]:
+        """The same as plain values."""
+        return {
+            "mismatches": [asdict(found) for found in self.disagreements],
+            "not_checked": list(self.notes),
+            "figures": self.report.checked,
+            "features": self.n_features,
+            "d_sae": self.d_sae,
+            **asdict(self.totals),
+            "files": self.n_files,
+            "undecided": self.n_undecided,
+        }
+
     def summary(self) -> str:
         """One line of counts."""
         found = len(self.disagreements)
@@ -111,6 +125,10 @@ class Failure:
 
     folder: Path
     error: Exception
+
+    def facts(self) -> dict[str, object]:
+        """The same as plain values."""
+        return {"error": str(self)}
 
     def __str__(self) -> str:
         """What is wrong, where, and what to do, as far as it is known."""

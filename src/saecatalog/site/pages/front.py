@@ -30,7 +30,7 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
     return {
         "note": catalog.note("index", ""),
         "n_pages": len(catalog.paged),
-        "notable_pages": catalog.notable_pages,
+        "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "introduction": feature.introduction(catalog),
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
