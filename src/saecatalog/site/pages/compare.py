@@ -44,20 +44,21 @@ class Mention:
 
 def names_of(comparison: Manifest, up: str) -> tuple[Named, Named]:
     """The two catalogs; `up` leads from the page to the site's folder."""
-    titles = [facts["title"] for facts in comparison["facts"]]
-    apart = [_short(facts) for facts in comparison["facts"]]
-    # If neither hook nor corpus tells them apart, their folders do.
-    short = apart if apart[0] != apart[1] else comparison["catalogs"]
+    slugs, facts = comparison["catalogs"], comparison["facts"]
     first, second = (
-        Named(slug, f"{up}{slug}/", words, name, facts)
-        for slug, words, name, facts in zip(comparison["catalogs"], titles, short, comparison["facts"], strict=True)
+        Named(slug, f"{up}{slug}/", fact["title"], short, fact)
+        for slug, fact, short in zip(slugs, facts, _short(slugs, facts), strict=True)
     )
     return first, second
 
 
-def _short(facts: Manifest) -> str:
-    layer, corpus = facts["sae"].get("layer"), facts["corpus"].get("name", "")
-    return f"{facts['sae']['hook'] if layer is None else f'layer {layer}'}, {corpus}"
+def _short(slugs: list[str], facts: list[Manifest]) -> list[str]:
+    """What tells the two apart: the layer, else the hook, and the corpus; their folders if nothing of that does."""
+    layers = [f"layer {fact['sae'].get('layer')}" for fact in facts]
+    hooks, corpora = [fact["sae"]["hook"] for fact in facts], [fact["corpus"].get("name", "") for fact in facts]
+    where = layers if layers[0] != layers[1] else hooks
+    differing = [pair for pair in (where, corpora) if pair[0] != pair[1]]
+    return [", ".join(words) for words in zip(*differing, strict=True)] if differing else slugs
 
 
 def view(comparison: Manifest, tables: Frames, up: str) -> dict[str, Any]:
