@@ -394,7 +394,7 @@ def test_a_feature_without_a_page_is_found_with_its_figures(page: Page, site: Pa
     for words in ("11", "label <11>"):
         found = search_for(page, words).first
         assert found.get_attribute("href") == "row.html?feature=11"
-        assert re.search(r"density \d+\S* %, max \d", found.inner_text())
+        assert re.search(r"density \d+\s%, max \d", found.inner_text())
     assert page.inner_text(".results [role=status]") == "1 feature"
     page.keyboard.press("Enter")
     page.wait_for_url("**/row.html?feature=11")
