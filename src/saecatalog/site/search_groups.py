@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from saecatalog.site.catalog import Catalog, GroupRef
@@ -60,8 +61,8 @@ def _telling(catalog: Catalog, table: str, group: str, active: str, texts: str) 
     # A concept's texts are not in the corpus, in which a feature may be silent.
     rarest = 0.5 / max(1, int(features["n_texts"].max()))
     told = [information(a, max(b, rarest)) for a, b in zip(share.tolist(), overall.tolist(), strict=True)]
-    ranked = frame.assign(told=told)[[value > 0 for value in told]]
-    ranked = ranked.sort_values([group, "told", "feature"], ascending=[True, False, True])
+    ranked = frame.assign(told=np.array(told, float))
+    ranked = ranked[ranked["told"] > 0].sort_values([group, "told", "feature"], ascending=[True, False, True])
     return {str(name): _relative(part) for name, part in ranked.groupby(group, sort=False)}
 
 
