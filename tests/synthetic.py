@@ -131,10 +131,11 @@ def write(
     csv: bool = False,
     notes: list[dict[str, Any]] | None = None,
     explanations: list[dict[str, Any]] | None = None,
+    world: World | None = None,
 ) -> tuple[Tables, dict[str, Any]]:
-    """Write all tables and the manifest into `folder`."""
+    """Write all tables and the manifest into `folder`; `world` has the activations, if they are not the usual ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    world = World()
+    world = world or World()
     makers: dict[str, Callable[[World], Iterable[Any]]] = {
         "features": _features,
         "contexts": _contexts,
@@ -178,6 +179,8 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
         "title": f"Tiny & {SCRIPT}",
         "description": 'A "catalog" made by hand.',
         "slug": "tiny/0-res",
+        "authors": [],
+        "year": None,
         "base_url": base_url,
         "csv": csv,
         "program": {"name": "saecatalog", "version": "0.0", "commit": "0123abc"},

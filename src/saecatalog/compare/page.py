@@ -15,10 +15,8 @@ def render(manifest: Manifest, data: Path, templates: Path) -> bytes:
     """The page of a comparison, from its folder `data`. It is two folders below the site's root."""
     up = "../../"
     first, second = compare.names_of(manifest, up)
-    title = f"{first.title} and {second.title}"
-    if first.title == second.title:
-        title = f"{first.title}: {first.short} and {second.short}"
-    words = f"A comparison of two catalogs of {manifest['facts'][0]['model']['name']}."
+    title = f"{manifest['facts'][0]['model']['name']}: {first.short} and {second.short}"
+    words = f"A comparison of {first.title} and {second.title}."
     view = compare.view(manifest, tables.read(data, manifest["kind"]), up)
-    page = Page(title, words, PAGE, "", up, "", "")
+    page = Page(title, title, words, PAGE, "", up, "", "")
     return environment(templates).get_template("compare.html").render(view, page=page).encode("utf-8", "replace")

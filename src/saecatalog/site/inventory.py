@@ -281,11 +281,17 @@ def _as_built(out: Path, files: Files, slug: str) -> bool:
 
 
 def edited(out: Path, files: Files, slug: str) -> str:
-    """The first file of a catalog that is not as its build left it, relative to the site; "" if all are."""
+    """The first file of a catalog that is not as its build left it, relative to the site; "" if all are.
+
+    The root's list need not name the catalog: it does not if removing the catalog was broken off.
+    """
+    path = f"{slug}/{FILE_LIST}"
     if _as_built(out, files, slug):
         return ""
-    found = checksums(out / slug, sums := listed(out / slug / FILE_LIST))
-    return f"{slug}/{next((file for file in sums if found[file] != sums[file]), FILE_LIST)}"
+    sums, of_list = listed(out / path), listed(out / ROOT_LIST).get(path)
+    found = checksums(out / slug, sums)
+    changed = next((f"{slug}/{file}" for file in sums if found[file] != sums[file]), "")
+    return changed or ("" if sums and of_list in (None, sha256(out / path)) else path)
 
 
 def _doubtful(catalog: Path, files: Files) -> list[str]:

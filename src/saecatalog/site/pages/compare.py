@@ -13,6 +13,7 @@ import pandas as pd
 from saecatalog.compare.tables import CHANGE_STATUSES, KINDS, LEAST_TEXTS, MATCH_STATUSES, SCHEMAS, TABLES
 from saecatalog.manifest import Manifest
 from saecatalog.names import in_words, title
+from saecatalog.site.catalog import row_page
 from saecatalog.site.records import Row, rows
 
 LISTED = 40
@@ -34,7 +35,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Mention:
-    """A feature of one of the catalogs: its page from the page of the comparison, "" if it has none."""
+    """A feature of one of the catalogs: where its figures are, from the page of the comparison."""
 
     number: int
     label: str
@@ -43,20 +44,21 @@ class Mention:
 
 def names_of(comparison: Manifest, up: str) -> tuple[Named, Named]:
     """The two catalogs; `up` leads from the page to the site's folder."""
-    titles = [facts["title"] for facts in comparison["facts"]]
-    apart = [_short(facts) for facts in comparison["facts"]]
-    # If neither hook nor corpus tells them apart, their folders do.
-    short = apart if apart[0] != apart[1] else comparison["catalogs"]
+    slugs, facts = comparison["catalogs"], comparison["facts"]
     first, second = (
-        Named(slug, f"{up}{slug}/", words, name, facts)
-        for slug, words, name, facts in zip(comparison["catalogs"], titles, short, comparison["facts"], strict=True)
+        Named(slug, f"{up}{slug}/", fact["title"], short, fact)
+        for slug, fact, short in zip(slugs, facts, _short(slugs, facts), strict=True)
     )
     return first, second
 
 
-def _short(facts: Manifest) -> str:
-    layer, corpus = facts["sae"].get("layer"), facts["corpus"].get("name", "")
-    return f"{facts['sae']['hook'] if layer is None else f'layer {layer}'}, {corpus}"
+def _short(slugs: list[str], facts: list[Manifest]) -> list[str]:
+    """What tells the two apart: the layer, else the hook, and the corpus; their folders if nothing of that does."""
+    layers = [f"layer {fact['sae'].get('layer')}" for fact in facts]
+    hooks, corpora = [fact["sae"]["hook"] for fact in facts], [fact["corpus"].get("name", "") for fact in facts]
+    where = layers if layers[0] != layers[1] else hooks
+    differing = [pair for pair in (where, corpora) if pair[0] != pair[1]]
+    return [", ".join(words) for words in zip(*differing, strict=True)] if differing else slugs
 
 
 def view(comparison: Manifest, tables: Frames, up: str) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _row(side: pd.DataFrame, feature: int) -> Row:
 
 
 def _mention(row: Row, name: Named) -> Mention:
-    return Mention(row.feature, row.label, row.page and name.path + row.page)
+    return Mention(row.feature, row.label, name.path + (row.page or row_page(row.feature)))
 
 
 def _unmatched(side: pd.DataFrame, name: Named) -> list[tuple[Mention, Row]]:
@@ -159,7 +161,7 @@ def _changes(changes: pd.DataFrame, names: Sequence[Named]) -> dict[str, Any]:
 def _both(row: Row, first: Named, second: Named) -> tuple[Mention, Mention, Row]:
     """A feature as both catalogs mention it."""
     return (
-        Mention(row.feature, row.label_first, row.page_first and first.path + row.page_first),
-        Mention(row.feature, row.label_second, row.page_second and second.path + row.page_second),
+        Mention(row.feature, row.label_first, first.path + (row.page_first or row_page(row.feature))),
+        Mention(row.feature, row.label_second, second.path + (row.page_second or row_page(row.feature))),
         row,
     )
