@@ -107,7 +107,9 @@ def test_the_page_shows_the_tables_and_leads_to_the_features(three: Workplace) -
     numbers = {int(row.css_first("th").text().split()[0]) for row in rows}
     assert numbers == set(pairs["feature"])
     linked = {node.attributes["href"] for node in html.css("#matched tbody th a")}
-    assert linked == {f"../../{FIRST}/features/{n}.html" for n in numbers & set(PAGED)}
+    own, shared = numbers & set(PAGED), numbers - set(PAGED)
+    pages = {f"features/{n}.html" for n in own} | {f"row.html?feature={n}" for n in shared}
+    assert linked == {f"../../{FIRST}/{page}" for page in pages}
     assert SCRIPT not in html.html
     assert f"{len(pairs)} pairs of features match" in html.css_first(".lead").text()
     assert {node.text() for node in html.css("#method dt code")} == {*SCHEMAS["matches"], *SCHEMAS["coverage"]}
