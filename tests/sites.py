@@ -20,6 +20,7 @@ from test_site_pages import build
 from saecatalog.build import build_site
 from saecatalog.cache import Cache
 from saecatalog.config import SiteConfig, load_config
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.models.default_model import downloaded
 from saecatalog.notes import Subjects, read_notes
 from saecatalog.progress import Progress
@@ -97,7 +98,13 @@ class Workplace:
     def catalog(self) -> Path:
         return self.site / "tiny/0-res"
 
-    def publish(self, slug: str = "tiny/0-res", world: World | None = None, **facts: object) -> bool:
+    def publish(
+        self,
+        slug: str = "tiny/0-res",
+        world: World | None = None,
+        explanations: Explanations = NO_EXPLANATIONS,
+        **facts: object,
+    ) -> bool:
         """Build the site with this manifest, of another world if one is given; returns whether anything was written."""
         tables = self.folder / ("tables" if world is None else f"tables of {slug.replace('/', ' ')}")
         if world is not None:
@@ -115,7 +122,7 @@ class Workplace:
         with output_folder(self.site) as workspace, Cache(self.folder / "cache") as cache:
             analysis = cache.output("analysis", tables.name, partial(shutil.copytree, tables, dirs_exist_ok=True))
             files, progress = check_out(self.site), Progress(quiet=True)
-            return build_site(analysis, manifest, notes, config, files, workspace, progress).rebuilt
+            return build_site(analysis, manifest, notes, config, files, workspace, progress, None, explanations).rebuilt
 
 
 @pytest.fixture(scope="session")

@@ -179,6 +179,8 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
         "title": f"Tiny & {SCRIPT}",
         "description": 'A "catalog" made by hand.',
         "slug": "tiny/0-res",
+        "authors": [],
+        "year": None,
         "base_url": base_url,
         "csv": csv,
         "program": {"name": "saecatalog", "version": "0.0", "commit": "0123abc"},

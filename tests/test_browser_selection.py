@@ -88,9 +88,9 @@ def test_a_selection_outlasts_filters_and_can_be_made_with_the_keyboard(page: Pa
 def test_too_long_a_list_is_refused_and_nothing_is_copied(page: Page, sites: Site) -> None:
     open_table(page, sites(neuronpedia=ID))
     page.evaluate("navigator.clipboard.writeText('before')")
-    more = "document.getElementById('table').dispatchEvent(new CustomEvent('saeshown', {detail: () => [...Array(%d).keys()]}))"
+    many = "count => { table.dispatchEvent(new CustomEvent('saeshown', { detail: () => [...Array(count).keys()] })); }"
     for count, refused in ((151, True), (150, False)):
-        page.evaluate(more % count)
+        page.evaluate(many, count)
         if not refused:
             page.get_by_role("button", name="Clear selection").click()
         page.get_by_role("button", name=f"Select all {count}").click()

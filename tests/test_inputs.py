@@ -144,6 +144,8 @@ ROWS = [
     setting("analysis.outlier_multiple", 1.5),
     setting("site.title", "Another title"),
     setting("site.description", "Another description."),
+    setting("site.authors", ("Ada Lovelace",)),
+    setting("site.year", 2026),
     setting("site.out", "elsewhere", same=True),
     setting("site.features", (3, 4)),
     setting("site.base_url", "https://example.org/catalog/"),
@@ -232,7 +234,7 @@ def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[st
         SubjectConfig(sae="sae", device="cpu"),
         CorpusConfig(paths=("corpus",), concepts="concepts"),
         AnalysisConfig(notable=6),
-        SiteConfig(notes="notes", out=out),
+        SiteConfig(notes="notes", templates="templates", out=out),
         cache=folder / cache,
     )
     for name, value in row.settings if row else ():

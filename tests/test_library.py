@@ -3,6 +3,7 @@
 import ast
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 import warnings
@@ -45,8 +46,7 @@ def catalog(harvest: library.Harvest) -> library.Analysis:
 @pytest.fixture(scope="module")
 def opened(catalog: library.Analysis, workshop: Path) -> library.Catalog:
     """The same catalog, published and opened again."""
-    templates = str(ROOT / "templates")
-    summary = catalog.build_site(workshop / "library-site", title="Mine", templates=templates)
+    summary = catalog.build_site(workshop / "library-site", title="Mine")
     assert summary.entry.is_file()
     return saecatalog.open_catalog(workshop / "library-site")
 
@@ -101,6 +101,20 @@ def test_texts_may_come_from_files(workshop: Path) -> None:
     assert given.frame.groupby("category").size()["prose"] == len(PROSE)
     mine, theirs = (set(found.loc[found["category"] == "prose", "text"]) for found in (given.frame, frame))
     assert mine == theirs
+
+
+def test_a_loaded_subject_stays_what_it_is_when_its_files_change(
+    subject: library.Subject, saes: Callable[..., Path], workshop: Path, tmp_path: Path
+) -> None:
+    """Otherwise its activations would be kept in the cache as those of the SAE that is there now."""
+    folder = shutil.copytree(saes("llama", SaeKind("jumprelu")), tmp_path / "sae")
+    first = saecatalog.load_subject(folder, device="cpu", cache=workshop / "library-cache")
+    shutil.copytree(saes("llama", SaeKind("standard")), folder, dirs_exist_ok=True)
+    second = saecatalog.load_subject(folder, device="cpu", cache=workshop / "library-cache")
+    corpus = saecatalog.read_corpus({"a": ["The cat sat."], "b": ["A dog ran."]}, None)
+    old, new, same = (saecatalog.harvest_texts(s, corpus).matrix.toarray() for s in (first, second, subject))
+    assert (old != new).any()
+    np.testing.assert_array_equal(old, same)
 
 
 def test_a_published_catalog_gives_the_same_answers(catalog: library.Analysis, opened: library.Catalog) -> None:

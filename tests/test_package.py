@@ -1,7 +1,7 @@
 """The wheel: what is in it, and that an installed copy starts, builds and checks a catalog from any folder.
 
-The wheel is built from the source archive, as on a package index, and installed into an empty environment that sees the
-dependencies of the tests but not the project.
+The wheel is built from the source archive, as on a package index, and installed into a new environment, beside links to
+the libraries of the tests.
 """
 
 import json
@@ -20,10 +20,13 @@ from zipfile import ZipFile
 import pytest
 from conftest import SaeKind
 
+import saecatalog
+
 ROOT = Path(__file__).parent.parent
 PROJECT = ("LICENSE", "MANIFEST.in", "README.md", "build.py", "catalog.toml", "pyproject.toml", "setup.py")
 FOLDERS = ("src", "templates", "corpora", "notes")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+PROGRAM = {"name": "saecatalog", "version": saecatalog.__version__}
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +69,15 @@ class Installed:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("environment") / "venv"
+    # The environment is inside somebody's repository, whose commit is not that of the program.
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
+    run(folder.parent, *git, "init", "--quiet")
+    run(folder.parent, *git, "commit", "--quiet", "--allow-empty", "--message", "x")
     venv.create(folder, with_pip=False)
     (packages,) = folder.glob("lib/python*/site-packages")
-    # The file of an editable install there, which would lead to the project, is not read from here.
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "saecatalog" not in path.name and path.suffix != ".pth":
+            (packages / path.name).symlink_to(path)
     install = ("install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel))
     run(folder, sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), *install)
     return Installed(folder, tmp_path_factory.mktemp("elsewhere"))
@@ -110,6 +118,8 @@ def test_an_installed_copy_starts_a_catalog_builds_it_and_checks_it(
     found = json.loads(installed("check", "mine/site", "--json"))
     assert found["problems"] == []
     (totals,) = found["catalogs"].values()
+    (manifest,) = (installed.work / "mine/site").rglob("data/manifest.json")
+    assert json.loads(manifest.read_text(encoding="utf-8"))["program"] == {**PROGRAM, "commit": ""}
     assert totals["pages"]["categories"] == 4
     assert totals["pages"]["concepts"] == 3
 

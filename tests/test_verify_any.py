@@ -117,8 +117,9 @@ def catalogs(folder: Path, workshop: Path) -> Callable[[str], Path]:
         if kind.architecture == "matching_pursuit":
             _with_rows_of_length_1(sae)
         out = folder / f"site-{name}"
-        places = ["--corpus", str(corpus), "--cache", str(folder / "cache"), "--out", str(out), "--device", "cpu"]
-        assert main(["build", "--sae", str(sae), *places, "--quiet", *kind.words]) == GOOD
+        read = ["--corpus", str(corpus), "--concepts", str(workshop / "concepts"), "--notable", "4", "--notes", ""]
+        places = ["--cache", str(folder / "cache"), "--out", str(out), "--device", "cpu", "--quiet"]
+        assert main(["build", "--sae", str(sae), *read, *places, *kind.words]) == GOOD
         (manifest,) = out.rglob("data/manifest.json")
         return manifest.parent.parent
 

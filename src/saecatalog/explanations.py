@@ -60,11 +60,11 @@ class Explanations:
 
     def notices(self, paged: set[int]) -> Iterator[str]:
         """What a user may not expect: rows left out, and features without a page, whose explanations it cannot show."""
-        if self.empty:
-            yield f"{self.empty:,} explanations are empty and were left out."
-        unseen = {one.feature for one in self.found} - paged
-        if unseen:
-            yield f"{len(unseen):,} features with an explanation have no page; the data files have their explanations."
+        if n := self.empty:
+            yield f"{n:,} explanation{'s are' if n > 1 else ' is'} empty and {'were' if n > 1 else 'was'} left out."
+        if n := len({one.feature for one in self.found} - paged):
+            words = "features with an explanation have" if n > 1 else "feature with an explanation has"
+            yield f"{n:,} {words} no page; the data files have {'them' if n > 1 else 'it'}."
 
 
 NO_EXPLANATIONS = Explanations()

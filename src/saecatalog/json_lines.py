@@ -36,6 +36,7 @@ def _index(value: Any) -> bool:
 
 TEXT = Field("a string", lambda value: isinstance(value, str))
 NUMBER = Field("a number", _number)
+SHARE = Field("a number from 0 to 1", lambda value: _number(value) and 0 <= value <= 1)
 INDEX = Field("a feature number", _index)
 NAMES = {"modelId": TEXT, "layer": TEXT, "index": INDEX}
 """The fields that say which feature a row is about."""

@@ -51,5 +51,5 @@ def with_labels(frame: pd.DataFrame, labels: pd.Series | None) -> pd.DataFrame:
     """A table with the column `label` after `feature`, from the labels by feature; "" if there are none."""
     names = "" if labels is None else frame["feature"].map(labels).astype(object)
     labelled = frame.copy()
-    labelled.insert(int(frame.columns.get_loc("feature")) + 1, "label", names)
+    labelled.insert(list(frame.columns).index("feature") + 1, "label", names)
     return labelled

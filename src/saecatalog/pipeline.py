@@ -130,6 +130,8 @@ class Pipeline:
         return self._subject
 
     def _load(self) -> "Subject":
+        if self.given.subject is not None:
+            return self.given.subject
         with self.progress.bar("load model", 1) as bar:
             from saecatalog.subject import load_subject
 
@@ -140,6 +142,9 @@ class Pipeline:
     @cached_property
     def info(self) -> SubjectInfo:
         """Facts about the subject, from the cache if it was loaded before and its files have not changed since."""
+        if self.given.subject is not None:
+            # Its files may have changed since it was loaded.
+            return self.given.subject.info
         files = self._described.json(FILES)
         if self._subject is None and not loaded_files.unchanged(files):
             self._described.drop()

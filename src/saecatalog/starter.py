@@ -4,17 +4,15 @@ The settings file is the project's `catalog.toml`, so every setting in it is des
 of the default catalog's. What only a new catalog has is in `resources/init`.
 """
 
-import json
 import os
 import re
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 from saecatalog import __version__
 from saecatalog.errors import CatalogError
-from saecatalog.program import COMMAND
+from saecatalog.program import COMMAND, origin
 from saecatalog.resources import resource
 
 TEXTS = (
@@ -77,29 +75,19 @@ def _installed(path: Path) -> str:
 
 def requirements() -> str:
     """What pip installs to publish the catalog with this program: a file of requirements."""
-    return requirements_of(_origin())
+    return requirements_of(origin())
 
 
-def requirements_of(origin: dict[str, Any] | None) -> str:
-    """The requirements for a program of this origin, in the form of PEP 610; None means a package index."""
-    if origin is None:
+def requirements_of(found: dict[str, Any] | None) -> str:
+    """The requirements for a program of this origin, which is in the form of PEP 610; None means a package index."""
+    if found is None:
         return f"saecatalog=={__version__}\n"
-    if "vcs_info" in origin:
-        vcs = origin["vcs_info"]
-        return f"saecatalog @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}\n"
-    if not origin["url"].startswith("file:"):
-        return f"saecatalog @ {origin['url']}\n"
+    if "vcs_info" in found:
+        vcs = found["vcs_info"]
+        return f"saecatalog @ {vcs['vcs']}+{found['url']}@{vcs['commit_id']}\n"
+    if not found["url"].startswith("file:"):
+        return f"saecatalog @ {found['url']}\n"
     return f"{UNKNOWN_ORIGIN}saecatalog=={__version__}\n"
-
-
-def _origin() -> dict[str, Any] | None:
-    """Where the installed program came from; None if from a package index."""
-    try:
-        found = distribution("saecatalog").read_text("direct_url.json")
-    except PackageNotFoundError:
-        return {"url": "file:"}
-    origin: dict[str, Any] | None = json.loads(found) if found else None
-    return origin
 
 
 def write_starter(folder: Path, files: dict[str, str]) -> None:

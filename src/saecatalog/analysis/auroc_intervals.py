@@ -1,4 +1,4 @@
-"""How sure an AUROC is: text scores and the source of each text flow in, an interval per category and feature flows out.
+"""How sure an AUROC is: text scores and their sources flow in, an interval per category and feature flows out.
 
 Texts cut from one file are alike, so they say less than as many texts from different files. The unit that counts is
 therefore the source: a file, or the text itself where a category or the rest of the corpus comes from one file only and
@@ -58,14 +58,14 @@ class Sources:
     @cached_property
     def inside(self) -> Int64[np.ndarray, "group"]:
         """The number of sources with a text in each group."""
-        return self.counts.getnnz(axis=0).astype(np.int64)
+        return np.asarray(self.counts.getnnz(axis=0), np.int64)
 
     @cached_property
     def outside(self) -> Int64[np.ndarray, "group"]:
         """The number of sources with a text outside each group."""
         found = self.counts.tocoo()
         whole = found.col[found.data == self.sizes[found.row]]
-        return len(self.sizes) - np.bincount(whole, minlength=len(self.groups.names))
+        return np.asarray(len(self.sizes) - np.bincount(whole, minlength=len(self.groups.names)))
 
     @cached_property
     def comparable(self) -> Bool[np.ndarray, "group"]:
@@ -190,7 +190,8 @@ def _sums(
     left = sources.squares[:, groups] - [
         (n_inside**2).sum(0), (n_outside**2).sum(0), (n_inside * n_outside).sum(0)
     ]  # fmt: skip
-    return np.array([(inside**2).sum(0), (outside**2).sum(0), (inside * outside).sum(0)]) + left * [a * a, b * b, a * b]
+    seen = np.array([(inside**2).sum(0), (outside**2).sum(0), (inside * outside).sum(0)])
+    return np.asarray(seen + left * [a * a, b * b, a * b])
 
 
 def _by_source(

@@ -53,8 +53,8 @@ def category_rows(
     """Every figure except the q-value, for the features of a block that fired on any text.
 
     With more than `MANY_CATEGORIES` categories, there are only rows of features active on a text of the category.
-    `sources` says which texts are from one file, `second` which are in the second half, and `strong` is the score above which a text is strong, and `first` is
-    the number of the block's first feature.
+    `sources` says which texts are from one file, `second` which are in the second half, `strong` is the score above
+    which a text is strong, and `first` is the number of the block's first feature.
     """
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]

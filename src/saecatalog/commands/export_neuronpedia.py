@@ -4,20 +4,13 @@ Reads the published tables; needs no model."""
 import argparse
 from pathlib import Path
 
-from saecatalog.commands.flags import add_neuronpedia_names
+from saecatalog.commands.flags import add_neuronpedia_names, add_site
 
 EXAMPLE = "export-neuronpedia site --out neuronpedia"
 
 
 def add(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "site",
-        nargs="?",
-        type=Path,
-        default=Path("site"),
-        metavar="SITE",
-        help="folder of a built site, or of one of its catalogs; default: site",
-    )
+    add_site(p, "folder of a built site, or of one of its catalogs")
     p.add_argument(
         "--out",
         type=Path,

@@ -18,5 +18,5 @@ def render(manifest: Manifest, data: Path, templates: Path) -> bytes:
     title = f"{manifest['facts'][0]['model']['name']}: {first.short} and {second.short}"
     words = f"A comparison of {first.title} and {second.title}."
     view = compare.view(manifest, tables.read(data, manifest["kind"]), up)
-    page = Page(title, words, PAGE, "", up, "", "")
+    page = Page(title, title, words, PAGE, "", up, "", "")
     return environment(templates).get_template("compare.html").render(view, page=page).encode("utf-8", "replace")

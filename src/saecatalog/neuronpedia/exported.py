@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
-from saecatalog.json_lines import NAMES, NUMBER, NUMBERS, TEXTS, Field, Line, optional, read_lines
+from saecatalog.json_lines import NAMES, NUMBER, NUMBERS, SHARE, TEXTS, Field, Line, optional, read_lines
 from saecatalog.neuronpedia.source import Source
 
 KIND = "file of exported rows"
 
 FEATURE = {
     **NAMES,
-    "frac_nonzero": NUMBER,
+    "frac_nonzero": SHARE,
     "maxActApprox": optional(NUMBER),
     "pos_str": optional(TEXTS),
     "neg_str": optional(TEXTS),
 }
 ACTIVATION = {**NAMES, "tokens": TEXTS, "values": NUMBERS}
 """The fields that are read; exports have more."""
+
+BOS = ("<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>")
+"""Tokens that some exports begin with. The largest activation is looked for after them, as BOS never counts here."""
 
 SPELLED = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"})
 """Signs with which vocabularies spell white space; some exports have tokens as the vocabulary spells them."""
@@ -82,9 +85,10 @@ def _add_activation(feature: Exported, line: Line) -> None:
     tokens, values = line.row["tokens"], line.row["values"]
     if len(tokens) != len(values) or not tokens:
         line.fail(f"This row has {len(tokens)} tokens and {len(values)} values.", "It should have a value for each.")
-    largest = max(values)
+    first = int(tokens[0] in BOS)
+    largest = max(values[first:], default=0)
     if largest > 0:
-        feature.peaks.append((float(largest), plain(tokens[values.index(largest)])))
+        feature.peaks.append((float(largest), plain(tokens[values.index(largest, first)])))
 
 
 def plain(token: str) -> str:

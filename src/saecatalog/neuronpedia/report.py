@@ -3,12 +3,12 @@
 The page stands alone, with its style inside and without a script, so it can be mailed or published anywhere.
 """
 
+import math
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from saecatalog.errors import CatalogError
@@ -76,9 +76,9 @@ def summary(comparison: Comparison) -> list[str]:
     return [*sentences, *comparison.not_compared(), DIFFERENT_TEXTS]
 
 
-def as_json(comparison: Comparison) -> str:
+def facts(comparison: Comparison) -> dict[str, object]:
     """The same, with every feature that disagrees, for programs."""
-    value = {
+    return {
         "source": str(comparison.source),
         "compared": len(comparison.features),
         "missing": comparison.missing,
@@ -89,7 +89,6 @@ def as_json(comparison: Comparison) -> str:
         "counts": comparison.counts,
         "features": [_figures(one) for one in comparison.disagreeing],
     }
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
 def _figures(one: Compared) -> dict[str, Any]:
@@ -113,10 +112,13 @@ def _figures(one: Compared) -> dict[str, Any]:
 
 
 def _csv_row(one: Compared) -> dict[str, Any]:
+    """The same in one cell each; what could not be compared is an empty cell."""
     figures = _figures(one)
-    figures["disagreements"] = ", ".join(one.disagreements)
-    figures["shared_peaks"] = None if one.shared_peaks is None else len(one.shared_peaks)
-    return figures | {name: " · ".join(figures[name]) for name in ("peaks", "peaks_there")}
+    words = {name: " · ".join(figures[name]) for name in ("peaks", "peaks_there")}
+    words["disagreements"] = ", ".join(one.disagreements)
+    shared = None if one.shared_peaks is None else len(one.shared_peaks)
+    figures |= {**words, "shared_peaks": shared}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def _view(comparison: Comparison, out: Path) -> dict[str, Any]:

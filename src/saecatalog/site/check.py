@@ -25,6 +25,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
 from saecatalog.program import program_name
 from saecatalog.schemas import SCHEMAS, arrow_schema
+from saecatalog.site.check_addresses import address_problems
 from saecatalog.site.check_comparisons import comparison_problems
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
@@ -32,6 +33,7 @@ from saecatalog.site.check_sums import changes
 from saecatalog.site.check_tables import table_problems
 from saecatalog.site.cite import embed_page, embedded
 from saecatalog.site.inventory import (
+    MANIFEST,
     TEMPORARY,
     TOLERATED,
     Sums,
@@ -42,6 +44,7 @@ from saecatalog.site.inventory import (
     no_files_below,
     part_kind,
     parts,
+    read_mapping,
 )
 from saecatalog.site.totals import Totals, page_counts
 
@@ -90,6 +93,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
         changes(site, _sums(site, files, pages), _no_files(site)),
         _root_problems(site, files),
+        address_problems(site, _bases(site, files), {page.path: page.canonical for page in pages}),
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
         *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
@@ -249,10 +253,15 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
 def _has_live_part(catalog: Path) -> bool:
     """Whether a catalog's manifest states a live part; not if it cannot be read."""
     try:
-        manifest = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
-        return has_live_part(manifest)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return has_live_part(read_mapping(catalog / MANIFEST))
+    except (AttributeError, TypeError):
         return False
+
+
+def _bases(site: Path, files: Files) -> dict[str, str]:
+    """The addresses that the catalogs were built for; without the catalogs whose manifest states none, not even ""."""
+    stated = {catalog: read_mapping(site / catalog / MANIFEST).get("base_url") for catalog in catalogs(files)}
+    return {catalog: base for catalog, base in stated.items() if isinstance(base, str)}
 
 
 def _row_problems(table: Path, catalog: str, files: Files) -> Iterator[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
+from saecatalog.program import program_name
 from saecatalog.site.inventory import TOLERATED, Files, files_below
 
 MARK = "Saecatalog-Tree"
@@ -110,7 +111,7 @@ def site_files(site: Path) -> Files:
     below = files_below(site) if site.is_dir() else {}
     files = {path: file for path, file in below.items() if path.partition("/")[0] not in TOLERATED - PUBLISHED_TOO}
     if "index.html" not in files:
-        raise CatalogError("There is no site to publish.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no site to publish.", str(site), f"Build it first: {program_name()}")
     smaller = "Build fewer pages (--features notable), or leave out the live part (--no-live) or the CSV files."
     for path, file in files.items():
         if file.size > FILE_MAX:

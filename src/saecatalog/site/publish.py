@@ -43,8 +43,9 @@ from saecatalog.site.live_files import write_live
 from saecatalog.site.output_folder import put, replace_files
 from saecatalog.site.pages.catalogs import SpecialistCounts, site_front
 from saecatalog.site.render import render_catalog, render_root
+from saecatalog.site.sitemap import common_address, sitemap_files
 from saecatalog.site.templates import check_templates, made_from
-from saecatalog.site.totals import page_counts
+from saecatalog.site.totals import is_page, page_counts
 from saecatalog.tables import Tables, write_csv, write_table
 from saecatalog.workspace import Workspace
 
@@ -220,6 +221,7 @@ def publish_root(
     before = listed(out / ROOT_LIST)
     compared = {part: manifest for part, manifest in comparisons_of(out).items() if part not in leaving}
     render_root([manifests[slug] for slug in sorted(manifests)], templates, folder, compared, specialists)
+    _write_sitemap(out, manifests, folder)
     # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
     (folder / ".nojekyll").touch()
     files = checksums(folder, files_below(folder))
@@ -231,6 +233,23 @@ def publish_root(
     write_json(folder / ROOT_LIST, {"key": root_key(out, parts, key), "files": files | lists})
     old = [file for file in root_files(before) if _may_delete(file, parts, standing)]
     replace_files(folder, out, ROOT_LIST, old, turn)
+
+
+def _write_sitemap(out: Path, manifests: dict[str, Manifest], folder: Path) -> None:
+    """Write the sitemap of the root's pages, which are in `folder`, and of every catalog's.
+
+    Catalogs that were built for another address, or for none, are left out; the user is told.
+    """
+    bases = {slug: manifest["base_url"] for slug, manifest in sorted(manifests.items())}
+    base = common_address(bases.values())
+    if len(set(bases.values())) > 1:
+        said = ", ".join(f"{slug} for {other or 'none'}" for slug, other in bases.items())
+        notice(f"the catalogs of this site were built for different addresses: {said}. Build all with one --base-url.")
+    paths = [*files_below(folder)]
+    for slug in (slug for slug, other in bases.items() if other == base):
+        paths += (f"{slug}/{file}" for file in listed(out / slug / FILE_LIST))
+    for name, text in sitemap_files(base, (path for path in paths if is_page(path))).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _may_delete(file: str, parts: Collection[str], standing: Files) -> bool:

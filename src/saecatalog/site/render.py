@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
 from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
+from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
@@ -175,9 +176,9 @@ def render_root(
     """
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
-    base = found[0]["base_url"] if found else ""
+    base = common_address(manifest["base_url"] for manifest in found)
     words = "Catalogs of the features of sparse autoencoders."
-    page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
+    page = Page("SAE Catalog", "SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
     view = catalogs.site_front(found, compared or {}, specialists or {})
     html = environment(templates).get_template("catalogs.html").render(view, page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
@@ -305,23 +306,24 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", lambda: _table_script(catalog, catalog.paged))
+    writer.write("features/table-data.js", lambda: _table_script(features.table_data(catalog)))
 
 
-def _table_script(catalog: Catalog, numbers: Sequence[int]) -> str:
+def _table_script(data: dict[str, Any]) -> str:
     """The script with the rows of some features, for `assets/row.js`."""
-    return f"window.saeTable = {script_json(features.table_data(catalog, numbers))};\n"
+    return f"window.saeTable = {script_json(data)};\n"
 
 
 def _rows(writer: Writer) -> Iterator[None]:
     """The page that shows the row of any feature without a page, and its data; nothing if every feature has a page."""
     catalog = writer.catalog
-    if not catalog.unpaged:
+    parts = features.row_parts(catalog)
+    if not catalog.unpaged or not writer.wants(ROW_PAGE, *(path for path, _ in parts)):
         return
     words = "The statistics of a feature that has no page of its own."
     writer.page("row.html", ROW_PAGE, "Feature", words, **features.row_view(catalog))
-    for path, numbers in features.row_parts(catalog):
-        writer.write(path, partial(_table_script, catalog, numbers))
+    for path, numbers in parts:
+        writer.write(path, _table_script(features.row_data(catalog, numbers)))
     yield
 
 

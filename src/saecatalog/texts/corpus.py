@@ -55,7 +55,7 @@ class Text:
     turns: str = ""
     """The turns of a chat, as a JSON list of objects with role and content; the content is then made from them."""
     file: str = ""
-    """The file, if its texts may be parts of one document; "" for a row of a dataset, which is a document of its own."""
+    """The file, if its texts may be parts of one document; "" for a row of a dataset."""
 
 
 @dataclass(frozen=True)

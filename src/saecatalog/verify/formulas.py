@@ -113,7 +113,7 @@ def auroc_interval(inside: list[tuple[float, str]], outside: list[tuple[float, s
         return 0.0, 1.0
     a, b = sorted(score for score, _ in inside), sorted(score for score, _ in outside)
     area = auroc(a, b)
-    mine, others = Counter[str](), Counter[str]()
+    mine, others = (dict.fromkeys(units[0] | units[1], 0.0) for _ in range(2))
     for score, source in inside:
         mine[source] += (bisect_left(b, score) + bisect_right(b, score)) / 2 / len(b) - area
     for score, source in outside:

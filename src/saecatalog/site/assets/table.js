@@ -13,6 +13,7 @@
   // What a reader sees first: the notable features. The column says which rows these are; they need not be all rows.
   const isOrdinary = notable.map((reasons) => Number(reasons === ""));
   const begin = new Set(isOrdinary).size > 1 ? "first" : "feature";
+  const placeOf = new Map(numbers.map((number, place) => [number, place]));
   const lowerLabels = labels.map((label) => label.toLowerCase());
 
   function make(tag, className, ...content) {
@@ -60,7 +61,8 @@
 
   // The indices of the rows that match every filter, in the chosen order.
   function select() {
-    const best = state.q.trim() ? window.saeFind(state.q) : null;
+    // A feature without a page is not in the table.
+    const best = state.q.trim() ? window.saeFind(state.q).map((number) => placeOf.get(number)).filter((place) => place !== undefined) : null;
     const answers = new Set(best);
     const isWanted = (reason) => state.reason === "any" || reason === state.reason || reason.startsWith(`${state.reason}:`);
     const wanted = new Set(Object.keys(reasons).filter((name) => reasons[name].some(isWanted)));

@@ -13,6 +13,7 @@ import pandas as pd
 from saecatalog.compare.tables import CHANGE_STATUSES, KINDS, LEAST_TEXTS, MATCH_STATUSES, SCHEMAS, TABLES
 from saecatalog.manifest import Manifest
 from saecatalog.names import in_words, title
+from saecatalog.site.catalog import row_page
 from saecatalog.site.records import Row, rows
 
 LISTED = 40
@@ -34,7 +35,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Mention:
-    """A feature of one of the catalogs: its page from the page of the comparison, "" if it has none."""
+    """A feature of one of the catalogs: where its figures are, from the page of the comparison."""
 
     number: int
     label: str
@@ -115,7 +116,7 @@ def _row(side: pd.DataFrame, feature: int) -> Row:
 
 
 def _mention(row: Row, name: Named) -> Mention:
-    return Mention(row.feature, row.label, row.page and name.path + row.page)
+    return Mention(row.feature, row.label, name.path + (row.page or row_page(row.feature)))
 
 
 def _unmatched(side: pd.DataFrame, name: Named) -> list[tuple[Mention, Row]]:
@@ -160,7 +161,7 @@ def _changes(changes: pd.DataFrame, names: Sequence[Named]) -> dict[str, Any]:
 def _both(row: Row, first: Named, second: Named) -> tuple[Mention, Mention, Row]:
     """A feature as both catalogs mention it."""
     return (
-        Mention(row.feature, row.label_first, row.page_first and first.path + row.page_first),
-        Mention(row.feature, row.label_second, row.page_second and second.path + row.page_second),
+        Mention(row.feature, row.label_first, first.path + (row.page_first or row_page(row.feature))),
+        Mention(row.feature, row.label_second, second.path + (row.page_second or row_page(row.feature))),
         row,
     )

@@ -99,19 +99,27 @@ def _in_order(reasons: Iterable[str]) -> list[str]:
     return sorted(reasons, key=lambda reason: (places.get(reason.partition(":")[0], len(places)), reason))
 
 
-def table_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
-    """The rows of these features as scripts sort, filter, download and show them.
+def row_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
+    """The rows of these features as scripts show them.
 
     `values` has every column of `features` except `page`, packed. `statistics` says how to show the numbers.
     """
     frame = catalog.tables.features.loc[list(numbers)]
     return {
         "statistics": [[c.name, c.heading, c.format, c.meaning] for c in COLUMNS],
-        "shown": [c.name for c in COLUMNS if c.shown],
         "values": {name: _packed(frame[name].tolist()) for name in SCHEMAS["features"] if name != "page"},
         "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
-        "reasons": {name: _in_order(split_reasons(name)) for name in sorted(set(frame["notable"]))},
         "titles": titles(catalog),
+    }
+
+
+def table_data(catalog: Catalog) -> dict[str, Any]:
+    """The rows of all features with a page, with what the table's script needs to sort, filter and select them."""
+    reasons = set(catalog.tables.features.loc[catalog.paged, "notable"])
+    return {
+        **row_data(catalog, catalog.paged),
+        "shown": [c.name for c in COLUMNS if c.shown],
+        "reasons": {name: _in_order(split_reasons(name)) for name in sorted(reasons)},
         "selection": selection(catalog),
         **({"options": options} if (options := long_lists(catalog)) else {}),
     }
