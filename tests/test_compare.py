@@ -9,7 +9,11 @@ import comparing
 import numpy as np
 import pandas as pd
 import pytest
+import test_every_page as every
+import test_html
+from browsing import opened
 from comparing import CORPORA, FIRST, ORDER, SECOND, compared, folder
+from playwright.sync_api import Browser
 from selectolax.lexbor import LexborHTMLParser
 from sites import Workplace
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, World
@@ -273,3 +277,24 @@ def test_a_catalog_changed_by_hand_is_not_compared(three_copy: Workplace) -> Non
     (three_copy.catalog / "about.html").write_text("x", encoding="utf-8")
     with pytest.raises(CatalogError, match="changed since it was built"):
         compared(three_copy, FIRST, SECOND)
+
+
+def test_the_pages_keep_the_standard_and_are_accessible(three: Workplace, browser: Browser) -> None:
+    """On a phone and on paper too: the front page of several catalogs, and both kinds of comparison."""
+    paths = [three.site / "index.html", *(folder(three, FIRST, other) / "index.html" for other in (SECOND, CORPORA))]
+    assert test_html.complaints(paths) == []
+    said: list[str] = []
+    with opened(browser, said, bypass_csp=True) as shown:
+        for path in paths:
+            shown.goto(path.as_uri())
+            assert every.violations(shown, every.RULES) == [], path
+            shown.emulate_media(color_scheme="dark")
+            assert every.violations(shown, every.CONTRAST) == [], path
+            for width in every.WIDTHS:
+                shown.set_viewport_size({"width": width, "height": 900})
+                assert shown.evaluate(every.STICKING_OUT, width) == [], path
+            shown.emulate_media(media="print", color_scheme="light")
+            shown.set_viewport_size(every.PAPER)
+            assert shown.evaluate(every.LOST_ON_PAPER) == [], path
+            shown.emulate_media(media="screen")
+    assert said == []

@@ -71,7 +71,6 @@ REFUSED: dict[str, tuple[Callable[[Workplace], object], str, str]] = {
     "page gone": (lambda place: (place.site / SECOND / "about.html").unlink(), SECOND, "tiny/1-res/about.html"),
     "file of mine": (lambda place: (place.site / SECOND / "mine.txt").write_text("x"), SECOND, "mine.txt"),
     "file of mine elsewhere": (lambda place: (place.site / "mine.txt").write_text("x"), SECOND, "mine.txt"),
-    "no templates": (lambda place: shutil.rmtree(place.folder / "templates"), SECOND, "templates"),
     "other damaged": (
         lambda place: (place.catalog / "data/categories.parquet").write_bytes(b"x"), SECOND, "another catalog",
     ),
