@@ -16,11 +16,13 @@ from comparing import CORPORA, FIRST, ORDER, SECOND, compared, folder
 from playwright.sync_api import Browser
 from selectolax.lexbor import LexborHTMLParser
 from sites import Workplace
-from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, World
+from synthetic import CATEGORIES, FEATURES, SCRIPT, SILENT, World
 
 from saecatalog.cli import main
+from saecatalog.compare.publish import compare_two
 from saecatalog.compare.tables import LEAST_TEXTS, SCHEMAS
 from saecatalog.errors import CatalogError
+from saecatalog.progress import Progress
 from saecatalog.site.check import check_site
 from saecatalog.site.inventory import FILE_LIST, MANIFEST
 from saecatalog.verify import comparisons as verifying
@@ -111,7 +113,8 @@ def test_the_page_shows_the_tables_and_leads_to_the_features(three: Workplace) -
     numbers = {int(row.css_first("th").text().split()[0]) for row in rows}
     assert numbers == set(pairs["feature"])
     linked = {node.attributes["href"] for node in html.css("#matched tbody th a")}
-    assert linked == {f"../../{FIRST}/features/{n}.html" for n in numbers & set(PAGED)}
+    pages = pd.read_parquet(three.catalog / "data/features.parquet").set_index("feature")["page"]
+    assert linked == {f"../../{FIRST}/{pages[n] or f'row.html?feature={n}'}" for n in numbers}
     assert SCRIPT not in html.html
     assert f"{len(pairs)} pairs of features match" in html.css_first(".lead").text()
     assert {node.text() for node in html.css("#method dt code")} == {*SCHEMAS["matches"], *SCHEMAS["coverage"]}
@@ -259,9 +262,9 @@ def test_mistakes_are_refused_and_change_nothing(
 
 def test_too_few_shared_texts_and_no_decoders_leave_nothing_to_compare(place: Workplace) -> None:
     place.publish(SECOND, comparing.permuted(), sae=comparing.of_tiny("sae", **{**comparing.SAE, "d_out": 9}))
-    given = (place.folder / "templates", place.folder / "cache", comparing.Progress(quiet=True))
+    given = (place.folder / "templates", place.folder / "cache", Progress(quiet=True))
     with pytest.raises(CatalogError, match="share 12 texts, too few"):
-        list(comparing.compare_two(place.site, [FIRST, SECOND], *given))
+        list(compare_two(place.site, [FIRST, SECOND], *given))
 
 
 def test_texts_scored_in_different_ways_are_not_compared(place: Workplace) -> None:
