@@ -90,8 +90,7 @@ FREQUENCIES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [89, 90])
-@pytest.mark.parametrize("name", FREQUENCIES)
+@pytest.mark.parametrize(("name", "width"), [*((name, 89) for name in FREQUENCIES), ("even", 90)])
 def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks that do not divide the dictionary evenly, parts that split features, and with some rows excluded."""
     generator = np.random.default_rng(3)

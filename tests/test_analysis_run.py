@@ -15,6 +15,7 @@ from saecatalog.analysis import FINDINGS, activations, coactivation, disk_arrays
 from saecatalog.analysis.run import Findings
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS, arrow_schema
+from saecatalog.tables import Tables
 from saecatalog.verify.formulas import Case
 
 
@@ -154,13 +155,17 @@ def files_of(findings: Findings) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in findings.tables.folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def whole(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The tables of the case, analysed in parts of the usual size."""
+    return analyse_case(tmp_path_factory.mktemp("whole"), case, AnalysisConfig(), concepts_of(case)).tables
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dense", [True, False])
-@pytest.mark.parametrize("size", [1, 50, 333])
+@pytest.mark.parametrize(("size", "dense"), [(1, True), (1, False), (50, False), (333, True)])
 def test_sizes_of_parts_change_no_figure(
-    case: Case, size: int, dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, whole: Tables, size: int, dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = analyse_case(tmp_path / "whole", case, AnalysisConfig(), concepts_of(case)).tables
     monkeypatch.setattr(activations, "BLOCK_ENTRIES", size)
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 9)
     monkeypatch.setattr(disk_arrays, "PART_ENTRIES", size)
@@ -171,9 +176,9 @@ def test_sizes_of_parts_change_no_figure(
     monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
     monkeypatch.setattr(tables, "GROUP_ROWS", size)
     found = analyse_case(tmp_path / "parts", case, AnalysisConfig(), concepts_of(case)).tables
-    assert len(wanted["coactivation"]) > 100
+    assert len(whole["coactivation"]) > 100
     for name in SCHEMAS:
-        pd.testing.assert_frame_equal(by_feature(name, found[name]), by_feature(name, wanted[name]), obj=name)
+        pd.testing.assert_frame_equal(by_feature(name, found[name]), by_feature(name, whole[name]), obj=name)
 
 
 def by_feature(name: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from synthetic import PAGED
 from test_site_pages import build
 
 ID = "gpt2-small/6-res-jb"
+BASE = "https://example.org/a b/"
 Site = Callable[..., Path]
 
 
@@ -62,7 +63,7 @@ def listed(address: str) -> list[dict[str, str]]:
 
 
 def test_a_quick_list_has_the_selected_features_in_the_order_of_the_table(page: Page, sites: Site) -> None:
-    open_table(page, sites(neuronpedia=ID), "?sort=feature&dir=down")
+    open_table(page, sites(neuronpedia=ID, base_url=BASE), "?sort=feature&dir=down")
     pick(page, 2, 6, 4)
     assert page.inner_text(".selection .selected") == "3 features selected"
     assert press(page, "Copy Neuronpedia quick list") == "Copied a quick list of 3 features."
@@ -71,7 +72,7 @@ def test_a_quick_list_has_the_selected_features_in_the_order_of_the_table(page: 
 
 
 def test_a_selection_outlasts_filters_and_can_be_made_with_the_keyboard(page: Page, sites: Site) -> None:
-    open_table(page, sites(neuronpedia=ID))
+    open_table(page, sites(neuronpedia=ID, base_url=BASE))
     page.get_by_label("Select feature 0", exact=True).focus()
     page.keyboard.press("Space")
     page.select_option("#filters [name=reason]", "selective")
@@ -86,7 +87,7 @@ def test_a_selection_outlasts_filters_and_can_be_made_with_the_keyboard(page: Pa
 
 
 def test_too_long_a_list_is_refused_and_nothing_is_copied(page: Page, sites: Site) -> None:
-    open_table(page, sites(neuronpedia=ID))
+    open_table(page, sites(neuronpedia=ID, base_url=BASE))
     page.evaluate("navigator.clipboard.writeText('before')")
     many = "count => { table.dispatchEvent(new CustomEvent('saeshown', { detail: () => [...Array(count).keys()] })); }"
     for count, refused in ((151, True), (150, False)):
@@ -104,12 +105,12 @@ def test_too_long_a_list_is_refused_and_nothing_is_copied(page: Page, sites: Sit
 
 
 def test_embed_code_shows_the_embeds_of_both(page: Page, sites: Site) -> None:
-    site = sites(neuronpedia=ID, base_url="https://example.org/a b/")
+    site = sites(neuronpedia=ID, base_url=BASE)
     open_table(page, site)
     pick(page, 3, 5)
     assert press(page, "Copy embed code") == "Copied 2 embeds."
     frames = HTMLParser(clipboard(page)).css("iframe")
-    places = [f"https://example.org/a b/tiny/0-res/features/{number}.embed.html" for number in (3, 5)]
+    places = [f"{BASE}tiny/0-res/features/{number}.embed.html" for number in (3, 5)]
     assert [frame.attributes["src"] for frame in frames] == places
     assert all((site / "features" / Path(place).name).is_file() for place in places)
     press(page, "Copy Neuronpedia embed code")
@@ -128,6 +129,6 @@ def test_an_sae_that_is_not_there_has_embeds_of_its_own_only(page: Page, sites: 
 def test_without_javascript_nothing_of_it_is_there(browser: Browser, sites: Site) -> None:
     context = browser.new_context(java_script_enabled=False)
     still = context.new_page()
-    still.goto((sites(neuronpedia=ID) / "features/index.html").as_uri())
+    still.goto((sites(neuronpedia=ID, base_url=BASE) / "features/index.html").as_uri())
     assert still.locator(".selection, #table input").count() == 0
     context.close()

@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from sites import Workplace
-from synthetic import SCRIPT
-from test_site_pages import build
+from synthetic import SCRIPT, write
+from test_site_pages import TEMPLATES
 
 from saecatalog.config import Config, load_config, override
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import Explanation, Explanations, read_explanations
 from saecatalog.site.pages.explanations import LONGEST, MOST
+from saecatalog.site.render import render_catalog
 
 ID = "gpt2-small/6-res-jb"
 D_SAE = 12
@@ -106,11 +107,19 @@ def rows(*texts: str, feature: int = 2, model: str = "gpt-4o-mini", kind: str = 
     return [row | {"rank": rank, "description": text} for rank, text in enumerate(texts)]
 
 
+def pages(folder: Path, **wishes: Any) -> dict[int, str]:
+    """The pages of the features 2, 3 and 4 of the synthetic catalog."""
+    tables, manifest = write(folder / "tables", **wishes)
+    paths = {number: f"features/{number}.html" for number in (2, 3, 4)}
+    render_catalog(tables, manifest, TEMPLATES, folder / "site", only=paths.values())
+    return {number: (folder / "site" / path).read_text(encoding="utf-8") for number, path in paths.items()}
+
+
 def test_a_page_shows_explanations_with_their_source(tmp_path: Path) -> None:
     texts = [f"{SCRIPT} & \u202etxt", "long " * 200, *map(str, range(MOST))]
     explained = rows(*texts, kind="oai_token-act-pair") + rows("x", feature=3, model="")
-    site = build(tmp_path, neuronpedia=ID, explanations=explained)
-    html = (site / "features/2.html").read_text(encoding="utf-8")
+    found = pages(tmp_path, neuronpedia=ID, explanations=explained)
+    html = found[2]
     section = HTMLParser(html).css_first("#explanations")
     assert SCRIPT not in html
     assert section.css_first("h2").text() == "Explanations from Neuronpedia"
@@ -121,14 +130,13 @@ def test_a_page_shows_explanations_with_their_source(tmp_path: Path) -> None:
     assert "…" in shown[1]
     assert "not a result of this catalog" in section.text()
     assert section.css_first("a").text() == "2 more explanations"
-    other = HTMLParser((site / "features/3.html").read_text(encoding="utf-8"))
+    other = HTMLParser(found[3])
     assert other.css_first("#explanations li").text().strip() == "x (author not stated)"
-    assert 'id="explanations"' not in (site / "features/4.html").read_text(encoding="utf-8")
+    assert 'id="explanations"' not in found[4]
 
 
 def test_those_of_an_sae_that_is_not_there_are_not_called_neuronpedias(tmp_path: Path) -> None:
-    site = build(tmp_path, explanations=rows("mine"))
-    section = HTMLParser((site / "features/2.html").read_text(encoding="utf-8")).css_first("#explanations")
+    section = HTMLParser(pages(tmp_path, explanations=rows("mine"))[2]).css_first("#explanations")
     assert "Neuronpedia" not in section.text()
 
 

@@ -42,7 +42,7 @@ def site(workshop: Path, flags: list[str]) -> Path:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str], flags: list[str], tmp_path: Path) -> Callable[..., Any]:
+def said(capsys: pytest.CaptureFixture[str], flags: list[str]) -> Callable[..., Any]:
     """Runs a command with the flag `--json` and returns what it prints, which must be one JSON object."""
 
     def run(*words: str) -> Any:
@@ -52,10 +52,9 @@ def said(capsys: pytest.CaptureFixture[str], flags: list[str], tmp_path: Path) -
     return run
 
 
-def test_the_features_of_a_text_are_the_strongest_of_its_tokens(said: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_features_of_a_text_are_the_strongest_of_its_tokens(said: Callable[..., Any]) -> None:
     """Against `explore FEATURE` for every feature that is listed, and some that are not."""
-    nowhere = ["--site", str(tmp_path)]
-    found = said("explore", *WORDS, "--top", "3", *nowhere)
+    found = said("explore", *WORDS, "--top", "3")
     assert (found["feature"], found["labels"]) == (None, None)
     assert [text["text"] for text in found["texts"]] == TEXTS
     listed = {row["feature"] for text in found["texts"] for token in text["tokens"] for row in token["features"]}
@@ -82,9 +81,9 @@ def test_the_features_of_a_text_are_the_strongest_of_its_tokens(said: Callable[.
             assert score in ([], [own["max"]])
 
 
-def test_a_massive_activation_counts_in_no_figure_of_a_text(said: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_massive_activation_counts_in_no_figure_of_a_text(said: Callable[..., Any]) -> None:
     """The model `sink` has a huge residual stream at every question mark."""
-    found = said("explore", *WORDS, "--top", str(D_SAE), "--site", str(tmp_path))
+    found = said("explore", *WORDS, "--top", str(D_SAE))
     (last,) = [token for token in found["texts"][1]["tokens"] if token["token"] == "?"]
     assert not last["counted"]
     assert last["features"]
@@ -108,8 +107,8 @@ def test_labels_are_those_of_a_catalog_of_the_same_subject(
     assert any(row["label"] for row in rows)
     assert {row["feature"]: row["label"] for row in rows} == {row["feature"]: labels[row["feature"]] for row in rows}
     other = ["--sae", str(saes("llama", SaeKind("jumprelu")))]
-    assert main(["explore", *WORDS, *flags, *other, "--site", str(site)]) == GOOD
-    assert "with the labels of" not in capsys.readouterr().out
+    assert main(["explore", *WORDS, *flags, *other, "--site", str(site)]) == MISTAKE
+    assert "has no catalog of" in capsys.readouterr().err
 
 
 def test_a_damaged_catalog_is_told(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +121,9 @@ def test_a_damaged_catalog_is_told(flags: list[str], tmp_path: Path, capsys: pyt
     assert said.out == ""
 
 
-def test_lines_show_every_token(
-    said: Callable[..., Any], flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_show_every_token(said: Callable[..., Any], flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     tokens = [token["token"] for text in said("explore", "1", *WORDS)["texts"] for token in text["tokens"]]
-    for words in (["explore", "1"], ["explore", "--top", "2", "--site", str(tmp_path)]):
+    for words in (["explore", "1"], ["explore", "--top", "2"]):
         assert main([*words, *WORDS, *flags]) == GOOD
         lines = capsys.readouterr().out.splitlines()
         assert sum("massive activation, excluded" in line for line in lines) == 1

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -279,16 +280,17 @@ def make_old(folder: Path) -> None:
 NAMED = "from saecatalog.config import Config; from saecatalog.pipeline import named; print(named(Config()))"
 
 
+@cache
+def named(*more: tuple[str, str]) -> str:
+    """What a process with more variables in its environment takes the default name for."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE", "XDG_"))}
+    said = subprocess.run([sys.executable, "-c", NAMED], env={**plain, **dict(more)}, capture_output=True, text=True)
+    assert said.stdout, said.stderr
+    return said.stdout
+
+
 @pytest.mark.parametrize(
     "variable", ["HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT"]
 )
 def test_a_name_on_the_hub_means_what_the_environment_says(tmp_path: Path, variable: str) -> None:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE", "XDG_"))}
-
-    def named(value: str) -> str:
-        environment = {**plain, variable: value}
-        return subprocess.run([sys.executable, "-c", NAMED], env=environment, capture_output=True, text=True).stdout
-
-    first, second = named(str(tmp_path)), named(str(tmp_path / "other"))
-    assert first
-    assert first != second
+    assert named() != named((variable, str(tmp_path)))

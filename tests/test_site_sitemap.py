@@ -220,6 +220,15 @@ def test_each_fault_is_found(site: Path) -> None:
         (site / file).write_bytes(before)
 
 
+def test_a_comparison_of_catalogs_states_no_address(site: Path) -> None:
+    """It goes when one of the catalogs changes, so nobody should link to it as if it stayed."""
+    catalogs, page = dict.fromkeys(("tiny/0-res", "tiny/1-res"), BASE), "compare/tiny.0-res--tiny.1-res/index.html"
+    others = {path: str(node.css_first("link[rel=canonical]").attributes["href"]) for path, node in pages(site).items()}
+    assert list(address_problems(site, catalogs, others | {page: ""})) == []
+    (problem,) = address_problems(site, catalogs, others | {page: address(page)})
+    assert problem.startswith(f"{page}: canonical link")
+
+
 def test_the_parts_of_an_index_are_read(site: Path) -> None:
     """What a large site has: an index that names its parts."""
     text = (site / "sitemap.xml").read_text("utf-8")

@@ -66,6 +66,9 @@ def run(a: argparse.Namespace) -> int:
         info = pipeline.info
         if a.feature is None:
             labels = find_labels(a.site or Path(config.site.out), info)
+            if a.site and labels is None:
+                what = f"This folder has no catalog of {info.sae_name} on {info.model_name}."
+                raise CatalogError(what, f"--site {a.site}", "Name the folder of a built site, or leave out --site.")
         else:
             check_feature(a.feature, info.d_sae)
         found = run_texts(pipeline, contents)

@@ -9,7 +9,7 @@
   const WORTH = { label: 8, tokens: 4, names: 4, subjects: 1.5, note: 4, examples: 1 };
   const BEGINS = 0.45;
   const INSIDE = 0.2;
-  const ORDERED = new Set(["label", "tokens", "names"]); // a match at the end is worth half of one at the beginning
+  const ORDERED = new Set(["label", "tokens", "names"]); // a match at the end is worth three quarters of one at the beginning
   const NUMBER = 2; // the first digits of a feature's number
   const TOGETHER = 0.5; // words that occur together as typed, relative to the best of them
   const RESPONDS = 8; // the feature that tells most of a category or concept with the name
@@ -39,7 +39,7 @@
       const found = isWord(text[at + term.length]) && isWord(term.at(-1)) ? BEGINS : 1;
       if (found > best) [best, place] = [found, at];
     }
-    return ordered ? best * (1 - place / text.length / 2) : best;
+    return ordered ? best * (1 - place / text.length / 4) : best;
   }
 
   // The best match of a term in the fields of a feature; 0 is no match.
