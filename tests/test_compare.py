@@ -19,8 +19,10 @@ from sites import Workplace
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, World
 
 from saecatalog.cli import main
+from saecatalog.compare.publish import compare_two
 from saecatalog.compare.tables import LEAST_TEXTS, SCHEMAS
 from saecatalog.errors import CatalogError
+from saecatalog.progress import Progress
 from saecatalog.site.check import check_site
 from saecatalog.site.inventory import FILE_LIST, MANIFEST
 from saecatalog.verify import comparisons as verifying
@@ -261,9 +263,9 @@ def test_mistakes_are_refused_and_change_nothing(
 
 def test_too_few_shared_texts_and_no_decoders_leave_nothing_to_compare(place: Workplace) -> None:
     place.publish(SECOND, comparing.permuted(), sae=comparing.of_tiny("sae", **{**comparing.SAE, "d_out": 9}))
-    given = (place.folder / "templates", place.folder / "cache", comparing.Progress(quiet=True))
+    given = (place.folder / "templates", place.folder / "cache", Progress(quiet=True))
     with pytest.raises(CatalogError, match="share 12 texts, too few"):
-        list(comparing.compare_two(place.site, [FIRST, SECOND], *given))
+        list(compare_two(place.site, [FIRST, SECOND], *given))
 
 
 def test_texts_scored_in_different_ways_are_not_compared(place: Workplace) -> None:

@@ -23,12 +23,28 @@ MANY_COLUMNS = 8
 
 @dataclass(frozen=True)
 class Listed:
-    """A catalog in a list: its folder, its title, and, if others have the same title, what is special about it."""
+    """A catalog as the page lists it."""
 
     slug: str
     title: str
     apart: str
-    manifest: Manifest
+    """What is special about it, if others have the same title."""
+    description: str
+    model: str
+    layer: int | None
+    hook: str
+    sae: str
+    features: int
+    pages: int
+    """Features with a page."""
+    texts: int
+    corpus: str
+    """The name of the corpus; "" in catalogs of earlier versions."""
+    silent: int
+    l0: float
+    explained_variance: float
+    sizes: Mapping[str, Mapping[str, int]]
+    """Texts and tokens of each category."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +61,40 @@ class ModelGroup:
 def site_front(
     manifests: Iterable[Manifest], compared: Mapping[str, Manifest], specialists: SpecialistCounts
 ) -> dict[str, Any]:
-    """The page that lists the catalogs of a site; `compared` are the manifests of its comparisons by their folders."""
-    found = _listed([without_paths(manifest) for manifest in manifests])
-    program = found[0].manifest["program"] if found else {"name": "SAE Catalog", "version": ""}
-    corpora = _corpora(found)
+    """The page that lists the catalogs of a site; `compared` are the manifests of its comparisons by their folders.
+
+    Raises LookupError or TypeError if a manifest lacks something that the page shows.
+    """
+    ordered = sorted((without_paths(manifest) for manifest in manifests), key=_order)
+    found = [_listed(manifest, ordered) for manifest in ordered]
+    program = ordered[0]["program"] if ordered else {"name": "SAE Catalog", "version": ""}
     return {
         "groups": [_group(name, part, compared, specialists) for name, part in _by_model(found).items()],
-        "corpora": corpora if len(found) > 1 else [],
+        "corpora": _corpora(ordered, found) if len(found) > 1 else [],
         "program": f"{program['name']} {program['version']}".strip(),
     }
 
 
-def _listed(manifests: Sequence[Manifest]) -> list[Listed]:
-    """The catalogs in the order of their layers."""
-    ordered = sorted(manifests, key=_order)
-    return [Listed(m["slug"], m["title"], _apart(m, ordered), m) for m in ordered]
+def _listed(manifest: Manifest, manifests: Sequence[Manifest]) -> Listed:
+    sae, corpus, counts, health = (manifest[part] for part in ("sae", "corpus", "counts", "health"))
+    return Listed(
+        slug=manifest["slug"],
+        title=manifest["title"],
+        apart=_apart(manifest, manifests),
+        description=manifest["description"],
+        model=str(manifest["model"]["name"]),
+        layer=sae.get("layer"),
+        hook=sae["hook"],
+        sae=sae["name"],
+        features=counts["features"],
+        pages=manifest["pages"]["features"],
+        texts=counts["texts"],
+        corpus=corpus.get("name", ""),
+        silent=health["silent"],
+        l0=float(health["l0_mean"]),
+        explained_variance=float(health["explained_variance"]),
+        sizes=corpus["categories"],
+    )
 
 
 def _order(manifest: Manifest) -> tuple[object, ...]:
@@ -83,8 +118,8 @@ def _apart(manifest: Manifest, manifests: Sequence[Manifest]) -> str:
 def _by_model(found: Sequence[Listed]) -> dict[str, list[Listed]]:
     """The catalogs by the name of their model, in the order of the names."""
     groups: dict[str, list[Listed]] = {}
-    for listed in sorted(found, key=lambda listed: str(listed.manifest["model"]["name"])):
-        groups.setdefault(listed.manifest["model"]["name"], []).append(listed)
+    for listed in sorted(found, key=lambda listed: listed.model):
+        groups.setdefault(listed.model, []).append(listed)
     return groups
 
 
@@ -105,26 +140,22 @@ def _group(
 
 
 def _side_by_side(found: list[Listed], specialists: SpecialistCounts) -> dict[str, Any]:
-    """What can be compared at a glance: the SAE's health, and how many specialists each category has."""
-    categories = dict.fromkeys(name for listed in found for name in listed.manifest["corpus"].get("categories", {}))
+    """Catalogs, and for each category how many specialists it has in each of them."""
+    categories = dict.fromkeys(name for listed in found for name in listed.sizes)
     rows = [(title(name), [_specialists(listed, name, specialists) for listed in found]) for name in categories]
     return {"catalogs": found, "categories": rows}
 
 
 def _specialists(listed: Listed, category: str, specialists: SpecialistCounts) -> int | None:
     """The number of specialists of a category; None if the catalog does not have it."""
-    if category not in listed.manifest["corpus"].get("categories", {}):
-        return None
-    return specialists.get(listed.slug, {}).get(category, 0)
+    return specialists.get(listed.slug, {}).get(category, 0) if category in listed.sizes else None
 
 
-def _corpora(found: Sequence[Listed]) -> list[dict[str, Any]]:
+def _corpora(manifests: Sequence[Manifest], found: Sequence[Listed]) -> list[dict[str, Any]]:
     """The corpora of the site with the catalogs of each; those of one name with other texts are apart."""
-    groups: dict[tuple[str, str], list[Listed]] = {}
-    for listed in found:
-        corpus = listed.manifest["corpus"]
-        groups.setdefault((str(corpus.get("name", "")), str(corpus["sha256"])), []).append(listed)
-    return [
-        {"name": name, "corpus": part[0].manifest["corpus"], "catalogs": part}
-        for (name, _), part in sorted(groups.items(), key=lambda group: group[0])
-    ]
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for manifest, listed in zip(manifests, found, strict=True):
+        corpus = manifest["corpus"]
+        group = groups.setdefault((listed.corpus, str(corpus["sha256"])), {"corpus": corpus, "catalogs": []})
+        group["catalogs"].append(listed)
+    return [group for _, group in sorted(groups.items(), key=lambda group: group[0])]
