@@ -19,7 +19,7 @@ INSTALL_LOCKED := -m pip install --quiet --no-deps --require-hashes --requiremen
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help site quick test lint coverage snapshots check serve locks sbom audit clean distclean
+.PHONY: help site quick test lint coverage snapshots docs check serve locks sbom audit clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -49,6 +49,9 @@ lint: $(VENV)/.test-installed ## ruff and mypy only
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+docs: $(VENV)/.test-installed ## build the documentation into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 check: $(VENV)/.installed ## check every link and page of site/
 	@$(PY) build.py check site

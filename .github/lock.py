@@ -5,7 +5,7 @@
 `constraints.txt` says which versions; uv looks up the files, for all platforms and Python versions at once.
 
     locks/site.txt    what the program needs
-    locks/test.txt    what only the tests need
+    locks/test.txt    what only the tests and the documentation need
     locks/tools.txt   the tools of `make sbom` and `make audit`, for an environment of their own
 
 With such a file, pip installs nothing but what was looked at when the file was made. torch is in none of them, nor is
@@ -42,7 +42,7 @@ def main() -> None:
     """Write the files."""
     pinned = {name_of(line) for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()} - {"torch"}
     project = ("pyproject.toml", "--constraint", "constraints.txt")
-    site, everything = resolve(*project), resolve(*project, "--extra", "test")
+    site, everything = resolve(*project), resolve(*project, "--extra", "test", "--extra", "docs")
     parts = {
         "site": {name: block for name, block in site.items() if name in pinned},
         "test": {name: block for name, block in everything.items() if name in pinned - site.keys()},

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from synthetic import CATEGORIES, CONCEPT, FEATURES, write
+from synthetic import CATEGORIES, CONCEPT, FEATURES, World, write
 from test_site_pages import build
 
 from saecatalog.build import build_site
 from saecatalog.cache import Cache
 from saecatalog.config import SiteConfig, load_config
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.models.default_model import downloaded
 from saecatalog.notes import Subjects, read_notes
 from saecatalog.progress import Progress
@@ -103,8 +104,17 @@ class Workplace:
     def catalog(self) -> Path:
         return self.site / "tiny/0-res"
 
-    def publish(self, slug: str = "tiny/0-res", **facts: object) -> bool:
-        """Build the site with this manifest; returns whether anything was written."""
+    def publish(
+        self,
+        slug: str = "tiny/0-res",
+        world: World | None = None,
+        explanations: Explanations = NO_EXPLANATIONS,
+        **facts: object,
+    ) -> bool:
+        """Build the site with this manifest, of another world if one is given; returns whether anything was written."""
+        tables = self.folder / ("tables" if world is None else f"tables of {slug.replace('/', ' ')}")
+        if world is not None:
+            write(tables, csv=True, world=world)
         if not (self.folder / "tables").exists():
             write(self.folder / "tables", csv=True)
             shutil.copytree(ROOT / "templates", self.folder / "templates")
@@ -112,14 +122,13 @@ class Workplace:
                 (self.folder / "notes/img").mkdir(parents=True, exist_ok=True)
                 (self.folder / "notes" / name).write_text(words, encoding="utf-8")
             (self.folder / "notes/img/a.png").write_bytes(b"\x89PNG any bytes")
-        tables = self.folder / "tables"
         manifest = json.loads((tables / "manifest.json").read_text("utf-8")) | {"slug": slug} | facts
         notes = read_notes(str(self.folder / "notes"), Subjects(FEATURES, CATEGORIES, [CONCEPT]))
         config = SiteConfig(out=str(self.site), templates=str(self.folder / "templates"), csv=True)
         with output_folder(self.site) as workspace, Cache(self.folder / "cache") as cache:
-            analysis = cache.output("analysis", "tables", partial(shutil.copytree, tables, dirs_exist_ok=True))
+            analysis = cache.output("analysis", tables.name, partial(shutil.copytree, tables, dirs_exist_ok=True))
             files, progress = check_out(self.site), Progress(quiet=True)
-            return build_site(analysis, manifest, notes, config, files, workspace, progress).rebuilt
+            return build_site(analysis, manifest, notes, config, files, workspace, progress, None, explanations).rebuilt
 
 
 @pytest.fixture(scope="session")

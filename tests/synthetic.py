@@ -130,10 +130,12 @@ def write(
     base_url: str = "",
     csv: bool = False,
     notes: list[dict[str, Any]] | None = None,
+    explanations: list[dict[str, Any]] | None = None,
+    world: World | None = None,
 ) -> tuple[Tables, dict[str, Any]]:
-    """Write all tables and the manifest into `folder`."""
+    """Write all tables and the manifest into `folder`; `world` has the activations, if they are not the usual ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    world = World()
+    world = world or World()
     makers: dict[str, Callable[[World], Iterable[Any]]] = {
         "features": _features,
         "contexts": _contexts,
@@ -153,6 +155,7 @@ def write(
         "neighbours": _neighbours,
         "rankings": _rankings,
         "notes": lambda _: notes or [],
+        "explanations": lambda _: explanations or [],
     }
     with TableWriter(folder) as writer:
         for name, columns in SCHEMAS.items():
@@ -176,6 +179,8 @@ def manifest(world: World, neuronpedia: str | None, base_url: str, csv: bool) ->
         "title": f"Tiny & {SCRIPT}",
         "description": 'A "catalog" made by hand.',
         "slug": "tiny/0-res",
+        "authors": [],
+        "year": None,
         "base_url": base_url,
         "csv": csv,
         "program": {"name": "saecatalog", "version": "0.0", "commit": "0123abc"},
@@ -388,6 +393,7 @@ def _texts(world: World) -> list[dict[str, Any]]:
             "text": text["text"],
             "category": text["category"],
             "source": f"{text['category']}.txt, line 1",
+            "file": f"{text['category']}.txt",
             "half": ("first", "second")[int(text["text"][-1]) % 2],
             "n_tokens": len(text["tokens"]),
             "n_excluded": 0,
@@ -441,6 +447,10 @@ def _categories(world: World) -> list[dict[str, Any]]:
                     "lift": (strong[0] / 4) / (strong[1] / 8) if strong[1] else math.inf if strong[0] else 0.0,
                     "active_lift": (active[0] / 4) / (active[1] / 8) if active[1] else math.inf if active[0] else 0.0,
                     "auroc": wins / 32,
+                    "auroc_low": max(0.0, wins / 32 - 0.2),
+                    "auroc_high": min(1.0, wins / 32 + 0.1),
+                    "sources_inside": 1,
+                    "sources_outside": 2,
                     "p_value": 0.01,
                     "q_value": 1e-14,
                     "score_first": 1.0,

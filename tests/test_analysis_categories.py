@@ -14,6 +14,7 @@ from scipy import stats
 from studies import SCORES, Study, analyse_case, close, count, split, text_scores_of
 
 from saecatalog.analysis import categories
+from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import category_rows, category_table, held_out_table, second_half
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
@@ -153,7 +154,9 @@ def categories_of(dense: np.ndarray, names: list[str], strong: float) -> pd.Data
     scores, groups, second = text_scores_of(dense), TextGroups.of(names), second_half(names)
     half = dense.shape[1] // 2
     blocks = [(scores.block(0, half), 0), (scores.block(half, dense.shape[1]), half)]
-    return category_table([category_rows(part, groups, second, strong, first) for part, first in blocks], groups)
+    sources = Sources.of(groups, [""] * len(names))
+    rows = [category_rows(part, groups, sources, second, strong, first) for part, first in blocks]
+    return category_table(rows, groups)
 
 
 @given(st.lists(SCORES, min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.floats(0, 3))

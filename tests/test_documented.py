@@ -17,9 +17,16 @@ from saecatalog.texts.formats.known import FORMATS
 from saecatalog.texts.streams import COMPRESSED
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "catalog.toml", "corpora/README.md", "notes/README.md")
-OTHER_PROGRAMS = {"--durations"}
-"""Flags in the documents that are pytest's."""
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "catalog.toml",
+    "corpora/README.md",
+    "notes/README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+)
+OTHER_PROGRAMS = {"--durations", "--update-snapshots", "--bare-tokens", "--check"}
+"""Flags in the documents that are those of pytest, of a benchmark, and of sha256sum."""
 
 
 def read(name: str) -> str:
@@ -53,7 +60,7 @@ def shown_settings() -> dict[tuple[str, str], tuple[Any, str, bool]]:
 
 
 def test_the_readme_lists_every_command_once() -> None:
-    listed = re.findall(r"^\| `python build\.py \[?(\w+)", read("README.md"), re.MULTILINE)
+    listed = re.findall(r"^\| `saecatalog \[?([\w-]+)", read("README.md"), re.MULTILINE)
     assert sorted(listed) == sorted(NAMES)
 
 
@@ -83,6 +90,8 @@ def test_every_setting_has_a_flag_or_is_for_the_file_alone() -> None:
         "chat_field",
         "outlier_multiple",
         "description",
+        "authors",
+        "year",
         "templates",
     }
     assert {"corpus", "corpus_format", "corpus_name"} <= flags  # paths, format and name
@@ -98,7 +107,7 @@ def test_a_setting_is_shown_with_its_default(section: str, name: str, default: A
     value, comment, is_set = shown_settings()[section, name]
     if is_set and name in ("title", "description", "live"):
         return
-    if default in (None, ""):
+    if default in (None, "", ()):
         assert comment
         assert SECTIONS[section].__dataclass_fields__[name].metadata["check"](value) == ""
     else:

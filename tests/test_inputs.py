@@ -145,6 +145,8 @@ ROWS = [
     setting("analysis.outlier_multiple", 1.5),
     setting("site.title", "Another title"),
     setting("site.description", "Another description."),
+    setting("site.authors", ("Ada Lovelace",)),
+    setting("site.year", 2026),
     setting("site.out", "elsewhere", same=True),
     setting("site.features", (3, 4)),
     setting("site.base_url", "https://example.org/catalog/"),
@@ -152,6 +154,8 @@ ROWS = [
     setting("site.live", True),
     setting("site.live_limit_mb", 1.0, same=True),
     setting("site.notes", ""),
+    setting("site.explanations", "explanations.jsonl", edit=lambda folder: explained(folder)),
+    setting("site.explanations", "", same=True),
     setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
     in_json("model/config.json", "rms_norm_eps", value=0.25),
     in_json("model/config.json", "rope_parameters", "rope_theta", value=50.0),
@@ -173,6 +177,14 @@ ROWS = [
     Row("notes/index.md", more("notes/index.md", "One line more.\n")),
     Row("templates/index.html", more("templates/index.html", "<!-- one line more -->")),
 ]
+
+
+def explained(folder: Path) -> None:
+    """An explanation of a feature of the SAE, which is not on Neuronpedia and so goes by its folder's name."""
+    info = json.loads(next((folder / "used" / "subject").glob("*/info.json")).read_text(encoding="utf-8"))
+    model, _, layer = info["slug"].partition("/")
+    row = {"modelId": model, "layer": layer, "index": "3", "description": "cats", "typeName": None}
+    (folder / "explanations.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
 
 
 def other_templates(folder: Path) -> None:
@@ -223,7 +235,7 @@ def run(folder: Path, row: Row | None, cache: str, out: str = "site") -> dict[st
         SubjectConfig(sae="sae", device="cpu"),
         CorpusConfig(paths=("corpus",), concepts="concepts"),
         AnalysisConfig(notable=6),
-        SiteConfig(notes="notes", out=out),
+        SiteConfig(notes="notes", templates="templates", out=out),
         cache=folder / cache,
     )
     for name, value in row.settings if row else ():

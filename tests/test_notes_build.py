@@ -48,7 +48,17 @@ def flags(workshop: Path, saes: Callable[..., Path]) -> list[str]:
     sae = saes("llama", SaeKind("jumprelu"))
     return [
         *("--sae", str(sae), "--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")),
-        *("--cache", str(workshop / "cli-cache"), "--device", "cpu", "--quiet", "--notable", "4"),
+        *(
+            "--cache",
+            str(workshop / "cli-cache"),
+            "--device",
+            "cpu",
+            "--quiet",
+            "--notable",
+            "4",
+            "--features",
+            "notable",
+        ),
     ]
 
 
@@ -182,6 +192,7 @@ def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_ove
     """Pages of other templates are the same files, and so are scripts and data, which use no template."""
     notes, site = copy
     shutil.copytree(ROOT / "templates", tmp_path / "project/templates")
+    (tmp_path / "project/catalog.toml").write_text('[site]\ntemplates = "templates"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path / "project")
     before = {path.relative_to(site): path.stat().st_ino for path in site.rglob("*")}
     template = Path("templates", name)

@@ -124,6 +124,16 @@ def test_two_names_of_one_sae_have_one_neuronpedia_id(rows: list[Listed]) -> Non
     assert all("" not in found or found == {""} for found in pages.values())
 
 
+def test_the_list_as_json_holds_what_the_list_shows(said: Any) -> None:
+    code, out, _ = said("gpt2-small-res-jb", "--json")
+    assert code == 0
+    shown = [re.split(r"\s{2,}", line.strip()) for line in said("gpt2-small-res-jb")[1].splitlines()[1:]]
+    assert shown
+    assert [[value for value in sae.values() if value] for sae in json.loads(out)] == shown
+    assert said("no-such-sae", "--json")[:2] == (1, "[]\n")
+    assert said("gpt2", "--json", "--support")[0] == 2
+
+
 def test_the_second_list_needs_no_library(cache: Path, rows: list[Listed]) -> None:
     """Importing sae_lens alone takes seconds."""
     code = (

@@ -88,7 +88,7 @@ def test_ctrl_c_ends_quietly(site: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise KeyboardInterrupt
 
     monkeypatch.setattr(serve.ThreadingHTTPServer, "serve_forever", interrupted)
-    serve.serve(site, 0, said.append)
+    serve.serve(site, 0, say=said.append)
     assert len(said) == 1
     assert said[0].startswith("http://127.0.0.1:")
 
@@ -200,3 +200,91 @@ def test_a_site_below_a_hidden_folder_is_served(tmp_path: Path) -> None:
         thread.start()
         assert get(server.server_port, "/index.html") == (200, b"The site")
         thread.join()
+
+
+# Below a path, as a project's site on GitHub Pages
+
+
+@pytest.fixture
+def below(site: Path) -> Iterator[int]:
+    """The port of a server of the site below /papers/my-catalog/."""
+    (site / "tiny").mkdir()
+    (site / "tiny" / "index.html").write_text("tiny", encoding="utf-8")
+    (site / "papers").write_text("a file named like the path", encoding="utf-8")
+    with serve.make_server(site, 0, "papers/my-catalog") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/papers/my-catalog/", b"<title>The site</title>"),
+        ("/papers/my-catalog/index.html?sort=max", b"<title>The site</title>"),
+        ("/papers/my-catalog/tiny/index.html", b"tiny"),
+        ("/papers/my-catalog/papers", b"a file named like the path"),
+    ],
+)
+def test_a_site_is_served_below_a_path(below: int, path: str, body: bytes) -> None:
+    assert get(below, path) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/index.html",
+        "/tiny/index.html",
+        "/papers",
+        "/papers/",
+        "/papers/index.html",
+        "/papers/my-catalogue/index.html",
+        "/papers/my-catalog/../index.html",
+        "/papers/my-catalog/../my-catalog/index.html",
+        "/papers/my-catalog/%2e%2e/%2e%2e/secret.txt",
+        "/papers/my-catalog//papers/my-catalog/index.html",
+        "/papers%2fmy-catalog/index.html",
+        "/papers/my-catalog/link.txt",
+    ],
+)
+def test_nothing_outside_the_path_is_served(below: int, path: str) -> None:
+    """A link that leaves the site is seen as what it would be once published: broken."""
+    status, body = get(below, path)
+    assert status == 404
+    assert b"site</title>" not in body
+    assert b"secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [("/papers/my-catalog", "/papers/my-catalog/"), ("/papers/my-catalog/tiny", "/papers/my-catalog/tiny/")],
+)
+def test_a_folder_without_a_slash_leads_to_the_one_with_it(below: int, path: str, target: str) -> None:
+    reply = ask(below, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert reply.startswith(b"HTTP/1.0 301 ")
+    assert f"\r\nLocation: {target}\r\n".encode() in reply
+
+
+@pytest.mark.parametrize(
+    ("path", "base"), [("", "/"), ("/", "/"), ("//", "/"), ("a", "/a/"), ("/a/b_1.2/", "/a/b_1.2/")]
+)
+def test_paths_have_a_slash_at_both_ends(path: str, base: str) -> None:
+    assert serve.base_of(path) == base
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "a/../b", "a//b", ".git", "a b", "a?b", "a#b", "a%2fb", "a\\b", "é", "a\n", "<b>"]
+)
+def test_a_path_that_a_browser_would_change_is_refused(site: Path, path: str) -> None:
+    with pytest.raises(CatalogError, match="--path"):
+        serve.make_server(site, 0, path)
+
+
+def test_the_address_that_is_said_has_the_path(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(serve.ThreadingHTTPServer, "serve_forever", lambda self: None)
+    serve.serve(site, 0, "my-catalog", said.append)
+    assert said[0].partition(" ")[0].endswith("/my-catalog/index.html")

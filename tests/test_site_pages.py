@@ -203,8 +203,8 @@ def test_feature_page_leads_to_its_rankings_neighbours_and_neuronpedia(site: Pat
     canonical = page.css_first("link[rel=canonical]").attributes["href"]
     assert canonical == "https://example.org/sae/tiny/0-res/features/2.html"
     page = HTMLParser((there / "features/3.html").read_text("utf-8"))
-    without_page = [node for node in page.css("a.out") if node.text().startswith("9")]
-    assert without_page[0].attributes["href"] == "https://www.neuronpedia.org/gpt2-small/6-res-jb/9"
+    without_page = [node for node in page.css("a.bare") if node.text() == "9"]
+    assert without_page[0].attributes["href"] == "../row.html?feature=9"
 
 
 def test_a_silent_features_bound_is_the_one_in_the_data(site: Path) -> None:
@@ -716,3 +716,17 @@ def test_the_front_page_warns_of_an_sae_that_explains_less_than_nothing(tmp_path
     notices = [HTMLParser((s / "index.html").read_text("utf-8")).css("#health .notice") for s in (warned, site)]
     assert [len(found) for found in notices] == [1, 0]
     assert "another model" in notices[0][0].text()
+
+
+def test_the_example_of_the_front_page_is_strong_on_the_texts_shown(tmp_path: Path) -> None:
+    """The feature with the largest contrast is never strong, the one with the next largest is."""
+    tables, manifest = write(tmp_path / "tables")
+    ranks = {"ranking": ["contrast:x"] * 3, "rank": [0, 1, 2], "feature": [4, 3, 2], "value": [0.9, 0.8, 0.7]}
+    write_table(tables.folder, "rankings", pd.DataFrame(ranks))
+    features = tables["features"].assign(n_texts_strong=[9, 9, 4, 3, 0, *[9] * (FEATURES - 5)])
+    for strong, wanted in ((features, 2), (features.assign(n_texts_strong=0), 4)):
+        write_table(tables.folder, "features", strong)
+        shown = feature.introduction(catalog.Catalog(Tables(tables.folder), manifest))
+        assert shown is not None
+        assert shown["ref"].number == wanted
+        assert len(shown["examples"]) == feature.INTRODUCED

@@ -10,7 +10,9 @@ import pytest
 from conftest import SaeKind
 
 from saecatalog.cli import main
-from saecatalog.site.inventory import FILE_LIST, MANIFEST, files_below, place_of
+from saecatalog.errors import CatalogError
+from saecatalog.site.inventory import FILE_LIST, MANIFEST, files_below
+from saecatalog.site.places import place_of
 
 FIRST = "tiny/0-res"
 
@@ -66,6 +68,50 @@ def test_place_of_a_catalog(standing: dict[str, Any], wanted: str, tmp_path: Pat
 def test_the_same_folders_named_from_elsewhere_are_the_same_catalog(standing: Any, wanted: str, tmp_path: Path) -> None:
     put(tmp_path, FIRST, standing)
     assert place_of(tmp_path, files_below(tmp_path), with_weights(manifest())) == wanted
+
+
+SITE = {"gpt/6-res": manifest(), "gpt/6-res-code": manifest(), "gpt/8-res": manifest(), "tiny/0-res": manifest()}
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("gpt/6-res", "gpt/6-res"),
+        ("gpt/6-res-code/", "gpt/6-res-code"),
+        ("gpt/8", "gpt/8-res"),
+        ("ti", "tiny/0-res"),
+        ("{site}/gpt/6-res", "gpt/6-res"),
+        ("{site}/../site/tiny/0-res/", "tiny/0-res"),
+    ],
+)
+def test_a_catalog_is_found_by_folder_path_and_beginning(word: str, wanted: str, tmp_path: Path) -> None:
+    for slug, content in SITE.items():
+        put(tmp_path / "site", slug, content)
+    site = tmp_path / "site"
+    assert catalog_named(site, files_below(site), word.format(site=site)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("gpt/6-rse", "Did you mean gpt/6-res"),
+        ("gpt", "Name one: gpt/6-res, gpt/6-res-code, gpt/8-res."),
+        ("", "Its catalogs: gpt/6-res"),
+        (".", "Its catalogs: gpt/6-res"),
+        ("../../etc", "Its catalogs: gpt/6-res"),
+        ("compare", "Its catalogs: gpt/6-res"),
+    ],
+)
+def test_a_name_that_fits_no_catalog_or_several_is_refused(word: str, said: str, tmp_path: Path) -> None:
+    for slug, content in SITE.items():
+        put(tmp_path / "site", slug, content)
+    with pytest.raises(CatalogError) as error:
+        catalog_named(tmp_path / "site", files_below(tmp_path / "site"), word)
+    assert said in error.value.fix
+
+
+def test_no_catalog_is_put_among_the_comparisons(tmp_path: Path) -> None:
+    assert place_of(tmp_path, {}, {**manifest(), "slug": "compare/0-res"}) == "compare-model/0-res"
 
 
 def test_a_third_of_the_same_names_has_a_place_of_its_own(tmp_path: Path) -> None:

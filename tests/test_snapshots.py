@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from jinja2.meta import find_referenced_templates
+from sites import Workplace
 from synthetic import LIVE
 from test_site_pages import TEMPLATES, build
 
@@ -35,6 +36,7 @@ PAGES = {
     "features.html": "features/index.html",
     "index.html": "index.html",
     "live.html": "live/index.html",
+    "row.html": "row.html",
     "text.html": "texts/t1-0.html",
     "texts.html": "texts/index.html",
     "texts.list.html": "texts/all.python-code.html",
@@ -43,6 +45,13 @@ PAGES = {
 
 Those with `live` in the name are of a catalog with a live part.
 """
+
+OF_THREE = {
+    "catalogs.three.html": "index.html",
+    "compare.html": "compare/tiny.0-res--tiny.1-res/index.html",
+    "compare.corpora.html": "compare/tiny.0-res--tiny.0-res-other/index.html",
+}
+"""The snapshots of pages of a site with three catalogs and their comparisons."""
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +81,19 @@ def rendered_templates() -> set[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_the_one_in_the_snapshot(catalogs: dict[bool, Path], name: str, update: bool) -> None:
-    # As bytes, so that no line end is changed on the way.
-    page, snapshot = catalogs["live" in name] / PAGES[name], SNAPSHOTS / name
+    compare(catalogs["live" in name] / PAGES[name], SNAPSHOTS / name, update)
+
+
+@pytest.mark.parametrize("name", OF_THREE)
+def test_page_of_three_catalogs_is_the_one_in_the_snapshot(three: Workplace, name: str, update: bool) -> None:
+    compare(three.site / OF_THREE[name], SNAPSHOTS / name, update)
+
+
+def compare(page: Path, snapshot: Path, update: bool) -> None:
+    """Fail with the difference of a page and its snapshot, or make the snapshot anew."""
     if update:
         SNAPSHOTS.mkdir(exist_ok=True)
+        # As bytes, so that no line end is changed on the way.
         snapshot.write_bytes(page.read_bytes())
     if page.read_bytes() != snapshot.read_bytes():
         pytest.fail(f"{difference(snapshot, page)}\nIf the change is meant: make snapshots", pytrace=False)
@@ -83,10 +101,10 @@ def test_page_is_the_one_in_the_snapshot(catalogs: dict[bool, Path], name: str, 
 
 def test_every_template_has_a_snapshot_and_every_snapshot_a_template(update: bool) -> None:
     if update:
-        for stale in {path.name for path in SNAPSHOTS.glob("*")} - set(PAGES):
+        for stale in {path.name for path in SNAPSHOTS.glob("*")} - {*PAGES, *OF_THREE}:
             (SNAPSHOTS / stale).unlink()
-    assert {name.partition(".")[0] + ".html" for name in PAGES} == rendered_templates()
-    assert {path.name for path in SNAPSHOTS.glob("*")} == set(PAGES)
+    assert {name.partition(".")[0] + ".html" for name in (*PAGES, *OF_THREE)} == rendered_templates()
+    assert {path.name for path in SNAPSHOTS.glob("*")} == {*PAGES, *OF_THREE}
 
 
 def difference(old: Path, new: Path) -> str:

@@ -104,6 +104,16 @@ def test_a_library_counts_where_it_is_imported(package: Path, monkeypatch: pytes
     stage_keys.libraries_of.cache_clear()
 
 
+def test_a_library_beside_the_package_counts_by_its_version_alone(package: Path) -> None:
+    """There it lies where the package is installed."""
+    before = {stage: stage_keys.libraries_of(module, package) for stage, module in STAGES.items()}
+    (package.parent / "jinja2.py").write_text("import json, another_library", encoding="utf-8")
+    stage_keys._imports.cache_clear()
+    stage_keys.libraries_of.cache_clear()
+    assert {stage: stage_keys.libraries_of(module, package) for stage, module in STAGES.items()} == before
+    assert "jinja2" in before["site"]
+
+
 def test_every_library_of_a_stage_is_known_by_its_version() -> None:
     """If no distribution had this name, an update would go unnoticed."""
     for module in STAGES.values():

@@ -65,6 +65,17 @@ def test_folder_of_files_as_one_category(tmp_path: Path) -> None:
     assert sorted(t.content for t in texts) == sorted(f"{t}\nsecond line" for t in TEXTS)
 
 
+def test_texts_name_their_file_but_rows_of_a_dataset_do_not(tmp_path: Path) -> None:
+    """So that texts of one file can count as one source; two files of one name in a category's folder are two."""
+    for name in ("poems/a.txt", "poems/old/a.txt", "notes.blocks.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"first of {name}\n\nsecond", encoding="utf-8")
+    pd.DataFrame({"text": ["x", "y"]}).to_parquet(tmp_path / "rows.parquet")
+    found = {(text.category, text.file) for text in read(tmp_path)}
+    poems = {("poems", "poems/a.txt"), ("poems", "poems/old/a.txt")}
+    assert found == {*poems, ("notes", "notes.blocks.txt"), ("rows", "")}
+
+
 def test_ids_do_not_depend_on_the_order_of_lines_or_files(tmp_path: Path) -> None:
     a = read(put(tmp_path / "a" / "x.txt", "one\ntwo"), put(tmp_path / "a" / "y.txt", "three"))
     b = read(put(tmp_path / "b" / "y.txt", "three"), put(tmp_path / "b" / "x.txt", "two\none"))

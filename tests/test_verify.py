@@ -23,6 +23,7 @@ from saecatalog.cli import main
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.verify.evidence import Evidence, gather
+from saecatalog.verify.pages import why_not
 from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Report
 from saecatalog.verify.run import CHECKS, run_checks
@@ -96,6 +97,13 @@ def verify(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> t
     return code, said.out + said.err
 
 
+def in_json(capsys: pytest.CaptureFixture[str], workshop: Path, *words: str) -> Any:
+    """What the command prints with --json if it finds a mismatch: nothing else may be on standard output."""
+    capsys.readouterr()
+    assert main(["verify", *words, "--cache", str(workshop / "verify-cache"), "--json"]) == FOUND
+    return json.loads(capsys.readouterr().out)
+
+
 @pytest.fixture(scope="module")
 def evidence(site: Path, runner: Runner) -> Evidence:
     """That catalog with its texts run again."""
@@ -152,12 +160,19 @@ def test_a_right_site_is_found_right(
 def test_build_check_and_verify_count_pages_and_tokens_alike(
     sites: Callable[..., Path], saes: Callable[..., Path], workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A catalog with excluded tokens and a few chosen pages: all three agree with its tables and files."""
-    words = ("--features", "1,2,3", "--notable", "6")
+    """A catalog with excluded tokens, texts in several windows that overlap, BOS in each, and a few chosen pages.
+
+    All three commands agree with its tables and files.
+    """
+    words = ("--features", "1,2,3", "--overlap", "3", "--notable", "6")
     catalog = sites("sink", SaeKind("gated"), *words)
     texts, pages = pq.read_table(catalog / "data/texts.parquet").to_pandas(), list(catalog.rglob("*.html"))
     tokens, excluded = int(texts["n_tokens"].sum()), int(texts["n_excluded"].sum())
+    settings = Published(catalog).settings
     assert excluded
+    assert settings["overlap"] == 3
+    assert texts["n_tokens"].max() > settings["context"]
+    assert Published(catalog).manifest["sae"]["prepend_bos"]
     corpus = f"{len(texts):,} texts, {tokens:,} tokens ({tokens - excluded:,} counted); "
     of_pages = f"{len(pages):,} pages, 3 of them feature pages"
     features = pq.read_table(catalog / "data/features.parquet").to_pandas()
@@ -287,6 +302,11 @@ def drop(row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda table: table.drop(index=row)
 
 
+def explain(table: pd.DataFrame) -> pd.DataFrame:
+    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": ""}
+    return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+
+
 def mean_over_active(table: pd.DataFrame) -> None:
     """The sum divided by the number of texts that fired: the mistake that `mean_inside` warns about."""
     active = table["active_inside"].clip(lower=1)
@@ -404,6 +424,9 @@ PLANTED = [
     Planted("p of 0", "categories", smallest_p_of_0, "p_value: published 0"),
     Planted("q", "categories", put("q_value", 4, lambda q: q / 2), "q_value: published"),
     Planted("AUROC", "categories", put("auroc", 4, lambda v: v + 0.001), "auroc: published"),
+    Planted("AUROC's interval", "categories", put("auroc_low", 4, lambda v: v + 0.001), "auroc_low: published"),
+    Planted("sources", "categories", put("sources_outside", 4, lambda n: n + 1), "sources_outside: published"),
+    Planted("file of a text", "texts", put("file", 0, "elsewhere.txt"), "file: the source names another file"),
     Planted("balanced", "categories", put("balanced_score", 4, lambda v: v + 1), "balanced_score: published"),
     Planted("lift", "categories", put("lift", 4, 7.5), "lift: published 7.5"),
     Planted("held out", "categories", put("held_out", 4, "first or so"), "held_out: published"),
@@ -428,6 +451,7 @@ PLANTED = [
     ),
     Planted("ranking", "rankings", swap("feature", 0, 1), "rankings.parquet, strongest, feature: published"),
     Planted("value", "rankings", put("value", 0, 77.0), "value: published 77"),
+    Planted("explanation", "explanations", explain, "explanations.parquet: 1 rows, but the manifest names 0"),
     Planted("outside", "rankings", put("feature", 0, D_SAE), "outside the dictionary"),
 ]
 
@@ -535,6 +559,15 @@ def test_pages_of_another_version_are_not_compared(copy: Path, workshop: Path, c
     code, said = verify(capsys, workshop, str(copy), "--sample", "1")
     assert "The pages were not compared: the site was written by version 0.0.1" in said
     assert code == GOOD
+
+
+def test_pages_of_other_templates_are_not_compared(copy: Path) -> None:
+    assert why_not(Published(copy)) == ""
+    path = copy / "data" / "files.json"
+    made_of = json.loads(path.read_text(encoding="utf-8"))
+    made_of["templates"]["about.html"] = "0" * 24
+    path.write_text(json.dumps(made_of), encoding="utf-8")
+    assert "other page templates" in why_not(Published(copy))
 
 
 # Open decisions
@@ -645,7 +678,13 @@ def test_catalogs_that_cannot_be_verified_do_not_stop_the_others(
     assert said.startswith("m/good:\nChecked ")
     table = pd.read_parquet(good / "data" / "features.parquet")
     table.assign(max=table["max"] * 2).to_parquet(good / "data" / "features.parquet")
-    assert verify(capsys, workshop, str(whole), "--sample", "1")[0] == FOUND
+    found = in_json(capsys, workshop, str(whole), "--sample", "1")
+    assert {fact["folder"] for fact in found if "error" in fact} == {f"m/{name}" for name in BROKEN}
+    (told,) = [fact for fact in found if "error" not in fact]
+    assert told["folder"] == "m/good"
+    assert "features.parquet" in {mismatch["table"] for mismatch in told["mismatches"]}
+    assert told["texts"] == len(pd.read_parquet(good / "data" / "texts.parquet"))
+    assert (told["features"], told["d_sae"]) == (1, D_SAE)
 
 
 # Independence

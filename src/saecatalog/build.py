@@ -1,19 +1,22 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
-from saecatalog.errors import CatalogError
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current, place_of
+from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current
 from saecatalog.site.output_folder import output_folder
+from saecatalog.site.places import place_of
+from saecatalog.site.root_keys import root_made_with, template_digests, templates_folder
 from saecatalog.site.totals import of_manifest
 from saecatalog.stage_keys import digest, stage_key
 from saecatalog.store import Harvested
@@ -39,7 +42,8 @@ class Summary:
         return [
             f"{word} {self.manifest['title']}",
             f"  {totals.corpus_words()}; {counts['features_fired']:,} of {counts['features']:,} features fired",
-            f"  {totals.page_words()}; {self.size / 1e6:.1f} MB; {seconds:.1f} s",
+            f"  {totals.page_words()}; {counts['notable']:,} features are notable",
+            f"  {self.size / 1e6:.1f} MB; {seconds:.1f} s",
         ]
 
 
@@ -48,20 +52,23 @@ def build(config: Config, progress: Progress) -> Summary:
 
     Raises CatalogError, with the old site untouched, for any mistake in the settings, the texts or the environment.
     """
-    templates = Path(config.site.templates)
-    if not templates.is_dir():
-        raise CatalogError(
-            "The folder of page templates is missing.", str(templates), "Run the command in the project's folder."
-        )
-    out = Path(config.site.out)
-    with output_folder(out) as workspace, Pipeline(config, progress) as pipeline:
+    with Pipeline(config, progress) as pipeline:
+        return build_from(pipeline)
+
+
+def build_from(pipeline: Pipeline) -> Summary:
+    """Run every stage of a pipeline that is out of date and publish the site; raises CatalogError as `build` does."""
+    config = pipeline.config
+    site = replace(config.site, templates=str(templates_folder(config.site.templates)))
+    out = Path(site.out)
+    with output_folder(out) as workspace:
         files = check_out(out)
-        notes, analysis = pipeline.notes, pipeline.analysed
+        notes, explanations, analysis = pipeline.notes, pipeline.explanations, pipeline.analysed
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, config.site, files, workspace, progress, live)
+        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -73,9 +80,20 @@ def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
         )
 
 
+def few_notable_warnings(counts: Mapping[str, int], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Why fewer features are notable than the settings allow, if more features fired."""
+    notable, wanted = counts["notable"], settings["notable"]
+    if notable < min(wanted, counts["features_fired"]):
+        yield (
+            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, with at most "
+            f"{settings['top']:,} entries each, name no more. A larger `top` makes them longer."
+        )
+
+
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
+    yield from few_notable_warnings(manifest["counts"], manifest["settings"])
     if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
@@ -119,6 +137,7 @@ def build_site(
     workspace: Workspace,
     progress: Progress,
     live: Path | None = None,
+    explanations: Explanations = NO_EXPLANATIONS,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
@@ -126,30 +145,35 @@ def build_site(
     live part, which is named by its key, if there is one.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, live, manifest, notes, config)
+    keys = _keys(analysis, live, manifest, notes, explanations, config)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, live, manifest, notes, config, keys, files, workspace, progress.open)
+        publish(analysis.folder, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 
-def _keys(analysis: Output, live: Path | None, manifest: Manifest, notes: Notes, config: SiteConfig) -> Keys:
+def _keys(
+    analysis: Output,
+    live: Path | None,
+    manifest: Manifest,
+    notes: Notes,
+    explanations: Explanations,
+    config: SiteConfig,
+) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
-    folder = Path(config.templates)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    templates = {p.relative_to(folder).as_posix(): digest(p.read_bytes().hex()) for p in files}
+    templates = template_digests(Path(config.templates))
     # The commit only identifies the program; changes to its code are part of the stage's key.
     facts = {name: value for name, value in manifest.items() if name != "program"}
     # The folder of the live part is named by its key, which covers the limit on its size.
-    elsewhere = ("out", "templates", "notes", "live", "live_limit_mb")
+    elsewhere = ("out", "templates", "notes", "explanations", "live", "live_limit_mb")
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
-    rest = digest(code, analysis.key, live and live.name, facts, settings)
+    rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
-    return Keys(every, rest, digest(code, templates), templates)
+    return Keys(every, rest, root_made_with(templates), templates)

@@ -11,14 +11,33 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
+
+import shtab
 
 from saecatalog import __version__
 from saecatalog.commands import NAMES
 from saecatalog.commands.output import fail
 from saecatalog.errors import CatalogError
+from saecatalog.program import COMMAND, program_name
 from saecatalog.write_errors import FULL, disk_full
 
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+
+ABOUT = ("-h", "--help", "--version", "--print-completion")
+"""Flags that stand without a command."""
+
+PATHS = ("DIR", "PATH")
+"""What flags that take paths call their values."""
+
+EXIT_CODES = {
+    0: "done",
+    1: "check, verify or doctor found a problem; list found nothing",
+    2: "a mistake in the input, or something that the command needs is missing; the message says what to do",
+    128 + signal.SIGINT: "stopped by Ctrl-C; the same command goes on where it stopped",
+    128 + signal.SIGTERM: "stopped by the signal SIGTERM, likewise",
+}
+"""Every exit code and its meaning."""
 
 GOES_ON = "Stopped. The same command goes on where it stopped."
 
@@ -27,12 +46,23 @@ class Terminated(KeyboardInterrupt):
     """Raised by the signal SIGTERM, so that it cleans up as Ctrl-C does."""
 
 
+def run() -> NoReturn:
+    """Run the command of this process and end it."""
+    code = main()
+    # Everything is done and said; a signal must not break off the end of the process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0 on success, 1 if a check found problems, 2 for a mistake in the input."""
+    """Run one command. Returns one of EXIT_CODES."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0] not in NAMES and words[0] not in ("-h", "--help", "--version")):
+    if not words or (words[0] not in NAMES and words[0] not in ABOUT):
         words.insert(0, "build")
-    arguments = parser().parse_args(words)
+    # A script that completes is for the command that is installed.
+    program = COMMAND if words[0] == "--print-completion" else program_name()
+    arguments = parser(program).parse_args(words)
     _calm_libraries(quiet=getattr(arguments, "quiet", False))
     try:
         with _terminable():
@@ -92,18 +122,21 @@ def _calm_libraries(quiet: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
-    program = program_name()
+def parser(program: str = COMMAND) -> argparse.ArgumentParser:
+    """The parser of every command; `program` is how the user starts the program."""
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     top = argparse.ArgumentParser(
         prog=program,
         description="Build a browsable catalog of the features of a sparse autoencoder (SAE).",
-        epilog=f"`build` is the default command: `{program}` builds catalog.toml into site/. Flags: build --help",
+        epilog=f"`build` is the default command: `{program}` builds catalog.toml into site/. Flags: build --help\n\n"
+        f"exit codes:\n{codes}",
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"saecatalog {__version__}")
+    shtab.add_argument_to(top, help="print a script that completes commands and flags in this shell")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in NAMES:
-        module = import_module(f"saecatalog.commands.{name}")
+        module = import_module(f"saecatalog.commands.{name.replace('-', '_')}")
         words = str(module.__doc__)
         command = commands.add_parser(
             name,
@@ -114,9 +147,12 @@ def parser() -> argparse.ArgumentParser:
         )
         module.add(command)
         command.set_defaults(run=module.run)
+        _complete_paths(command)
     return top
 
 
-def program_name() -> str:
-    """How the program was started: `python build.py` in a checkout, `saecatalog` where it is installed."""
-    return "python build.py" if Path(sys.argv[0]).name == "build.py" else "saecatalog"
+def _complete_paths(command: argparse.ArgumentParser) -> None:
+    """Let shells complete paths where a command takes one."""
+    for action in command._actions:
+        if action.type is Path or action.metavar in PATHS:
+            vars(action)["complete"] = shtab.FILE

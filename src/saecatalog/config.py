@@ -4,6 +4,7 @@ A TOML file flows in (`catalog.toml`), a frozen `Config` flows out; the command 
 problems of a file are reported together, each with its line.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from saecatalog.addresses import WANTED, encode_base
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.texts.formats.known import FORMATS
 from saecatalog.texts.streams import is_stdin
@@ -20,6 +22,7 @@ from saecatalog.texts.text_files import decode, is_folder, printable, read_bytes
 
 TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")
+FEATURES = ("auto", "notable", "all")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
@@ -47,6 +50,26 @@ def _any_text(value: object) -> str:
 def _name(value: object) -> str:
     fit = isinstance(value, str) and (not value or (value.strip() and not re.search("[\x01-\x1f\x7f-\x9f]", value)))
     return _any_text(value) if fit else "a name that can be shown on one line"
+
+
+def _names(value: object) -> str:
+    fit = isinstance(value, list | tuple) and all(name and not _name(name) for name in value)
+    return "" if fit else "a list of names, each on one line"
+
+
+def _year(value: object) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and 1000 <= value <= 9999
+    return "" if good else "a year, such as 2026"
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or _any_text(value):
+        return _any_text(value)
+    try:
+        encode_base(value)
+    except ValueError as error:
+        return f"{WANTED}, {error}"
+    return ""
 
 
 def _flag(value: object) -> str:
@@ -91,10 +114,10 @@ def _paths(value: object) -> str:
 
 
 def _features(value: object) -> str:
-    if value in ("notable", "all"):
+    if value in FEATURES:
         return ""
     indices = isinstance(value, list | tuple) and value and all(isinstance(i, int) and i >= 0 for i in value)
-    return "" if indices else "notable, all, or feature numbers such as 1,2,3"
+    return "" if indices else f"{', '.join(FEATURES)}, or feature numbers such as 1,2,3"
 
 
 @dataclass(frozen=True)
@@ -173,12 +196,17 @@ class SiteConfig:
     """Title of the catalog; if empty, one is made from the model and the SAE."""
     description: str = _setting("", _any_text)
     """One or two sentences for the front page."""
+    authors: tuple[str, ...] = _setting((), _names)
+    """Who made the catalog, for citations."""
+    year: int | None = _setting(None, _year)
+    """When it was made, for citations; None leaves it out, because a build does not know the date."""
     out: str = _setting("site", _text)
     """Folder of the site."""
-    features: str | tuple[int, ...] = _setting("notable", _features)
-    """Which features get a page: `notable`, `all`, or their numbers."""
-    base_url: str = _setting("", _any_text)
-    """Address the site will have, for canonical links; empty if it is not known."""
+    features: str | tuple[int, ...] = _setting("auto", _features)
+    """Which features get a page: `notable`, `all`, or their numbers. `auto` means all if their pages fit in 600 MB,
+    otherwise the notable ones and those that the catalog's lists name."""
+    base_url: str = _setting("", _address)
+    """Address the site will have, for canonical links and the sitemap; empty if it is not known."""
     csv: bool = _setting(False, _flag)
     """Write the data files as CSV too."""
     live: bool = _setting(False, _flag)
@@ -187,8 +215,10 @@ class SiteConfig:
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
-    templates: str = _setting("templates", _text)
-    """Folder of the page templates."""
+    explanations: str = _setting("", _any_text)
+    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
+    templates: str = _setting("", _any_text)
+    """Folder of the page templates; "" for the program's own."""
 
 
 @dataclass(frozen=True)
@@ -290,26 +320,41 @@ def _from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
         parts["site"] = replace(parts["site"], notes=NOTES)
     config = Config(**parts)
     if "cache" in data:
-        config = replace(config, cache=folder / data["cache"])
+        config = replace(config, cache=Path(_beside(folder, data["cache"])))
     return _resolve(config, folder)
+
+
+def _beside(folder: Path, path: str) -> str:
+    """A path that a catalog file names: absolute, below the user's home (`~`), or relative to the file's folder."""
+    return str(folder / os.path.expanduser(path))
+
+
+def _folder_beside(folder: Path, name: str) -> str:
+    """The folder that a catalog file names, if there is one; else the name, which may be one on the hub."""
+    path = _beside(folder, name)
+    return path if Path(path).is_dir() or name.startswith("~") else name
 
 
 def _resolve(config: Config, folder: Path) -> Config:
     """The config with its relative paths resolved against `folder`; an SAE or a model is a path only if it exists."""
-    if folder == Path("."):
-        return config
     corpus, site, subject = config.corpus, config.site, config.subject
-    if (folder / subject.sae).is_dir():
-        subject = replace(subject, sae=str(folder / subject.sae))
-    if subject.model and (folder / subject.model).is_dir():
-        subject = replace(subject, model=str(folder / subject.model))
     return replace(
         config,
-        subject=subject,
+        subject=replace(
+            subject,
+            sae=_folder_beside(folder, subject.sae),
+            model=subject.model and _folder_beside(folder, subject.model),
+        ),
         corpus=replace(
             corpus,
-            paths=tuple(p if is_stdin(p) or p.startswith(HUB) else str(folder / p) for p in corpus.paths),
-            concepts=corpus.concepts and str(folder / corpus.concepts),
+            paths=tuple(p if is_stdin(p) or p.startswith(HUB) else _beside(folder, p) for p in corpus.paths),
+            concepts=corpus.concepts and _beside(folder, corpus.concepts),
         ),
-        site=replace(site, out=str(folder / site.out), notes=site.notes and str(folder / site.notes)),
+        site=replace(
+            site,
+            out=_beside(folder, site.out),
+            notes=site.notes and _beside(folder, site.notes),
+            explanations=site.explanations and _beside(folder, site.explanations),
+            templates=site.templates and _beside(folder, site.templates),
+        ),
     )

@@ -36,6 +36,12 @@ LENS_ENTRIES = 10
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
 
+FEATURE_PAGE_MEAN = 20_000
+"""The most bytes that the feature pages of a catalog may have on average."""
+
+FEATURE_PAGES_MAX = 600_000_000
+"""The most bytes that all feature pages of a catalog may take, of the 1 GB that GitHub Pages allows for a site."""
+
 MANY_CATEGORIES = 20
 """With more categories than this, the table `categories` has only rows of features that are active in the category, and
 a page, a chart or a table beside a chart shows at most this many of them."""

@@ -1,129 +1,231 @@
-"""The `explore` and `concept` commands: texts flow in, lines for the terminal flow out."""
+"""Texts of a user's own: a pipeline and texts flow in, tables of the features that fire on them flow out.
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
+The texts are not part of a corpus: they are run through the model at once, and nothing of them is cached, except that
+a concept's harvest is, because it may be long. The commands `explore` and `concept` print these tables, and the library
+returns them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 
 import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int64
 
-from saecatalog.analysis.activations import include
+from saecatalog.analysis.activations import Activations, include
 from saecatalog.build import plain_names_warnings
-from saecatalog.config import Config
 from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Pipeline
-from saecatalog.progress import Progress, notice
+from saecatalog.progress import notice
 from saecatalog.store import Store, read_store
-from saecatalog.texts.corpus import Text, read_text_list
-
-BAR = 24
-"""Width of the longest bar, in characters."""
+from saecatalog.texts.corpus import Text
 
 
-def explore(config: Config, progress: Progress, feature: int, texts: list[str]) -> Iterator[str]:
-    """One line per token of each text with the feature's activation, then the text's max, last and mean.
+@dataclass(frozen=True)
+class Run:
+    """Texts that were run through the model and the SAE."""
 
-    Massive activations, judged by the median norm of these texts, are marked and excluded from max and mean, as on the
-    pages. Raises CatalogError for a feature outside the dictionary.
+    texts: list[Text]
+    activations: Activations
+    tokens: list[str]
+    """Every token of all texts, one after another: its characters, or bytes that are only part of a character."""
+    text_score: str
+    """How a feature's score on a text is made: `max`, `last` or `mean`."""
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """The first token of each text and the one after its last."""
+        return pairwise(self.activations.store.text_offsets.tolist())
+
+
+def run_texts(pipeline: Pipeline, contents: Sequence[str], norm_median: float | None = None) -> Run:
+    """Run texts through the model and the SAE.
+
+    Positions with massive activations are excluded, judged by `norm_median`, the median norm of a corpus; None means
+    the median of these texts. Raises CatalogError for a text without tokens.
     """
-    with Pipeline(config, progress) as pipeline:
-        yield from _explore(pipeline, feature, texts)
-
-
-def _explore(pipeline: Pipeline, feature: int, texts: list[str]) -> Iterator[str]:
+    from saecatalog.models.vocabulary import text_tokens
     from saecatalog.texts.windows import plain_names
 
-    config = pipeline.config
-    d_sae = pipeline.info.d_sae
-    if not 0 <= feature < d_sae:
-        raise CatalogError(f"The SAE has no feature {feature}.", "explore", f"Use a number from 0 to {d_sae - 1}.")
-    named = pipeline.prepared([Text(f"text-{n}", "explore", f"text {n}", text) for n, text in enumerate(texts, 1)])
-    store = harvest_now(pipeline, named)
-    for line in plain_names_warnings(**asdict(plain_names(named, pipeline.subject.tokenizer))):
+    settings = pipeline.config.analysis
+    texts = pipeline.prepared([Text(f"text-{n}", "", f"text {n}", content) for n, content in enumerate(contents, 1)])
+    store = harvest_now(pipeline, texts)
+    tokenizer = pipeline.subject.tokenizer
+    for line in plain_names_warnings(**asdict(plain_names(texts, tokenizer))):
         notice(line)
-    values = store.matrix()[:, [feature]].toarray().ravel()
-    included = include(store, config.analysis.outlier_multiple).included
-    top = max(float(values[included].max(initial=0)), 1e-9)
-    link = pipeline.info.neuronpedia_id
-    yield f"feature {feature} of {pipeline.info.sae_name}" + (
-        f"  https://www.neuronpedia.org/{link}/{feature}" if link else ""
-    )
-    for number, text in enumerate(named):
-        start, stop = int(store.text_offsets[number]), int(store.text_offsets[number + 1])
-        yield ""
-        span = slice(start, stop)
-        yield from _text_lines(text.content, store.token_ends[span], values[span], included[span], top)
-
-
-def _text_lines(content: str, ends: np.ndarray, values: np.ndarray, included: np.ndarray, top: float) -> Iterator[str]:
-    starts = np.concatenate([[0], ends[:-1]])
-    pieces = [
-        repr(content[a:b])[1:-1] if b > a else "(more of the same character)" for a, b in zip(starts, ends, strict=True)
-    ]
-    width = min(30, max(len(piece) for piece in pieces))
-    for position, (piece, value, counted) in enumerate(zip(pieces, values.tolist(), included.tolist(), strict=True)):
-        bar = "█" * round(BAR * value / top) if counted else "massive activation, excluded"
-        yield f"{position:5d}  {piece:<{width}}  {value:8.3f}  {bar}".rstrip()
-    kept = np.where(included, values, 0)
-    n_active, mean = int((kept > 0).sum()), kept.sum() / max(int(included.sum()), 1)
-    yield (
-        f"       max {kept.max():.3f} at {int(kept.argmax())}, last {kept[-1]:.3f}, mean {mean:.3f}, "
-        f"active on {n_active} of {int(included.sum())} tokens"
-    )
+    tokens: list[str] = []
+    for text, (start, stop) in zip(texts, pairwise(store.text_offsets.tolist()), strict=True):
+        ends, ids = (part[start:stop].tolist() for part in (store.token_ends, store.token_ids))
+        tokens += text_tokens(text.content, ends, ids, tokenizer)
+    return Run(texts, include(store, settings.outlier_multiple, norm_median), tokens, settings.text_score)
 
 
 def harvest_now(pipeline: Pipeline, texts: list[Text]) -> Store:
-    """The store of a few texts, without caching."""
+    """The store of a few texts, in memory and without caching."""
     from saecatalog.harvest import harvest
     from saecatalog.texts.windows import tokenize
 
     subject = pipeline.subject
     workspace = pipeline.cache.workspace
     folder, shards = workspace.folder("store"), workspace.folder("shards")
-    batch_tokens = pipeline.config.subject.batch_tokens
     with pipeline.cache.writing():
+        batch_tokens = pipeline.config.subject.batch_tokens
         harvest(subject, tokenize(texts, subject.tokenizer), batch_tokens, folder, lambda n: None, shards)
-    return read_store(folder)
+    mapped = read_store(folder)
+    store = Store(**{f.name: np.array(getattr(mapped, f.name)) for f in fields(Store)})
+    workspace.remove("store")
+    return store
 
 
-def concept(config: Config, progress: Progress, file: Path) -> Iterator[str]:
-    """Tables of the features of a concept, ranked by consistency, by mean score and by contrast with the corpus."""
-    contents = read_text_list(file, config.corpus)
-    with Pipeline(config, progress) as pipeline:
-        yield from _concept(pipeline, file, contents)
+def check_feature(feature: int, d_sae: int) -> None:
+    """Raise CatalogError if the dictionary has no such feature."""
+    if not 0 <= feature < d_sae:
+        raise CatalogError(
+            f"The SAE has no feature {feature}.", f"feature {feature}", f"Use a number from 0 to {d_sae - 1}."
+        )
 
 
-def _concept(pipeline: Pipeline, file: Path, contents: list[str]) -> Iterator[str]:
+def feature_on_tokens(run: Run, feature: int) -> pd.DataFrame:
+    """One row per token of each text: `text` (from 0), `position`, `token`, `activation` and `counted`.
+
+    `counted` is False for massive activations, which no statistic includes. Raises CatalogError for a feature that is
+    outside the dictionary.
+    """
+    frame = token_rows(run)
+    frame.insert(3, "activation", _column(run, feature))
+    return frame
+
+
+def feature_on_texts(run: Run, feature: int) -> pd.DataFrame:
+    """One row per text with the feature's activation over the counted tokens.
+
+    The columns are `text` (from 0), `max`, `position` (of the maximum), `last` (on the last token; 0 if it is not
+    counted), `mean`, `n_active` and `n_tokens`.
+    """
+    values, included = _column(run, feature), run.activations.included
+    rows = []
+    for number, (start, stop) in enumerate(run.spans()):
+        counted = included[start:stop]
+        kept, n = np.where(counted, values[start:stop], 0), int(counted.sum())
+        rows.append(
+            {
+                "text": number,
+                "max": kept.max(),
+                "position": int(kept.argmax()),
+                "last": kept[-1],
+                "mean": kept.sum() / max(n, 1),
+                "n_active": int((kept > 0).sum()),
+                "n_tokens": n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def top_of_tokens(run: Run, top: int) -> pd.DataFrame:
+    """The strongest features of each token: at most `top` rows per token, none for a token on which nothing fires.
+
+    The columns are `text` (from 0), `position`, `token`, `counted`, `rank` (from 0), `feature` and `activation`. The
+    smaller index breaks ties.
+    """
+    matrix = run.activations.store.matrix()
+    best = [_strongest(matrix.indices[a:b], matrix.data[a:b], top) for a, b in pairwise(matrix.indptr.tolist())]
+    rows = token_rows(run).loc[np.repeat(np.arange(len(best)), list(map(len, best)))].reset_index(drop=True)
+    entries = np.concatenate([a + order for a, order in zip(matrix.indptr.tolist(), best, strict=False)])
+    return rows.assign(
+        rank=_ranks(best), feature=matrix.indices[entries].astype(np.int32), activation=matrix.data[entries]
+    )
+
+
+def top_of_texts(run: Run, top: int) -> pd.DataFrame:
+    """The features with the largest score on each text, at most `top` rows per text.
+
+    The columns are `text` (from 0), `rank` (from 0), `feature`, `score`, `position` and `token` (where the score is
+    from: the strongest token, or the last one if the text score is `last`). The smaller index breaks ties.
+    """
+    from saecatalog.analysis.scores import score_texts
+
+    scores = score_texts(run.activations, run.text_score)
+    matrix = scores.by_feature.tocoo()
+    found = pd.DataFrame(
+        {
+            "text": matrix.row.astype(np.int32),
+            "feature": matrix.col.astype(np.int32),
+            "score": matrix.data,
+            "position": scores.positions,
+        }
+    ).sort_values(["text", "score", "feature"], ascending=[True, False, True], ignore_index=True)
+    found.insert(1, "rank", found.groupby("text").cumcount())
+    found = found[found["rank"] < top].reset_index(drop=True)
+    places = run.activations.store.text_offsets[found["text"]] + found["position"]
+    return found.assign(token=[run.tokens[place] for place in places])
+
+
+def _column(run: Run, feature: int) -> Float32[np.ndarray, "token"]:
+    """A feature's activation on every token."""
+    store = run.activations.store
+    check_feature(feature, store.d_sae)
+    return np.asarray(store.matrix()[:, [feature]].toarray().ravel())
+
+
+def token_rows(run: Run) -> pd.DataFrame:
+    """One row per token of each text: `text` (from 0), `position`, `token`, and `counted`."""
+    activations = run.activations
+    return pd.DataFrame(
+        {
+            "text": activations.token_texts,
+            "position": activations.token_positions,
+            "token": pd.Series(run.tokens, dtype=object),
+            "counted": activations.included,
+        }
+    )
+
+
+def _strongest(features: np.ndarray, values: np.ndarray, top: int) -> Int64[np.ndarray, "kept"]:
+    """The places of the largest values, the smaller feature first in a tie."""
+    return np.asarray(np.lexsort((features, -values))[:top])
+
+
+def _ranks(lists: Sequence[np.ndarray]) -> Int64[np.ndarray, "row"]:
+    return np.concatenate([np.arange(len(part)) for part in lists] or [np.empty(0, np.int64)])
+
+
+@dataclass(frozen=True)
+class ConceptFeatures:
+    """How the features respond to the texts of a concept, compared with a corpus."""
+
+    name: str
+    n_texts: int
+    n_corpus: int
+    """Texts of the corpus."""
+    strong: float
+    """A score above this is strong."""
+    strong_rule: str
+    """A sentence that explains this threshold."""
+    rows: pd.DataFrame
+    """The features that fired on a text of the concept, with the columns of the table `concepts`."""
+    rankings: pd.DataFrame
+    """The rankings by consistency, by mean score and by contrast, with the columns of the table `rankings`."""
+
+
+def concept_features(pipeline: Pipeline, texts: list[Text]) -> ConceptFeatures:
+    """Rank the features that respond to texts of one category, the concept's name, against the pipeline's corpus."""
     from saecatalog.analysis.concepts import concept_rows, texts_in_common
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.scores import score_texts
     from saecatalog.analysis.study import strong_threshold
     from saecatalog.analysis.text_groups import TextGroups
 
-    config = pipeline.config
-    settings = config.analysis
+    settings = pipeline.config.analysis
     corpus = include(pipeline.corpus.store, settings.outlier_multiple)
     corpus_scores = score_texts(corpus, settings.text_score)
     strong, rule = strong_threshold(corpus_scores, settings.strong)
-    read = [Text(f"concept-{n}", file.stem, f"{file.name}, text {n}", c) for n, c in enumerate(contents, 1)]
-    texts = pipeline.prepared(read)
+    texts = pipeline.prepared(texts)
     harvested = pipeline.harvested(texts, "concept")
     for line in plain_names_warnings(**harvested.plain_names):
         notice(line)
-    store = harvested.store
-    scores = score_texts(include(store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
-    groups = TextGroups.of([text.category for text in texts])
-    contents = [text.content for text in texts]
-    common = texts_in_common([file.stem] * len(texts), contents, [text.content for text in pipeline.corpus.texts])
-    table = concept_rows(scores, groups, corpus_scores, common, strong)
-    yield f"{file.stem}: {len(texts)} texts, compared with {corpus_scores.n_texts} in the corpus; strong: > {strong:g}"
-    yield f"({rule})"
-    titles = {"consistent": "most consistent", "strong": "largest mean score", "contrast": "clearest contrast (AUROC)"}
-    rows = table.set_index("feature")
-    for name, ranking in concept_rankings(table, settings.top).groupby("ranking", sort=False):
-        yield ""
-        yield titles[str(name).partition(":")[0]]
-        yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {'AUROC':>6}"
-        for feature in ranking["feature"]:
-            row = rows.loc[feature]
-            share = f"{int(row['n_strong'])}/{int(row['n_texts'])}"
-            yield f"{feature:>8}  {share:>8}  {row['mean_all']:9.2f}  {row['mean_active']:12.2f}  {row['auroc']:6.3f}"
+    scores = score_texts(include(harvested.store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
+    names, contents = [text.category for text in texts], [text.content for text in texts]
+    common = texts_in_common(names, contents, [text.content for text in pipeline.corpus.texts])
+    rows = concept_rows(scores, TextGroups.of(names), corpus_scores, common, strong)
+    rankings = concept_rankings(rows, settings.top)
+    return ConceptFeatures(names[0], len(texts), corpus_scores.n_texts, strong, rule, rows, rankings)

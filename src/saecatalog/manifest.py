@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import saecatalog
+from saecatalog.addresses import encode_base
 from saecatalog.config import HUB, Config, CorpusConfig
+from saecatalog.program import origin
 from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
 from saecatalog.texts.corpus import corpus_hash
@@ -71,7 +73,9 @@ def make_manifest(
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "description": config.site.description,
-        "base_url": config.site.base_url.rstrip("/") + "/" if config.site.base_url else "",
+        "authors": list(config.site.authors),
+        "year": config.site.year,
+        "base_url": encode_base(config.site.base_url),
         "csv": config.site.csv,
         "program": {"name": "saecatalog", "version": saecatalog.__version__, "commit": program_commit()},
     }
@@ -171,8 +175,11 @@ def _last_part(name: str) -> str:
 
 
 def program_commit() -> str:
-    """The program's commit, marked if its files have changed since; "" if it is not a git checkout."""
+    """The program's commit, marked if its files have changed since; "" if it is not known."""
     package = Path(__file__).parent
+    if not _git(package, "ls-files", "--error-unmatch", __file__):
+        # An installed copy may lie in a repository of somebody else's; it knows its commit if git was asked for it.
+        return str((origin() or {}).get("vcs_info", {}).get("commit_id", ""))
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--", str(package), str(package.parent.parent / "templates"))
     return f"{commit} with changes" if commit and changed else commit

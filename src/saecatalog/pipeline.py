@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
 from saecatalog.errors import CatalogError
+from saecatalog.explanations import Explanations, read_explanations
 from saecatalog.json_files import write_json
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
@@ -40,13 +41,23 @@ CONTENTS = "contents.json"
 """In the output of the texts that the tokenizer prepares: the content of each."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the caller of a pipeline has in hand, so that it is neither loaded nor read; None for what it has not."""
+
+    subject: "Subject | None" = None
+    """The model and the SAE that the settings name."""
+    texts: list[Text] | None = None
+    concepts: list[Text] | None = None
+
+
 class Pipeline:
     """Runs the stages of one catalog, or takes their outputs from the cache."""
 
-    def __init__(self, config: Config, progress: Progress):
-        self.config, self.progress = config, progress
+    def __init__(self, config: Config, progress: Progress, given: Given | None = None):
+        self.config, self.progress, self.given = config, progress, given or Given()
         self.cache = Cache(config.cache)
-        self._subject: Subject | None = None
+        self._subject: Subject | None = self.given.subject
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -56,11 +67,13 @@ class Pipeline:
 
     @cached_property
     def texts(self) -> list[Text]:
-        return self._with_contents(read_corpus(self.config.corpus, self.cache))
+        given = self.given.texts
+        return self._with_contents(read_corpus(self.config.corpus, self.cache) if given is None else given)
 
     @cached_property
     def concepts(self) -> list[Text]:
-        return self._with_contents(read_concepts(self.config.corpus))
+        given = self.given.concepts
+        return self._with_contents(read_concepts(self.config.corpus) if given is None else given)
 
     def _with_contents(self, texts: list[Text]) -> list[Text]:
         prepared = self.prepared(texts)
@@ -92,6 +105,12 @@ class Pipeline:
         names = [list(dict.fromkeys(text.category for text in texts)) for texts in (self.texts, self.concepts)]
         return read_notes(self.config.site.notes, Subjects(self.info.d_sae, *names))
 
+    @cached_property
+    def explanations(self) -> Explanations:
+        """Neuronpedia's explanations of this SAE's features; an SAE that is not there goes by its catalog's folder."""
+        info = self.info
+        return read_explanations(self.config.site.explanations, info.neuronpedia_id or info.slug, info.d_sae)
+
     @property
     def subject(self) -> "Subject":
         """The model and the SAE, loaded on first use.
@@ -111,6 +130,8 @@ class Pipeline:
         return self._subject
 
     def _load(self) -> "Subject":
+        if self.given.subject is not None:
+            return self.given.subject
         with self.progress.bar("load model", 1) as bar:
             from saecatalog.subject import load_subject
 
@@ -121,6 +142,9 @@ class Pipeline:
     @cached_property
     def info(self) -> SubjectInfo:
         """Facts about the subject, from the cache if it was loaded before and its files have not changed since."""
+        if self.given.subject is not None:
+            # Its files may have changed since it was loaded.
+            return self.given.subject.info
         files = self._described.json(FILES)
         if self._subject is None and not loaded_files.unchanged(files):
             self._described.drop()
@@ -221,7 +245,7 @@ class Pipeline:
 
         read = (corpus.output, concepts and concepts.output, self.lens)
         # The tables say where each text comes from, which its harvest does not depend on.
-        origins = [[[t.source, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
+        origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
@@ -236,7 +260,8 @@ class Pipeline:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
-        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        return {**manifest, "explanations": self.explanations.facts()}
 
 
 def named(config: Config) -> dict[str, object]:

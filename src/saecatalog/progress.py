@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TextIO
 
 LOG_INTERVAL = 30.0
@@ -11,13 +12,30 @@ LOG_INTERVAL = 30.0
 
 
 def notice(line: str) -> None:
-    """Say something that the user has to know even without a progress bar, on standard error."""
+    """Say something that the user has to know even without a progress bar: on standard error, unless `noticed_by`."""
+    _listener.get()(line)
+
+
+@contextmanager
+def noticed_by(listener: Callable[[str], object]) -> Iterator[None]:
+    """Inside the block, notices go to a function."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def _write(line: str) -> None:
     # A bar on the terminal is moved down; if there is none, tqdm need not be imported.
     tqdm = sys.modules.get("tqdm")
     if tqdm is None:
         sys.stderr.write(f"{line}\n")
     else:
         tqdm.tqdm.write(line, file=sys.stderr)
+
+
+_listener: ContextVar[Callable[[str], object]] = ContextVar("listener", default=_write)
 
 
 class Bar(Protocol):

@@ -58,6 +58,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
+    "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
 """The title of each table and what it contains."""
 
@@ -148,6 +149,7 @@ SCHEMAS: dict[str, Schema] = {
         "text": _TEXT,
         "category": _CATEGORY,
         "source": (pa.string(), "File and record the text was read from."),
+        "file": (pa.string(), "The file, if its texts may be parts of one document: the texts of one file count as one source. Empty for a row of a dataset (Parquet, Arrow, or the hub), which is a source of its own."),
         "half": (pa.string(), "'first' or 'second': the half of the held-out split. A category's texts alternate between the halves in the order of their ids, which are hashes of their content."),
         "n_tokens": (pa.int32(), "Tokens of the text, BOS not counted."),
         "n_excluded": (pa.int32(), "Tokens of the text excluded from every statistic as massive activations."),
@@ -179,6 +181,10 @@ SCHEMAS: dict[str, Schema] = {
         "lift": (pa.float32(), "strong_rate_inside / strong_rate_outside; infinite if the feature is strong only inside, 0 if it is not strong inside."),
         "active_lift": (pa.float32(), "Active rate inside / active rate outside; infinite if the feature is active only inside, 0 if it is not active inside."),
         "auroc": (pa.float64(), "Probability that a text of the category scores higher than a text outside; ties count half."),
+        "auroc_low": (pa.float64(), "Lower end of the 95 % interval of auroc; 0 if there is one text inside or at most one outside. The variance is that of DeLong for clustered data (Obuchowski 1997), with sources as clusters (see texts.file). If all texts of the category, or all others, are from one source, every text counts as its own source, and the interval is too narrow if the texts of a source are alike. The interval is Wilson's for the number of independent texts with this variance (Korn & Graubard 1998), which is at most that of completely separated texts (Newcombe 2006)."),
+        "auroc_high": (pa.float64(), "Upper end of that interval; 1 if there is one text inside or at most one outside."),
+        "sources_inside": (pa.int32(), "Sources of the texts in the category."),
+        "sources_outside": (pa.int32(), "Sources of the texts outside. If this or sources_inside is below 2, the interval of auroc treats texts as independent."),
         "p_value": (pa.float64(), "Two-sided Mann-Whitney p value (normal approximation, corrected for ties)."),
         "q_value": (pa.float64(), "p_value corrected with Benjamini-Hochberg over all pairs of a category and a feature that fired on a text, including pairs without a row."),
         "score_first": (pa.float64(), "balanced_score on the first half of the texts alone (see texts.half)."),
@@ -267,6 +273,14 @@ SCHEMAS: dict[str, Schema] = {
         "images": (pa.list_(pa.string()), "The images it shows, as files in the folder notes/."),
         "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
     },
+    "explanations": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Place among the feature's explanations, in the order of the file, starting at 0."),
+        "description": (pa.string(), "The explanation."),
+        "model": (pa.string(), "The language model that wrote it (explanationModelName); empty if the file does not say."),
+        "type": (pa.string(), "The method it was written by (typeName), such as oai_token-act-pair; empty if the file does not say."),
+        "source": (pa.string(), "Model and source on Neuronpedia that it is about, such as gpt2-small/6-res-jb."),
+    },
 }  # fmt: skip
 
 FEATURE_TABLES = {
@@ -278,13 +292,19 @@ FEATURE_TABLES = {
     "logits": ("feature",),
     "logit_histograms": ("feature",),
     "neighbours": ("feature",),
+    "explanations": ("feature",),
 }
 """The tables that grow with the dictionary and are read by feature, with the columns that contain a feature index."""
 
 
 def arrow_schema(name: str) -> pa.Schema:
     """The Arrow schema of a table; the metadata of each field contains its meaning."""
-    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in SCHEMAS[name].items()])
+    return described(SCHEMAS[name])
+
+
+def described(schema: Schema) -> pa.Schema:
+    """Columns with their types and meanings as an Arrow schema."""
+    return pa.schema([pa.field(c, t, metadata={"description": words}) for c, (t, words) in schema.items()])
 
 
 def same_type(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -60,13 +60,23 @@ def libraries_of(module: str, package: Path) -> dict[str, str]:
 @cache
 def _imports(module: str, package: Path) -> ModuleFinder:
     """What a module imports: `modules` are those of the package, `badmodules` all others, such as libraries."""
-    finder = _Finder(path=[str(package.parent)])
+    finder = _Finder(package)
     finder.import_hook(module)
     return finder
 
 
 class _Finder(ModuleFinder):
-    """Compiles a module once for all keys, which together takes a second less."""
+    """Finds the modules of one package. It compiles a module once for all keys, which together takes a second less."""
+
+    def __init__(self, package: Path):
+        super().__init__(path=[str(package.parent)])
+        self.package = package.name
+
+    def find_module(self, name: str, path: Any, parent: Any = None) -> Any:
+        # The libraries lie beside an installed package.
+        if path is None and name != self.package:
+            raise ImportError(name)
+        return super().find_module(name, path, parent)
 
     def load_module(self, fqname: str, fp: Any, pathname: str, file_info: Any) -> Any:
         if not fp:  # a package, or no Python

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, Num, Shaped
 from scipy import sparse
 
 from saecatalog.analysis.activations import runs
+from saecatalog.analysis.auroc_intervals import Sources, auroc_intervals
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
 from saecatalog.analysis.text_groups import Cells, TextGroups
@@ -42,13 +43,18 @@ def second_half(categories: list[str]) -> Bool[np.ndarray, "text"]:
 
 
 def category_rows(
-    scores: TextScores, groups: TextGroups, second: Bool[np.ndarray, "text"], strong: float, first: int = 0
+    scores: TextScores,
+    groups: TextGroups,
+    sources: Sources,
+    second: Bool[np.ndarray, "text"],
+    strong: float,
+    first: int = 0,
 ) -> Figures:
     """Every figure except the q-value, for the features of a block that fired on any text.
 
     With more than `MANY_CATEGORIES` categories, there are only rows of features active on a text of the category.
-    `second` says which texts are in the second half, `strong` is the score above which a text is strong, and `first` is
-    the number of the block's first feature.
+    `sources` says which texts are from one file, `second` which are in the second half, `strong` is the score above
+    which a text is strong, and `first` is the number of the block's first feature.
     """
     fired = np.flatnonzero(np.diff(scores.by_feature.indptr))
     matrix = scores.by_feature[:, fired]
@@ -70,6 +76,7 @@ def category_rows(
     rates_inside = _rates("inside", whole.strong, n_inside)
     rates_outside = _rates("outside", whole.strong_outside, n_outside)
     (total,) = cells.sums(matrix.data)
+    auroc_low, auroc_high = auroc_intervals(matrix, sources, cells, whole.auroc)
     columns = {
         "feature": (fired[cells.column] + first).astype(np.int32),
         "n_inside": n_inside,
@@ -87,6 +94,10 @@ def category_rows(
         "lift": _lift(rates_inside["strong_rate_inside"], rates_outside["strong_rate_outside"]),
         "active_lift": _lift(whole.active / n_inside, active_outside / np.maximum(n_outside, 1)),
         "auroc": whole.auroc,
+        "auroc_low": auroc_low,
+        "auroc_high": auroc_high,
+        "sources_inside": sources.inside[cells.group],
+        "sources_outside": sources.outside[cells.group],
         "p_value": whole.p,
         "score_first": halves[0].balanced,
         "score_second": halves[1].balanced,

@@ -21,6 +21,7 @@ from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
+from saecatalog.analysis.page_choice import choose_pages
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs, Study
@@ -57,8 +58,8 @@ def analyse(
 ) -> Findings:
     """Write every table and the findings into `folder`; `progress` shows the progress of each long part.
 
-    `pages` says which features get a page: `notable`, `all`, or their numbers. Features with a note by the author
-    (`noted`) always get one.
+    `pages` says which features get a page, as the setting `features` does. Features with a note by the author (`noted`)
+    always get one.
     """
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
@@ -66,12 +67,15 @@ def analyse(
         rankings = rank_features(features, by_category, by_concept, config.top)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
+        clusters, text_top = cluster_table(pairs, len(features)), text_top_rows(study)
+        named = [rankings["feature"].tolist(), text_top["feature"].tolist(), clusters["feature"].tolist()]
+        paged = choose_pages(pages, len(features), notable, noted, named)
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
                 label=make_labels(words, by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
-                page=_pages(pages, notable, noted, len(features)),
+                page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
             "categories": by_category,
             "held_out": category.held_out_table(by_category, study.groups, study.second),
@@ -79,9 +83,9 @@ def analyse(
             "concept_texts": concept_text_rows(study),
             "rankings": rankings,
             "coactivation": pairs,
-            "clusters": cluster_table(pairs, len(features)),
+            "clusters": clusters,
             "texts": text_rows(study),
-            "text_top": text_top_rows(study),
+            "text_top": text_top,
             "neighbours": neighbour_rows(inputs.lens),
             "logit_histograms": logit_histogram_rows(inputs.lens),
         }
@@ -145,7 +149,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
     return BlockFindings(
         rows,
         telling_words(study.activations, block, rows, tokens, study.contents),
-        category.category_rows(scores, study.groups, study.second, study.strong, first),
+        category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
         concepts,
         {
             "tokens": tokens,
@@ -189,9 +193,3 @@ def _pairs(study: Study) -> pd.DataFrame:
         with study.bar(f"{level} pairs") as bar:
             levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update))
     return pd.concat(levels, ignore_index=True)
-
-
-def _pages(pages: str | tuple[int, ...], notable: dict[int, list[str]], noted: Sequence[int], d_sae: int) -> list[str]:
-    """The page of each feature, or "" if it has none."""
-    wanted = set(range(d_sae)) if pages == "all" else set(notable) if pages == "notable" else {*pages, *noted}
-    return [f"features/{f}.html" if f in wanted else "" for f in range(d_sae)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from saecatalog.analysis.activations import Activations, include
+from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import second_half
 from saecatalog.analysis.concepts import texts_in_common
 from saecatalog.analysis.contexts import surroundings
@@ -66,6 +67,7 @@ class Study:
         self.category_of = np.array(self.categories, object)
         self.vocabulary = np.array(inputs.vocabulary, object)
         self.groups = TextGroups.of(self.categories)
+        self.sources = Sources.of(self.groups, [text.file for text in inputs.texts])
         self.second = second_half(self.categories)
         self.surroundings = surroundings(self.activations)
         self.tokens = token_codes(self.activations)

@@ -21,6 +21,7 @@ def text_rows(study: Study) -> Columns:
         "text": study.text_ids,
         "category": study.category_of,
         "source": [t.source for t in texts],
+        "file": [t.file for t in texts],
         "half": Coded(HALVES, study.second.astype(np.int32)),
         "n_tokens": n_tokens,
         "n_excluded": n_tokens - study.activations.tokens_per_text,

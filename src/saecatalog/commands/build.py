@@ -20,12 +20,15 @@ def add(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--features",
         metavar="WHICH",
-        help=f"which features get a page: notable, all, or 1,2,3; default: {SiteConfig.features}",
+        help=f"which features get a page: auto, notable, all, or 1,2,3; default: {SiteConfig.features}",
     )
     g.add_argument(
         "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
     )
     g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the settings file")
+    g.add_argument(
+        "--explanations", metavar="FILE", help="explanations that Neuronpedia exported: a .jsonl(.gz) file or a folder"
+    )
     g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
     g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")
     g.add_argument("--csv", action="store_const", const=True, help="also write the data files as CSV")

@@ -1,13 +1,30 @@
-"""Rank the features that respond to a list of texts that share a concept."""
+"""Rank the features that respond to a list of texts that share a concept.
+
+--json prints one object: `concept`, `n_texts`, `n_corpus` (texts of the corpus), `strong` (a score above it is strong),
+`strong_rule` and `rankings`, an object with the lists `consistent`, `strong` and `contrast`. Their entries have
+`feature` and the columns of the table `concepts`, such as `n_strong`, `mean_all`, `mean_active` and `auroc`."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from saecatalog.commands.flags import add_corpus, add_subject
+from saecatalog.commands.output import print_json, records
 from saecatalog.commands.settings import config_of
 from saecatalog.progress import Progress
 
+if TYPE_CHECKING:
+    from saecatalog.explore import ConceptFeatures
+
 EXAMPLE = "concept corpora/concepts/weather.txt"
+
+TITLES = {
+    "consistent": "most consistent",
+    "strong": "largest mean score",
+    "contrast": "clearest contrast (AUROC)",
+}
+"""What the kinds of ranking are called."""
 
 
 def add(p: argparse.ArgumentParser) -> None:
@@ -18,14 +35,61 @@ def add(p: argparse.ArgumentParser) -> None:
         metavar="CATALOG.toml",
         help="settings file of the corpus to compare with; default: catalog.toml",
     )
+    p.add_argument("--json", action="store_true", help="print one JSON object")
     add_subject(p)
     add_corpus(p)
 
 
 def run(a: argparse.Namespace) -> int:
     """Rank the features that respond to the texts of a concept."""
-    from saecatalog.explore import concept
+    from saecatalog.explore import concept_features
+    from saecatalog.pipeline import Pipeline
+    from saecatalog.texts.corpus import Text, read_text_list
 
-    for line in concept(config_of(a), Progress(a.quiet), a.file):
+    config, name = config_of(a), a.file.stem
+    contents = read_text_list(a.file, config.corpus)
+    texts = [Text(f"concept-{n}", name, f"{a.file.name}, text {n}", content) for n, content in enumerate(contents, 1)]
+    with Pipeline(config, Progress(a.quiet)) as pipeline:
+        found = concept_features(pipeline, texts)
+    if a.json:
+        print_json(_object(found))
+        return 0
+    for line in _lines(found):
         print(line)
     return 0
+
+
+def _rankings(found: "ConceptFeatures") -> dict[str, list[dict[str, Any]]]:
+    """Each ranking by its kind: the rows of its features, the first one first."""
+    rows = found.rows.drop(columns="concept").set_index("feature", drop=False)
+    kinds = found.rankings["ranking"].str.partition(":")[0]
+    return {kind: records(rows.loc[found.rankings["feature"][kinds == kind]]) for kind in TITLES}
+
+
+def _object(found: "ConceptFeatures") -> dict[str, object]:
+    """What `--json` prints."""
+    return {
+        "concept": found.name,
+        "n_texts": found.n_texts,
+        "n_corpus": found.n_corpus,
+        "strong": found.strong,
+        "strong_rule": found.strong_rule,
+        "rankings": _rankings(found),
+    }
+
+
+def _lines(found: "ConceptFeatures") -> Iterator[str]:
+    """A table for each ranking that has a feature."""
+    compared = f"compared with {found.n_corpus} in the corpus"
+    yield f"{found.name}: {found.n_texts} texts, {compared}; strong: > {found.strong:g}"
+    yield f"({found.strong_rule})"
+    for kind, rows in _rankings(found).items():
+        if not rows:
+            continue
+        yield ""
+        yield TITLES[kind]
+        yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {'AUROC':>6}"
+        for row in rows:
+            share = f"{row['n_strong']}/{row['n_texts']}"
+            means = f"{row['mean_all']:9.2f}  {row['mean_active']:12.2f}"
+            yield f"{row['feature']:>8}  {share:>8}  {means}  {row['auroc']:6.3f}"

@@ -1,4 +1,4 @@
-"""Download the default model into the cache (`make site` does this)."""
+"""Download the default model into the cache; otherwise the first build that needs it does so."""
 
 import argparse
 

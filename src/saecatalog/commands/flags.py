@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from saecatalog.config import DTYPES, TEXT_SCORES, AnalysisConfig, CorpusConfig, SubjectConfig
+from saecatalog.config import DTYPES, TEXT_SCORES, AnalysisConfig, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.texts.formats.known import FORMATS
 
 
@@ -102,7 +102,15 @@ def add_corpus(p: argparse.ArgumentParser) -> None:
     g.add_argument("--top", metavar="N", type=int, help=f"entries in each ranking; default: {AnalysisConfig.top}")
 
 
-def add_site(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "site", nargs="?", type=Path, default=Path("site"), metavar="SITE", help="folder of a built site; default: site"
-    )
+def add_site(p: argparse.ArgumentParser, words: str = "folder of a built site") -> None:
+    site = Path(SiteConfig.out)
+    p.add_argument("site", nargs="?", type=Path, default=site, metavar="SITE", help=f"{words}; default: {site}")
+
+
+def add_json(p: argparse._ActionsContainer) -> None:
+    p.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on standard output")
+
+
+def add_neuronpedia_names(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model-id", metavar="M", help="model on Neuronpedia; default: that of the catalog's SAE")
+    p.add_argument("--source-id", metavar="S", help="source (SAE) on Neuronpedia; default: that of the catalog's SAE")

@@ -1,5 +1,8 @@
 """List known SAEs: the default one and those that sae_lens lists.
-With --support, count those that can be built."""
+With --support, count those that can be built. Exit code 1 if no SAE matches WORD.
+
+With --json: a list of objects with the fields name (for --sae), model, hook, width and neuronpedia,
+which are strings, empty if not known."""
 
 import argparse
 import os
@@ -8,13 +11,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from saecatalog.commands.flags import add_cache
+from saecatalog.commands.flags import add_cache, add_json
+from saecatalog.commands.output import print_json
 from saecatalog.commands.settings import cache_of
+from saecatalog.errors import CatalogError
 
 if TYPE_CHECKING:
     from saecatalog.saes.listing import Listed
 
 EXAMPLE = "list gpt2-small-res"
+FIELDS = ("name", "model", "hook", "width", "neuronpedia")
+HEADINGS = ("SAE", "model", "hook or path", "width", "Neuronpedia")
 
 
 def add(p: argparse.ArgumentParser) -> None:
@@ -26,7 +33,9 @@ def add(p: argparse.ArgumentParser) -> None:
         help="show only SAEs whose name, model or Neuronpedia id contains WORD",
     )
     p.add_argument("--support", action="store_true", help="count the SAEs that can be built, and the others by reason")
-    p.add_argument("--markdown", action="store_true", help="print these counts as the page docs/support.md")
+    form = p.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print these counts as the page docs/support.md")
+    add_json(form)
     add_cache(p)
 
 
@@ -35,17 +44,19 @@ def run(a: argparse.Namespace) -> int:
     from saecatalog.cache import Cache
     from saecatalog.saes.listing import list_saes
 
+    if a.json and a.support:
+        raise CatalogError("The counts of --support have no JSON.", "--json", "Leave out one of the two.")
     with Cache(cache_of(a)) as cache:
         found = list_saes(a.word, cache)
+        if a.json:
+            print_json([{field: getattr(sae, field) for field in FIELDS} for sae in found])
         if not found:
             return _nothing_listed(a.word, list_saes(cache=cache))
+    if a.json:
+        return 0
     if a.support or a.markdown:
         return _print_support(a, found)
-    rows = [
-        ("SAE", "model", "hook or path", "width", "Neuronpedia"),
-        *((s.name, s.model, s.hook, s.width, s.neuronpedia) for s in found),
-    ]
-    _page(_columns(rows))
+    _page(_columns([HEADINGS, *([getattr(sae, field) for field in FIELDS] for sae in found)]))
     print(f"{len(found):,} SAE{'s' * (len(found) != 1)}", file=sys.stderr)
     return 0
 

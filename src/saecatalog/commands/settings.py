@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from saecatalog.commands import NAMES
-from saecatalog.config import Config, load_config, override
+from saecatalog.config import FEATURES, Config, load_config, override
 from saecatalog.errors import CatalogError, nearest
+from saecatalog.program import program_name
 
 DEFAULT_CATALOG = Path("catalog.toml")
 
@@ -21,6 +22,8 @@ def config_of(a: argparse.Namespace) -> Config:
     if path is None and DEFAULT_CATALOG.exists():
         path = DEFAULT_CATALOG
     config = load_config(path) if path else Config()
+    if path is None and getattr(a, "corpus", ()) is None:
+        _check_texts(config)
 
     def get(name: str) -> Any:
         return getattr(a, name, None)
@@ -44,14 +47,22 @@ def config_of(a: argparse.Namespace) -> Config:
     if get("sae") or get("corpus") or get("concepts"):
         config = replace(config, site=replace(config.site, notes=""))
     if get("sae"):
-        # A live part of another model may be large.
-        config = replace(config, site=replace(config.site, live=False))
+        # A live part of another model may be large, and the explanations are of the SAE in the catalog file.
+        config = replace(config, site=replace(config.site, live=False, explanations=""))
     config = override(
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
-        live_limit_mb=get("live_limit_mb"),
+        live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
     return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def _check_texts(config: Config) -> None:
+    """Raise CatalogError in a folder that holds neither settings nor texts, if the user named none."""
+    if not any(Path(path).exists() for path in config.corpus.paths):
+        what = f"There are neither settings ({DEFAULT_CATALOG}) nor texts ({', '.join(config.corpus.paths)}/) here."
+        fix = f"Start a catalog with `{program_name()} init`, or name your texts with --corpus PATH."
+        raise CatalogError(what, str(Path.cwd()), fix)
 
 
 def cache_of(a: argparse.Namespace) -> Path:
@@ -60,12 +71,14 @@ def cache_of(a: argparse.Namespace) -> Path:
 
 
 def _features(words: str | None) -> str | tuple[int, ...] | None:
-    """`notable`, `all`, or the numbers of `1,2,3`."""
-    if words is None or words in ("notable", "all"):
+    """One of the words of `FEATURES`, or the numbers of `1,2,3`."""
+    if words is None or words in FEATURES:
         return words
     try:
         return tuple(sorted({int(word) for word in words.split(",")}))
     except ValueError:
         raise CatalogError(
-            f"'{words}' is not a valid choice of features.", "--features", "Use notable, all, or numbers such as 1,2,3."
+            f"'{words}' is not a valid choice of features.",
+            "--features",
+            f"Use {', '.join(FEATURES)}, or numbers such as 1,2,3.",
         ) from None

@@ -1,20 +1,31 @@
 """Recompute a sample of a site's numbers independently and report every mismatch.
-Exit code 1 on a mismatch; otherwise 2 if a catalog could not be verified."""
+Exit code 1 on a mismatch; otherwise 2 if a catalog could not be verified.
+
+With --json: a list with an object for each catalog. Its `folder` is relative to SITE. If the catalog
+could not be verified, `error` says why; otherwise there are `mismatches` (table, where, column,
+published, recomputed), `not_checked` (sentences), and the numbers that were checked: `figures`,
+`features` of `d_sae`, `texts`, `tokens`, `counted` tokens, `pages` by kind, `files`, and `undecided`
+activations."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from saecatalog.commands.flags import add_trust
-from saecatalog.commands.output import fail
+from saecatalog.commands.flags import add_json, add_site, add_trust
+from saecatalog.commands.output import fail, print_json
 from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
+
+if TYPE_CHECKING:
+    from saecatalog.verify.comparisons import ComparisonOutcome
+    from saecatalog.verify.run import Outcome
 
 EXAMPLE = "verify site --sample 20"
 SAMPLE = 20
 
 
 def add(p: argparse.ArgumentParser) -> None:
-    p.add_argument("site", type=Path, metavar="SITE", help="folder of a built site, or of one of its catalogs")
+    add_site(p, "folder of a built site, or of one of its catalogs")
     p.add_argument(
         "--sample",
         metavar="N",
@@ -32,6 +43,7 @@ def add(p: argparse.ArgumentParser) -> None:
         help="folder with the default model; default: your user cache folder",
     )
     p.add_argument("--quiet", action="store_true", help="show no progress")
+    add_json(p)
 
 
 def run(a: argparse.Namespace) -> int:
@@ -44,14 +56,22 @@ def run(a: argparse.Namespace) -> int:
 
     sources = SubjectSources(cache_of(a), a.model, a.sae, bool(a.trust_remote_code))
     mismatches = failures = 0
+    facts: list[dict[str, object]] = []
     for outcome in verify_site(a.site, sources, a.sample, Progress(a.quiet)):
+        facts.append({"folder": outcome.folder.relative_to(a.site).as_posix(), **outcome.facts()})
         if isinstance(outcome, Failure):
             failures += 1
             fail(str(outcome))
             continue
-        if outcome.folder != a.site:
-            print(f"{outcome.folder.relative_to(a.site).as_posix()}:")
-        for line in outcome.lines():
-            print(line)
         mismatches += len(outcome.disagreements)
+        if not a.json:
+            print("\n".join(_lines(outcome, a.site)))
+    if a.json:
+        print_json(facts)
     return 1 if mismatches else 2 if failures else 0
+
+
+def _lines(outcome: "Outcome | ComparisonOutcome", site: Path) -> list[str]:
+    """What is said of a catalog, under its name unless it was itself given."""
+    name = [] if outcome.folder == site else [f"{outcome.folder.relative_to(site).as_posix()}:"]
+    return [*name, *outcome.lines()]

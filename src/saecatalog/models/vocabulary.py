@@ -1,6 +1,8 @@
 """Tokens of a vocabulary as text that readers can tell apart."""
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +38,19 @@ def token_strings(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> list[st
         return decoded
     pieces = tokenizer.convert_ids_to_tokens(list(range(d_vocab)))
     return [_in_bytes(p, text) if "\ufffd" in text else text for p, text in zip(pieces, decoded, strict=True)]
+
+
+def text_tokens(
+    content: str, ends: Sequence[int], ids: Sequence[int], tokenizer: "PreTrainedTokenizerFast"
+) -> list[str]:
+    """The tokens of a text: the characters of each; bytes that are only part of a character as `<0xE2><0x80>`.
+
+    `ends` are the ends of the tokens in the text, where tokens that share a character have the same end.
+    """
+    pieces = tokenizer.convert_ids_to_tokens(list(ids))
+    shared = {a for a, b in pairwise(ends) if a == b}
+    spans = zip([0, *ends[:-1]], ends, pieces, strict=True)
+    return [_in_bytes(p, content[a:b]) if b in shared else content[a:b] for a, b, p in spans]
 
 
 def _plain_token(tokenizer: "PreTrainedTokenizerFast", d_vocab: int) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from saecatalog import embedded
 from saecatalog.errors import CatalogError, closest, nearest
 from saecatalog.names import slug
+from saecatalog.program import program_name
 
 if TYPE_CHECKING:
     from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup
@@ -53,7 +54,7 @@ def find_sae(name: str) -> SaeSource:
         owner, repository, *rest = name.split("/", 2)
         source = SaeSource(name, f"{owner}/{repository}", "".join(rest).strip("/"), None)
         return _of_a_release(source, directory)
-    hint = nearest(release, [*directory, embedded.RELEASE]) or "Search with 'python build.py list WORD'."
+    hint = nearest(release, [*directory, embedded.RELEASE]) or f"Search with '{program_name()} list WORD'."
     raise CatalogError("No SAE release or folder has this name.", f"--sae {name}", hint)
 
 
@@ -70,7 +71,8 @@ def _of_a_release(source: SaeSource, directory: "dict[str, PretrainedSAELookup]"
     if releases and not source.id:
         first = next(iter(releases))
         what = f"This repository is a collection: sae_lens lists it as {' and '.join(releases)}."
-        fix = f"Choose one, such as --sae {first}/{next(iter(releases[first].saes_map))}: python build.py list {first}"
+        one = f"{first}/{next(iter(releases[first].saes_map))}"
+        fix = f"Choose one, such as --sae {one}: {program_name()} list {first}"
         raise CatalogError(what, f"--sae {source.name}", fix)
     return source
 

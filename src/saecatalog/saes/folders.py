@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.models.hub import hub_errors, hub_places, reason
 from saecatalog.models.safe_loading import CONVERT_TENSORS, PICKLES, only_data_of_sae, pickle_error
+from saecatalog.program import program_name
 from saecatalog.progress import notice
 from saecatalog.replacing import replaced
 from saecatalog.saes.directory import SaeSource, model_of
@@ -104,7 +105,7 @@ def _hint(source: SaeSource) -> str:
     """What to do if the Hub has no such repository."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-    return nearest(source.release, get_pretrained_saes_directory()) or "Search with 'python build.py list WORD'."
+    return nearest(source.release, get_pretrained_saes_directory()) or f"Search with '{program_name()} list WORD'."
 
 
 def sae_places(source: SaeSource) -> list[Path]:

@@ -31,18 +31,24 @@ REASONS = (
 )
 """The kinds of reason why a feature can be notable, in the order in which they are shown."""
 
+ROW_PAGE = "row.html"
+"""The page that shows the row of any feature without a page of its own; its address names the feature."""
+
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
 
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """A mention of a feature: `page` is its page from the catalog's root, `outside` that on Neuronpedia; "" if none."""
+    """A mention of a feature: `page` is where its figures are, from the catalog's root.
+
+    That is its own page if it has one (`own`), otherwise the page that shows the row of any feature.
+    """
 
     number: int
     label: str
     page: str
-    outside: str
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -89,16 +95,34 @@ class Catalog:
         return found
 
     @cached_property
-    def notable_pages(self) -> int:
-        """The number of notable features with a page."""
+    def notable(self) -> list[int]:
+        """The notable features, in order."""
         frame = self.tables["features"]
-        return int(((frame["page"] != "") & (frame["notable"] != "")).sum())
+        found: list[int] = sorted(frame.loc[frame["notable"] != "", "feature"].tolist())
+        return found
+
+    @cached_property
+    def tour(self) -> list[int]:
+        """The features with a page through which "previous" and "next" lead: the notable ones.
+
+        It is all of them if the author chose features and left out notable ones, or if none is notable.
+        """
+        return self.notable if self.notable and set(self.notable) <= set(self.paged) else self.paged
+
+    @cached_property
+    def listed(self) -> list[int]:
+        """The features with a page in the order of the features table: those of the tour first."""
+        return [*self.tour, *sorted(set(self.paged) - set(self.tour))]
+
+    @cached_property
+    def unpaged(self) -> list[int]:
+        """The features without a page of their own, in order."""
+        return sorted(set(self.features) - set(self.paged))
 
     @cached_property
     def embedded(self) -> set[int]:
         """The features with an embed."""
-        frame = self.tables["features"]
-        return cite.embedded(self.paged, frame.loc[frame["notable"] != "", "feature"].tolist())
+        return cite.embedded(self.paged, self.notable)
 
     @cached_property
     def examples(self) -> Examples:
@@ -107,8 +131,8 @@ class Catalog:
 
     @cached_property
     def order(self) -> dict[int, int]:
-        """The position of each feature with a page among those with a page."""
-        return {number: place for place, number in enumerate(self.paged)}
+        """The position of each feature with a page in the features table."""
+        return {number: place for place, number in enumerate(self.listed)}
 
     def table_page(self, number: int) -> str:
         """The page of the features table with the row of a feature."""
@@ -166,9 +190,7 @@ class Catalog:
     @cached_property
     def specialist_counts(self) -> dict[str, int]:
         """How many specialists each category with any has, over all features of the SAE."""
-        frame = self.tables.read("categories", ["category", "balanced_score"])
-        found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
-        return {str(name): int(count) for name, count in found.items()}
+        return specialist_counts(self.tables)
 
     @cached_property
     def rankings(self) -> Groups:
@@ -187,7 +209,7 @@ class Catalog:
         ref = self._refs.get(number)
         if ref is None:
             label, page = self._named_pages.get(number, ("", ""))
-            ref = self._refs[number] = FeatureRef(number, label, page, self.neuronpedia(number))
+            ref = self._refs[number] = FeatureRef(number, label, page or row_page(number), page != "")
         return ref
 
     @cached_property
@@ -260,9 +282,21 @@ class Catalog:
         return [GroupRef(n, title(n), page_of(one, n), e["texts"], e["tokens"]) for n, e in entries]
 
 
+def specialist_counts(tables: Tables) -> dict[str, int]:
+    """How many specialists each category with any has, over all features of the SAE."""
+    frame = tables.read("categories", ["category", "balanced_score"])
+    found = frame.loc[frame["balanced_score"] > 0, "category"].value_counts()
+    return {str(name): int(count) for name, count in found.items()}
+
+
 def list_page(place: int) -> str:
     """A page of the features table; the first is 0."""
     return f"features/page-{place + 1}.html" if place else "features/index.html"
+
+
+def row_page(number: int) -> str:
+    """Where the row of a feature without a page of its own is shown, from the catalog's root."""
+    return f"{ROW_PAGE}?feature={number}"
 
 
 def page_of(kind: str, name: str) -> str:

@@ -17,22 +17,38 @@ from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from saecatalog.constants import FEATURE_PAGE_MEAN
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
-from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.program import program_name
+from saecatalog.schemas import SCHEMAS, arrow_schema
+from saecatalog.site.check_addresses import address_problems
+from saecatalog.site.check_comparisons import comparison_problems
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.check_sums import changes
+from saecatalog.site.check_tables import table_problems
 from saecatalog.site.cite import embed_page, embedded
-from saecatalog.site.inventory import TEMPORARY, TOLERATED, Sums, checksums, files_below, hidden, no_files_below
+from saecatalog.site.inventory import (
+    MANIFEST,
+    TEMPORARY,
+    TOLERATED,
+    Sums,
+    catalogs,
+    checksums,
+    comparisons,
+    files_below,
+    no_files_below,
+    part_kind,
+    parts,
+    read_mapping,
+)
 from saecatalog.site.totals import Totals, page_counts
 
 KB = 1000
-FEATURE_PAGE_MEAN = 20 * KB
 FEATURE_PAGE_MAX = 60 * KB
 EMBED_MAX = 30 * KB
 FIRST_VIEW_MAX = 120 * KB
@@ -77,10 +93,12 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
         chain.from_iterable(missing_anchors(page, ids) for page in pages),
         changes(site, _sums(site, files, pages), _no_files(site)),
         _root_problems(site, files),
+        address_problems(site, _bases(site, files), {page.path: page.canonical for page in pages}),
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
         *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
-        *(_catalog_problems(site, catalog, files) for catalog in _catalogs(files)),
+        *(_catalog_problems(site, catalog, files) for catalog in catalogs(files)),
+        *(comparison_problems(site, folder) for folder in comparisons(files)),
     )
     return sorted(set(problems))
 
@@ -90,7 +108,7 @@ def summary(site: Path) -> Summary:
     files = _files(site)
     features = [size for path, size in files.items() if _FEATURE_PAGE.fullmatch(path)]
     return {
-        "catalogs": {catalog: _totals(site, catalog, files) for catalog in _catalogs(files)},
+        "catalogs": {catalog: _totals(site, catalog, files) for catalog in catalogs(files)},
         "files": len(files),
         "bytes": sum(files.values()),
         "feature_page_mean": round(sum(features) / len(features)) if features else 0,
@@ -100,7 +118,7 @@ def summary(site: Path) -> Summary:
 def _totals(site: Path, catalog: str, files: Files) -> Totals:
     """What a catalog contains, counted from its files and its table of texts; 0 texts if the table cannot be read."""
     path = site / catalog / "data/texts.parquet"
-    broken = any(_table_problems(path, "texts"))
+    broken = any(table_problems(path, arrow_schema("texts")))
     table = arrow_schema("texts").empty_table() if broken else pq.read_table(path, columns=["n_tokens", "n_excluded"])
     tokens, excluded = (pc.sum(table[name]).as_py() or 0 for name in ("n_tokens", "n_excluded"))
     return Totals(len(table), tokens, tokens - excluded, _page_counts(catalog, files))
@@ -113,12 +131,12 @@ def _page_counts(catalog: str, files: Files) -> dict[str, int]:
 def _files(site: Path) -> Files:
     """Every file of the site and its size; raises CatalogError if the folder has no page."""
     if not site.is_dir():
-        raise CatalogError("There is no such site folder.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no such site folder.", str(site), f"Build it first: {program_name()}")
     below = {path: file.size for path, file in files_below(site).items() if path.partition("/")[0] not in TOLERATED}
     # A link may lead to a folder or to nothing.
     files = {path: size for path, size in below.items() if os.path.isfile(f"{site}/{path}")}
     if not any(path.endswith(".html") for path in files):
-        raise CatalogError("The site folder contains no page.", str(site), "Build it first: python build.py")
+        raise CatalogError("The site folder contains no page.", str(site), f"Build it first: {program_name()}")
     return files
 
 
@@ -146,24 +164,6 @@ def _read_pages(site: Path, files: Files, workers: int | None) -> list[PageFacts
         return list(pool.map(read, paths, chunksize=500))
 
 
-def _catalogs(files: Files) -> list[str]:
-    """The catalog folders, `<model>/<sae>`: those with an index two folders down, feature pages or a manifest."""
-    found = set()
-    for path in files:
-        if hidden(path):
-            continue
-        folder, _, rest = path.partition("/")
-        second, _, rest = rest.partition("/")
-        if rest == "index.html":
-            found.add(f"{folder}/{second}")
-        for mark in ("/features/index.html", "/data/manifest.json"):
-            if path.endswith(mark):
-                found.add(path.removesuffix(mark))
-        if match := _FEATURE_PAGE.fullmatch(path):
-            found.add(match["catalog"])
-    return sorted(found)
-
-
 def _root_problems(site: Path, files: Files) -> Iterator[str]:
     """Missing files at the root, and catalogs that its index does not link to."""
     if ".nojekyll" not in files:
@@ -172,9 +172,9 @@ def _root_problems(site: Path, files: Files) -> Iterator[str]:
         yield "index.html: missing at the root of the site"
         return
     reached = linked_files(site, "index.html")
-    for catalog in _catalogs(files):
-        if f"{catalog}/index.html" not in reached:
-            yield f"index.html: no link to the catalog {catalog}/index.html"
+    for part in parts(files):
+        if f"{part}/index.html" not in reached:
+            yield f"index.html: no link to the {part_kind(part)} {part}/index.html"
 
 
 def _size_problems(files: Files) -> Iterator[str]:
@@ -224,7 +224,7 @@ def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
     data = site / catalog / "data"
     broken = False
     for name in SCHEMAS:
-        for problem in _table_problems(data / f"{name}.parquet", name):
+        for problem in table_problems(data / f"{name}.parquet", arrow_schema(name)):
             broken = broken or name == "features"
             yield f"{catalog}/data/{name}.parquet: {problem}"
     if not broken:
@@ -253,30 +253,15 @@ def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
 def _has_live_part(catalog: Path) -> bool:
     """Whether a catalog's manifest states a live part; not if it cannot be read."""
     try:
-        manifest = json.loads((catalog / "data/manifest.json").read_text(encoding="utf-8"))
-        return has_live_part(manifest)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return has_live_part(read_mapping(catalog / MANIFEST))
+    except (AttributeError, TypeError):
         return False
 
 
-def _table_problems(path: Path, name: str) -> Iterator[str]:
-    """A table that is missing, cannot be read to its end, or lacks a column; further columns are allowed."""
-    if not path.is_file():
-        yield "missing"
-        return
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            for _ in file.iter_batches():
-                pass
-    except (pa.ArrowException, OSError) as error:
-        yield f"cannot be read ({error})"
-        return
-    for field in arrow_schema(name):
-        if field.name not in schema.names:
-            yield f"no column {field.name}"
-        elif not same_type(schema.field(field.name).type, field.type):
-            yield f"column {field.name} is {schema.field(field.name).type}, not {field.type}"
+def _bases(site: Path, files: Files) -> dict[str, str]:
+    """The addresses that the catalogs were built for; without the catalogs whose manifest states none, not even ""."""
+    stated = {catalog: read_mapping(site / catalog / MANIFEST).get("base_url") for catalog in catalogs(files)}
+    return {catalog: base for catalog, base in stated.items() if isinstance(base, str)}
 
 
 def _row_problems(table: Path, catalog: str, files: Files) -> Iterator[str]:

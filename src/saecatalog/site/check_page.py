@@ -37,8 +37,8 @@ class Link(NamedTuple):
 class PageFacts(NamedTuple):
     """One page: its path in the site, the rules it breaks, its ids, and its distinct links to an anchor.
 
-    `loads` are the files of the site that it loads when it opens: its scripts and style sheets. `sha256` is that of its
-    bytes, in hexadecimal.
+    `loads` are the files of the site that it loads when it opens: its scripts and style sheets. `canonical` is the
+    address that it states, "" if none. `sha256` is that of its bytes, in hexadecimal.
     """
 
     path: str
@@ -46,6 +46,7 @@ class PageFacts(NamedTuple):
     ids: frozenset[str]
     anchors: frozenset[Link]
     loads: frozenset[str]
+    canonical: str
     sha256: str
 
 
@@ -73,7 +74,7 @@ def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
     try:
         html = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], nothing, nothing, nothing, sha256)
+        return PageFacts(path, [f"{path}: not UTF-8 at byte {error.start}"], nothing, nothing, nothing, "", sha256)
     tree = LexborHTMLParser(html)
     ids = [node.attributes["id"] or "" for node in tree.css("[id]")]
     links, problems = _links(tree, path)
@@ -81,7 +82,12 @@ def read_page(site: Path, files: Collection[str], path: str) -> PageFacts:
     problems += [f"link to {target}, which does not exist" for target in {t for t, _ in links} if target not in files]
     named = [f"{path}: {problem}" for problem in dict.fromkeys(problems)]
     anchors = frozenset(link for link in links if link.fragment)
-    return PageFacts(path, named, frozenset(ids), anchors, frozenset(_loads(tree, path)), sha256)
+    return PageFacts(path, named, frozenset(ids), anchors, frozenset(_loads(tree, path)), _canonical(tree), sha256)
+
+
+def _canonical(tree: LexborHTMLParser) -> str:
+    node = tree.css_first("link[rel=canonical]")
+    return (node.attributes.get("href") or "") if node else ""
 
 
 def linked_files(site: Path, path: str) -> set[str]:
@@ -91,7 +97,7 @@ def linked_files(site: Path, path: str) -> set[str]:
 
 
 def _head_problems(tree: LexborHTMLParser, path: str) -> Iterator[str]:
-    """A missing title, language, heading, description or policy."""
+    """A missing title, language, heading, description or policy; a link preview that names another page."""
     embed = is_embed(path)
     root = tree.css_first("html")
     if root is None or not root.attributes.get("lang"):
@@ -105,15 +111,17 @@ def _head_problems(tree: LexborHTMLParser, path: str) -> Iterator[str]:
     metas = {_meta_name(node): node.attributes.get("content") or "" for node in tree.css("meta")}
     if not embed and not metas.get("description", "").strip():
         yield "no description meta"
+    if not embed and metas.get("og:url", "") != _canonical(tree):
+        yield f"og:url '{metas.get('og:url', '')}' is not the canonical link '{_canonical(tree)}'"
     needs_policy = not embed or tree.css_first("script") is not None
     if needs_policy and not metas.get("content-security-policy", "").strip():
         yield "no Content-Security-Policy meta"
 
 
 def _meta_name(node: LexborNode) -> str:
-    """The name of a meta element, or the header that it replaces."""
+    """The name of a meta element, the header that it replaces, or its property in a link preview."""
     attributes = node.attributes
-    return (attributes.get("name") or attributes.get("http-equiv") or "").lower()
+    return (attributes.get("name") or attributes.get("http-equiv") or attributes.get("property") or "").lower()
 
 
 def _script_problems(tree: LexborHTMLParser, html: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ missing or was added, in order. It does not find a change by someone who also re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Sums, catalogs, hidden, listed
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, Sums, hidden, listed, parts
 
 CHANGED, MISSING, FOREIGN = "changed since it was built", "missing", "not part of the site"
 NOT_COMPARED = "; the catalog's other files were not compared"
@@ -38,7 +38,7 @@ def changes(site: Path, found: Sums, others: Iterable[str]) -> Iterator[str]:
                 yield from filter(None, (_difference(file, of_file, found) for file, of_file in sums.items()))
         if problem:
             yield problem
-    for catalog in catalogs(found):
+    for catalog in parts(found):
         if f"{catalog}/{FILE_LIST}" not in known:
             untold.append(f"{catalog}/")
             yield f"{catalog}/{FILE_LIST}: {FOREIGN}{NOT_COMPARED}"
@@ -55,7 +55,7 @@ def _difference(path: str, sum_: str | None, found: Sums) -> str:
 
 def _without_root_list(site: Path, found: Sums) -> str:
     """What to say if the list at the root names no checksum: it was removed or broken, or is of an older version."""
-    if any(any(listed(site / catalog / FILE_LIST).values()) for catalog in catalogs(found)):
+    if any(any(listed(site / catalog / FILE_LIST).values()) for catalog in parts(found)):
         return f"{ROOT_LIST}: {CHANGED if ROOT_LIST in found else MISSING}; no file was compared"
     return f"{ROOT_LIST}: {NO_SUMS}"
 

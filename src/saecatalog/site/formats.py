@@ -69,6 +69,12 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.{places}f}–{100 * high:.{places}f} %"
 
 
+def decimal_interval(low: float, high: float) -> str:
+    """The ends of an interval with two or three decimals, as its width deserves: `[0.91, 0.97]`."""
+    places = 2 if high - low >= 0.02 else 3
+    return f"[{low:.{places}f}, {high:.{places}f}]"
+
+
 def probability(value: float) -> str:
     """A p or q value: three decimals, or a power of ten below 0.001."""
     if math.isnan(value):

@@ -114,7 +114,7 @@ class HeatmapNames:
         refs = [self._catalog.ref(number) for number in sorted(self._features)]
         rows = [self._catalog.texts[text] for text in self._texts]
         return {
-            "features": {str(ref.number): [ref.label, ref.page or ref.outside] for ref in refs},
+            "features": {str(ref.number): [ref.label, ref.page] for ref in refs},
             "texts": [
                 [row.text, self._catalog.text_ref(row.text, row.category).name, shorten(row.content, BEGINNING)]
                 for row in rows

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saecatalog.errors import CatalogError
-from saecatalog.names import slug as file_name
 from saecatalog.stage_keys import digest
 from saecatalog.threads import in_order
 
@@ -31,6 +30,10 @@ ROOT_LIST = ".saecatalog.json"
 """At the site's root: the SHA-256 of the files there and of each catalog's list, and the key of the root's files."""
 
 MANIFEST = "data/manifest.json"
+"""In each catalog and each comparison: what it was made from."""
+
+COMPARE = "compare"
+"""At the site's root: the folder of the comparisons of two catalogs."""
 
 TEMPORARY = ".saecatalog-tmp"
 """At the site's root: the unfinished work of the builds that write to it, see `saecatalog.workspace`."""
@@ -152,7 +155,7 @@ def check_out(out: Path) -> Files:
 def unlisted(out: Path, files: Collection[str], others: Iterable[str]) -> Iterator[str]:
     """Files, and others that are none, of the output folder that neither the root's list nor a catalog's list names."""
     known = set(listed(out / ROOT_LIST)) | {ROOT_LIST}
-    for slug in catalogs(files):
+    for slug in parts(files):
         known |= {f"{slug}/{file}" for file in listed(out / slug / FILE_LIST)}
         known.add(f"{slug}/{FILE_LIST}")
     return (path for path in (*files, *others) if path not in known and path.partition("/")[0] not in TOLERATED)
@@ -166,7 +169,7 @@ def listed(path: Path) -> Sums:
 
 def read_list(path: Path) -> dict[str, Any]:
     """A list as it was written, with the checksums of its `files`; empty if it cannot be read."""
-    found = _mapping(path)
+    found = read_mapping(path)
     files = found.get("files")
     if not isinstance(files, dict | list):
         return {}
@@ -175,7 +178,7 @@ def read_list(path: Path) -> dict[str, Any]:
     return {**found, "files": {name: sum_ if isinstance(sum_, str) else None for name, sum_ in known if _inside(name)}}
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty if it cannot be read or is something else."""
     try:
         # A pipe would never end.
@@ -190,50 +193,29 @@ def _inside(name: object) -> bool:
     return isinstance(name, str) and {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name))
 
 
+_MARK = re.compile(r"(.+)/(?:data/(?:files\.json|manifest\.json|[^/]+\.parquet)|features/[0-9]+\.html)")
+"""What only the folder of a catalog or of a comparison holds; any one of these files will do, so that a folder with
+damage is still found. Hidden folders are unfinished, or not of the site."""
+
+
 def catalogs(files: Iterable[str]) -> list[str]:
-    """The folders of the catalogs in a site, relative to it; none is in a hidden folder, as unfinished ones are."""
-    found = (file.removesuffix(f"/{FILE_LIST}") for file in files if file.endswith(f"/{FILE_LIST}"))
-    return sorted(slug for slug in found if not hidden(slug))
+    """The folders of the catalogs in a site, relative to it. This is the only definition: all commands use it."""
+    return [folder for folder in parts(files) if part_kind(folder) == "catalog"]
 
 
-def place_of(out: Path, files: Iterable[str], manifest: Mapping[str, Any]) -> str:
-    """The folder of a catalog in a site: the one that holds it already, or else one that is free.
-
-    A catalog is known by the names of its model, SAE and corpus; or by their weights and the corpus, because a folder
-    has other names in other working folders. A second corpus, or another SAE whose folder has the same name, does not
-    take the place of the first.
-    """
-    standing = {slug: _mapping(out / slug / MANIFEST) for slug in catalogs(files)}
-    names, first = _names(manifest), str(manifest["slug"])
-    # Manifests of earlier versions do not name the corpus.
-    known = [
-        slug
-        for slug, other in standing.items()
-        if _names(other) in (names, (*names[:2], "")) or _weights(other) == _weights(manifest) != ()
-    ]
-    known.sort(key=lambda slug: slug != first)
-    named = f"{first}-{file_name(names[-1])}"
-    free = (slug for slug in (first, named, f"{named}-{digest(names)[:8]}") if slug not in standing)
-    return known[0] if known else next(free)
+def comparisons(files: Iterable[str]) -> list[str]:
+    """The folders of the comparisons of two catalogs in a site, relative to it."""
+    return [folder for folder in parts(files) if part_kind(folder) == "comparison"]
 
 
-def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a catalog is known by. Empty for a manifest that cannot be read, so that it is no other catalog's."""
-    parts = (("model", "name"), ("sae", "name"), ("corpus", "name"))
-    if not all(isinstance(manifest.get(part), Mapping) for part, _ in parts):
-        return ()
-    # The same folder can be written as `runs/a` and as `./runs/a`.
-    return tuple(re.sub(r"^\./|(?<=/)\./|/+$", "", str(manifest[part].get(name, ""))) for part, name in parts)
+def parts(files: Iterable[str]) -> list[str]:
+    """The folders of the catalogs and of the comparisons in a site, relative to it; each has a list of its files."""
+    return sorted({match[1] for file in files if (match := _MARK.fullmatch(file)) and not hidden(match[1])})
 
 
-def _weights(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hashes of model and SAE with the ends of their names, and the corpus. Empty if one of them is missing."""
-    parts = (("model", "weights_sha256"), ("sae", "weights_sha256"), ("sae", "settings_hash"))
-    if not _names(manifest) or not all(manifest[part].get(name) for part, name in parts):
-        return ()
-    model, sae, corpus = _names(manifest)
-    ends = (name.rpartition("/")[2] for name in (model, sae))
-    return (*ends, corpus, *(str(manifest[part][name]) for part, name in parts))
+def part_kind(folder: str) -> str:
+    """What a part of a site is: a catalog or a comparison."""
+    return "comparison" if folder.startswith(f"{COMPARE}/") else "catalog"
 
 
 def hidden(path: str) -> bool:
@@ -256,7 +238,7 @@ def _root_is_current(out: Path, files: Files, slug: str, keys: Keys) -> bool:
     sums = root.get("files", {})
     own = root_files(sums)
     same = bool(own) and checksums(out, own) == {file: sums[file] for file in own}
-    return same and root.get("key") == root_key(out, {*catalogs(files), slug}, keys)
+    return same and root.get("key") == root_key(out, {*parts(files), slug}, keys.root)
 
 
 def root_files(names: Iterable[str]) -> list[str]:
@@ -264,9 +246,10 @@ def root_files(names: Iterable[str]) -> list[str]:
     return [file for file in names if not file.endswith(f"/{FILE_LIST}")]
 
 
-def root_key(out: Path, slugs: Iterable[str], keys: Keys) -> str:
-    """The key of the root's files: what they are made with, and the manifests of the site's catalogs."""
-    return digest(keys.root, checksums(out, [f"{slug}/{MANIFEST}" for slug in sorted(slugs)]))
+def root_key(out: Path, folders: Iterable[str], key: str) -> str:
+    """The key of the root's files: what they are made with, and the site's catalogs and comparisons."""
+    names = [f"{folder}/{name}" for folder in sorted(folders) for name in (MANIFEST, FILE_LIST)]
+    return digest(key, checksums(out, names))
 
 
 def to_carry_over(out: Path, files: Files, slug: str, keys: Keys) -> tuple[Sums, set[str]]:
@@ -295,6 +278,20 @@ def _as_built(out: Path, files: Files, slug: str) -> bool:
         return False
     doubtful = _doubtful(out / slug, there)
     return checksums(out / slug, doubtful).items() <= sums.items()
+
+
+def edited(out: Path, files: Files, slug: str) -> str:
+    """The first file of a catalog that is not as its build left it, relative to the site; "" if all are.
+
+    The root's list need not name the catalog: it does not if removing the catalog was broken off.
+    """
+    path = f"{slug}/{FILE_LIST}"
+    if _as_built(out, files, slug):
+        return ""
+    sums, of_list = listed(out / path), listed(out / ROOT_LIST).get(path)
+    found = checksums(out / slug, sums)
+    changed = next((f"{slug}/{file}" for file in sums if found[file] != sums[file]), "")
+    return changed or ("" if sums and of_list in (None, sha256(out / path)) else path)
 
 
 def _doubtful(catalog: Path, files: Files) -> list[str]:

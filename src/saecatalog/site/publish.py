@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ import pandas as pd
 
 from saecatalog.config import NOTES, SiteConfig
 from saecatalog.errors import CatalogError
+from saecatalog.explanations import Explanations
 from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.notes import Notes, check_pages
+from saecatalog.progress import notice
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site.catalog import Catalog, page_of
+from saecatalog.site.catalog import Catalog, page_of, specialist_counts
+from saecatalog.site.comparisons import comparisons_of, drop_outdated
 from saecatalog.site.inventory import (
     FILE_LIST,
     MANIFEST,
@@ -38,10 +41,11 @@ from saecatalog.site.inventory import (
 )
 from saecatalog.site.live_files import write_live
 from saecatalog.site.output_folder import put, replace_files
-from saecatalog.site.pages.front import site_front
+from saecatalog.site.pages.catalogs import SpecialistCounts, site_front
 from saecatalog.site.render import render_catalog, render_root
+from saecatalog.site.sitemap import common_address, sitemap_files
 from saecatalog.site.templates import check_templates, made_from
-from saecatalog.site.totals import page_counts
+from saecatalog.site.totals import is_page, page_counts
 from saecatalog.tables import Tables, write_csv, write_table
 from saecatalog.workspace import Workspace
 
@@ -54,6 +58,7 @@ def publish(
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
+    explanations: Explanations,
     config: SiteConfig,
     keys: Keys,
     standing: Files,
@@ -70,9 +75,13 @@ def publish(
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
     features = Tables(analysis).read("features", ["feature", "page"])
-    check_pages(notes, set(features.loc[features["page"] != "", "feature"]))
+    paged = set(features.loc[features["page"] != "", "feature"])
+    check_pages(notes, paged)
+    for line in explanations.notices(paged):
+        notice(line)
     slug = manifest["slug"]
-    others = {other: _manifest(out / other) for other in catalogs(standing) if other != slug}
+    others = {other: manifest_of(out / other) for other in catalogs(standing) if other != slug}
+    specialists = {other: specialists_of(out / other) for other in others}
     _check_apart(slug, others)
     target = out / slug
     kept, edited = to_carry_over(out, standing, slug, keys)
@@ -83,7 +92,7 @@ def publish(
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
-    tables = _write_tables(analysis, notes, folder / "data", config.csv)
+    tables = _write_tables(analysis, notes, explanations, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
@@ -94,25 +103,27 @@ def publish(
     anew = files_below(folder).keys() - set(carried)
     sums = {file: kept[file] for file in carried} | checksums(folder, anew)
     write_json(folder / FILE_LIST, {**made_of, "files": sums})
-    put(folder, target, _turn)
+    put(folder, target, turn)
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
     seal(target)
-    _publish_root(out, templates, {**others, slug: manifest}, slug, keys, standing, workspace.folder("root"))
+    drop_outdated(out, workspace)
+    manifests, specialists = {**others, slug: manifest}, {**specialists, slug: specialists_of(target)}
+    publish_root(out, templates, manifests, specialists, [slug], keys.root, standing, workspace.folder("root"))
 
 
-def _turn(file: str) -> int:
+def turn(file: str) -> int:
     """When a file is replaced, if files are replaced one by one: what pages load, other pages, the front page."""
     return 2 if file == "index.html" else int(file.endswith(".html"))
 
 
-def _manifest(catalog: Path) -> Manifest:
+def manifest_of(catalog: Path) -> Manifest:
     """The manifest of a catalog that was built before; raises CatalogError if it cannot be read."""
     path = catalog / MANIFEST
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
         # Anything that the root page shows and that is missing is found before something is written.
-        site_front([found])
+        site_front([found], {}, {})
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise CatalogError(
             f"The manifest of another catalog of the site cannot be read ({error}).",
@@ -120,6 +131,18 @@ def _manifest(catalog: Path) -> Manifest:
             f"Move {catalog} away, then build that catalog again; nothing was changed.",
         ) from error
     return found
+
+
+def specialists_of(catalog: Path) -> Mapping[str, int]:
+    """How many specialists the categories of a catalog have; raises CatalogError if its table cannot be read."""
+    try:
+        return specialist_counts(Tables(catalog / "data"))
+    except (OSError, ValueError, LookupError) as error:
+        raise CatalogError(
+            f"A table of another catalog of the site cannot be read ({str(error).splitlines()[0]}).",
+            str(catalog / "data/categories.parquet"),
+            f"Move {catalog} away, then build that catalog again; nothing was changed.",
+        ) from error
 
 
 def _check_apart(slug: str, others: Iterable[str]) -> None:
@@ -152,16 +175,18 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(analysis: Path, notes: Notes, data: Path, csv: bool) -> Tables:
-    """Write the tables of a site, those of the analysis and the notes, as Parquet and, if `csv`, also as CSV.
+def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
+    """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
     """
     data.mkdir(parents=True, exist_ok=True)
-    for name in SCHEMAS.keys() - {"notes"}:
+    for name in SCHEMAS.keys() - {"notes", "explanations"}:
         if not (data / f"{name}.parquet").exists():
             shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
+    if not (data / "explanations.parquet").exists():
+        write_table(data, "explanations", explanations.columns())
     tables = Tables(data)
     for name in tables if csv else ():
         if not (data / f"{name}.csv").exists():
@@ -176,35 +201,58 @@ def _copy_images(notes: Notes, folder: Path) -> None:
         shutil.copyfile(notes.folder / image, folder / image)
 
 
-def _publish_root(
+def publish_root(
     out: Path,
     templates: Path,
     manifests: dict[str, Manifest],
-    built: str,
-    keys: Keys,
+    specialists: SpecialistCounts,
+    written: Collection[str],
+    key: str,
     standing: Files,
     folder: Path,
+    leaving: Collection[str] = (),
 ) -> None:
-    """Renew the page that lists the catalogs, and delete files of an older root page.
+    """Renew the page that lists the catalogs and their comparisons, and delete files of an older root page.
 
-    `manifests` are by the catalogs' folders, `built` is that of the catalog that was built just now, and `folder` is a
-    temporary one.
+    `manifests` and `specialists` are by the catalogs' folders. `written` are the folders of catalogs and comparisons
+    that were written just now, `key` is that of what the page is made with, `folder` is a temporary one, and `leaving`
+    are comparisons that are about to be removed.
     """
     before = listed(out / ROOT_LIST)
-    render_root([manifests[slug] for slug in sorted(manifests)], templates, folder)
+    compared = {part: manifest for part, manifest in comparisons_of(out).items() if part not in leaving}
+    render_root([manifests[slug] for slug in sorted(manifests)], templates, folder, compared, specialists)
+    _write_sitemap(out, manifests, folder)
     # GitHub Pages would otherwise run Jekyll, which drops files whose names begin with an underscore.
     (folder / ".nojekyll").touch()
     files = checksums(folder, files_below(folder))
-    lists = checksums(out, [f"{slug}/{FILE_LIST}" for slug in manifests])
+    parts = [*manifests, *compared]
+    lists = checksums(out, [f"{part}/{FILE_LIST}" for part in parts])
     # What was changed by hand in another catalog stays noticeable.
-    lists |= {file: before[file] for file in lists if file != f"{built}/{FILE_LIST}" and before.get(file)}
-    write_json(folder / ROOT_LIST, {"key": root_key(out, manifests, keys), "files": files | lists})
-    replace_files(
-        folder, out, ROOT_LIST, [file for file in root_files(before) if _may_delete(file, manifests, standing)], _turn
-    )
+    new = {f"{part}/{FILE_LIST}" for part in written}
+    lists |= {file: before[file] for file in lists if file not in new and before.get(file)}
+    write_json(folder / ROOT_LIST, {"key": root_key(out, parts, key), "files": files | lists})
+    old = [file for file in root_files(before) if _may_delete(file, parts, standing)]
+    replace_files(folder, out, ROOT_LIST, old, turn)
 
 
-def _may_delete(file: str, catalogs: Collection[str], standing: Files) -> bool:
+def _write_sitemap(out: Path, manifests: dict[str, Manifest], folder: Path) -> None:
+    """Write the sitemap of the root's pages, which are in `folder`, and of every catalog's.
+
+    Catalogs that were built for another address, or for none, are left out; the user is told.
+    """
+    bases = {slug: manifest["base_url"] for slug, manifest in sorted(manifests.items())}
+    base = common_address(bases.values())
+    if len(set(bases.values())) > 1:
+        said = ", ".join(f"{slug} for {other or 'none'}" for slug, other in bases.items())
+        notice(f"the catalogs of this site were built for different addresses: {said}. Build all with one --base-url.")
+    paths = [*files_below(folder)]
+    for slug in (slug for slug, other in bases.items() if other == base):
+        paths += (f"{slug}/{file}" for file in listed(out / slug / FILE_LIST))
+    for name, text in sitemap_files(base, (path for path in paths if is_page(path))).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _may_delete(file: str, parts: Collection[str], standing: Files) -> bool:
     """Whether a file that the root's list names can be of an older root page: somebody may have written the list."""
-    inside = file.startswith(tuple(f"{slug}/" for slug in catalogs))
+    inside = file.startswith(tuple(f"{slug}/" for slug in parts))
     return file in standing and not inside and file.partition("/")[0] not in TOLERATED

@@ -9,7 +9,7 @@ page depends on the tables alone, so the files are the same however the work is 
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,12 +22,13 @@ from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
-from saecatalog.site.catalog import STATIC_ROWS, Catalog, GroupRef, list_page
+from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
+from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
 from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
@@ -108,6 +109,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("co-activation", _coactivation(writer, names)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
+        ("rows", _rows(writer)),
         ("text lists", _text_lists(writer)),
     ]
 
@@ -161,14 +163,24 @@ def _count(pages: Iterable[int], words: str, total: int, progress: Progress | No
     return done
 
 
-def render_root(catalogs: list[Manifest], templates: Path, out: Path) -> None:
-    """Write the site's root page, which lists its catalogs, and its assets."""
+def render_root(
+    found: list[Manifest],
+    templates: Path,
+    out: Path,
+    compared: Mapping[str, Manifest] | None = None,
+    specialists: catalogs.SpecialistCounts | None = None,
+) -> None:
+    """Write the site's root page, which lists its catalogs, and its assets.
+
+    `compared` are the manifests of its comparisons by their folders.
+    """
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets", ("theme.js", "site.js", "icon.svg", "card.png"))
-    base = catalogs[0]["base_url"] if catalogs else ""
+    base = common_address(manifest["base_url"] for manifest in found)
     words = "Catalogs of the features of sparse autoencoders."
-    page = Page("SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
-    html = environment(templates).get_template("catalogs.html").render(front.site_front(catalogs), page=page)
+    page = Page("SAE Catalog", "SAE Catalog", words, "index.html", "", "", base, base and base + CARD)
+    view = catalogs.site_front(found, compared or {}, specialists or {})
+    html = environment(templates).get_template("catalogs.html").render(view, page=page)
     (out / "index.html").write_text(html, encoding="utf-8", newline="\n")
 
 
@@ -277,10 +289,10 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
     catalog = writer.catalog
     if not writer.wants("features/index.html"):
         return
-    parts = list(blocks(catalog.paged, STATIC_ROWS)) or [[]]
+    parts = list(blocks(catalog.listed, STATIC_ROWS)) or [[]]
     shared = {
         "total": len(catalog.paged),
-        "notable_pages": catalog.notable_pages,
+        "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "pages": len(parts),
         "columns": [column for column in features.COLUMNS if column.shown],
         "bands": features.BANDS,
@@ -294,7 +306,25 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         found = features.table_rows(catalog, numbers)
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
-    writer.write("features/table-data.js", lambda: f"window.saeTable = {script_json(features.table_data(catalog))};\n")
+    writer.write("features/table-data.js", lambda: _table_script(features.table_data(catalog)))
+
+
+def _table_script(data: dict[str, Any]) -> str:
+    """The script with the rows of some features, for `assets/row.js`."""
+    return f"window.saeTable = {script_json(data)};\n"
+
+
+def _rows(writer: Writer) -> Iterator[None]:
+    """The page that shows the row of any feature without a page, and its data; nothing if every feature has a page."""
+    catalog = writer.catalog
+    parts = features.row_parts(catalog)
+    if not catalog.unpaged or not writer.wants(ROW_PAGE, *(path for path, _ in parts)):
+        return
+    words = "The statistics of a feature that has no page of its own."
+    writer.page("row.html", ROW_PAGE, "Feature", words, **features.row_view(catalog))
+    for path, numbers in parts:
+        writer.write(path, _table_script(features.row_data(catalog, numbers)))
+    yield
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:

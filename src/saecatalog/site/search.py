@@ -1,20 +1,24 @@
 """The search index: a classic script that a page loads when its search box is first used.
 
-In: a `Catalog`. Out: JavaScript that gives `assets/search.js` the searchable data: the categories and concepts, and the
-number and the texts of `FIELDS` for each feature with a page. Pages opened from a folder cannot use fetch, so the data
-is a script. It is plain text without a prepared index: one pass over it is fast, and finds parts of words, code such as
-`def (`, emoji, and writing systems without spaces.
+In: a `Catalog`. Out: JavaScript that gives `assets/search.js` the searchable data: for each feature that was active or
+has a page, the texts of `FIELDS`, its figures and how rare it is; and the groups of `search_groups`. Pages opened from
+a folder cannot use fetch, so the data is a script. It is plain text without a prepared index: one pass over it is fast,
+and finds parts of words, code such as `def (`, emoji, and writing systems without spaces.
 """
 
+import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from saecatalog.names import title
+from saecatalog.site import formats
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
 from saecatalog.site.records import Groups, Row
+from saecatalog.site.search_groups import groups
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
@@ -49,18 +53,29 @@ def index(catalog: Catalog) -> str:
     A browser reads a few long strings far faster than a hundred thousand short ones.
     """
     source = Source.of(catalog)
-    fields = {name: [text_of(source, number) for number in catalog.paged] for name, text_of in FIELDS.items()}
+    paged = set(catalog.paged)
+    numbers = [number for number, row in catalog.features.items() if number in paged or row.n_active]
+    fields = {name: [text_of(source, number) for number in numbers] for name, text_of in FIELDS.items()}
+    rows = [catalog.features[number] for number in numbers]
     data = {
-        "numbers": catalog.paged,
+        "numbers": numbers,
+        "rows": [number for number in numbers if number not in paged],
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
+        "figures": "\n".join(f"density {formats.percent(row.density)}, max {formats.number(row.max)}" for row in rows),
+        "bits": [bits(row.density) for row in rows],
         "words": " ".join(_words(fields.values())),
-        "groups": [
-            [ref.title, ref.page, ref.page.partition("/")[0]] for ref in [*catalog.categories, *catalog.concepts]
-        ],
-        "outside": catalog.neuronpedia(0)[:-1],
+        "groups": groups(catalog),
         "size": catalog.manifest["sae"]["d_sae"],
     }
     return f"saeSearchData({script_json(data)});\n"
+
+
+def bits(density: float) -> float:
+    """How many bits of information it is that a feature is active on a token: 1 for every second token, 8 for 0.4 %.
+
+    At most 8: rarer features are not more specific, they were only seen less often. 0 for a silent feature.
+    """
+    return min(8.0, round(-math.log2(density), 1)) if density else 0.0
 
 
 def _words(fields: Iterable[list[str]]) -> list[str]:
@@ -77,6 +92,13 @@ def _tokens(source: Source, number: int) -> str:
     """The tokens it fires on, without parts of characters such as `<0xE2>`, which nobody types."""
     found = (row.token.strip() for row in source.tokens[number])
     return " ".join(dict.fromkeys(token for token in found if token and "<0x" not in token))
+
+
+def _names(source: Source, number: int) -> str:
+    """The Unicode names of the signs in its label, such as `comma` or `slightly smiling face`."""
+    words = [part.partition(" ")[0] for part in _label(source, number).split(" · ")]
+    names = (unicodedata.name(word, "").lower() for word in words if len(word) == 1 and not word.isalnum())
+    return ", ".join(filter(None, names))
 
 
 def _subjects(source: Source, number: int) -> str:
@@ -117,11 +139,9 @@ def _excerpt(text: Row, context: Row) -> str:
 FIELDS: dict[str, Callable[[Source, int], str]] = {
     "label": _label,
     "tokens": _tokens,
+    "names": _names,
     "subjects": _subjects,
     "note": _note,
     "examples": _examples,
 }
-"""The searched fields of each feature, most specific first: a match in an earlier field ranks before one in a later.
-
-In the last and longest field, a whole word counts no more than a part of a word.
-"""
+"""The searched fields of each feature, most telling first: `search.js` says what a match in each is worth."""

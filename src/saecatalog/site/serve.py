@@ -1,6 +1,7 @@
 """Previews a built site over HTTP, on this computer only.
 
-In: the folder of a site and a port. Out: the pages, to browsers at the loopback address.
+In: the folder of a site, a port, and the path below which to serve it, as on a host with several sites. Out: the pages,
+to browsers at the loopback address.
 
 A page elsewhere can point a name of its own at this computer and have the visitor's browser ask under that name (DNS
 rebinding); it could then read the site. So only requests that name the loopback address are answered.
@@ -16,11 +17,15 @@ from typing import Any
 from urllib.parse import unquote
 
 from saecatalog.errors import CatalogError
+from saecatalog.program import program_name
 
 ADDRESS = "127.0.0.1"
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 """The names under which the server answers, with or without a port."""
+
+PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/")
+"""Paths below which a site may be served: a browser changes none of them, and none has a hidden folder."""
 
 MISDIRECTED = f"This server answers only to {ADDRESS}, localhost and [::1]."
 
@@ -35,8 +40,13 @@ class _SiteServer(ThreadingHTTPServer):
 class _SiteHandler(SimpleHTTPRequestHandler):
     """Serves the files of the site to requests for the loopback address, without listings or a log.
 
-    Hidden files, and links to hidden files or to files outside the folder, do not exist for it.
+    Hidden files, and links to hidden files or to files outside the folder, do not exist for it; nor does anything
+    outside `base`, the path of the site, which begins and ends with a slash.
     """
+
+    def __init__(self, *args: Any, base: str, **settings: Any):
+        self.base = base
+        super().__init__(*args, **settings)
 
     def send_head(self) -> Any:
         hosts = self.headers.get_all("Host", [])
@@ -44,10 +54,19 @@ class _SiteHandler(SimpleHTTPRequestHandler):
         if not self.path.startswith("/") or len(hosts) != 1 or not LOOPBACK.fullmatch(hosts[0].strip()):
             self.send_error(421, "Misdirected Request", MISDIRECTED)
             return None
-        if not self._is_visible():
+        if self.path == self.base.rstrip("/"):
+            self.send_response(301)
+            self.send_header("Location", self.base)
+            self.end_headers()
+            return None
+        if not self.path.startswith(self.base) or not self._is_visible():
             self.send_error(404, "File not found")
             return None
         return super().send_head()
+
+    def translate_path(self, path: str) -> str:
+        """The file of a path, which is below `base`."""
+        return super().translate_path("/" + path.removeprefix(self.base))
 
     def _is_visible(self) -> bool:
         """Whether the requested file is inside the site and no part of its path is hidden, links followed or not."""
@@ -72,20 +91,29 @@ class _SiteHandler(SimpleHTTPRequestHandler):
         """Log nothing; the command line prints what is needed."""
 
 
-def make_server(site: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the site, bound to the loopback address (port 0: any free port) and not yet running.
+def base_of(path: str) -> str:
+    """A path below which to serve a site, with a slash at both ends; raises CatalogError if it cannot be one."""
+    base = f"/{path.strip('/')}/" if path.strip("/") else "/"
+    if not PATH.fullmatch(base):
+        what = "The site cannot be served below this path."
+        raise CatalogError(what, f"--path {path}", "Use letters, digits, '-', '_' and '.', such as /my-catalog/.")
+    return base
 
-    Raises CatalogError if there is no site or the port cannot be used.
+
+def make_server(site: Path, port: int, path: str = "/") -> ThreadingHTTPServer:
+    """A server of the site below a path, bound to the loopback address (port 0: any free port) and not yet running.
+
+    Raises CatalogError if there is no site, or the port or the path cannot be used.
     """
     if not (site / "index.html").is_file():
-        raise CatalogError("There is no site to serve.", str(site), "Build it first: python build.py")
+        raise CatalogError("There is no site to serve.", str(site), f"Build it first: {program_name()}")
     try:
-        return _SiteServer((ADDRESS, port), partial(_SiteHandler, directory=str(site)))
+        return _SiteServer((ADDRESS, port), partial(_SiteHandler, directory=str(site), base=base_of(path)))
     except (OSError, OverflowError) as error:
         raise CatalogError(
             f"The port {port} cannot be used ({getattr(error, 'strerror', None) or error}).",
             f"{ADDRESS}:{port}",
-            "Choose another: python build.py serve --port 8001",
+            f"Choose another: {program_name()} serve --port 8001",
         ) from error
 
 
@@ -93,10 +121,10 @@ def _say_nothing(line: str) -> None:
     """The default of `serve`: print nothing."""
 
 
-def serve(site: Path, port: int, say: Callable[[str], None] = _say_nothing) -> None:
-    """Serve the site until Ctrl-C; `say` is called once, with the address."""
-    with make_server(site, port) as server:
-        say(f"http://{ADDRESS}:{server.server_port}/index.html (press Ctrl-C to stop)")
+def serve(site: Path, port: int, path: str = "/", say: Callable[[str], None] = _say_nothing) -> None:
+    """Serve the site below a path until Ctrl-C; `say` is called once, with the address."""
+    with make_server(site, port, path) as server:
+        say(f"http://{ADDRESS}:{server.server_port}{base_of(path)}index.html (press Ctrl-C to stop)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -83,6 +83,7 @@ def environment(templates: Path) -> Environment:
         sections=SECTIONS,
         percent_interval=formats.percent_interval,
         interval=formats.interval,
+        decimal_interval=formats.decimal_interval,
         levels=tokens.LEVELS,
         colour_percentile=f"{100 * charts.COLOUR_QUANTILE:g}th percentile",
     )

@@ -36,6 +36,11 @@ def of_manifest(manifest: Mapping[str, Any]) -> Totals:
     return Totals(corpus["texts"], corpus["tokens"], manifest["counts"]["tokens"], manifest["pages"])
 
 
+def is_page(path: str) -> bool:
+    """Whether a file is a page with an address of its own, which an embed is not."""
+    return path.endswith(".html") and not path.endswith(".embed.html")
+
+
 def page_counts(files: Iterable[str]) -> dict[str, int]:
     """The number of pages of each kind in a catalog, from its files; indexes and lists count as `overviews`.
 

@@ -25,16 +25,23 @@ CARD = "assets/card.png"
 class Page:
     """The path and the names of a page; `root` is the relative path back to the catalog's folder.
 
-    `address` is the page's URL and `card` that of the picture shown in link previews; both are "" if unknown.
+    `heading` is its own name and `site` that of the catalog. `address` is the page's URL and `card` that of the picture
+    shown in link previews; both are "" if unknown.
     """
 
-    title: str
+    heading: str
+    site: str
     description: str
     path: str
     section: str
     root: str
     address: str
     card: str
+
+    @property
+    def title(self) -> str:
+        """What a browser's tab shows."""
+        return self.heading if self.heading == self.site else f"{self.heading} · {self.site}"
 
 
 class Writer:
@@ -64,7 +71,8 @@ class Writer:
         section = next((name for name, _ in self.sections if depth and name.split("/")[0] == path.split("/")[0]), path)
         manifest = self.catalog.manifest
         page = Page(
-            title if title == manifest["title"] else f"{title} · {manifest['title']}",
+            title,
+            manifest["title"],
             description,
             path,
             section,

@@ -54,6 +54,8 @@ class Text:
     """Whether names of special tokens in the content stand for these tokens."""
     turns: str = ""
     """The turns of a chat, as a JSON list of objects with role and content; the content is then made from them."""
+    file: str = ""
+    """The file, if its texts may be parts of one document; "" for a row of a dataset."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _folder_source(path: Path, reading: Reading) -> Source:
     category = checked_name(path.resolve().name, printable(path))
     files = [Input(p) for p in _members(path)]
     size = sum(file.size for file in files)
-    return Source(path, category, size, lambda share: reading.read_folder(files, category, share))
+    return Source(path, category, size, lambda share: reading.read_folder(files, category, path, share))
 
 
 def _members(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@ spread over the file. The tokenizer is not known here: the exact limit is applie
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from saecatalog.texts.formats.pieces import Piece, Reader
 from saecatalog.texts.records import Fields, Left, Record, make_record
 from saecatalog.texts.sampling import enough, lowest
 from saecatalog.texts.streams import Input
+from saecatalog.texts.text_files import printable
 
 CHARACTERS_PER_TOKEN = 16
 """Characters in hand for each token of a limit: most tokens have about four."""
@@ -54,22 +56,28 @@ class Reading:
         form = format_of(file, "files")
         return form if FORMATS[form].records else "files"
 
-    def read(self, file: Input, category: str, allowance: float | None = None, member: bool = False) -> list[Record]:
+    def read(
+        self, file: Input, category: str, allowance: float | None = None, folder: Path | None = None
+    ) -> list[Record]:
         """The texts of a file, or a sample of about `allowance` characters if it has more than that.
+
+        `folder` is that of its category, if there is one.
 
         Raises CatalogError if the file cannot be read in its format.
         """
         if file.size == 0:
             raise CatalogError("This corpus file is empty.", file.where, "Add at least one text, or remove the file.")
-        form, left = self.form(file, member), Left(self.fields)
+        form, left = self.form(file, folder is not None), Left(self.fields)
         if file.stdin and self.format == "auto":
             notice(f"standard input is read as {form}; --corpus-format says otherwise")
         reader = FORMATS[form]
+        name = "" if reader.rows else file.shown if folder is None else _below(file, folder)
 
         def make(piece: Piece) -> Record | None:
             place = f", {piece.place}" if piece.place else ""
             value = reader.parse(piece.value, file.where + place)
-            return make_record(value, category, file.where + place, file.shown + place, self.fields, left)
+            record = make_record(value, category, file.where + place, file.shown + place, self.fields, left)
+            return record and replace(record, file=name)
 
         records = self._take(file, reader, make, allowance)
         left.tell(file.where)
@@ -88,11 +96,13 @@ class Reading:
             return lowest(reader.pieces(file, self.fields), make, _size, allowance, chance)
         return enough((record for piece in spread if (record := make(piece))), _size, allowance)
 
-    def read_folder(self, files: Sequence[Input], category: str, allowance: float | None = None) -> list[Record]:
+    def read_folder(
+        self, files: Sequence[Input], category: str, folder: Path, allowance: float | None = None
+    ) -> list[Record]:
         """The texts of the files of a category's folder, or of some of them, drawn with the seed."""
 
         def read(file: Input, share: float | None) -> list[Record]:
-            return self.read(file, category, share, member=True)
+            return self.read(file, category, share, folder)
 
         if allowance is None or sum(file.size for file in files) <= allowance:
             return [record for file in files for record in read(file, None)]
@@ -134,6 +144,11 @@ def shared(
 def total(records: Iterable[Record]) -> int:
     """The number of characters of some records."""
     return sum(map(_size, records))
+
+
+def _below(file: Input, folder: Path) -> str:
+    """The name of a file with those of the folders between it and the folder of its category, which it includes."""
+    return printable((Path(folder.resolve().name) / file.path.relative_to(folder)).as_posix())
 
 
 def _size(record: Record) -> int:

@@ -38,6 +38,8 @@ class Record:
     link: str = ""
     turns: str = ""
     """The turns of a chat, as a JSON list; the content is then empty."""
+    file: str = ""
+    """The file, if its texts may be parts of one document; "" for a row of a dataset, whatever files hold it."""
 
     @property
     def size(self) -> int:

@@ -98,10 +98,27 @@ def _check_tests(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None
     """AUROC by counting pairs, and the p-value of the rank sum test."""
     inside, outside = _split(e, scores, row.category)
     at.close("auroc", row.auroc, formulas.auroc(inside, outside), EXACT)
+    _check_interval(e, at, row, scores)
     p = 1.0
     if inside and outside and len({*inside, *outside}) > 1:
         p = float(stats.mannwhitneyu(inside, outside, alternative="two-sided", method="asymptotic").pvalue)
     at.close("p_value", row.p_value, p, 1e-6, 1e-300)
+
+
+def _check_interval(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:
+    """The interval of AUROC by source, or by text if a side has one source."""
+    columns = zip(scores.tolist(), e.sources, e.text_ids, e.categories, strict=True)
+    sides: tuple[list[tuple[float, str, str]], ...] = ([], [])
+    for score, source, text, category in columns:
+        sides[category != row.category].append((score, source, text))
+    n_sources = [len({source for _, source, _ in side}) for side in sides]
+    at.same("sources_inside", row.sources_inside, n_sources[0])
+    at.same("sources_outside", row.sources_outside, n_sources[1])
+    by_text = min(n_sources) < 2
+    inside, outside = ([(s, text if by_text else source) for s, source, text in side] for side in sides)
+    low, high = formulas.auroc_interval(inside, outside)
+    at.close("auroc_low", row.auroc_low, low, EXACT, 1e-12)
+    at.close("auroc_high", row.auroc_high, high, EXACT, 1e-12)
 
 
 def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> None:

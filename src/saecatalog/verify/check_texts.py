@@ -24,6 +24,7 @@ def check_texts(e: Evidence) -> None:
         at = e.report.at("texts", row.text)
         _check_id(at, row.text, row.category, row.content)
         at.same("half", row.half, e.halves[t])
+        at.holds(row.source.startswith(row.file.rpartition("/")[2]), "file", "the source names another file")
         at.same("n_tokens", row.n_tokens, len(e.seen.ids(t)))
         at.same("n_excluded", row.n_excluded, e.keep[t].count(False))
         at.lists("token_ends", row.token_ends.tolist(), e.runner.token_ends(row.content, row.special_tokens))

@@ -63,6 +63,12 @@ class Evidence:
         return [str(c) for c in self.published["texts"]["category"]]
 
     @cached_property
+    def sources(self) -> list[str]:
+        """The source of each text: its file, or the text itself."""
+        files = self.published["texts"]["file"]
+        return [f"file {file}" if file else f"text {text}" for file, text in zip(files, self.text_ids, strict=True)]
+
+    @cached_property
     def place(self) -> dict[str, int]:
         """The index of each text in the table of texts."""
         return {text: place for place, text in enumerate(self.text_ids)}

@@ -15,14 +15,16 @@ import saecatalog
 from saecatalog.live.bundle import part_of
 from saecatalog.manifest import program_commit
 from saecatalog.progress import Progress
+from saecatalog.resources import resource
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.check_live import read_manifest
+from saecatalog.site.inventory import FILE_LIST, read_list
 from saecatalog.site.render import render_catalog
+from saecatalog.site.root_keys import template_digests
 from saecatalog.tables import Tables
 from saecatalog.verify.published import Published, rows_of
 from saecatalog.verify.report import Report
 
-TEMPLATES = Path("templates")
 MALFORMED = (KeyError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, TemplateError)
 """The errors that rendering raises if the data contradicts itself."""
 
@@ -35,8 +37,9 @@ def why_not(published: Published) -> str:
     commit, mine = str(wrote.get("commit", "")), program_commit()
     if commit and mine and commit != mine:
         return f"the site was written at commit {commit[:12]}, but this is commit {mine[:12]}"
-    if not TEMPLATES.is_dir():
-        return "the current folder has no page templates"
+    own = template_digests(resource("templates"))
+    if read_list(published.folder / FILE_LIST).get("templates", own) != own:
+        return "the site was made with other page templates than the program's own"
     return "" if len(published) == len(SCHEMAS) else "its data is incomplete"
 
 
@@ -46,7 +49,7 @@ def check_pages(published: Published, report: Report, progress: Progress) -> lis
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder)
         try:
-            render_catalog(Tables(published.folder / "data"), manifest, TEMPLATES, again, progress.open)
+            render_catalog(Tables(published.folder / "data"), manifest, resource("templates"), again, progress.open)
             images = _images(published["notes"])
         except MALFORMED as error:
             problem = f"the pages cannot be rendered from this data ({type(error).__name__}: {error})"

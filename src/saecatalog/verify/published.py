@@ -17,12 +17,9 @@ import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
+from saecatalog.site.inventory import MANIFEST, catalogs, files_below, parts
 from saecatalog.tables import in_pandas
 from saecatalog.verify.report import Report
-
-MANIFEST = "data/manifest.json"
-MARKS = ("manifest.json", "files.json")
-"""Files in a folder `data` that show that it belongs to a catalog; so does any Parquet file."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "model": ("name", "source", "d_model", "n_layers", "weights_sha256"),
@@ -67,26 +64,15 @@ def find_catalogs(site: Path) -> list[Path]:
     """The catalogs of a site, or the one whose folder was given; raises CatalogError if there is none."""
     if not site.is_dir():
         raise CatalogError("The site folder does not exist.", str(site), "Use the folder of a built site.")
-    found = sorted(_catalogs_below(site))
+    files = files_below(site)
+    if "site" in parts(f"site/{file}" for file in files):
+        return [site]
+    found = [site / slug for slug in catalogs(files)]
     if not found:
         raise CatalogError(
             "This folder contains no catalog.", f"{site}: no {MANIFEST} below it", "Use the folder of a built site."
         )
     return found
-
-
-def _catalogs_below(folder: Path) -> Iterator[Path]:
-    """The folders with the data of a catalog, even if its manifest is gone.
-
-    Hidden folders are unfinished catalogs, or not of the site.
-    """
-    data = folder / "data"
-    if any((data / name).is_file() for name in MARKS) or any(data.glob("*.parquet")):
-        yield folder
-        return
-    for inside in folder.iterdir():
-        if inside.is_dir() and not inside.is_symlink() and not inside.name.startswith("."):
-            yield from _catalogs_below(inside)
 
 
 class Published(Mapping[str, pd.DataFrame]):
@@ -110,7 +96,9 @@ class Published(Mapping[str, pd.DataFrame]):
                 self._tables[name] = self._known(name, in_pandas(table.select(list(SCHEMAS[name]))))
 
     def _with_later(self, name: str, table: pa.Table | str) -> pa.Table | str:
-        """A table with the columns that were not there yet when this catalog was built."""
+        """A table with the columns that were not there yet when this catalog was built; the table itself may not be."""
+        if name == "explanations" and name not in self.manifest:
+            return arrow_schema(name).empty_table()
         if isinstance(table, str) or "special_tokens" in self.settings:
             return table
         for column, value in LATER.get(name, {}).items():

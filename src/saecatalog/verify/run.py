@@ -6,13 +6,14 @@ texts, in the slow and obvious way. Everything derived from them is recomputed f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from saecatalog.errors import CatalogError
 from saecatalog.live.node import node
 from saecatalog.manifest import has_live_part
 from saecatalog.progress import Progress
+from saecatalog.site.inventory import comparisons, files_below
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
@@ -26,6 +27,7 @@ from saecatalog.verify import (
 from saecatalog.verify.check_live import MANIFEST as LIVE_MANIFEST
 from saecatalog.verify.check_live import check_live
 from saecatalog.verify.check_live_files import check_live_files
+from saecatalog.verify.comparisons import ComparisonOutcome, verify_comparison
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.published import Published, choose_features, find_catalogs
 from saecatalog.verify.report import Disagreement, Report
@@ -58,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
+    (check_catalog.check_explanations, ("explanations",)),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
@@ -91,6 +94,19 @@ class Outcome:
         """Every mismatch, what was not checked, and the counts."""
         return [*map(str, self.disagreements), *self.notes, self.summary()]
 
+    def facts(self) -> dict[str, object]:
+        """The same as plain values."""
+        return {
+            "mismatches": [asdict(found) for found in self.disagreements],
+            "not_checked": list(self.notes),
+            "figures": self.report.checked,
+            "features": self.n_features,
+            "d_sae": self.d_sae,
+            **asdict(self.totals),
+            "files": self.n_files,
+            "undecided": self.n_undecided,
+        }
+
     def summary(self) -> str:
         """One line of counts."""
         found = len(self.disagreements)
@@ -110,6 +126,10 @@ class Failure:
     folder: Path
     error: Exception
 
+    def facts(self) -> dict[str, object]:
+        """The same as plain values."""
+        return {"error": str(self)}
+
     def __str__(self) -> str:
         """What is wrong, where, and what to do, as far as it is known."""
         reason = self.error if isinstance(self.error, CatalogError) else f"{type(self.error).__name__}: {self.error}"
@@ -118,8 +138,10 @@ class Failure:
 
 def verify_site(
     site: Path, sources: SubjectSources, n_features: int, progress: Progress
-) -> Iterator[Outcome | Failure]:
-    """Verify every catalog of a site, or the one whose folder is given; one that fails does not stop the others.
+) -> Iterator[Outcome | ComparisonOutcome | Failure]:
+    """Verify every catalog of a site and every comparison, or the one catalog whose folder is given.
+
+    One that fails does not stop the others.
 
     Raises CatalogError if there is nothing to verify.
     """
@@ -132,6 +154,11 @@ def verify_site(
             yield verify_catalog(folder, sources, n_features, progress)
         except Exception as error:  # A broken catalog may fail anywhere: in a library, or in a thread.
             yield Failure(folder, error)
+    for part in comparisons(files_below(site)):
+        try:
+            yield verify_comparison(site, part)
+        except Exception as error:
+            yield Failure(site / part, error)
 
 
 def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Outcome:

@@ -247,6 +247,16 @@ def _load_sae(source: SaeSource) -> tuple[Sae, "SAEMetadata"]:
     return Sae({**sae.cfg.to_dict(), "architecture": sae.cfg.architecture()}, weights), sae.cfg.metadata
 
 
+def load_decoder(manifest: Manifest) -> Float64[np.ndarray, "feature d_out"]:
+    """The decoder of a catalog's SAE alone. Raises CatalogError if it is not here, or is another one now."""
+    from saecatalog.models.fingerprints import weights_sha256
+
+    source = find_sae(str(manifest["sae"]["name"]))
+    if weights_sha256(load_sae(source, "cpu")) != manifest["sae"]["weights_sha256"]:
+        raise CatalogError("The SAE is not the one of the manifest.", source.name, ELSEWHERE)
+    return _load_sae(source)[0].w["W_dec"]
+
+
 def _model_name(manifest: Manifest, sources: SubjectSources) -> str:
     """What `transformers` calls the model: a folder, or a name on the Hub."""
     name = sources.subject(manifest).model or ""

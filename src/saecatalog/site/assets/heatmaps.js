@@ -22,9 +22,8 @@
     const textPage = (id, number) => `${root}texts/${encodeURIComponent(id)}.html#f${number}`;
 
     function featureLink(number) {
-      const address = window.saeNames.features[number][1];
-      const link = made(address ? "a" : "span", `#${number}`);
-      if (address) link.href = address.includes("://") ? address : root + address;
+      const link = made("a", `#${number}`);
+      link.href = root + window.saeNames.features[number][1];
       link.append(" ", made("span", label(number), "sub"));
       return link;
     }

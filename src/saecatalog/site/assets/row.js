@@ -1,7 +1,8 @@
-// The rows of the table `features` for features with a page, from features/table-data.js.
+// The rows of the table `features` for features with a page, from features/table-data.js. A page that has loaded a part of
+// features/rows/ instead finds the rows of the features in it.
 //
 //   saeRow(root, number)  a promise of {column: value} for one feature, with the column names of `features`; null if it
-//                         has no page. Floats have six significant digits. `root` is the path to the catalog's folder.
+//                         is not among them. Floats have six significant digits. `root` is the path to the catalog's folder.
 //   saeColumn(name)       one column as a list, in the order of the pages; only after the data has loaded.
 (() => {
   const columns = new Map();

@@ -1,53 +1,93 @@
-// Full-text search over the features: every term of a query must occur in some field of a feature, in any order.
-// search-index.js calls saeSearchData. saeFind returns the indices of the results among the features with a page, best
-// first; the features table uses it too. saeSearch shows results under the search box as the reader types.
+// Full-text search over the features. Every term of a query must occur in some field of a feature, in any order, or the
+// feature must respond to a category or concept that the query names. search-index.js calls saeSearchData. saeFind
+// returns the numbers of the features found, best first; the features table uses it too. saeSearch shows results under
+// the search box as the reader types.
 (() => {
   const MOST = 12;
-  const TIER = 3; // a field weighs this much more than the next, so that a whole word in it never beats a match in an earlier one
+  const GROUPS = 4;
+  // What a match is worth by field, times 1 for a whole word, BEGINS if it begins one, INSIDE if it is inside one.
+  const WORTH = { label: 8, tokens: 4, names: 4, subjects: 1.5, note: 4, examples: 1 };
+  const BEGINS = 0.45;
+  const INSIDE = 0.2;
+  const ORDERED = new Set(["label", "tokens", "names"]); // a match at the end is worth three quarters of one at the beginning
+  const NUMBER = 2; // the first digits of a feature's number
+  const TOGETHER = 0.5; // words that occur together as typed, relative to the best of them
+  const RESPONDS = 8; // the feature that tells most of a category or concept with the name
+  const BITS = 8; // a match counts in full if the feature is active on one of 256 tokens, or fewer
   let data = null;
 
   // Texts are joined by line breaks, which is far faster to read than a list of strings.
   window.saeSearchData = (given) => {
-    const fields = Object.values(given.fields).map((text, i, all) => {
+    const fields = Object.entries(given.fields).map(([name, text]) => {
       const lowerText = text.toLowerCase();
-      return { shown: text.split("\n"), lowerText, lower: lowerText.split("\n"), worth: TIER ** (all.length - 1 - i), long: i === all.length - 1 };
+      return { shown: text.split("\n"), lowerText, lower: lowerText.split("\n"), worth: WORTH[name], ordered: ORDERED.has(name) };
     });
-    data = { ...given, fields, words: given.words.split(" ") };
+    const groups = given.groups.map(([title, page, kind, words, strengths]) => (
+      { title, page, kind, names: wordsOf(title), words: wordsOf(words), strengths: new Map(strengths) }
+    ));
+    const rows = new Set(given.rows);
+    data = { ...given, fields, groups, rows, figures: given.figures.split("\n"), words: given.words.split(" ") };
   };
 
+  const wordsOf = (text) => text.toLowerCase().match(/[\p{L}\p{N}\p{M}_]+/gu) ?? [];
   const isWord = (sign) => sign !== undefined && /[\p{L}\p{N}_]/u.test(sign);
 
-  // 2 if the term is a whole word, 1.5 if it begins one, 1 if it is inside one.
-  function grade(text, term, at) {
-    let best = 1;
-    for (; at >= 0 && best < 2; at = text.indexOf(term, at + 1)) {
+  function grade({ ordered }, text, term, first) {
+    let [best, place] = [INSIDE, first];
+    for (let at = first; at >= 0 && best < 1; at = text.indexOf(term, at + 1)) {
       if (isWord(text[at]) && isWord(text[at - 1])) continue;
-      best = isWord(text[at + term.length]) && isWord(term.at(-1)) ? 1.5 : 2;
+      const found = isWord(text[at + term.length]) && isWord(term.at(-1)) ? BEGINS : 1;
+      if (found > best) [best, place] = [found, at];
+    }
+    return ordered ? best * (1 - place / text.length / 4) : best;
+  }
+
+  // The best match of a term in the fields of a feature; 0 is no match.
+  function worth(place, term) {
+    let best = 0;
+    for (const field of data.fields) {
+      if (field.worth <= best) continue;
+      const text = field.lower[place];
+      const at = text.indexOf(term);
+      if (at >= 0) best = Math.max(best, field.worth * grade(field, text, term, at));
     }
     return best;
   }
 
-  // The weight of a term for a feature, by the first field that contains it; 0 is no match.
-  function worth(place, term) {
-    for (const field of data.fields) {
-      const text = field.lower[place];
-      const at = text.indexOf(term);
-      if (at >= 0) return field.worth * (field.long ? 1 : grade(text, term, at));
-    }
-    return 0;
-  }
-
-  function score(place, terms, whole) {
+  // What the fields of a feature say to all terms; 0 if they lack one.
+  function matched(place, terms, whole) {
     const number = String(data.numbers[place]);
-    if (number === whole) return Infinity;
+    if (number === whole) return Number.MAX_VALUE;
     let sum = 0;
     for (const term of terms) {
-      const found = Math.max(worth(place, term), number.startsWith(term) ? data.fields[0].worth : 0);
+      const found = Math.max(worth(place, term), number.startsWith(term) ? NUMBER : 0);
       if (!found) return 0;
       sum += found;
     }
-    // Words that occur together as typed beat the same words apart.
-    return terms.length > 1 ? sum + worth(place, whole) * data.fields[0].worth * TIER : sum;
+    if (terms.length > 1) sum += TOGETHER * terms.length * worth(place, whole);
+    return sum / terms.length;
+  }
+
+  // Whether two words begin alike for three quarters of their length, as "negative" and "negation" do.
+  function isKin(a, b) {
+    const most = Math.max(a.length, b.length);
+    const same = a.slice(0, Math.ceil(most * 0.75));
+    return Math.min(a.length, b.length) > 4 && b.startsWith(same) && a.startsWith(same);
+  }
+
+  // How well a term names a group: 1 for a word of its title, less for part of one, or for a word that its texts share.
+  function names(group, term) {
+    if (group.names.includes(term)) return 1;
+    if (term.length > 2 && group.names.some((name) => name.startsWith(term) || isKin(name, term))) return 0.8;
+    if (group.words.includes(term)) return 0.5;
+    return term.length > 3 && group.words.some((word) => word.startsWith(term) || isKin(word, term)) ? 0.3 : 0;
+  }
+
+  // The groups that all terms name, best first, and how well.
+  function named(query) {
+    const terms = wordsOf(query);
+    const graded = data.groups.map((group) => ({ group, worth: Math.min(...terms.map((term) => names(group, term))) }));
+    return terms.length ? graded.filter(({ worth }) => worth > 0).sort((a, b) => b.worth - a.worth) : [];
   }
 
   const termsOf = (query) => query.split(/\s+/).filter(Boolean);
@@ -57,16 +97,19 @@
   const isKnown = (term) => /^\d+$/.test(term) || data.fields.some(({ lowerText }) => lowerText.includes(term));
 
   // The indices of all features that match a query, best first; equal scores are ordered by number.
-  function places(query) {
+  function places(query, groups) {
     const terms = termsOf(query);
-    if (!terms.every(isKnown)) return [];
     const whole = terms.join(" ");
-    const byScore = new Map();
+    const isWritten = terms.every(isKnown);
+    const found = [];
     for (let place = 0; place < data.numbers.length; place++) {
-      const found = score(place, terms, whole);
-      if (found) byScore.has(found) ? byScore.get(found).push(place) : byScore.set(found, [place]);
+      const number = data.numbers[place];
+      const told = groups.map(({ group, worth }) => worth * (group.strengths.get(number) ?? 0));
+      // Features that are active everywhere match most words and say least, so their matches count less.
+      const score = ((isWritten ? matched(place, terms, whole) : 0) + RESPONDS * Math.max(0, ...told)) * (0.1 + data.bits[place] / BITS);
+      if (score) found.push([score, place]);
     }
-    return [...byScore.keys()].sort((a, b) => b - a).flatMap((found) => byScore.get(found));
+    return found.sort((a, b) => (a[0] === b[0] ? a[1] - b[1] : b[0] - a[0])).map(([, place]) => place);
   }
 
   // One letter added, missing or different, or two adjacent letters swapped.
@@ -78,20 +121,29 @@
       || (a[i] === b[i + 1] && a[i + 1] === b[i] && rest(a, 2) === rest(b, 2));
   }
 
-  // A query with each unknown word replaced by the most frequent word that is one slip away.
+  // An unknown word without its ending, as far as it is then known: "polite" for "politeness".
+  function shortened(term) {
+    for (let length = term.length - 1; length >= Math.max(5, term.length * 0.6); length--) {
+      if (isKnown(term.slice(0, length))) return term.slice(0, length);
+    }
+    return "";
+  }
+
+  // A query with each unknown word replaced by the most frequent word that is one slip away, or by its beginning.
   function mended(query) {
-    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term) && data.words.find((word) => oneSlip(term, word));
+    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term)
+      && (data.words.find((word) => oneSlip(term, word)) || shortened(term));
     return termsOf(query).map((term) => near(term) || term).join(" ");
   }
 
-  // { query, places }: the query that was used (corrected if the original found nothing) and its results.
+  // { query, groups, places }: the query that was used (corrected if the original found nothing) and its results.
   function find(query) {
-    const found = places(query);
-    if (found.length || !data.numbers.length) return { query, places: found };
-    const other = mended(query);
-    return other === query ? { query, places: found } : { query: other, places: places(other) };
+    const groups = named(query);
+    const found = { query, groups, places: places(query, groups) };
+    const other = found.places.length || groups.length || !data.numbers.length ? query : mended(query);
+    return other === query ? found : find(other);
   }
-  window.saeFind = (query) => find(plain(query)).places;
+  window.saeFind = (query) => find(plain(query)).places.map((place) => data.numbers[place]);
 
   // A text with the terms marked, as nodes; markup in the text stays text.
   function marked(text, terms) {
@@ -109,18 +161,21 @@
     return parts;
   }
 
-  // If the label does not show why a feature was found: the text around the match in the first field that does.
-  function because(place, terms) {
+  // If the label does not show why a feature was found: the text around the match in the first field that does, or the
+  // group that it responds to.
+  function because(place, terms, groups) {
     const [label, ...others] = data.fields;
     for (const words of [terms.join(" "), ...terms]) {
-      const field = !label.lower[place].includes(words) && others.find(({ lower }) => lower[place].includes(words));
+      if (label.lower[place].includes(words)) return "";
+      const field = others.find(({ lower }) => lower[place].includes(words));
       if (!field) continue;
       const text = field.shown[place];
       const start = text.lastIndexOf(" ", field.lower[place].indexOf(words) - 30) + 1;
       const end = text.indexOf(" ", start + 90);
       return `${start ? "…" : ""}${text.slice(start, end < 0 ? undefined : end)}${end < 0 ? "" : "…"}`;
     }
-    return "";
+    const responds = groups.find(({ group }) => group.strengths.has(data.numbers[place]));
+    return responds ? `${responds.group.kind}: ${responds.group.title}` : "";
   }
 
   function make(tag, className, ...content) {
@@ -137,38 +192,38 @@
     return made;
   }
 
-  function feature(place, terms, root) {
+  function feature(place, terms, groups, root) {
     const number = data.numbers[place];
     const words = make("span", "", marked(data.fields[0].shown[place], terms));
-    const why = because(place, terms);
+    const why = because(place, terms, groups);
     if (why) words.append(make("small", "", marked(why, terms)));
-    return option(`${root}features/${number}.html`, make("b", "", marked(String(number), terms)), words);
+    words.append(make("small", "", data.figures[place]));
+    return option(root + pageOf(number), make("b", "", marked(String(number), terms)), words);
   }
 
-  // A number without a page here also gets an answer.
-  function elsewhere(query) {
-    if (!/^\d+$/.test(query)) return "";
-    return Number(query) < data.size ? `Feature ${query} has no page here.` : `This SAE has ${data.size.toLocaleString("en")} features.`;
+  const pageOf = (number) => data.rows.has(number) ? `row.html?feature=${number}` : `features/${number}.html`;
+
+  // A number that is not in the index is that of a silent feature without a page, or of none.
+  function unlisted(query, root) {
+    if (Number(query) >= data.size) return { said: `This SAE has ${data.size.toLocaleString("en")} features.`, options: [] };
+    const words = make("span", "", "never active on these texts");
+    return { said: "", options: [option(`${root}row.html?feature=${Number(query)}`, make("b", "", query), words)] };
   }
 
   // The response to a query: a line about it, and the options.
   function answer(given, root) {
-    const { query, places: found } = find(given);
+    const { query, groups, places: found } = find(given);
     const terms = termsOf(query);
     const exact = found.length && String(data.numbers[found[0]]) === query;
-    const features = found.slice(0, MOST).map((place) => feature(place, terms, root));
-    const groups = data.groups.filter(([title]) => terms.every((term) => title.toLowerCase().includes(term))).slice(0, 4)
-      .map(([title, page, kind]) => option(root + page, make("b", "", marked(title, terms)), make("span", "", kind)));
-    const options = exact ? [...features, ...groups] : [...groups, ...features];
-    const missing = exact ? "" : elsewhere(given);
-    if (missing && data.outside && Number(given) < data.size) {
-      const link = option(data.outside + given, make("b", "", given), make("span", "", "no page here; on Neuronpedia"));
-      link.rel = "external";
-      options.unshift(link);
-    }
-    if (found.length > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${found.length.toLocaleString("en")} in the table`));
+    const other = !exact && /^\d+$/.test(given) ? unlisted(given, root) : { said: "", options: [] };
+    const features = found.slice(0, MOST).map((place) => feature(place, terms, groups, root));
+    const subjects = groups.slice(0, GROUPS)
+      .map(({ group }) => option(root + group.page, make("b", "", marked(group.title, terms)), make("span", "", group.kind)));
+    const options = [...other.options, ...(exact ? [...features, ...subjects] : [...subjects, ...features])];
+    const inTable = found.filter((place) => !data.rows.has(data.numbers[place])).length;
+    if (inTable > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${inTable.toLocaleString("en")} in the table`));
     const count = found.length === 1 ? "1 feature" : `${found.length.toLocaleString("en")} features, best first`;
-    const said = [missing, query !== given && `No results for “${given}”. Showing results for “${query}”.`, found.length ? count : !options.length && !missing && "No results."];
+    const said = [other.said, query !== given && `No results for “${given}”. Showing results for “${query}”.`, found.length ? count : !options.length && !other.said && "No results."];
     return { line: said.filter(Boolean).join(" "), options };
   }
 

@@ -10,6 +10,10 @@
   const { shown, reasons, titles } = window.saeTable;
   const statistics = new Map(window.saeTable.statistics.map(([name, heading, format, meaning]) => [name, { heading, format, meaning }]));
   const [numbers, labels, notable, category, density] = ["feature", "label", "notable", "category", "density"].map(window.saeColumn);
+  // What a reader sees first: the notable features. The column says which rows these are; they need not be all rows.
+  const isOrdinary = notable.map((reasons) => Number(reasons === ""));
+  const begin = new Set(isOrdinary).size > 1 ? "first" : "feature";
+  const placeOf = new Map(numbers.map((number, place) => [number, place]));
   const lowerLabels = labels.map((label) => label.toLowerCase());
 
   function make(tag, className, ...content) {
@@ -21,7 +25,7 @@
   // The state. The address has only what differs from the defaults.
   const BEGIN = { q: "", reason: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
   let state;
-  const sort = () => state.sort || (state.q ? "match" : "feature");
+  const sort = () => state.sort || (state.q ? "match" : begin);
   // The columns shown: the number, the chosen ones, and the one that is sorted by.
   const columns = () => [...new Set(["feature", ...state.columns.split(","), sort()])].filter((name) => statistics.has(name));
   const upFirst = (name) => !statistics.has(name) || name === "feature";
@@ -30,7 +34,7 @@
     const given = new URLSearchParams(location.search);
     state = Object.fromEntries(Object.entries(BEGIN).map(([key, begin]) => [key, given.get(key) ?? begin]));
     state.page = Number(state.page) || 1;
-    if (!statistics.has(state.sort) && state.sort !== "label" && state.sort !== "match") state.sort = "";
+    if (!statistics.has(state.sort) && !["first", "label", "match"].includes(state.sort)) state.sort = "";
   }
 
   // A change by the reader returns to the first page, and the browser's back button undoes it.
@@ -47,7 +51,7 @@
   function order(key, dir) {
     const name = `${key} ${dir}`;
     if (!orders.has(name)) {
-      const column = key === "label" ? lowerLabels : window.saeColumn(key);
+      const column = { first: isOrdinary, label: lowerLabels }[key] ?? window.saeColumn(key);
       const way = dir === "down" ? -1 : 1;
       const compare = (x, y) => x === null ? 1 : y === null ? -1 : x < y ? -way : way;
       orders.set(name, [...numbers.keys()].sort((a, b) => column[a] === column[b] ? a - b : compare(column[a], column[b])));
@@ -57,12 +61,13 @@
 
   // The indices of the rows that match every filter, in the chosen order.
   function select() {
-    const best = state.q.trim() ? window.saeFind(state.q) : null;
+    // A feature without a page is not in the table.
+    const best = state.q.trim() ? window.saeFind(state.q).map((number) => placeOf.get(number)).filter((place) => place !== undefined) : null;
     const answers = new Set(best);
-    const isWanted = (reason) => reason === state.reason || reason.startsWith(`${state.reason}:`);
+    const isWanted = (reason) => state.reason === "any" || reason === state.reason || reason.startsWith(`${state.reason}:`);
     const wanted = new Set(Object.keys(reasons).filter((name) => reasons[name].some(isWanted)));
     const [from, to] = state.density.split("-").map(Number);
-    const all = sort() !== "match" ? order(sort(), state.dir) : best ?? order("feature", "up");
+    const all = sort() !== "match" ? order(sort(), state.dir) : best ?? order(begin, "up");
     return all.filter((place) => (!best || answers.has(place))
       && (!state.reason || wanted.has(notable[place]))
       && (!state.category || category[place] === state.category)
@@ -160,6 +165,7 @@
     showSorted();
     showFilters();
     showPager(pages);
+    table.dispatchEvent(new CustomEvent("saeshown", { detail: () => rows.map((place) => numbers[place]) }));
   }
 
   // What a spreadsheet would run as a formula gets an apostrophe in front, as in the data files.
@@ -184,6 +190,7 @@
       filters.querySelector(`[name=${name}]`).append(...values.map(([value, words]) => new Option(words, value)));
     }
     const sorts = filters.querySelector("[name=sort]");
+    if (begin === "first") sorts.append(new Option("Notable first", "first"));
     sorts.append(new Option("Best match", "match"), new Option("Label", "label"));
     for (const [name, { heading: words, meaning }] of statistics) {
       sorts.append(new Option(words, name));

@@ -94,7 +94,7 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
     return {
         "heatmap": charts.together(features, values, found, boxes, "coactivation") if features else None,
         "shown": len(features),
-        "notable": len(catalog.paged),
+        "notable": len(catalog.notable),
         "most": IN_HEATMAP,
         "least": LEAST_OVERLAP,
         "pairs": listed,
@@ -109,11 +109,11 @@ def view(catalog: Catalog, names: HeatmapNames) -> dict[str, Any]:
 
 
 def overlapping(catalog: Catalog) -> tuple[list[int], list[list[float]]]:
-    """The features with a page that overlap most with another one, and the matrix of their overlaps.
+    """The notable features that overlap most with another one, and the matrix of their overlaps.
 
     The order puts features that fire together side by side and keeps the members of a cluster together.
     """
-    best = best_overlaps(catalog, catalog.paged)
+    best = best_overlaps(catalog, catalog.notable)
     chosen = [n for n in sorted(best, key=lambda n: (-best[n], n))[:IN_HEATMAP] if best[n] >= LEAST_OVERLAP]
     values = overlaps(catalog, chosen)
     order = side_by_side([chosen[i] for i in alike(values)], cluster_of(catalog))

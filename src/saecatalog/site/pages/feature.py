@@ -3,6 +3,7 @@
 In: a `Catalog` and a feature's number. Out: plain values for the templates. This module does no file access.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -16,6 +17,7 @@ from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
+from saecatalog.site.pages import explanations
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -85,7 +87,7 @@ class Band(NamedTuple):
 
 CATEGORY_COLUMNS = (
     "category", "feature", "n_inside", "active_inside", "strong_inside", "mean_inside", "balanced_score", "held_out",
-    "auroc", "q_value",
+    "auroc", "auroc_low", "auroc_high", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
 TOKEN_COLUMNS = (
@@ -153,9 +155,11 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
+        "explanations": explanations.view(by_feature.of("explanations")[number]),
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
+        "stops": "notable feature" if catalog.tour == catalog.notable else "feature",
         "previous": previous,
         "next": following,
         "examples": bands.get("top", []),
@@ -200,13 +204,14 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
 
-    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. Features whose
-    label begins with a word are preferred, because words are easier to read than symbols.
+    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. If possible,
+    it is strong on as many texts as are shown, and its label begins with a word, which is easier to read than a symbol.
     """
+    strong = [n for n in catalog.paged if catalog.features[n].n_texts_strong >= INTRODUCED] or catalog.paged
+    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
     frame = catalog.tables["rankings"]
-    words = [number for number in catalog.paged if catalog.ref(number).label.partition(" ")[0].isalpha()]
     for kind in ("contrast:", "specialist:", "strongest"):
-        found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words or catalog.paged)]
+        found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
         if len(found):
             number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
             shown = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
@@ -279,10 +284,10 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
 
 
 def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRef | None]:
-    """The previous and the next feature with a page."""
-    place, pages = catalog.order[number], catalog.paged
-    before = catalog.ref(pages[place - 1]) if place else None
-    return before, catalog.ref(pages[place + 1]) if place + 1 < len(pages) else None
+    """The previous and the next feature of the tour, by number, of a feature that may not be in it."""
+    before, after = bisect_left(catalog.tour, number), bisect_right(catalog.tour, number)
+    previous = catalog.ref(catalog.tour[before - 1]) if before else None
+    return previous, catalog.ref(catalog.tour[after]) if after < len(catalog.tour) else None
 
 
 def _examples(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, list[Example]]:

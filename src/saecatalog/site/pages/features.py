@@ -11,6 +11,7 @@ from saecatalog.constants import MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
+from saecatalog.site.pages.selection import selection
 from saecatalog.site.records import Row
 
 
@@ -68,6 +69,9 @@ BANDS = (
 )
 """Density ranges to filter by (lower bound included, upper bound excluded) and their text."""
 
+ROWS_IN_PART = 1000
+"""Features in one script with rows of features without a page, which is then about as large as a picture."""
+
 
 def table_rows(catalog: Catalog, numbers: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of the table for these features, with the same figures as in the data of its script."""
@@ -95,19 +99,28 @@ def _in_order(reasons: Iterable[str]) -> list[str]:
     return sorted(reasons, key=lambda reason: (places.get(reason.partition(":")[0], len(places)), reason))
 
 
-def table_data(catalog: Catalog) -> dict[str, Any]:
-    """What the table's script sorts, filters and downloads, and what "Copy data row" needs.
+def row_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
+    """The rows of these features as scripts show them.
 
     `values` has every column of `features` except `page`, packed. `statistics` says how to show the numbers.
     """
-    frame = catalog.tables.features.loc[catalog.paged]
+    frame = catalog.tables.features.loc[list(numbers)]
     return {
         "statistics": [[c.name, c.heading, c.format, c.meaning] for c in COLUMNS],
-        "shown": [c.name for c in COLUMNS if c.shown],
         "values": {name: _packed(frame[name].tolist()) for name in SCHEMAS["features"] if name != "page"},
         "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
-        "reasons": {name: _in_order(split_reasons(name)) for name in sorted(set(frame["notable"]))},
         "titles": titles(catalog),
+    }
+
+
+def table_data(catalog: Catalog) -> dict[str, Any]:
+    """The rows of all features with a page, with what the table's script needs to sort, filter and select them."""
+    reasons = set(catalog.tables.features.loc[catalog.paged, "notable"])
+    return {
+        **row_data(catalog, catalog.paged),
+        "shown": [c.name for c in COLUMNS if c.shown],
+        "reasons": {name: _in_order(split_reasons(name)) for name in sorted(reasons)},
+        "selection": selection(catalog),
         **({"options": options} if (options := long_lists(catalog)) else {}),
     }
 
@@ -154,6 +167,24 @@ def long_lists(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
     if catalog.has_many_categories:
         found["category"] = list(titles(catalog).items())
     return found
+
+
+def row_parts(catalog: Catalog) -> list[tuple[str, list[int]]]:
+    """The scripts with the rows of the features without a page: the path of each and its features.
+
+    Each has those of `ROWS_IN_PART` consecutive numbers, so that a page finds the one to load.
+    """
+    parts: list[tuple[str, list[int]]] = [
+        (f"features/rows/{at}.js", []) for at in range(-(-len(catalog.features) // ROWS_IN_PART))
+    ]
+    for number in catalog.unpaged:
+        parts[number // ROWS_IN_PART][1].append(number)
+    return parts
+
+
+def row_view(catalog: Catalog) -> dict[str, Any]:
+    """What the page of features without a page needs besides the row, which its script loads."""
+    return {"rows_in_part": ROWS_IN_PART, "neuronpedia": catalog.neuronpedia(0)[:-1]}
 
 
 def rounded(value: float) -> float:

@@ -1,12 +1,11 @@
-"""The view models of the front page of a catalog, and of the site's front page, which lists its catalogs.
+"""The view model of the front page of a catalog.
 
-In: a `Catalog`, or the manifests of all catalogs. Out: plain values for the templates.
+In: a `Catalog`. Out: plain values for the template.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.manifest import Manifest, without_paths
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.pages import feature
@@ -31,7 +30,7 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
     return {
         "note": catalog.note("index", ""),
         "n_pages": len(catalog.paged),
-        "notable_pages": catalog.notable_pages,
+        "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "introduction": feature.introduction(catalog),
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
@@ -47,12 +46,3 @@ def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
     """The first `most` features of a ranking."""
     found = catalog.rankings[ranking][:most]
     return [Ranked(r.rank + 1, catalog.ref(r.feature), catalog.features[r.feature], r.value) for r in found]
-
-
-def site_front(manifests: list[Manifest]) -> dict[str, Any]:
-    """The page that lists the catalogs of a site."""
-    program = manifests[0]["program"] if manifests else {"name": "SAE Catalog", "version": ""}
-    return {
-        "catalogs": [without_paths(manifest) for manifest in manifests],
-        "program": f"{program['name']} {program['version']}".strip(),
-    }

@@ -179,9 +179,9 @@ def notable_features(catalog: Catalog) -> list[int]:
     refs = catalog.largest_categories
     share = max(2, NOTABLE // max(1, len(refs)))
     special = [r.feature for ref in refs for r in catalog.rankings.first(f"specialist:{ref.name}", share)]
-    frame = catalog.tables.features.loc[catalog.paged].sort_values("max", ascending=False, kind="stable")
+    frame = catalog.tables.features.sort_values("max", ascending=False, kind="stable")
     rest = frame["feature"].head(NOTABLE).tolist()
-    return [number for number in dict.fromkeys(special + rest) if catalog.ref(number).page][:NOTABLE]
+    return list(dict.fromkeys(special + rest))[:NOTABLE]
 
 
 def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool) -> set[int]:

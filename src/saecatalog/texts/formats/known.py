@@ -18,8 +18,8 @@ FORMATS: dict[str, Reader] = {
     "json": Reader((".json",), json_records.array),
     "csv": Reader((".csv",), separated.rows(","), separated.sought_rows(",")),
     "tsv": Reader((".tsv",), separated.rows("\t"), separated.sought_rows("\t")),
-    "parquet": Reader((".parquet",), columns.parquet_rows, columns.scattered_parquet, columns.parse_row),
-    "arrow": Reader((".arrow", ".feather"), columns.arrow_rows, columns.scattered_arrow, columns.parse_row),
+    "parquet": Reader((".parquet",), columns.parquet_rows, columns.scattered_parquet, columns.parse_row, rows=True),
+    "arrow": Reader((".arrow", ".feather"), columns.arrow_rows, columns.scattered_arrow, columns.parse_row, rows=True),
 }
 """The formats by name."""
 

@@ -46,6 +46,8 @@ class Reader:
     """A string, or an object with fields, from the value of a piece and where it is; raises CatalogError."""
     records: bool = True
     """Whether the pieces are records, so that a file of a category's folder holds many texts."""
+    rows: bool = False
+    """Whether they are the rows of a dataset, which is cut into files by size alone."""
 
 
 def seek(file: Input, separator: re.Pattern[bytes], allowance: int, chance: Random) -> Iterator[tuple[int, str]]:

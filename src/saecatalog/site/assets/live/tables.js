@@ -3,7 +3,7 @@
   const { button, counted, element, number, percent, signed, tokenOf } = window.saeTry;
   const STEP = 20;
 
-  // The names and figures of the catalog's features. A feature without a page is named, with its figures, all the same.
+  // The names and figures of the catalog's features. The number of one without a page leads to its row.
   window.saeTry.Names = class {
     constructor(features) {
       this.table = features;
@@ -15,8 +15,8 @@
     has(feature) { return Number.isInteger(feature) && feature >= 0 && feature < this.count; }
 
     link(feature) {
-      if (!this.table.page[feature]) return element("b", { textContent: feature, title: "No page in this catalog" });
-      return element("a", { className: "f", href: `${window.saeClient.catalog}features/${feature}.html`, textContent: feature });
+      const place = this.table.page[feature] ? `features/${feature}.html` : `row.html?feature=${feature}`;
+      return element("a", { className: "f", href: window.saeClient.catalog + place, textContent: feature });
     }
 
     // The catalog's figures of a feature, for a line of text.
