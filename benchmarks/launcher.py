@@ -1,10 +1,11 @@
 """Runs the command line in a process of its own, and sends that process a signal at a chosen file-system step.
 
-    python benchmarks/launcher.py
+    python benchmarks/launcher.py PROGRAM
 
-Requests flow in on standard input, one JSON object a line, and exit codes flow out. The libraries are loaded once; each
-build is a fork, so that a build of a tiny model takes a second and not ten. The build itself is `build.py`, run as from
-a shell. Steps are Python's audit events: whatever the program opens, makes, renames, links or removes.
+PROGRAM is the folder with `build.py`. Requests flow in on standard input, one JSON object a line, and exit codes flow
+out. The libraries and the program are loaded once, and what the keys of the stages say about its code is found once;
+each build is a fork, so that a build of a tiny model takes a second and not ten. The build itself is `build.py`, run as
+from a shell. Steps are Python's audit events: whatever the program opens, makes, renames, links or removes.
 """
 
 import gc
@@ -27,6 +28,9 @@ PATH_OF = {
 }  # fmt: skip
 """The audit events that count as steps, and which of their arguments is the path that changes."""
 
+STAGES = ("subject", "harvest", "lens", "analysis.run", "site.publish")
+"""The modules with the stages. Builds would find out by themselves about one that is missing here."""
+
 SECONDS = 300.0
 """A build that takes longer hangs, and is ended with the exit code HUNG."""
 HUNG = 124
@@ -47,8 +51,6 @@ class Request:
     """One build: its arguments, and the folders whose steps count."""
 
     words: list[str]
-    program: str
-    """The folder with build.py; the build runs in it."""
     inputs: str
     run: str
     """The folder with `cache`, `site` and `tmp`, the temporary folder of the build."""
@@ -102,7 +104,7 @@ class Steps:
             send()
 
 
-def _build(request: Request) -> None:
+def _build(request: Request, program: Path) -> None:
     """The life of a fork: redirect its output, count its steps, and be `python build.py`."""
     os.setpgid(0, 0)
     run = Path(request.run)
@@ -110,7 +112,7 @@ def _build(request: Request) -> None:
     for stream, name in ((1, "output"), (2, "errors")):
         os.dup2(os.open(run / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ["TMPDIR"] = str(run / "tmp")
-    os.chdir(request.program)
+    os.chdir(program)
     # Whoever starts this in the background of a shell ignores Ctrl-C, and so would the build.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["build.py", *request.words]
@@ -118,12 +120,12 @@ def _build(request: Request) -> None:
     runpy.run_path("build.py", run_name="__main__")
 
 
-def _fork(request: Request) -> int:
+def _fork(request: Request, program: Path) -> int:
     """Run a build; its exit code as a shell shows it, 128 and the signal's number where a signal ended it."""
     child = os.fork()
     if child == 0:
         # Never returns into the loop of requests: `SystemExit` ends the process as it ends any program.
-        _build(request)
+        _build(request, program)
         sys.exit(0)
     deadline = time.monotonic() + SECONDS
     while True:
@@ -154,17 +156,26 @@ def load_libraries() -> None:
     from transformer_lens.model_bridge import TransformerBridge  # noqa: F401
     from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
-    # The builds need not look through these objects, which takes seconds of each.
-    gc.collect()
-    gc.freeze()
+
+def load_program(program: Path) -> None:
+    """Import what `build.py` imports, and find out once which files and libraries each stage depends on."""
+    sys.path.insert(0, str(program / "src"))
+    from saecatalog import build, harvest, stage_keys, subject  # noqa: F401
+    from saecatalog.analysis import run  # noqa: F401
+    from saecatalog.site import publish  # noqa: F401
+
+    for stage in STAGES:
+        stage_keys.files_of(f"saecatalog.{stage}", stage_keys.PACKAGE)
+        stage_keys.libraries_of(f"saecatalog.{stage}", stage_keys.PACKAGE)
 
 
-def serve(requests: IO[str], codes: IO[str]) -> None:
+def serve(requests: IO[str], codes: IO[str], program: Path) -> None:
     """Answer each request with the exit code of its build."""
     for line in requests:
         given = json.loads(line)
         stop = given.pop("stop")
-        print(_fork(Request(**given, stop=stop and Stop(**stop))), file=codes, flush=True)
+        code = _fork(Request(**given, stop=stop and Stop(**stop)), program)
+        print(code, file=codes, flush=True)
 
 
 def encoded(request: Request) -> str:
@@ -173,5 +184,10 @@ def encoded(request: Request) -> str:
 
 
 if __name__ == "__main__":
+    program = Path(sys.argv[1])
     load_libraries()
-    serve(sys.stdin, sys.stdout)
+    load_program(program)
+    # The builds need not look through these objects, which takes seconds of each.
+    gc.collect()
+    gc.freeze()
+    serve(sys.stdin, sys.stdout, program)

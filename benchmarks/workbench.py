@@ -114,8 +114,7 @@ class Workbench:
     def build(self, *words: str, stop: Stop | None = None) -> Run:
         """Run `build.py` with the settings file and more flags."""
         given = [str(self.inputs / "catalog.toml"), *words]
-        program, inputs, run = (str(self.folder / part) for part in ("program", "inputs", "run"))
-        request = Request(given, program, inputs, run, stop)
+        request = Request(given, str(self.inputs), str(self.run), stop)
         assert self.launcher.stdin
         assert self.launcher.stdout
         self.launcher.stdin.write(encoded(request))
@@ -154,7 +153,7 @@ def workbench(n_lines: int = 15, notable: int = 240) -> Iterator[Workbench]:
             shutil.copytree(ROOT / part, folder / "program" / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "build.py", folder / "program")
         _make_inputs(folder, n_lines, notable)
-        launcher = [sys.executable, str(ROOT / "benchmarks/launcher.py")]
+        launcher = [sys.executable, str(ROOT / "benchmarks/launcher.py"), str(folder / "program")]
         with subprocess.Popen(launcher, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             yield Workbench(folder, process)
             assert process.stdin

@@ -29,6 +29,9 @@ AXE = {
     "preload": False,
 }
 
+LIKE_OTHERS = {"exclude": [["tbody tr:nth-child(n+21)"], ["li:nth-child(n+21)"]]}
+"""Axe takes seconds for hundreds of rows that are made like the first ones."""
+
 # The innermost elements that are wider than the page, for they are the ones to mend.
 STICKING_OUT = """(width) => {
     if (document.documentElement.scrollWidth <= width) return [];
@@ -115,9 +118,11 @@ def test_the_list_of_pages_holds_every_kind(default_site: Path) -> None:
     assert kinds >= {"index.html", "about.html", *(f"{kind}/index.html" for kind in ("features", "coactivation"))}
     for kind in ("features", "categories", "concepts", "texts"):
         assert f"{kind}/index.html" in kinds
-        assert len([path for path in kinds if path.startswith(f"{kind}/")]) >= 3
-    assert len([path for path in kinds if path.endswith(".embed.html")]) == 2
-    assert len([path for path in kinds if path.startswith("texts/all.")]) == 2
+        assert len([path for path in kinds if path.startswith(f"{kind}/")]) >= 2
+    assert any(path.endswith(".embed.html") for path in kinds)
+    assert any(path.startswith("texts/all.") for path in kinds)
+    features = [path for path in kinds if path.startswith("features/") and path.count(".") == 1]
+    assert len(features) == 3, "the list, a short page and a long one"
 
 
 def test_pages_in_use_are_quiet_fit_and_rest(browser: Browser, any_site: Path) -> None:
@@ -141,7 +146,7 @@ def test_pages_in_use_are_quiet_fit_and_rest(browser: Browser, any_site: Path) -
 
 def violations(page: Page, rules: list[str]) -> list[str]:
     """What axe finds: each rule with the first of the elements that break it, and why."""
-    found = Axe().run(page, options={**AXE, "runOnly": rules}).response["violations"]
+    found = Axe().run(page, context=LIKE_OTHERS, options={**AXE, "runOnly": rules}).response["violations"]
     return [
         f"{v['id']} ({len(v['nodes'])}): {v['nodes'][0]['html'][:200]}: {v['nodes'][0]['failureSummary']}"
         for v in found

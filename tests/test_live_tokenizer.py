@@ -36,7 +36,7 @@ from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import tokenize
 
 RUNNER = Path(__file__).parent / "live/tokens.mjs"
-TEXTS = [*HOSTILE, *corpus(200), *random_texts(250, seed=15)]
+TEXTS = [*HOSTILE, *corpus(100), *random_texts(150, seed=15)]
 LONG = "\n".join([*corpus(30), *HOSTILE])
 MOST = (1, 2, 30, 31, 32, 500)
 

@@ -130,7 +130,7 @@ def build(
     cache = tmp_path / "cache"
     words = ["--sae", str(saes("llama", SaeKind("jumprelu"))), "--device", "cpu", "--cache", str(cache)]
     words += ["--corpus", str(workshop / "corpus"), "--concepts", str(workshop / "concepts")]
-    words += ["--out", str(tmp_path / "site"), "--notes", ""]
+    words += ["--out", str(tmp_path / "site"), "--notes", "", "--notable", "4"]
 
     def outputs() -> dict[str, set[str]]:
         return {stage: {p.name for p in (cache / stage).glob("*")} for stage in STAGES if stage != "site"}
