@@ -72,7 +72,7 @@ def test_every_argument_of_a_command_has_help(name: str) -> None:
 
 
 def test_documents_name_no_flag_that_does_not_exist() -> None:
-    known = {flag for command in commands().values() for flag in command._option_string_actions}
+    known = {flag for command in (parser(), *commands().values()) for flag in command._option_string_actions}
     for name in DOCUMENTS:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(name)))
         assert named - known - OTHER_PROGRAMS == set(), name

@@ -36,7 +36,8 @@ def address_problems(site: Path, bases: Mapping[str, str], canonical: Mapping[st
         if wanted is not None and link != wanted:
             yield f"{path}: {f'canonical link {link}' if link else 'no canonical link'}; {_should_be(wanted)}"
     if base:
-        listed = {link for path, link in canonical.items() if not is_embed(path) and link.startswith(base)}
+        stated = {path: link for path, link in canonical.items() if _canonical(path, bases, base) != ""}
+        listed = {link for path, link in stated.items() if not is_embed(path) and link.startswith(base)}
         yield from _sitemap_problems(site, base, listed)
     elif (site / SITEMAP).exists():
         yield f"{SITEMAP}: should not exist, because the site has no single address"
