@@ -270,7 +270,8 @@ class Catalog:
                 # In a catalog without a live part, the link is plain text.
                 return name if has_live_part(self.manifest) else ""
             case "feature":
-                return self.ref(int(name)).page if name.isdecimal() else ""
+                known_number = name.isdecimal() and int(name) in self._named_pages
+                return self.ref(int(name)).page if known_number else ""
             case "category" | "concept":
                 known = {ref.name: ref.page for ref in (self.categories if kind == "category" else self.concepts)}
                 return known.get(same_name(name, known) or "", "")
