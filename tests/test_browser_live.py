@@ -262,9 +262,9 @@ def test_the_panel_shows_an_example_as_its_page_does(browser: Browser, live_site
                 if words in page.input_value("#try-text"):
                     assert " ".join(example) in " ".join(shown)
                     compared += len(example)
-                elif words.isascii():
+                elif words.isascii() and (item.locator("p b.p").text_content() or "").strip():
                     # An excerpt of several windows has marks that the window of its peak has not. A window that ends
-                    # within a character cannot be typed.
+                    # within a character cannot be typed, and a blank at its edge is not found again.
                     (peak,) = item.locator("p b.p").evaluate_all(MARKS)
                     assert peak in shown
         assert compared > 20

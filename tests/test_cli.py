@@ -18,6 +18,7 @@ from conftest import D_SAE, SaeKind
 
 from saecatalog.cli import EXIT_CODES, main, parser
 from saecatalog.commands import NAMES
+from saecatalog.commands.settings import config_of, left_out
 from saecatalog.site.check import check_site
 
 ROOT = Path(__file__).parent.parent
@@ -473,3 +474,15 @@ def test_a_reader_that_has_enough_is_no_error(words: list[str], flags: list[str]
     assert "Traceback" not in said
     assert "Exception" not in said
     assert run.returncode == GOOD
+
+
+def test_settings_about_other_texts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("catalog.toml").write_text('[site]\ntitle = "Mine"\nlive = true\n', encoding="utf-8")
+    a = parser().parse_args(["build", "--corpus", "x.txt"])
+    assert left_out(a) == ["title"]
+    assert config_of(a).site.title == ""
+    assert config_of(a).site.live
+    a = parser().parse_args(["build", "--sae", "x", "--title", "Theirs"])
+    assert left_out(a) == ["live"]
+    assert config_of(a).site.title == "Theirs"

@@ -21,7 +21,7 @@ def config_of(a: argparse.Namespace) -> Config:
         raise CatalogError("This is neither a command nor an existing catalog file.", str(path), hint)
     if path is None and DEFAULT_CATALOG.exists():
         path = DEFAULT_CATALOG
-    config = load_config(path) if path else Config()
+    config = file_config = load_config(path) if path else Config()
     if path is None and getattr(a, "corpus", ()) is None:
         _check_texts(config)
 

@@ -9,10 +9,8 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 from saecatalog.constants import FEATURE_PAGE_MEAN
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import has_live_part
+from saecatalog.processes import worker_processes
 from saecatalog.program import program_name
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site.check_addresses import address_problems
@@ -159,8 +158,7 @@ def _read_pages(site: Path, files: Files, workers: int | None) -> list[PageFacts
     read = partial(read_page, site, frozenset(files))
     if workers == 1 or len(paths) < POOL_FROM:
         return [read(path) for path in paths]
-    # Spawned, not forked: the caller may have threads of torch or arrow, which a fork would leave locked.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_processes(workers) as pool:
         return list(pool.map(read, paths, chunksize=500))
 
 

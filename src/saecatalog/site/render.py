@@ -10,16 +10,16 @@ page depends on the tables alone, so the files are the same however the work is 
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
 from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
+from saecatalog.processes import worker_processes
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
 from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
@@ -119,8 +119,7 @@ def _processes(pages: int, workers: int | None) -> AbstractContextManager[Execut
     workers = workers or os.cpu_count() or 1
     if workers == 1 or pages < POOL_FROM:
         return nullcontext()
-    # Spawned, not forked: the caller may have threads of torch or arrow, which a fork would leave locked.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    return worker_processes(workers)
 
 
 def _start(pool: Executor, job: Job, kind: str, keys: Sequence[Any]) -> list[Future[int]]:

@@ -162,10 +162,11 @@
     showHead();
     const page = rows.slice((state.page - 1) * PAGE, state.page * PAGE);
     table.tBodies[0].replaceChildren(...(page.length ? page.map(line) : [nothing()]));
-    showSorted();
     showFilters();
     showPager(pages);
     table.dispatchEvent(new CustomEvent("saeshown", { detail: () => rows.map((place) => numbers[place]) }));
+    // Last, because what others add to the rows makes columns wider.
+    showSorted();
   }
 
   // What a spreadsheet would run as a formula gets an apostrophe in front, as in the data files.
