@@ -4,7 +4,7 @@ import argparse
 import time
 
 from saecatalog.commands.flags import add_catalog, add_corpus, add_subject
-from saecatalog.commands.settings import config_of
+from saecatalog.commands.settings import config_of, left_out
 from saecatalog.config import AnalysisConfig, SiteConfig
 from saecatalog.progress import Progress
 
@@ -51,5 +51,9 @@ def run(a: argparse.Namespace) -> int:
     summary = build(config_of(a), Progress(a.quiet))
     if not a.quiet:
         print("\n".join(summary.lines(time.monotonic() - started)))
+        if unused := left_out(a):
+            print(
+                f"  not used, because they are about other texts or another SAE: {', '.join(unused)} of the settings file"
+            )
     print(f"Open {summary.entry}")
     return 0

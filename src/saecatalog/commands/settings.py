@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from saecatalog.commands import NAMES
-from saecatalog.config import FEATURES, Config, load_config, override
+from saecatalog.config import FEATURES, Config, SiteConfig, load_config, override
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.program import program_name
 
 DEFAULT_CATALOG = Path("catalog.toml")
+
+OWN = {
+    "title": ("sae", "corpus"),
+    "description": ("sae", "corpus"),
+    "notes": ("sae", "corpus", "concepts"),
+    "live": ("sae",),  # a live part of another model may be large
+    "explanations": ("sae",),
+}
+"""Settings of a site that are about the file's own SAE or texts, and the flags that name others."""
 
 
 def config_of(a: argparse.Namespace) -> Config:
@@ -21,7 +30,7 @@ def config_of(a: argparse.Namespace) -> Config:
         raise CatalogError("This is neither a command nor an existing catalog file.", str(path), hint)
     if path is None and DEFAULT_CATALOG.exists():
         path = DEFAULT_CATALOG
-    config = file_config = load_config(path) if path else Config()
+    config = load_config(path) if path else Config()
     if path is None and getattr(a, "corpus", ()) is None:
         _check_texts(config)
 
@@ -41,20 +50,26 @@ def config_of(a: argparse.Namespace) -> Config:
         text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
-    if get("sae") or get("corpus"):
-        # Title and description in the catalog file describe another SAE or other texts.
-        config = replace(config, site=replace(config.site, title="", description=""))
-    if get("sae") or get("corpus") or get("concepts"):
-        config = replace(config, site=replace(config.site, notes=""))
-    if get("sae"):
-        # A live part of another model may be large, and the explanations are of the SAE in the catalog file.
-        config = replace(config, site=replace(config.site, live=False, explanations=""))
+    defaults: dict[str, Any] = {name: getattr(SiteConfig, name) for name in _of_others(a)}
+    config = replace(config, site=replace(config.site, **defaults))
     config = override(
         config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
         live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
     return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def _of_others(a: argparse.Namespace) -> list[str]:
+    """The settings in `OWN`, if the flags name another SAE or other texts."""
+    return [name for name, flags in OWN.items() if any(getattr(a, flag, None) for flag in flags)]
+
+
+def left_out(a: argparse.Namespace) -> list[str]:
+    """The settings that the catalog file has and a build does not use, because flags name another SAE or other texts."""
+    path = a.catalog or DEFAULT_CATALOG
+    site = load_config(path).site if path.exists() else SiteConfig()
+    return [name for name in _of_others(a) if getattr(site, name) and getattr(a, name, None) is None]
 
 
 def _check_texts(config: Config) -> None:
