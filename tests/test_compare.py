@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import comparing
 import numpy as np
@@ -19,14 +21,19 @@ from sites import Workplace
 from synthetic import CATEGORIES, FEATURES, PAGED, SCRIPT, SILENT, World
 
 from saecatalog.cli import main
+from saecatalog.compare import publish as comparing_publishing
 from saecatalog.compare.publish import compare_two
 from saecatalog.compare.tables import LEAST_TEXTS, SCHEMAS
 from saecatalog.errors import CatalogError
 from saecatalog.progress import Progress
+from saecatalog.site import publish as publishing
 from saecatalog.site.check import check_site
-from saecatalog.site.inventory import FILE_LIST, MANIFEST
+from saecatalog.site.comparisons import folder_of
+from saecatalog.site.inventory import FILE_LIST, MANIFEST, ROOT_LIST, checksums
+from saecatalog.site.pages import compare as compare_page
 from saecatalog.verify import comparisons as verifying
-from saecatalog.verify.comparisons import verify_comparison
+from saecatalog.verify.comparisons import ComparisonOutcome, verify_comparison
+from saecatalog.verify.report import Report
 
 
 def table(place: Workplace, name: str, *slugs: str) -> pd.DataFrame:
@@ -132,6 +139,164 @@ def test_the_front_page_groups_catalogs_and_leads_to_comparisons(three: Workplac
     assert [node.text() for node in front.css("section > h2")][-1] == "Corpora"
 
 
+def headings(place: Workplace) -> dict[str, set[str]]:
+    """The catalogs on the front page, by the heading that they are under."""
+    front = LexborHTMLParser((place.site / "index.html").read_text("utf-8"))
+    groups = {node.css_first("h2").text(): node.css(".cards a") for node in front.css("main > section")}
+    return {name: {str(a.attributes["href"]) for a in links} for name, links in groups.items() if links}
+
+
+def test_a_model_with_two_names_is_one_model(place: Workplace) -> None:
+    place.publish(
+        SECOND,
+        comparing.permuted(),
+        sae=comparing.of_tiny("sae", **comparing.SAE),
+        model=comparing.of_tiny("model", name="a-copy"),
+    )
+    compared(place, FIRST, SECOND)
+    name = comparing.of_tiny("model")["name"]
+    assert headings(place) == {f"a-copy, {name}": {f"{FIRST}/index.html", f"{SECOND}/index.html"}}
+    assert check_site(place.site) == [], "a page leads to the comparison"
+
+
+def test_two_models_of_one_name_are_two_models(place: Workplace) -> None:
+    place.publish(SECOND, model=comparing.of_tiny("model", weights_sha256="dd"))
+    own = comparing.of_tiny("model")
+    names = [f"{own['name']} (weights {sha})" for sha in (own["weights_sha256"], "dd")]
+    assert headings(place) == {names[0]: {f"{FIRST}/index.html"}, names[1]: {f"{SECOND}/index.html"}}
+
+
+def test_no_two_pairs_of_catalogs_share_a_folder() -> None:
+    slugs = ["a/b", "a.b", "a", "a-", "-b", "b", "a--b", "c", "b--c", "a.b/c", "a/b.c"]
+    pairs = list(permutations(slugs, 2))
+    assert len({folder_of(pair) for pair in pairs}) == len(pairs)
+    assert folder_of(["gpt2-small/6-res-jb", "b/8"]) == "compare/gpt2-small.6-res-jb--b.8"
+
+
+@pytest.mark.parametrize("build", ["compare", "publish"])
+def test_a_site_whose_writing_is_broken_off_has_no_dead_links(
+    build: str, three_copy: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparisons that no longer fit are removed after the front page has stopped naming them."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    place, another = three_copy, comparing.of_tiny("sae", **comparing.SAE)
+    if build == "compare":
+        with monkeypatch.context() as patch:
+            patch.setattr(publishing, "find_outdated", lambda _: {})
+            place.publish(SECOND, comparing.permuted(), sae=another, title="Another")
+    for module in (publishing, comparing_publishing):
+        monkeypatch.setattr(module, "publish_root", stop)
+    write = {
+        "compare": lambda: compared(place, FIRST, CORPORA),
+        "publish": lambda: place.publish(SECOND, comparing.permuted(), sae=another, title="Another"),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        write[build]()
+    front = LexborHTMLParser((place.site / "index.html").read_text("utf-8"))
+    links = [str(node.attributes["href"]) for node in front.css("li > a")]
+    assert len(links) == 6
+    assert all((place.site / link).is_file() for link in links)
+
+
+def test_features_without_any_page_are_not_linked(place: Workplace) -> None:
+    """A catalog of an earlier version has no page that shows features without one of their own."""
+    (place.catalog / "row.html").unlink()
+    reseal(place.catalog, "row.html")
+    place.publish(SECOND, comparing.permuted(), sae=comparing.of_tiny("sae", **comparing.SAE))
+    compared(place, FIRST, SECOND)
+    links = [str(node.attributes["href"]) for node in page(place, FIRST, SECOND).css("#matched a.f")]
+    assert {link.partition("row.html")[0] for link in links if "row.html" in link} == {f"../../{SECOND}/"}
+    assert not [problem for problem in check_site(place.site) if problem.startswith("compare/")]
+
+
+def test_names_on_the_page_are_those_of_readers_and_tell_the_corpora_apart(place: Workplace) -> None:
+    place.publish(CORPORA, comparing.fewer(), corpus=comparing.of_tiny("corpus", sha256="ee"))
+    (made,) = compared(place, FIRST, CORPORA)
+    titles = [node.text() for node in page(place, FIRST, CORPORA).css("h2")]
+    assert {f"Fires only on {slug}" for slug in (FIRST, CORPORA)} <= set(titles)
+    changes, coverage = (table(place, name, FIRST, CORPORA) for name in ("changes", "coverage"))
+    changes = changes.assign(specialist_first="sql-code", specialist_second="prose")
+    view = compare_page.view(made.manifest, {"changes": changes, "coverage": coverage}, "")
+    assert {shown[1:] for shown in view["others"]} == {("SQL code", "Prose")}
+
+
+def old_manifest(catalog: Path) -> None:
+    path = catalog / MANIFEST
+    found = json.loads(path.read_text("utf-8"))
+    del found["sae"]["hook_out"]
+    path.write_text(json.dumps(found), encoding="utf-8")
+    reseal(catalog, "data/manifest.json")
+
+
+def old_table(catalog: Path) -> None:
+    path = catalog / "data/features.parquet"
+    pd.read_parquet(path).drop(columns="density_low").to_parquet(path)
+    reseal(catalog, "data/features.parquet")
+
+
+def reseal(catalog: Path, file: str) -> None:
+    """List a file as the catalog's own build would have, if it is there."""
+    site = catalog.parents[1]
+    for where, listing, name in (
+        (catalog, FILE_LIST, file),
+        (site, ROOT_LIST, (catalog / FILE_LIST).relative_to(site).as_posix()),
+    ):
+        found = json.loads((where / listing).read_text("utf-8"))
+        found["files"].pop(name)
+        if (where / name).exists():
+            found["files"] |= checksums(where, [name])
+        (where / listing).write_text(json.dumps(found), encoding="utf-8")
+
+
+@pytest.mark.parametrize("age", [old_manifest, old_table])
+def test_a_catalog_of_an_earlier_version_is_one_error_and_the_others_are_compared(
+    age: Callable[[Path], None], three_copy: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = three_copy
+    age(place.site / CORPORA)
+    for names in ((FIRST, CORPORA), (CORPORA, SECOND)):
+        with pytest.raises(CatalogError, match="built by an earlier version: build it again") as error:
+            compared(place, *names)
+        assert str(place.site / CORPORA) in error.value.where
+    assert [made.manifest["catalogs"] for made in compared(place)] == [[FIRST, SECOND]]
+    assert "not compared: " in capsys.readouterr().err
+
+
+def test_all_that_compares_nothing_is_no_success(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = comparing.of_tiny("settings", text_score="mean")
+    place.publish(SECOND, comparing.permuted(), sae=comparing.of_tiny("sae", **comparing.SAE), settings=settings)
+    assert run(place, "compare", "--all", "--quiet", "--cache", str(place.folder / "cache")) == 1
+    assert "score texts differently" in capsys.readouterr().err
+
+
+def test_compare_and_remove_use_the_settings_of_the_folder(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish(CORPORA, comparing.fewer(), corpus=comparing.of_tiny("corpus", name="other", sha256="ee"))
+    (place.folder / "own").mkdir()
+    place.site.rename(place.folder / "own/pages")
+    settings = '[site]\nout = "pages"\ntemplates = "templates"\n'
+    (place.folder / "own/catalog.toml").write_text(settings, encoding="utf-8")
+    shutil.copytree(place.folder / "templates", place.folder / "own/templates")
+    for name, said in (("compare", "Compared by us"), ("catalogs", "Listed by us")):
+        path = place.folder / f"own/templates/{name}.html"
+        path.write_text(path.read_text("utf-8").replace("<h1>", f"<p>{said}</p>\n<h1>"), encoding="utf-8")
+    monkeypatch.chdir(place.folder / "own")
+    assert main(["compare", FIRST, CORPORA, "--quiet", "--cache", str(place.folder / "cache")]) == 0
+    site = place.folder / "own/pages"
+    assert "Compared by us" in (site / folder_of([FIRST, CORPORA]) / "index.html").read_text("utf-8")
+    assert "Listed by us" in (site / "index.html").read_text("utf-8")
+    outcome = verify_comparison(site, folder_of([FIRST, CORPORA]))
+    assert (outcome.disagreements, len(outcome.notes)) == ([], 1)
+    assert "other templates" in outcome.notes[0]
+    assert main(["remove", CORPORA]) == 0
+    assert not (site / CORPORA).exists()
+    assert "Listed by us" in (site / "index.html").read_text("utf-8")
+
+
 def test_the_order_of_the_names_does_not_matter_and_the_same_bytes_come_again(three_copy: Workplace) -> None:
     target = folder(three_copy, FIRST, SECOND)
     before = {path.name: path.read_bytes() for path in target.rglob("*") if path.is_file()}
@@ -222,7 +387,17 @@ def test_verify_finds_an_error_in_every_column(
         path.unlink()
         wrong.to_parquet(path)
         told = verify_comparison(tmp_path / "site", f"compare/{path.parents[1].name}").disagreements
-        assert any(column in f"{line.column} {line.where}" for line in told), (column, row)
+        assert column in {line.column for line in told}, (column, row, told)
+
+
+def test_verify_rounds_both_figures_before_it_judges_a_match() -> None:
+    """The build compares figures of one precision: a correlation that equals chance is not above it."""
+    for value in np.linspace(0.1, 0.9, 81).round(5).astype(np.float32):
+        columns = {"feature": [0], "match": [0], "correlation": np.array([value]), "chance": np.array([value])}
+        part = pd.DataFrame({**columns, "n_texts_active": [9], "status": ["alone"], "mutual": [True]})
+        outcome = ComparisonOutcome(Path("x"), Report())
+        verifying._check_status(outcome, SimpleNamespace(slug="x"), part, part)  # type: ignore[arg-type]
+        assert outcome.disagreements == [], value
 
 
 def _link(source: str, target: str) -> None:

@@ -260,4 +260,4 @@ def test_of_several_catalogs_one_has_to_be_named(tmp_path: Path, capsys: pytest.
     assert main(["export-neuronpedia", str(tmp_path / "site/b"), *words]) == 0
     (tmp_path / "site/b/data/manifest.json").write_text('{"sae": {}}', encoding="utf-8")
     assert main(["export-neuronpedia", str(tmp_path / "site/b"), *words]) == 2
-    assert "The manifest cannot be read (KeyError" in capsys.readouterr().err
+    assert "The manifest of this catalog cannot be read (KeyError" in capsys.readouterr().err

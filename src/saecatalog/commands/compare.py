@@ -1,13 +1,12 @@
 """Compare two catalogs of one model, on a page of their site.
 Two SAEs are matched feature by feature; one SAE on two corpora is shown with what changed. Building one of the catalogs
-again with other results removes the page."""
+again with other results removes the page. Exit code 1 if --all could compare no two catalogs."""
 
 import argparse
 from pathlib import Path
 
-from saecatalog.commands.flags import add_cache
-from saecatalog.commands.settings import cache_of
-from saecatalog.config import SiteConfig
+from saecatalog.commands.flags import add_cache, add_quiet, add_site_flag
+from saecatalog.commands.settings import config_of
 from saecatalog.errors import CatalogError
 from saecatalog.progress import Progress
 
@@ -19,15 +18,9 @@ def add(p: argparse.ArgumentParser) -> None:
         "catalogs", metavar="CATALOG", nargs="*", help="two catalogs: their folders in the site, or unique beginnings"
     )
     p.add_argument("--all", action="store_true", help="compare every two catalogs of one model")
-    p.add_argument(
-        "--site",
-        type=Path,
-        default=Path(SiteConfig.out),
-        metavar="DIR",
-        help=f"folder of the site; default: {SiteConfig.out}",
-    )
+    add_site_flag(p)
     add_cache(p)
-    p.add_argument("--quiet", action="store_true", help="show no progress")
+    add_quiet(p)
 
 
 def run(a: argparse.Namespace) -> int:
@@ -38,13 +31,11 @@ def run(a: argparse.Namespace) -> int:
     if len(a.catalogs) != (0 if a.all else 2):
         fix = "Name two catalogs, or use --all without any."
         raise CatalogError(f"{len(a.catalogs)} catalogs were named{' beside --all' if a.all else ''}.", "compare", fix)
-    templates, progress = templates_folder(SiteConfig.templates), Progress(a.quiet)
-    work = (
-        compare_all(a.site, templates, cache_of(a), progress)
-        if a.all
-        else compare_two(a.site, a.catalogs, templates, cache_of(a), progress)
-    )
-    for made in work:
-        for line in made.lines():
-            print(line)
-    return 0
+    config = config_of(a)
+    site, templates = a.site or Path(config.site.out), templates_folder(config.site.templates)
+    given = (templates, config.cache, Progress(a.quiet))
+    done = 0
+    for made in compare_all(site, *given) if a.all else compare_two(site, a.catalogs, *given):
+        done += 1
+        print("\n".join(made.lines()))
+    return 0 if done else 1

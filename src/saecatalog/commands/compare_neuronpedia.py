@@ -6,7 +6,7 @@ and the figures on both sides of each feature that disagrees (features)."""
 import argparse
 from pathlib import Path
 
-from saecatalog.commands.flags import add_json, add_neuronpedia_names
+from saecatalog.commands.flags import add_json, add_neuronpedia_names, add_site_flag
 from saecatalog.commands.output import print_json
 from saecatalog.config import SiteConfig
 
@@ -22,13 +22,7 @@ def add(p: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="exported features or activations: .jsonl or .jsonl.gz files, or folders of them",
     )
-    p.add_argument(
-        "--site",
-        type=Path,
-        default=Path(SiteConfig.out),
-        metavar="SITE",
-        help=f"folder of a built site, or of one of its catalogs; default: {SiteConfig.out}",
-    )
+    add_site_flag(p, "folder of a built site, or of one of its catalogs", Path(SiteConfig.out))
     p.add_argument(
         "--out",
         type=Path,

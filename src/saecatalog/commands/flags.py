@@ -33,7 +33,7 @@ def add_subject(p: argparse.ArgumentParser) -> None:
     )
     add_trust(g)
     add_cache(p)
-    p.add_argument("--quiet", action="store_true", help="show no progress")
+    add_quiet(p)
 
 
 def add_trust(p: argparse._ActionsContainer) -> None:
@@ -54,10 +54,12 @@ def add_special_tokens(p: argparse._ActionsContainer) -> None:
     )
 
 
-def add_cache(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--cache", metavar="DIR", type=Path, help="models and cached results; default: your user cache folder"
-    )
+def add_cache(p: argparse.ArgumentParser, words: str = "models and cached results") -> None:
+    p.add_argument("--cache", metavar="DIR", type=Path, help=f"{words}; default: your user cache folder")
+
+
+def add_quiet(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def add_corpus(p: argparse.ArgumentParser) -> None:
@@ -105,6 +107,12 @@ def add_corpus(p: argparse.ArgumentParser) -> None:
 def add_site(p: argparse.ArgumentParser, words: str = "folder of a built site") -> None:
     site = Path(SiteConfig.out)
     p.add_argument("site", nargs="?", type=Path, default=site, metavar="SITE", help=f"{words}; default: {site}")
+
+
+def add_site_flag(p: argparse.ArgumentParser, words: str = "folder of the site", default: Path | None = None) -> None:
+    """Without a default, the settings say which folder it is: `config.site.out`."""
+    said = default or "the folder that is built"
+    p.add_argument("--site", type=Path, default=default, metavar="DIR", help=f"{words}; default: {said}")
 
 
 def add_json(p: argparse._ActionsContainer) -> None:

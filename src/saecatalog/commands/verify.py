@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog.commands.flags import add_json, add_site, add_trust
+from saecatalog.commands.flags import add_cache, add_json, add_quiet, add_site, add_trust
 from saecatalog.commands.output import fail, print_json
 from saecatalog.commands.settings import cache_of
 from saecatalog.progress import Progress
@@ -36,13 +36,8 @@ def add(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", metavar="M", help="location of the model, if it differs from the manifest")
     p.add_argument("--sae", metavar="RELEASE/ID", help="location of the SAE, if it differs from the manifest")
     add_trust(p)
-    p.add_argument(
-        "--cache",
-        metavar="DIR",
-        type=Path,
-        help="folder with the default model; default: your user cache folder",
-    )
-    p.add_argument("--quiet", action="store_true", help="show no progress")
+    add_cache(p, "folder with the default model")
+    add_quiet(p)
     add_json(p)
 
 

@@ -71,6 +71,7 @@ def facts_of(sides: Both) -> Manifest:
     return {
         "catalogs": [side.slug for side in sides],
         "facts": [shown(side.manifest) for side in sides],
+        "row_pages": [side.has_row_page for side in sides],
         "program": {"name": "saecatalog", "version": saecatalog.__version__},
     }
 

@@ -20,7 +20,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.manifest import Manifest
 from saecatalog.progress import Progress, notice
-from saecatalog.site.comparisons import drop_outdated, folder_of, made_from
+from saecatalog.site.comparisons import drop_outdated, find_outdated, folder_of, made_from
 from saecatalog.site.inventory import (
     FILE_LIST,
     MANIFEST,
@@ -79,7 +79,8 @@ def compare_two(site: Path, names: Sequence[str], templates: Path, cache: Path, 
     """
     with _opened(site, templates, cache, progress) as place:
         slugs = [catalog_named(site, place.files, name) for name in names]
-        yield _add(place, _pair(site, *slugs))
+        one, other = (Side(slug, site / slug) for slug in slugs)
+        yield _add(place, _in_order(one, other))
 
 
 def compare_all(site: Path, templates: Path, cache: Path, progress: Progress) -> Iterator[Made]:
@@ -88,7 +89,7 @@ def compare_all(site: Path, templates: Path, cache: Path, progress: Progress) ->
     Raises CatalogError if there are no two catalogs of one model.
     """
     with _opened(site, templates, cache, progress) as place:
-        pairs = [_pair(site, *slugs) for slugs in combinations(catalogs(place.files), 2)]
+        pairs = [_in_order(*pair) for pair in combinations(_readable(place), 2)]
         models = [[side.manifest["model"]["weights_sha256"] for side in pair] for pair in pairs]
         wanted = [pair for pair, (one, other) in zip(pairs, models, strict=True) if one == other]
         if not wanted:
@@ -110,11 +111,21 @@ def _opened(site: Path, templates: Path, cache: Path, progress: Progress) -> Ite
         yield _Place(site, templates, check_out(site), workspace, opened, progress)
 
 
-def _pair(site: Path, one: str, other: str) -> tuple[Side, Side]:
+def _readable(place: _Place) -> Iterator[Side]:
+    """The catalogs of the site, without those whose manifest is of an earlier version; these are named."""
+    for slug in catalogs(place.files):
+        side = Side(slug, place.site / slug)
+        try:
+            _ = side.manifest
+        except CatalogError as error:
+            notice(f"not compared: {error}")
+        else:
+            yield side
+
+
+def _in_order(one: Side, other: Side) -> tuple[Side, Side]:
     """Two catalogs, the lower layer first. Raises CatalogError if a manifest cannot be read."""
-    for slug in (one, other):
-        manifest_of(site / slug)
-    first, second = sorted((Side(slug, site / slug) for slug in (one, other)), key=_order)
+    first, second = sorted((one, other), key=_order)
     return first, second
 
 
@@ -130,6 +141,9 @@ def _add(place: _Place, sides: tuple[Side, Side]) -> Made:
         if changed := edited(site, place.files, side.slug):
             what, fix = "A file of a catalog was changed since it was built.", "Build that catalog again."
             raise CatalogError(what, str(site / changed), fix)
+    # The root page needs them: what is wrong with any is found before something is written.
+    manifests = {slug: manifest_of(site / slug) for slug in catalogs(place.files)}
+    specialists = {slug: specialists_of(site / slug) for slug in manifests}
     slugs = [side.slug for side in sides]
     with place.progress.bar("compare", STEPS) as bar:
 
@@ -143,21 +157,17 @@ def _add(place: _Place, sides: tuple[Side, Side]) -> Made:
     tables.write(folder / "data", found.tables)
     write_json(folder / MANIFEST, manifest)
     (folder / PAGE).write_bytes(render(manifest, folder / "data", place.templates))
-    write_json(folder / FILE_LIST, {"files": checksums(folder, files_below(folder))})
+    templates = template_digests(place.templates)
+    write_json(folder / FILE_LIST, {"templates": templates, "files": checksums(folder, files_below(folder))})
     target = site / folder_of(slugs)
     put(folder, target, turn)
     place.workspace.remove("comparison")
     seal(target)
-    drop_outdated(site, place.workspace)
-    _renew_root(place, [folder_of(slugs)])
+    gone = find_outdated(site)
+    key, root = root_made_with(templates), place.workspace.folder("root")
+    written = [folder_of(slugs)]
+    publish_root(site, place.templates, manifests, specialists, written, key, place.files, root, gone)
+    drop_outdated(site, place.workspace, gone)
     table = found.tables.get("matches") or found.tables["changes"]
     # The rows of the first catalog come first.
     return Made(target / PAGE, manifest, Counter(list(table["status"])[: sides[0].d_sae]))
-
-
-def _renew_root(place: _Place, written: list[str]) -> None:
-    site = place.site
-    manifests = {slug: manifest_of(site / slug) for slug in catalogs(place.files)}
-    specialists = {slug: specialists_of(site / slug) for slug in manifests}
-    key, folder = root_made_with(template_digests(place.templates)), place.workspace.folder("root")
-    publish_root(site, place.templates, manifests, specialists, written, key, place.files, folder)

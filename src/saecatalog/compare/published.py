@@ -3,7 +3,6 @@
 The folder of a catalog in a site flows in, frames and a sparse matrix flow out.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +17,23 @@ from scipy import sparse
 
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest
-from saecatalog.site.inventory import MANIFEST
+from saecatalog.site.catalog import ROW_PAGE
+from saecatalog.site.inventory import FILE_LIST, listed
+from saecatalog.site.reading import read_manifest, reading
 from saecatalog.tables import Tables
 
 FEATURE_COLUMNS = ["feature", "label", "page", "n_active", "density", "density_low", "density_high", "max"]
+
+NEEDED = (
+    ("title",),
+    *(("model", name) for name in ("name", "weights_sha256")),
+    *(("sae", name) for name in ("name", "d_sae", "d_out", "hook", "hook_out", "weights_sha256")),
+    *(("corpus", name) for name in ("name", "categories")),
+    *(("settings", name) for name in ("text_score", "strong_threshold")),
+    *(("health", name) for name in ("silent", "l0_mean", "explained_variance")),
+    *(("counts", name) for name in ("texts", "tokens", "features")),
+)
+"""What a comparison reads of a manifest, and shows."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,7 @@ class Side:
 
     @cached_property
     def manifest(self) -> Manifest:
-        found: Manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        return found
+        return read_manifest(self.folder, NEEDED)
 
     @property
     def d_sae(self) -> int:
@@ -48,23 +59,32 @@ class Side:
     @cached_property
     def features(self) -> pd.DataFrame:
         """One row per feature of the dictionary, by feature."""
-        return self.tables.read("features", FEATURE_COLUMNS).set_index("feature", drop=False)
+        with reading(self.folder):
+            return self.tables.read("features", FEATURE_COLUMNS).set_index("feature", drop=False)
 
     @cached_property
     def texts(self) -> list[str]:
         """The ids of the texts. An id is made of the category and the content, so equal ids are equal texts."""
-        found: list[str] = self.tables.read("texts", ["text"])["text"].tolist()
+        with reading(self.folder):
+            found: list[str] = self.tables.read("texts", ["text"])["text"].tolist()
         return found
+
+    @cached_property
+    def has_row_page(self) -> bool:
+        """Whether it has the page of features without one of their own; catalogs of earlier versions do not."""
+        return ROW_PAGE in listed(self.folder / FILE_LIST)
 
     @property
     def writes_to_stream(self) -> bool:
         """Whether the SAE writes to the residual stream: only then do its features have effects on the logits."""
-        return int(pq.read_metadata(self.folder / "data/logits.parquet").num_rows) > 0
+        with reading(self.folder):
+            return int(pq.read_metadata(self.folder / "data/logits.parquet").num_rows) > 0
 
     def scores(self, texts: list[str]) -> sparse.csc_matrix:
         """The scores `[text, feature]` on some texts, which it is to have; the others are left out."""
         path = self.folder / "data/text_scores.parquet"
-        table = pq.read_table(path, columns=["text", "feature", "score"], read_dictionary=["text"])
+        with reading(self.folder):
+            table = pq.read_table(path, columns=["text", "feature", "score"], read_dictionary=["text"])
         rows = pc.index_in(table["text"], value_set=pa.array(texts, pa.string()))
         table = table.append_column("row", rows).filter(pc.is_valid(rows))
         row, feature, score = (table[name].to_numpy() for name in ("row", "feature", "score"))
@@ -73,7 +93,8 @@ class Side:
     @cached_property
     def specialists(self) -> pd.DataFrame:
         """The rows of specialists: category, feature and balanced_score, which is above 0."""
-        frame = self.tables.read("categories", ["category", "feature", "balanced_score"])
+        with reading(self.folder):
+            frame = self.tables.read("categories", ["category", "feature", "balanced_score"])
         return frame[frame["balanced_score"] > 0]
 
     @cached_property

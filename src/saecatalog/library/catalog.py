@@ -4,15 +4,12 @@ Nothing is computed here that the pages do not show: the tables are those of the
 the code that makes theirs.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 
 from saecatalog.analysis.rankings import rank_features
 from saecatalog.constants import TEXT_TOP
@@ -23,9 +20,8 @@ from saecatalog.library.sessions import FEW, check_count, known
 from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import Catalog as PageCatalog
-from saecatalog.site.inventory import MANIFEST
+from saecatalog.site.reading import find_catalogs, read_manifest, reading
 from saecatalog.tables import Tables
-from saecatalog.verify.published import find_catalogs
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -77,14 +73,14 @@ class Catalog:
     def frame(self, name: str) -> pd.DataFrame:
         """A whole table, such as `contexts` or `coactivation`; `meanings` describes its columns."""
         known(name, SCHEMAS, "table")
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return self._tables[name].copy()
 
     def about(self, name: str, feature: int) -> pd.DataFrame:
         """The rows of a table about one feature, such as its `contexts`, `tokens`, `logits` or `neighbours`."""
         known(name, [table for table, columns in SCHEMAS.items() if _feature_column(columns)], "table of features")
         check_feature(feature, self._d_sae)
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return self._tables.read(name, features=[feature]).reset_index(drop=True)
 
     def meanings(self, name: str) -> dict[str, str]:
@@ -136,7 +132,7 @@ class Catalog:
         category = self.frame("texts").set_index("text")["category"]
         if text is not None:
             known(text, category.index, "text")
-        with self._reading():
+        with reading(self._tables.folder.parent):
             found = self._tables.read("text_top" if n <= TEXT_TOP else "text_scores", columns)
         found = found if text is None else found[found["text"] == text]
         found = found.sort_values(["text", "score", "feature"], ascending=[True, False, True], ignore_index=True)
@@ -175,14 +171,14 @@ class Catalog:
         from saecatalog.library.figures import category_heatmap
 
         known(which, ("notable", "frequent"), "heatmap")
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return category_heatmap(self._pages, which)
 
     def coactivation_heatmap(self) -> "Figure":
         """The heatmap of the notable features that fire together: Jaccard overlap on tokens."""
         from saecatalog.library.figures import coactivation_heatmap
 
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return coactivation_heatmap(self._pages)
 
     def histogram(self, feature: int) -> "Figure":
@@ -190,7 +186,7 @@ class Catalog:
         from saecatalog.library.figures import histogram
 
         check_feature(feature, self._d_sae)
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return histogram(self._pages, feature)
 
     @cached_property
@@ -204,13 +200,13 @@ class Catalog:
 
     @cached_property
     def _labels(self) -> pd.Series:
-        with self._reading():
+        with reading(self._tables.folder.parent):
             return self._tables.read("features", ["feature", "label"]).set_index("feature")["label"]
 
     def _ranking(self, name: str, n: int) -> list[int]:
         """The first features of a ranking: those published, then those that the same code ranks after them."""
         check_count(n)
-        with self._reading():
+        with reading(self._tables.folder.parent):
             published = self._tables["rankings"]
             first = published.loc[published["ranking"] == name, "feature"].tolist()
             if n > len(first) == self.manifest["settings"]["top"]:
@@ -238,19 +234,9 @@ class Catalog:
             for rank, feature in enumerate(self._ranking(f"{kind}:{group}", n))
         ]
         places = pd.DataFrame(ranked, columns=[column, "rank", "feature"])
-        with self._reading():
+        with reading(self._tables.folder.parent):
             rows = self._tables[table]
         return with_labels(places.merge(rows, on=[column, "feature"], how="left"), self._labels)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Report a table that cannot be read, or that is of another version of the program."""
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            what = f"A table of this catalog cannot be read ({type(error).__name__}: {error})."
-            fix = "Run `saecatalog check` on the site, or build it again."
-            raise CatalogError(what, str(self._tables.folder), fix) from None
 
 
 def open_catalog(folder: str | Path) -> Catalog:
@@ -266,15 +252,7 @@ def open_catalog(folder: str | Path) -> Catalog:
     if len(found) > 1:
         fix = f"Open one of them, such as {', '.join(map(str, found[:FEW]))}."
         raise CatalogError(f"This site has {len(found):,} catalogs.", str(folder), fix)
-    path = found[0] / MANIFEST
-    try:
-        manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
-        for part, name in NEEDED:
-            manifest[part][name]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        what = f"The manifest of this catalog cannot be read ({type(error).__name__}: {error})."
-        raise CatalogError(what, str(path), "Build the catalog again.") from None
-    return Catalog(Tables(path.parent), manifest)
+    return Catalog(Tables(found[0] / "data"), read_manifest(found[0], NEEDED))
 
 
 def _feature_column(columns: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from saecatalog.neuronpedia.exported import Exported, read_exported
 from saecatalog.neuronpedia.source import PublishedCatalog, Source
+from saecatalog.site.reading import reading
 from saecatalog.site.records import Groups, Row, rows
 
 DENSITY_RATIO = 3.0
@@ -199,7 +200,7 @@ class Comparison:
 def compare(catalog: PublishedCatalog, source: Source, paths: Sequence[Path]) -> Comparison:
     """Compare a catalog with exported files; raises CatalogError as `read_exported` does, and for unreadable tables."""
     there = read_exported(paths, source, catalog.d_sae)
-    with catalog.reading():
+    with reading(catalog.folder):
         here = _figures(catalog, sorted(there))
     return Comparison(catalog, source, [Compared(number, here[number], there[number]) for number in sorted(there)])
 

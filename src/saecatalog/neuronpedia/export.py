@@ -22,6 +22,7 @@ import orjson
 from saecatalog.analysis.contexts import BANDS, band_bounds
 from saecatalog.errors import CatalogError
 from saecatalog.neuronpedia.source import PublishedCatalog, Source
+from saecatalog.site.reading import reading
 from saecatalog.site.records import Groups, Records, Row
 from saecatalog.stage_keys import digest
 from saecatalog.write_errors import writing
@@ -73,7 +74,7 @@ def export(catalog: PublishedCatalog, source: Source, creator: str, out: Path) -
     if os.path.lexists(folder):
         raise CatalogError("This export exists already.", str(folder), "Move it away, or choose another --out.")
     rows = ExportRows(catalog, source, creator)
-    with writing(out, "--out"), catalog.reading():
+    with writing(out, "--out"), reading(catalog.folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as made:
             counts = [_write_batch(rows, Path(made) / "new", number) for number in range(rows.batches)]

@@ -3,23 +3,28 @@
 Neuronpedia names an SAE by a model and a *source*, such as `gpt2-small` and `6-res-jb`.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from saecatalog.errors import CatalogError
 from saecatalog.manifest import Manifest
-from saecatalog.site.inventory import MANIFEST
+from saecatalog.site.reading import find_catalogs, read_manifest
 from saecatalog.tables import Tables
-from saecatalog.verify.published import find_catalogs
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What Neuronpedia's names consist of; they are also names of folders."""
+
+NEEDED = (
+    ("sae", "d_sae"),
+    ("sae", "neuronpedia_id"),
+    ("corpus", "name"),
+    ("counts", "tokens"),
+    ("title",),
+    ("base_url",),
+    ("slug",),
+)
+"""What is read of a manifest, here and later."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,6 @@ class PublishedCatalog:
     def d_sae(self) -> int:
         return int(self.manifest["sae"]["d_sae"])
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turn the errors of a missing or damaged table into a CatalogError."""
-        try:
-            yield
-        except (pa.ArrowException, FileNotFoundError, KeyError) as error:
-            why = str(error).splitlines()[0]
-            what = f"The data of this catalog cannot be read ({why})."
-            raise CatalogError(what, str(self.folder / "data"), "Build the site again.") from None
-
 
 def open_catalog(site: Path) -> PublishedCatalog:
     """The catalog in a folder: that of a site with one catalog, or of the catalog itself.
@@ -74,17 +69,7 @@ def open_catalog(site: Path) -> PublishedCatalog:
     if len(found) > 1:
         names = ", ".join(str(folder) for folder in found)
         raise CatalogError("This site has several catalogs.", str(site), f"Give the folder of one: {names}.")
-    path = found[0] / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        catalog = PublishedCatalog(found[0], Tables(found[0] / "data"), manifest)
-        # All of the manifest that is read here and later.
-        _ = (catalog.d_sae, manifest["sae"]["neuronpedia_id"], manifest["corpus"]["name"], manifest["title"])
-        _ = (manifest["base_url"], manifest["slug"], manifest["counts"]["tokens"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        what = f"The manifest cannot be read ({type(error).__name__}: {error})."
-        raise CatalogError(what, str(path), "Build the site again.") from None
-    return catalog
+    return PublishedCatalog(found[0], Tables(found[0] / "data"), read_manifest(found[0], NEEDED))
 
 
 def source_of(catalog: PublishedCatalog, model: str | None, source: str | None) -> Source:

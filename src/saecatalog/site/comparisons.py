@@ -4,13 +4,14 @@ In: the folder of a site. Out: the comparisons' manifests, and the reasons why s
 checksums of the tables that it was made from; those of the catalogs are in their lists, so nothing has to be read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from saecatalog.manifest import without_paths
 from saecatalog.progress import notice
 from saecatalog.site.inventory import COMPARE, FILE_LIST, MANIFEST, Sums, comparisons, files_below, listed, read_mapping
+from saecatalog.stage_keys import digest
 from saecatalog.workspace import Workspace
 
 READ = ("features", "text_scores", "texts", "categories", "logits")
@@ -23,8 +24,13 @@ Manifest = dict[str, Any]
 
 
 def folder_of(slugs: Iterable[str]) -> str:
-    """The folder of the comparison of two catalogs, relative to the site."""
-    return f"{COMPARE}/{'--'.join(slug.replace('/', '.') for slug in slugs)}"
+    """The folder of the comparison of two catalogs, relative to the site; no other two have the same."""
+    pair = list(slugs)
+    name = "--".join(slug.replace("/", ".") for slug in pair)
+    if name.replace(".", "/").split("--") != pair:
+        # Other catalogs could give this name, but never one with a third part.
+        name += f"--{digest(pair)}"
+    return f"{COMPARE}/{name}"
 
 
 def comparisons_of(site: Path) -> dict[str, Manifest]:
@@ -69,15 +75,14 @@ def drop(site: Path, workspace: Workspace, folders: Iterable[str]) -> None:
         (site / COMPARE).rmdir()
 
 
-def drop_outdated(site: Path, workspace: Workspace) -> None:
-    """Remove the comparisons that no longer fit the catalogs, and say so."""
-    found = list(_outdated(site))
-    for folder, why in found:
+def find_outdated(site: Path) -> dict[str, str]:
+    """The folders of comparisons that no longer fit the catalogs, and why."""
+    reasons = {folder: outdated(site, manifest) for folder, manifest in comparisons_of(site).items()}
+    return {folder: why for folder, why in reasons.items() if why}
+
+
+def drop_outdated(site: Path, workspace: Workspace, found: Mapping[str, str]) -> None:
+    """Remove the comparisons that `find_outdated` found, and say so. The root page is no longer to link to them."""
+    drop(site, workspace, found)
+    for folder, why in found.items():
         notice(f"removed the comparison {folder}, because {why}; 'compare' makes it again")
-    drop(site, workspace, (folder for folder, _ in found))
-
-
-def _outdated(site: Path) -> Iterator[tuple[str, str]]:
-    for folder, manifest in comparisons_of(site).items():
-        if why := outdated(site, manifest):
-            yield folder, why

@@ -22,7 +22,7 @@ from saecatalog.notes import Notes, check_pages
 from saecatalog.progress import notice
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import Catalog, page_of, specialist_counts
-from saecatalog.site.comparisons import comparisons_of, drop_outdated
+from saecatalog.site.comparisons import comparisons_of, drop_outdated, find_outdated
 from saecatalog.site.inventory import (
     FILE_LIST,
     MANIFEST,
@@ -107,9 +107,10 @@ def publish(
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
     seal(target)
-    drop_outdated(out, workspace)
+    gone = find_outdated(out)
     manifests, specialists = {**others, slug: manifest}, {**specialists, slug: specialists_of(target)}
-    publish_root(out, templates, manifests, specialists, [slug], keys.root, standing, workspace.folder("root"))
+    publish_root(out, templates, manifests, specialists, [slug], keys.root, standing, workspace.folder("root"), gone)
+    drop_outdated(out, workspace, gone)
 
 
 def turn(file: str) -> int:

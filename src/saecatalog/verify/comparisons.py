@@ -21,7 +21,8 @@ from saecatalog.compare.tables import KINDS, LEAST_TEXTS, SCHEMAS
 from saecatalog.errors import CatalogError
 from saecatalog.resources import resource
 from saecatalog.site.comparisons import outdated, shown
-from saecatalog.site.inventory import MANIFEST, read_mapping
+from saecatalog.site.inventory import FILE_LIST, MANIFEST, read_list, read_mapping
+from saecatalog.site.root_keys import template_digests
 from saecatalog.verify.published import rows_of
 from saecatalog.verify.report import Disagreement, Report
 from saecatalog.verify.runner import load_decoder
@@ -198,7 +199,8 @@ def _check_best(
 
     def tell(row: int) -> Disagreement:
         found = f"{mine[row]:.6g}; the largest is {largest[row]:.6g}"
-        return Disagreement("matches.parquet", f"{side.slug}, feature {row}", value, f"{published[row]:.6g}", found)
+        where, wrong = f"{side.slug}, feature {row}", name if mine[row] < largest[row] - NEAR else value
+        return Disagreement("matches.parquet", where, wrong, f"{published[row]:.6g}", found)
 
     outcome.report.every(good, tell)
 
@@ -223,7 +225,7 @@ def _check_status(outcome: ComparisonOutcome, side: _Side, part: pd.DataFrame, o
     for row in rows:
         back = others[row.match] if row.match >= 0 else None
         mutual = back is not None and back.match == row.feature
-        above = [r is not None and round(r.correlation, 5) > r.chance for r in (row, back)]
+        above = [r is not None and round(r.correlation, 5) > round(r.chance, 5) for r in (row, back)]
         if row.n_texts_active == 0:
             wanted = "silent"
         elif back is None:
@@ -304,6 +306,10 @@ def _check_page(outcome: ComparisonOutcome, manifest: dict[str, Any], data: Path
     """The page, rendered again from the comparison's own data."""
     if manifest["program"]["version"] != saecatalog.__version__:
         outcome.notes.append("The page was not compared, because another version of the program wrote it.")
+        return
+    own = template_digests(resource("templates"))
+    if read_list(data.parent / FILE_LIST).get("templates", own) != own:
+        outcome.notes.append("The page was not compared, because it was made with other templates than the program's.")
         return
     same = render(manifest, data, resource("templates")) == (data.parent / PAGE).read_bytes()
     outcome.report.at(PAGE).holds(same, "", "differs from its data")

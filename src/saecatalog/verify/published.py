@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from saecatalog.errors import CatalogError
 from saecatalog.schemas import SCHEMAS, arrow_schema, same_type
-from saecatalog.site.inventory import MANIFEST, catalogs, files_below, parts
+from saecatalog.site.inventory import MANIFEST
 from saecatalog.tables import in_pandas
 from saecatalog.verify.report import Report
 
@@ -58,21 +58,6 @@ def parts_of(frame: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
     values = frame[column].to_numpy()
     places = pd.Series(np.arange(len(frame))).groupby(values, sort=False).indices
     return {key: frame.iloc[rows] for key, rows in places.items()}
-
-
-def find_catalogs(site: Path) -> list[Path]:
-    """The catalogs of a site, or the one whose folder was given; raises CatalogError if there is none."""
-    if not site.is_dir():
-        raise CatalogError("The site folder does not exist.", str(site), "Use the folder of a built site.")
-    files = files_below(site)
-    if "site" in parts(f"site/{file}" for file in files):
-        return [site]
-    found = [site / slug for slug in catalogs(files)]
-    if not found:
-        raise CatalogError(
-            "This folder contains no catalog.", f"{site}: no {MANIFEST} below it", "Use the folder of a built site."
-        )
-    return found
 
 
 class Published(Mapping[str, pd.DataFrame]):

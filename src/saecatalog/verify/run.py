@@ -14,6 +14,7 @@ from saecatalog.live.node import node
 from saecatalog.manifest import has_live_part
 from saecatalog.progress import Progress
 from saecatalog.site.inventory import comparisons, files_below
+from saecatalog.site.reading import find_catalogs
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
@@ -29,7 +30,7 @@ from saecatalog.verify.check_live import check_live
 from saecatalog.verify.check_live_files import check_live_files
 from saecatalog.verify.comparisons import ComparisonOutcome, verify_comparison
 from saecatalog.verify.evidence import Evidence, gather
-from saecatalog.verify.published import Published, choose_features, find_catalogs
+from saecatalog.verify.published import Published, choose_features
 from saecatalog.verify.report import Disagreement, Report
 from saecatalog.verify.rerun import TOLERANCES
 from saecatalog.verify.runner import SubjectSources, load_runner

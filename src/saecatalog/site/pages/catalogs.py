@@ -3,6 +3,7 @@
 In: the manifests of all catalogs and comparisons, and the number of specialists. Out: plain values for the template.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ SpecialistCounts = Mapping[str, Mapping[str, int]]
 
 TELL_APART = (("corpus", "name"), ("sae", "hook"), ("sae", "name"), ("settings", "text_score"))
 """What is shown beside equal titles, as far as it differs."""
+
+SHORT_HASH = 8
+"""Digits of a hash that tell apart models of one name."""
 
 MANY_COLUMNS = 8
 """Catalogs side by side in one table; further ones are in further tables, so that each fits a page."""
@@ -31,6 +35,8 @@ class Listed:
     """What is special about it, if others have the same title."""
     description: str
     model: str
+    weights: str
+    """What tells models apart: the hash of the weights, or the name in catalogs of earlier versions."""
     layer: int | None
     hook: str
     sae: str
@@ -69,7 +75,7 @@ def site_front(
     found = [_listed(manifest, ordered) for manifest in ordered]
     program = ordered[0]["program"] if ordered else {"name": "SAE Catalog", "version": ""}
     return {
-        "groups": [_group(name, part, compared, specialists) for name, part in _by_model(found).items()],
+        "groups": [_group(name, part, compared, specialists) for name, part in _by_model(found)],
         "corpora": _corpora(ordered, found) if len(found) > 1 else [],
         "program": f"{program['name']} {program['version']}".strip(),
     }
@@ -83,6 +89,7 @@ def _listed(manifest: Manifest, manifests: Sequence[Manifest]) -> Listed:
         apart=_apart(manifest, manifests),
         description=manifest["description"],
         model=str(manifest["model"]["name"]),
+        weights=str(manifest["model"].get("weights_sha256") or manifest["model"]["name"]),
         layer=sae.get("layer"),
         hook=sae["hook"],
         sae=sae["name"],
@@ -115,12 +122,21 @@ def _apart(manifest: Manifest, manifests: Sequence[Manifest]) -> str:
     return mine if words.count(mine) == 1 else str(manifest["slug"])
 
 
-def _by_model(found: Sequence[Listed]) -> dict[str, list[Listed]]:
-    """The catalogs by the name of their model, in the order of the names."""
+def _by_model(found: Sequence[Listed]) -> list[tuple[str, list[Listed]]]:
+    """The catalogs of each model under its names, in the order of the names.
+
+    One model may have several names, such as that on the Hub and a folder, and two models may have one name.
+    """
     groups: dict[str, list[Listed]] = {}
-    for listed in sorted(found, key=lambda listed: listed.model):
-        groups.setdefault(listed.model, []).append(listed)
-    return groups
+    for listed in found:
+        groups.setdefault(listed.weights, []).append(listed)
+    names = {weights: ", ".join(sorted({listed.model for listed in part})) for weights, part in groups.items()}
+    several = [name for name, n in Counter(names.values()).items() if n > 1]
+    headings = {
+        weights: f"{name} (weights {weights[:SHORT_HASH]})" if name in several else name
+        for weights, name in names.items()
+    }
+    return sorted(((headings[weights], part) for weights, part in groups.items()), key=lambda group: group[0])
 
 
 def _group(

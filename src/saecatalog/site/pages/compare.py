@@ -24,18 +24,22 @@ Frames = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Named:
-    """One of the two catalogs: its folder, its path from the page, its title, how lists call it, and its facts."""
+    """One of the two catalogs: its folder, its path from the page, its title, how lists call it, and its facts.
+
+    A catalog of an earlier version has no page that shows features without one of their own.
+    """
 
     slug: str
     path: str
     title: str
     short: str
     facts: Manifest
+    has_row_page: bool
 
 
 @dataclass(frozen=True)
 class Mention:
-    """A feature of one of the catalogs: where its figures are, from the page of the comparison."""
+    """A feature of one of the catalogs: where its figures are, from the page of the comparison; "" if nowhere."""
 
     number: int
     label: str
@@ -46,8 +50,10 @@ def names_of(comparison: Manifest, up: str) -> tuple[Named, Named]:
     """The two catalogs; `up` leads from the page to the site's folder."""
     slugs, facts = comparison["catalogs"], comparison["facts"]
     first, second = (
-        Named(slug, f"{up}{slug}/", fact["title"], short, fact)
-        for slug, fact, short in zip(slugs, facts, _short(slugs, facts), strict=True)
+        Named(slug, f"{up}{slug}/", fact["title"], short, fact, has_row_page)
+        for slug, fact, short, has_row_page in zip(
+            slugs, facts, _short(slugs, facts), comparison["row_pages"], strict=True
+        )
     )
     return first, second
 
@@ -116,7 +122,12 @@ def _row(side: pd.DataFrame, feature: int) -> Row:
 
 
 def _mention(row: Row, name: Named) -> Mention:
-    return Mention(row.feature, row.label, name.path + (row.page or row_page(row.feature)))
+    return _mentioned(row.feature, row.label, row.page, name)
+
+
+def _mentioned(feature: int, label: str, page: str, name: Named) -> Mention:
+    page = page or (row_page(feature) if name.has_row_page else "")
+    return Mention(feature, label, page and name.path + page)
 
 
 def _unmatched(side: pd.DataFrame, name: Named) -> list[tuple[Mention, Row]]:
@@ -154,14 +165,21 @@ def _changes(changes: pd.DataFrame, names: Sequence[Named]) -> dict[str, Any]:
         ],
         "n_specialists": int(named.sum()),
         "n_other": len(other),
-        "others": [_both(row, first, second) for row in rows(other.head(LISTED))],
+        "others": [
+            (
+                _mentioned(row.feature, row.label_first, row.page_first, first),
+                title(row.specialist_first),
+                title(row.specialist_second),
+            )
+            for row in rows(other.head(LISTED))
+        ],
     }
 
 
 def _both(row: Row, first: Named, second: Named) -> tuple[Mention, Mention, Row]:
     """A feature as both catalogs mention it."""
     return (
-        Mention(row.feature, row.label_first, first.path + (row.page_first or row_page(row.feature))),
-        Mention(row.feature, row.label_second, second.path + (row.page_second or row_page(row.feature))),
+        _mentioned(row.feature, row.label_first, row.page_first, first),
+        _mentioned(row.feature, row.label_second, row.page_second, second),
         row,
     )
