@@ -267,6 +267,8 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "text": (lambda c: c.top_features("prose-0"), "no text"),
     "empty": (lambda c: c.features_on(""), "no tokens"),
     "none": (lambda c: c.features_on([]), "No text"),
+    "half": (lambda c: c.features_on("a\udcff"), "undecodable byte"),
+    "half in a concept": (lambda c: c.concept(["a\udcff"]), "undecodable byte"),
     "no concept": (lambda c: c.concept([]), "No text"),
     "category": (lambda c: c.specialists("prise"), "Did you mean prose"),
     "concept": (lambda c: c.concept_features("animal"), "Did you mean animals"),
