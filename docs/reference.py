@@ -13,8 +13,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from saecatalog.cli import parser
+from saecatalog.compare import tables as comparison
 from saecatalog.config import SECTIONS, in_file
-from saecatalog.schemas import SCHEMAS, TABLES
+from saecatalog.schemas import SCHEMAS, TABLES, Schema
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -72,6 +73,10 @@ def settings() -> Iterator[str]:
         "\nA catalog file is TOML. All settings have defaults; `saecatalog init` writes a file that shows them. Flags "
         "of the command line override the file. Paths are relative to the file.\n"
     )
+    yield (
+        "`cache`, above all sections, is the folder for models and results. If it is not set, it is your user cache "
+        "folder.\n"
+    )
     for section, default in SECTIONS.items():
         yield f"## [{section}]\n\n{inspect.getdoc(type(default))}"
         words = attribute_docs(type(default))
@@ -112,10 +117,17 @@ def tables() -> Iterator[str]:
         "table. The meaning of each column is in the file's own metadata too.\n"
     )
     for name, schema in SCHEMAS.items():
-        title, words = TABLES[name]
-        yield f"## {name}.parquet\n\n{title}. {words}"
-        body: list[tuple[object, ...]] = [(f"`{c}`", f"`{kind}`", meaning) for c, (kind, meaning) in schema.items()]
-        yield from rows(("column", "type", "meaning"), body)
+        yield from table(name, *TABLES[name], schema)
+    yield "## Comparisons\n\nThe folder `data/` of a comparison of two catalogs has these tables."
+    for name, schema in comparison.SCHEMAS.items():
+        yield from table(name, *comparison.TABLES[name], schema)
+
+
+def table(name: str, title: str, words: str, schema: Schema) -> Iterator[str]:
+    """One table with its columns."""
+    yield f"## {name}.parquet\n\n{title}. {words}"
+    body: list[tuple[object, ...]] = [(f"`{c}`", f"`{kind}`", meaning) for c, (kind, meaning) in schema.items()]
+    yield from rows(("column", "type", "meaning"), body)
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {"commands": commands, "settings": settings, "tables": tables}

@@ -119,7 +119,7 @@ def test_a_note_leads_to_its_texts_or_is_plain_words(site: Path, without: Path) 
 
 def test_a_text_in_a_link_is_no_anchor() -> None:
     def facts(*links: Link) -> PageFacts:
-        return PageFacts("tiny/a.html", [], frozenset(), frozenset(links), frozenset(), "")
+        return PageFacts("tiny/a.html", [], frozenset(), frozenset(links), frozenset(), "", "")
 
     ids = {"tiny/live/index.html": frozenset({"agreement"})}
     assert list(missing_anchors(facts(Link("tiny/live/index.html", "feature=3")), ids)) == []

@@ -12,7 +12,7 @@ from conftest import SaeKind
 from saecatalog.cli import main
 from saecatalog.errors import CatalogError
 from saecatalog.site.inventory import FILE_LIST, MANIFEST, files_below
-from saecatalog.site.places import place_of
+from saecatalog.site.places import catalog_named, place_of
 
 FIRST = "tiny/0-res"
 

@@ -73,7 +73,9 @@ def test_a_catalog_of_a_transcoder(
 def test_a_layer_of_a_cross_layer_transcoder_is_told() -> None:
     sae = {"cross_layer": True, "hook_out": WRITTEN}
     health = {"explained_variance": -3.0}
-    manifest = {"sae": sae, "health": health, "corpus": {"plain_names": {"texts": 0, "example": ""}}}
+    counts, settings = {"notable": 5, "features_fired": 5}, {"notable": 5, "top": 12}
+    corpus = {"plain_names": {"texts": 0, "example": ""}}
+    manifest = {"sae": sae, "health": health, "corpus": corpus, "counts": counts, "settings": settings}
     (line,) = warnings(manifest)
     assert "one layer of a cross-layer transcoder" in line
     assert WRITTEN in line

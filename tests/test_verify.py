@@ -391,7 +391,7 @@ PLANTED = [
     Planted("skew", "features", put("logit_skew", 6, lambda v: v + 0.1), "feature 6, logit_skew"),
     Planted("label", "features", put("label", SILENT, "dead"), f"features.parquet, feature {SILENT}, label"),
     Planted("reason", "features", put("notable", SILENT, "strongest"), f"feature {SILENT}, notable"),
-    Planted("page", "features", put("page", SILENT, f"features/{SILENT}.html"), f"feature {SILENT}, page"),
+    Planted("page", "features", put("page", SILENT, ""), f"feature {SILENT}, page"),
     Planted("position", "contexts", put("position", 0, lambda p: p + 1), "contexts.parquet, feature 1, top 0"),
     Planted("silent token", "contexts", to_a_silent_token, "position: the feature is silent at token"),
     Planted("context category", "contexts", put("category", 0, "news"), "contexts.parquet, feature 1, top 0, category"),

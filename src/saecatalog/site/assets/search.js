@@ -215,7 +215,7 @@
     const { query, groups, places: found } = find(given);
     const terms = termsOf(query);
     const exact = found.length && String(data.numbers[found[0]]) === query;
-    const other = !exact && /^\d+$/.test(given) ? unlisted(given, root) : { said: "", options: [] };
+    const other = !exact && /^(0|[1-9]\d*)$/.test(given) ? unlisted(given, root) : { said: "", options: [] };
     const features = found.slice(0, MOST).map((place) => feature(place, terms, groups, root));
     const subjects = groups.slice(0, GROUPS)
       .map(({ group }) => option(root + group.page, make("b", "", marked(group.title, terms)), make("span", "", group.kind)));
