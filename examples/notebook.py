@@ -75,6 +75,15 @@ specialists = catalog.specialists(n=3)
 specialists[["category", "rank", "feature", "label", "balanced_score", "strong_inside", "strong_outside", "auroc"]]
 
 # %% [markdown]
+# ## Common features by category
+#
+# Features active in most texts of a category, by how much more often than elsewhere.
+
+# %%
+common = catalog.common_features(n=3)
+common[["category", "rank", "feature", "label", "n_inside", "n_outside", "active_inside", "active_outside"]]
+
+# %% [markdown]
 # ## Heatmap: features x texts
 
 # %%

@@ -1,6 +1,8 @@
 """Selecting features in the table in a real browser: quick lists and embeds, against addresses made in Python."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,18 @@ def test_an_sae_that_is_not_there_has_embeds_of_its_own_only(page: Page, sites: 
     assert "Neuronpedia" not in page.inner_text(".selection")
     page.get_by_role("button", name=f"Select all {len(PAGED)}").click()
     assert press(page, "Copy embed code") == f"Copied {len(PAGED)} embeds."
+
+
+def test_a_catalog_without_embeds_has_none_of_feature_0_either(page: Page, sites: Site, tmp_path: Path) -> None:
+    site = shutil.copytree(sites(), tmp_path / "site")
+    data = site / "features/table-data.js"
+    some = data.read_text(encoding="utf-8")
+    none = re.sub(r'"embedded": ?("[0-9,]*"|null)', '"embedded":""', some)
+    assert none != some
+    data.write_text(none, encoding="utf-8")
+    open_table(page, site)
+    pick(page, 0)
+    assert press(page, "Copy embed code").startswith("Nothing to copy. 1 feature without an embed")
 
 
 def test_without_javascript_nothing_of_it_is_there(browser: Browser, sites: Site) -> None:

@@ -153,6 +153,10 @@ def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(subjects: Callabl
         (["explore", "-1", "--text", "a"], f"0 to {D_SAE - 1}"),
         (["explore", "--text", "a", "--top", "0"], "--top 0"),
         (["explore", "--text", ""], "no tokens"),
+        (["explore", "--text", "a\udcff"], "undecodable byte"),
+        (["explore", "--text", "a\udcff", "--special-tokens"], "undecodable byte"),
+        (["explore", "1", "--text", "a", "--top", "3"], "--top 3"),
+        (["explore", "1", "--text", "a", "--site", "site"], "--site site"),
     ],
 )
 def test_mistakes(words: list[str], said: str, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

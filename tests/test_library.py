@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,21 @@ def test_specialists_have_their_figures(catalog: library.Analysis) -> None:
     assert catalog.specialists(n=2).groupby("category").size().max() <= 2
 
 
+def test_common_features_are_active_in_most_texts_of_a_category(
+    catalog: library.Analysis, scores: pd.DataFrame
+) -> None:
+    active, category = scores > 0, catalog.texts["category"].loc[scores.index]
+    for name in CORPUS:
+        inside, outside = active[category == name], active[category != name]
+        shares = {f: (Fraction(int(inside[f].sum()), len(inside)), outside[f].sum()) for f in range(D_SAE)}
+        more = {f: share - Fraction(int(n), len(outside)) for f, (share, n) in shares.items() if 2 * share > 1}
+        wanted = sorted(more, key=lambda f: (-more[f], -shares[f][0], f))
+        found = catalog.common_features(name, D_SAE)
+        assert found["feature"].tolist() == wanted
+        assert found["active_inside"].tolist() == [inside[f].sum() for f in wanted]
+    pd.testing.assert_frame_equal(catalog.common_features(n=2).query("category == @name"), found[:2], check_like=True)
+
+
 def test_partners_are_counted_on_the_tokens(catalog: library.Analysis, dense: pd.DataFrame) -> None:
     active = dense > 0
     feature = int(catalog.frame("coactivation")["feature_a"].mode()[0])
@@ -267,6 +283,8 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "text": (lambda c: c.top_features("prose-0"), "no text"),
     "empty": (lambda c: c.features_on(""), "no tokens"),
     "none": (lambda c: c.features_on([]), "No text"),
+    "half": (lambda c: c.features_on("a\udcff"), "undecodable byte"),
+    "half in a concept": (lambda c: c.concept(["a\udcff"]), "undecodable byte"),
     "no concept": (lambda c: c.concept([]), "No text"),
     "category": (lambda c: c.specialists("prise"), "Did you mean prose"),
     "concept": (lambda c: c.concept_features("animal"), "Did you mean animals"),

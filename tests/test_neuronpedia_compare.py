@@ -1,10 +1,14 @@
 """The comparison with Neuronpedia's exports: every kind of disagreement is planted, and every malformed row refused."""
 
+import errno
 import gzip
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pandas as pd
 import pytest
@@ -134,8 +138,7 @@ def test_a_feature_that_fires_on_bos_there_is_judged_by_the_other_tokens(run: Ru
     assert named(found) == {}
 
 
-def test_figures_of_all_features_together(run: Run, exported: dict[str, Rows], tables: Tables) -> None:
-    """The rank correlation, and the sign that another SAE was exported."""
+def test_another_sae_is_recognised_by_its_promoted_tokens(run: Run, exported: dict[str, Rows]) -> None:
     rows = [row | {"pos_str": [f"x{n}" for n in range(7)]} for row in exported["features"]]
     found = run(rows)
     assert found["looks_like_another_sae"] is True
@@ -172,9 +175,7 @@ def test_correlations_are_spearmans(
     assert f"Rank correlation of the densities: {ranks:.2f}, over 11 features" in capsys.readouterr().out
 
 
-def test_the_page_and_the_csv_file_have_the_figures(
-    exported: dict[str, Rows], tables: Tables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_and_the_csv_file_have_the_figures(exported: dict[str, Rows], tables: Tables, tmp_path: Path) -> None:
     rows = changed(exported["features"], 3, pos_str=[f"{SCRIPT}{n}" for n in range(7)], maxActApprox=900.0)
     path = save(tmp_path / "rows.jsonl", rows)
     site, out = tables.folder.parent, tmp_path / "out"
@@ -193,9 +194,47 @@ def test_the_page_and_the_csv_file_have_the_figures(
     assert list(table["feature"]) == list(range(FEATURES))
     assert table.set_index("feature").loc[3, "disagreements"] == "promoted, maximum"
     assert table["density"].tolist() == pytest.approx(tables["features"]["density"].tolist())
-    capsys.readouterr()
-    assert main(words) == 2
+
+
+def test_a_report_that_exists_is_told_before_anything_is_read(
+    tables: Tables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "comparison.csv").write_text("mine", encoding="utf-8")
+    words = ["compare-neuronpedia", str(tmp_path / "none.jsonl"), "--site", str(tables.folder.parent)]
+    assert main([*words, "--out", str(tmp_path)]) == 2
     assert "This report exists already." in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("comparison.csv", "mine")]
+
+
+def test_a_report_is_written_whole_or_not_at_all(
+    exported: dict[str, Rows],
+    tables: Tables,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = save(tmp_path / "rows.jsonl", exported["features"]), tmp_path / "out"
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "index.html":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main(["compare-neuronpedia", str(path), "--site", str(tables.folder.parent), "--out", str(out)]) == 2
+    assert "error: " in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_links_to_a_site_in_a_folder_of_any_name(exported: dict[str, Rows], tables: Tables, tmp_path: Path) -> None:
+    site, out = tmp_path / "50% a#b?c: é", tmp_path / "out"
+    shutil.copytree(tables.folder.parent, site)
+    path = save(tmp_path / "rows.jsonl", changed(exported["features"], 3, maxActApprox=900.0))
+    assert main(["compare-neuronpedia", str(path), "--site", str(site), "--out", str(out)]) == 0
+    link = HTMLParser((out / "index.html").read_text(encoding="utf-8")).css_first("tbody a").attributes["href"] or ""
+    found = urljoin((out / "index.html").as_uri(), link)
+    assert Path(unquote(urlsplit(found).path)) == site / "features/3.html"
 
 
 GOOD = {"modelId": MODEL, "layer": SOURCE, "index": "3", "frac_nonzero": 0.1, "maxActApprox": 2, "pos_str": ["a"]}

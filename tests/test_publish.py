@@ -304,10 +304,46 @@ def test_no_git_no_repository_no_remote(
     (tmp_path / "plain").mkdir()
     monkeypatch.chdir(tmp_path / "plain")
     assert place.publish() == MISTAKE
-    assert "not in a git repository" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not a git repository" in said
+    assert "git init" in said
     monkeypatch.setenv("PATH", str(tmp_path))
     assert place.publish() == MISTAKE
     assert "git is not installed" in capsys.readouterr().err
+
+
+def test_why_git_cannot_use_a_repository_is_told_in_its_own_words(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.clone / ".git/config").write_text("[core\n")
+    assert place.publish() == MISTAKE
+    assert "bad config line 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["", " ", "\n\n", "\t\n ", "# a comment", "Title\n\nSigned-off-by: A <a@example.org>", f"{git_branch.MARK}: none",
+     f"Title\n\n{git_branch.MARK}: none", "Title\n---\nafter it", "-m", "\ufeff", "Conflicts:\n\tindex.html"],
+)  # fmt: skip
+def test_whatever_the_message_the_branch_is_published_on_again(place: Place, message: str) -> None:
+    for number in (1, 2):
+        (place.site / "index.html").write_text(f"<title>{number}</title>")
+        assert place.publish(f"--message={message}") == GOOD
+    assert git(place.remote, "rev-list", "--count", "gh-pages") == "2"
+    title = git(place.remote, "log", "-1", "--format=%s", "gh-pages")
+    assert title.split() == (message.split("\n\n")[0].split() or command.MESSAGE.split())
+
+
+def test_a_message_that_hides_the_mark_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = "# ------------------------ >8 ------------------------"
+    assert "--message" in refused(capsys, place, "--message", f"Title\n{cut}\nmore")
+
+
+def test_a_site_that_changes_after_its_check_is_not_pushed(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_check", lambda site: (site / "index.html").write_text("<title>unchecked</title>"))
+    assert "has changed meanwhile" in refused(capsys, place)
 
 
 def test_a_branch_that_cannot_be_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

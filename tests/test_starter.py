@@ -1,6 +1,8 @@
 """`init`: the files of a new catalog. That an installed copy builds them is in test_package.py."""
 
 import re
+import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from test_documented import shown_settings
 from saecatalog import __version__
 from saecatalog.cli import main
 from saecatalog.config import load_config
-from saecatalog.starter import requirements_of, starter_files
+from saecatalog.starter import requirements_of, starter_files, write_starter
 
 ROOT = Path(__file__).parent.parent
 ACTION = re.compile(r"uses: (\S+)@(\S+)")
@@ -88,12 +90,46 @@ def test_nothing_is_overwritten(path: str, tmp_path: Path, capsys: pytest.Captur
             {"url": "https://example.org/me/it.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT}},
             f"saecatalog @ git+https://example.org/me/it.git@{COMMIT}",
         ),
-        ({"url": "file:///tmp/saecatalog.whl", "archive_info": {}}, f"saecatalog=={__version__}"),
+        (
+            {
+                "url": "https://example.org/me/all.git",
+                "vcs_info": {"vcs": "git", "commit_id": COMMIT},
+                "subdirectory": "tools/it",
+            },
+            f"saecatalog @ git+https://example.org/me/all.git@{COMMIT}#subdirectory=tools/it",
+        ),
+        (
+            {"url": "https://example.org/all.zip", "archive_info": {}, "subdirectory": "it"},
+            "saecatalog @ https://example.org/all.zip#subdirectory=it",
+        ),
     ],
 )
 def test_the_workflow_installs_what_was_installed_here(origin: dict[str, object] | None, line: str) -> None:
-    """What is only on this machine cannot be installed elsewhere, and the file says so."""
-    *comments, last = requirements_of(origin).splitlines()
-    assert last == line
-    assert all(comment.startswith("# ") for comment in comments)
-    assert bool(comments) == (origin is not None and str(origin["url"]).startswith("file:"))
+    assert requirements_of(origin) == f"{line}\n"
+
+
+def test_what_is_only_on_this_machine_is_installed_from_nowhere() -> None:
+    """A name alone could be that of somebody else's package."""
+    lines = requirements_of({"url": "file:///tmp/saecatalog.whl", "archive_info": {}}).splitlines()
+    assert all(line.startswith("# ") for line in lines)
+    assert f"# saecatalog=={__version__}" in lines
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_workflow_stops_if_it_is_not_known_what_to_install(started: Path, known: bool) -> None:
+    """The step's own script, as the shell of the runner runs it."""
+    workflow = (started / ".github/workflows/pages.yml").read_text(encoding="utf-8")
+    before, _ = workflow.split("- name: Install\n")
+    script = textwrap.dedent(re.findall(r"run: \|\n((?: {10}.*\n)+)", before)[0])
+    content = requirements_of(None if known else {"url": "file:///tmp/it", "dir_info": {}})
+    (started / "requirements.txt").write_text(content, encoding="utf-8")
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=started, capture_output=True, text=True)
+    assert (done.returncode == 0) == known
+    assert ("Say in requirements.txt" in done.stdout) != known
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UnicodeEncodeError):
+        write_starter(tmp_path / "mine", {"a/b/first.txt": "good", "a/c/second.txt": "\ud800"})
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]

@@ -42,13 +42,15 @@ def run_texts(pipeline: Pipeline, contents: Sequence[str], norm_median: float | 
     """Run texts through the model and the SAE.
 
     Positions with massive activations are excluded, judged by `norm_median`, the median norm of a corpus; None means
-    the median of these texts. Raises CatalogError for a text without tokens.
+    the median of these texts. Raises CatalogError for a text without tokens, and for one that is not UTF-8.
     """
     from saecatalog.models.vocabulary import text_tokens
-    from saecatalog.texts.windows import plain_names
+    from saecatalog.texts.windows import check_characters, plain_names
 
     settings = pipeline.config.analysis
-    texts = pipeline.prepared([Text(f"text-{n}", "", f"text {n}", content) for n, content in enumerate(contents, 1)])
+    given = [Text(f"text-{n}", "", f"text {n}", content) for n, content in enumerate(contents, 1)]
+    check_characters(given)
+    texts = pipeline.prepared(given)
     store = harvest_now(pipeline, texts)
     tokenizer = pipeline.subject.tokenizer
     for line in plain_names_warnings(**asdict(plain_names(texts, tokenizer))):
@@ -208,13 +210,18 @@ class ConceptFeatures:
 
 
 def concept_features(pipeline: Pipeline, texts: list[Text]) -> ConceptFeatures:
-    """Rank the features that respond to texts of one category, the concept's name, against the pipeline's corpus."""
+    """Rank the features that respond to texts of one category, the concept's name, against the pipeline's corpus.
+
+    Raises CatalogError for a text without tokens, and for one that is not UTF-8.
+    """
     from saecatalog.analysis.concepts import concept_rows, texts_in_common
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.scores import score_texts
     from saecatalog.analysis.study import strong_threshold
     from saecatalog.analysis.text_groups import TextGroups
+    from saecatalog.texts.windows import check_characters
 
+    check_characters(texts)
     settings = pipeline.config.analysis
     corpus = include(pipeline.corpus.store, settings.outlier_multiple)
     corpus_scores = score_texts(corpus, settings.text_score)

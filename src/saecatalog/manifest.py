@@ -46,28 +46,8 @@ def make_manifest(
         "identity": info.identity,
         "model": _model(info),
         "sae": _sae(info),
-        "corpus": {
-            "name": corpus_name(config.corpus),
-            "sha256": corpus_hash(corpus.texts),
-            "texts": len(corpus.texts),
-            "tokens": int(corpus.token_counts.sum()),
-            "categories": _sizes(corpus),
-            "concepts": _sizes(concepts) if concepts else {},
-            "plain_names": corpus.plain_names,
-        },
-        "settings": {
-            **asdict(config.analysis),
-            "strong_threshold": findings["strong"],
-            "strong_rule": findings["strong_rule"],
-            "context": info.context,
-            "overlap": info.overlap,
-            "dtype": info.dtype,
-            "device": info.device,
-            "limit_tokens": config.corpus.limit_tokens,
-            # Without a limit, everything is read.
-            "seed": None if config.corpus.limit_tokens is None else config.corpus.seed,
-            "special_tokens": config.corpus.special_tokens,
-        },
+        "corpus": _corpus(corpus, concepts, config.corpus),
+        "settings": _settings(info, findings, config),
         "health": findings["health"],
         "live": live and (_live(live) if "parts" in live else live),
         "counts": {"texts": len(corpus.texts), "features": info.d_sae, **findings["counts"]},
@@ -141,6 +121,34 @@ def _live(live: dict[str, Any]) -> dict[str, object]:
         "norm_limit": live["norm_limit"],
         "special_tokens": live["special_tokens"],
         "error": live["error"],
+    }
+
+
+def _corpus(corpus: Harvested, concepts: Harvested | None, config: CorpusConfig) -> dict[str, object]:
+    return {
+        "name": corpus_name(config),
+        "sha256": corpus_hash(corpus.texts),
+        "texts": len(corpus.texts),
+        "tokens": int(corpus.token_counts.sum()),
+        "categories": _sizes(corpus),
+        "concepts": _sizes(concepts) if concepts else {},
+        "plain_names": corpus.plain_names,
+    }
+
+
+def _settings(info: SubjectInfo, findings: dict[str, Any], config: Config) -> dict[str, object]:
+    return {
+        **asdict(config.analysis),
+        "strong_threshold": findings["strong"],
+        "strong_rule": findings["strong_rule"],
+        "context": info.context,
+        "overlap": info.overlap,
+        "dtype": info.dtype,
+        "device": info.device,
+        "limit_tokens": config.corpus.limit_tokens,
+        # Without a limit, everything is read.
+        "seed": None if config.corpus.limit_tokens is None else config.corpus.seed,
+        "special_tokens": config.corpus.special_tokens,
     }
 
 

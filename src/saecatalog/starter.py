@@ -46,9 +46,11 @@ SETTINGS = {
 """What is different in a new settings file: a pattern for a whole line, and the new line."""
 
 UNKNOWN_ORIGIN = f"""\
-# This program was installed from a local file or folder, so pip may not find it by the line below. If this version is
-# not on your package index, name its repository, for example:
+# This program was installed from a local file or folder, so where others can install it from is not known. Remove the
+# "# " of one of the lines below and correct it: the repository of the program, or, only if this version is on your
+# package index, its name there. Until then, nothing is installed and the workflow stops.
 # saecatalog @ git+https://github.com/OWNER/REPOSITORY@v{__version__}
+# saecatalog=={__version__}
 """
 
 
@@ -82,18 +84,17 @@ def requirements_of(found: dict[str, Any] | None) -> str:
     """The requirements for a program of this origin, which is in the form of PEP 610; None means a package index."""
     if found is None:
         return f"saecatalog=={__version__}\n"
+    inside = f"#subdirectory={found['subdirectory']}" if found.get("subdirectory") else ""
     if "vcs_info" in found:
         vcs = found["vcs_info"]
-        return f"saecatalog @ {vcs['vcs']}+{found['url']}@{vcs['commit_id']}\n"
-    if not found["url"].startswith("file:"):
-        return f"saecatalog @ {found['url']}\n"
-    return f"{UNKNOWN_ORIGIN}saecatalog=={__version__}\n"
+        return f"saecatalog @ {vcs['vcs']}+{found['url']}@{vcs['commit_id']}{inside}\n"
+    return UNKNOWN_ORIGIN if found["url"].startswith("file:") else f"saecatalog @ {found['url']}{inside}\n"
 
 
 def write_starter(folder: Path, files: dict[str, str]) -> None:
     """Write new files into a folder, which need not exist.
 
-    Raises CatalogError, with nothing written, if one of them exists already.
+    Raises CatalogError if one of them exists already. If something goes wrong, no file or folder is left behind.
     """
     taken = [path for path in sorted(files) if _is_taken(folder / path)]
     if taken:
@@ -105,7 +106,10 @@ def write_starter(folder: Path, files: dict[str, str]) -> None:
     with ExitStack() as undo:
         for path, content in files.items():
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
+            for above in reversed(target.parents):
+                if not above.exists():
+                    above.mkdir()
+                    undo.callback(above.rmdir)
             with target.open("x", encoding="utf-8", newline="\n") as file:
                 undo.callback(target.unlink)
                 file.write(content)

@@ -37,9 +37,10 @@ def add(p: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> int:
     """Compare a built catalog with exported data, and say where the page is."""
     from saecatalog.neuronpedia.compare import compare
-    from saecatalog.neuronpedia.report import facts, lines, write_report
+    from saecatalog.neuronpedia.report import check_free, facts, lines, write_report
     from saecatalog.neuronpedia.source import open_catalog, source_of
 
+    check_free(a.out)
     catalog = open_catalog(a.site)
     comparison = compare(catalog, source_of(catalog, a.model_id, a.source_id), a.files)
     write_report(comparison, a.out)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saecatalog.commands.flags import add_corpus, add_subject
+from saecatalog.commands.flags import add_corpus, add_json, add_subject
 from saecatalog.commands.output import print_json, records
 from saecatalog.commands.settings import config_of
 from saecatalog.progress import Progress
@@ -35,7 +35,7 @@ def add(p: argparse.ArgumentParser) -> None:
         metavar="CATALOG.toml",
         help="settings file of the corpus to compare with; default: catalog.toml",
     )
-    p.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(p)
     add_subject(p)
     add_corpus(p)
 

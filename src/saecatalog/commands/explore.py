@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saecatalog.commands.flags import add_special_tokens, add_subject
+from saecatalog.commands.flags import add_json, add_special_tokens, add_subject
 from saecatalog.commands.output import print_json, records
 from saecatalog.commands.settings import config_of
 from saecatalog.errors import CatalogError
@@ -44,8 +44,13 @@ def add(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--top", type=int, metavar="N", help=f"features of each text and token, without a feature; default: {TOP}"
     )
-    p.add_argument("--site", type=Path, metavar="DIR", help="site with the labels; default: the folder that is built")
-    p.add_argument("--json", action="store_true", help="print one JSON object")
+    p.add_argument(
+        "--site",
+        type=Path,
+        metavar="DIR",
+        help="site with the labels, without a feature; default: the folder that is built",
+    )
+    add_json(p)
     add_special_tokens(p)
     add_subject(p)
 
@@ -61,6 +66,10 @@ def run(a: argparse.Namespace) -> int:
     contents = [*a.text, *(read_text_list(a.file, config.corpus) if a.file else [])]
     if not contents:
         raise CatalogError("No text was given.", "explore", 'Add --text "..." or --file FILE.')
+    for flag, value in (("--top", a.top), ("--site", a.site)):
+        if a.feature is not None and value is not None:
+            what = "This flag is for the strongest features, not for one that is given."
+            raise CatalogError(what, f"{flag} {value}", f"Leave out {flag}, or the feature {a.feature}.")
     labels = None
     with Pipeline(config, Progress(a.quiet)) as pipeline:
         info = pipeline.info

@@ -34,6 +34,6 @@ def run(a: argparse.Namespace) -> int:
     print(f"  {program_name()} build {settings}")
     print(f"  {program_name()} serve {site}")
     print("README.md says how to publish it. Change corpora/ for other texts, and catalog.toml for everything else.")
-    if files["requirements.txt"].startswith(UNKNOWN_ORIGIN):
+    if files["requirements.txt"] == UNKNOWN_ORIGIN:
         print("First say in requirements.txt where to install this program from: it came from a local file or folder.")
     return 0

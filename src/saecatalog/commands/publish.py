@@ -27,9 +27,9 @@ def run(a: argparse.Namespace) -> int:
     """Publish a site on a branch and print what was pushed."""
     from saecatalog.site.git_branch import publish_branch, site_files
 
-    site_files(a.site)
+    files = site_files(a.site)
     _check(a.site)
-    pushed = publish_branch(a.site, Path(), a.remote, a.branch, a.message or MESSAGE)
+    pushed = publish_branch(a.site, files, Path(), a.remote, a.branch, a.message.strip() or MESSAGE)
     if not pushed.commit:
         print(f"Unchanged: {a.branch} on {a.remote} has this site already.")
         return 0

@@ -6,8 +6,10 @@ The page stands alone, with its style inside and without a script, so it can be 
 import math
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -30,19 +32,26 @@ DIFFERENT_TEXTS = (
 )
 
 
-def write_report(comparison: Comparison, out: Path) -> None:
-    """Write the page and the CSV file into `out`, both or none; raises CatalogError if one of them exists."""
+def check_free(out: Path) -> None:
+    """Raise CatalogError if a file of a report is in the folder already."""
     there = [name for name in (PAGE, CSV) if os.path.lexists(out / name)]
     if there:
         raise CatalogError("This report exists already.", str(out / there[0]), "Move it away, or choose another --out.")
+
+
+def write_report(comparison: Comparison, out: Path) -> None:
+    """Write the page and the CSV file into `out`, both or none; raises CatalogError if one of them exists."""
+    check_free(out)
     page = environment(Path(__file__).parent).get_template("comparison.html").render(_view(comparison, out))
     with writing(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as made:
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as made, ExitStack() as undo:
             (Path(made) / PAGE).write_text(page, encoding="utf-8", newline="\n")
             write_csv(pd.DataFrame([_csv_row(one) for one in comparison.features]), Path(made) / CSV)
             for name in (CSV, PAGE):
                 os.replace(Path(made) / name, out / name)
+                undo.callback((out / name).unlink)
+            undo.pop_all()
 
 
 def lines(comparison: Comparison, out: Path) -> list[str]:
@@ -143,4 +152,4 @@ def _link(comparison: Comparison, one: Compared, out: Path) -> str:
         return ""
     if catalog.manifest["base_url"]:
         return cite.address(catalog.manifest, page)
-    return Path(os.path.relpath(catalog.folder / page, out)).as_posix()
+    return quote(Path(os.path.relpath(catalog.folder / page, out)).as_posix())

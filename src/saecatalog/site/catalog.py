@@ -224,10 +224,15 @@ class Catalog:
         columns = (self.tables["features"][name].tolist() for name in ("feature", "label", "page"))
         return {number: (label, page) for number, label, page in zip(*columns, strict=True)}
 
+    @property
+    def neuronpedia_folder(self) -> str:
+        """What the addresses of all features on Neuronpedia begin with; "" if the SAE is not there."""
+        place = self.manifest["sae"]["neuronpedia_id"]
+        return f"https://www.neuronpedia.org/{quote(place)}/" if place else ""
+
     def neuronpedia(self, number: int) -> str:
         """The feature's address on Neuronpedia; "" if the SAE is not there."""
-        place = self.manifest["sae"]["neuronpedia_id"]
-        return f"https://www.neuronpedia.org/{quote(place)}/{number}" if place else ""
+        return self.neuronpedia_folder and f"{self.neuronpedia_folder}{number}"
 
     def text_ref(self, text: str, category: str) -> TextRef:
         """How a text is mentioned."""

@@ -48,9 +48,12 @@ class Repository:
     def __init__(self, folder: Path):
         """Raises CatalogError if there is no git, or the folder is not in a repository."""
         self.folder = folder
-        if self._run("rev-parse", "--git-dir").returncode:
+        found = self._run("rev-parse", "--git-dir")
+        if found.returncode:
+            # git has other reasons than a missing repository, such as a folder that belongs to another user.
             fix = "Go to your repository's folder, or make one: git init, then git remote add origin URL"
-            raise CatalogError("The current folder is not in a git repository.", str(folder.resolve()), fix)
+            said = f"{found.stderr.strip()}\n         {fix}"
+            raise CatalogError("git finds no repository here that it can use.", str(folder.resolve()), said)
 
     def git(self, *words: str, lines: Iterable[str] = (), end: str = "\n", **settings: str) -> str:
         """What git prints; `lines` go to its input, and `settings` to its environment. Raises CatalogError."""
@@ -84,24 +87,31 @@ class Repository:
             ) from None
 
 
-def publish_branch(site: Path, folder: Path, remote: str, branch: str, message: str) -> Pushed:
-    """Put the files of a site on a branch of a remote of the repository in `folder`.
+def publish_branch(site: Path, files: Files, folder: Path, remote: str, branch: str, message: str) -> Pushed:
+    """Put the files of a site, those that `site_files` found, on a branch of a remote of the repository in `folder`.
 
-    Raises CatalogError, with nothing pushed, if the site is too large, or the branch has something that this program
-    did not write or this clone has not seen.
+    Raises CatalogError, with nothing pushed, if a file of the site has changed since then, if the branch has something
+    that this program did not write or this clone has not seen, or if the message hides the mark of the commit.
     """
-    files = site_files(site)
     repository = Repository(folder)
     _check_names(repository, remote, branch)
     parent = _tip(repository, remote, branch)
     if parent:
         _check_own(repository, parent, f"{branch} on {remote}")
     tree = _write_tree(repository, site, files)
+    if site_files(site) != files:
+        raise CatalogError(
+            "The site has changed meanwhile, so nothing was pushed.", str(site), "Publish it again when it is finished."
+        )
     size = sum(file.size for file in files.values())
     if parent and repository.git("rev-parse", f"{parent}^{{tree}}") == tree:
         return Pushed("", len(files), size, False)
     history = ("-p", parent) if parent else ()
     commit = repository.git("commit-tree", tree, *history, lines=[message.strip(), "", f"{MARK}: {tree}"])
+    if not _is_own(_marks(repository, commit)[0]):
+        # Such as one with the line above which git cuts a message off; no later commit could be published.
+        what = "After this message, git does not find the line that marks the commit as this program's."
+        raise CatalogError(what, "--message", "Use a plain message; nothing was pushed.")
     _push(repository, remote, branch, parent, commit)
     return Pushed(commit, len(files), size, not parent)
 
@@ -156,15 +166,25 @@ def _tip(repository: Repository, remote: str, branch: str) -> str:
 
 def _check_own(repository: Repository, tip: str, where: str) -> None:
     """Raise CatalogError if a commit of the branch was not made by this program, or was changed since."""
-    layout = f"%H %T %(trailers:key={MARK},valueonly,separator=%x20)"
-    for line in repository.git("log", f"--format={layout}", tip).splitlines():
-        commit, tree, *marks = line.split()
-        if marks != [tree]:
+    for line in _marks(repository, tip):
+        if not _is_own(line):
             raise CatalogError(
                 "The branch has a commit that this program did not make, so it is left alone.",
-                f"{where}: {repository.git('log', '-1', '--format=%h %s', commit)}",
+                f"{where}: {repository.git('log', '-1', '--format=%h %s', line.split()[0])}",
                 "Publish on another branch (--branch), or save what you need from this one and delete it.",
             )
+
+
+def _marks(repository: Repository, tip: str) -> list[str]:
+    """For each commit up to a tip, which is the first: its id, its tree, and the trees that its message names."""
+    layout = f"%H %T %(trailers:key={MARK},valueonly,separator=%x20)"
+    return repository.git("log", f"--format={layout}", tip).splitlines()
+
+
+def _is_own(line: str) -> bool:
+    """Whether a commit's message names the commit's tree, and no other."""
+    _, tree, *marks = line.split()
+    return marks == [tree]
 
 
 def _write_tree(repository: Repository, site: Path, files: Iterable[str]) -> str:

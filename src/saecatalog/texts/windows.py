@@ -46,16 +46,21 @@ class TokenizedTexts:
         return len(self.offsets) - 1
 
 
+def check_characters(texts: list[Text]) -> None:
+    """Raise CatalogError for a text that is not UTF-8, as one of the command line or of a Python string may be."""
+    for text in texts:
+        if half := HALF.search(text.content):
+            what = f"This text has an undecodable byte or half of a character: {ascii(half.group())[1:-1]}."
+            raise CatalogError(what, text.source, "Write it in UTF-8.")
+
+
 def tokenize(texts: list[Text], tokenizer: "PreTrainedTokenizerFast") -> TokenizedTexts:
     """Tokenise texts with a fast tokenizer of `transformers`, exactly and without adding special tokens.
 
     The name of a special token inside a text is treated as plain characters, so that a text cannot inject a BOS, unless
     the text has `special_tokens`. Raises CatalogError for a text without tokens, and for one that is not UTF-8.
     """
-    for text in texts:
-        if half := HALF.search(text.content):
-            what = f"This text has an undecodable byte or half of a character: {ascii(half.group())[1:-1]}."
-            raise CatalogError(what, text.source, "Write it in UTF-8.")
+    check_characters(texts)
     encoded = _encode(texts, tokenizer)
     lengths = [len(encoding.ids) for encoding in encoded]
     for text, length in zip(texts, lengths, strict=True):

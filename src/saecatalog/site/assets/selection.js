@@ -6,7 +6,7 @@
   const table = document.getElementById("table");
   const { title, neuronpedia, embeds, embedded } = window.saeTable.selection;
   const [model, source] = neuronpedia.split(/\/(.*)/s);
-  const withEmbed = embedded === null ? null : new Set(embedded.split(",").map(Number));
+  const withEmbed = embedded === null ? null : new Set(embedded ? embedded.split(",").map(Number) : []);
   // Pages from a web server know the address that a catalog built without `base_url` does not.
   const folder = /^https?:/.test(embeds) || !/^https?:/.test(location.protocol) ? embeds : new URL(".", location.href).href;
   const selected = new Set();

@@ -184,7 +184,7 @@ def row_parts(catalog: Catalog) -> list[tuple[str, list[int]]]:
 
 def row_view(catalog: Catalog) -> dict[str, Any]:
     """What the page of features without a page needs besides the row, which its script loads."""
-    return {"rows_in_part": ROWS_IN_PART, "neuronpedia": catalog.neuronpedia(0)[:-1]}
+    return {"rows_in_part": ROWS_IN_PART, "neuronpedia": catalog.neuronpedia_folder}
 
 
 def rounded(value: float) -> float:
