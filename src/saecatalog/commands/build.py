@@ -52,8 +52,7 @@ def run(a: argparse.Namespace) -> int:
     if not a.quiet:
         print("\n".join(summary.lines(time.monotonic() - started)))
         if unused := left_out(a):
-            print(
-                f"  not used, because they are about other texts or another SAE: {', '.join(unused)} of the settings file"
-            )
+            names = ", ".join(unused)
+            print(f"  {names} of the settings file: not used, because they are about other texts or another SAE")
     print(f"Open {summary.entry}")
     return 0

@@ -66,7 +66,7 @@ def _of_others(a: argparse.Namespace) -> list[str]:
 
 
 def left_out(a: argparse.Namespace) -> list[str]:
-    """The settings that the catalog file has and a build does not use, because flags name another SAE or other texts."""
+    """Settings of the catalog file that a build does not use, because flags name another SAE or other texts."""
     path = a.catalog or DEFAULT_CATALOG
     site = load_config(path).site if path.exists() else SiteConfig()
     return [name for name in _of_others(a) if getattr(site, name) and getattr(a, name, None) is None]
