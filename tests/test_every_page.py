@@ -4,6 +4,7 @@ The pages are listed from the built site, so a new kind is tested without being 
 by page, so that one run shows everything that is wrong.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
