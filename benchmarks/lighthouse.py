@@ -1,8 +1,8 @@
 """Lighthouse's scores of a built site: `python benchmarks/lighthouse.py [SITE]`, after `make site` and `make test`.
 
 Serves the site at http://127.0.0.1 under a sub-path, as GitHub Pages would, and runs Lighthouse with the installed
-Chromium on the catalog's index, a feature page and the co-activation page. Prints a table, every imperfect audit, and
-the scores as one line of JSON. Lighthouse itself is installed with npm into a temporary folder.
+Chromium on the front page, one page of each kind of a catalog, and a comparison if there is one. Prints a table, every
+imperfect audit, and the scores as one line of JSON. Lighthouse itself is installed with npm into a temporary folder.
 """
 
 import json
@@ -31,11 +31,15 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def pages(site: Path) -> list[str]:
-    """The index of the site's first catalog, its feature page of median size, and its co-activation page."""
-    catalog = next(site.rglob("data/manifest.json")).parent.parent
+    """The front page, the index of the first catalog, its feature page of median size, and one page of other kinds."""
+    catalog = min(site.glob("*/*/data/features.parquet")).parent.parent
     features = sorted(catalog.glob("features/[0-9]*[0-9].html"), key=lambda page: page.stat().st_size)
-    chosen = [catalog / "index.html", features[len(features) // 2], catalog / "coactivation/index.html"]
-    return [page.relative_to(site).as_posix() for page in chosen]
+    chosen = [site / "index.html", catalog / "index.html", features[len(features) // 2]]
+    chosen += [
+        catalog / name for name in ("features/index.html", "coactivation/index.html", "row.html", "live/index.html")
+    ]
+    chosen += sorted(site.glob("compare/*/index.html"))[:1]
+    return [page.relative_to(site).as_posix() for page in chosen if page.is_file()]
 
 
 def measure(url: str, folder: Path) -> dict[str, Any]:

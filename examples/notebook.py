@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Explore the features of a sparse autoencoder
 #
-# Every question of the usual exploration notebook, asked with the library. The first run takes one to two minutes on
-# two cores; later runs take the results from the cache, which the command line shares.
+# Every question of the usual exploration notebook, asked with the library. The first run takes a few minutes; later
+# runs take the results from the cache, which the command line shares.
 #
 # This file and `notebook.ipynb` hold the same cells: edit `notebook.py`, then run `python examples/to_notebook.py`.
 
