@@ -61,15 +61,7 @@ def category_rows(
     every = len(groups.names) <= MANY_CATEGORIES
     cells = groups.cells(matrix, every)
     whole = Contrast(matrix, groups, cells, strong)
-    halves = [
-        Contrast(
-            TextScores(matrix, scores.positions).of_texts(half).by_feature,
-            groups.of_texts(half),
-            cells.of_entries(half[matrix.indices]),
-            strong,
-        )
-        for half in (~second, second)
-    ]
+    halves = [_of_half(half, scores, matrix, groups, cells, strong) for half in (~second, second)]
     n_inside = groups.sizes[cells.group]
     n_outside = scores.n_texts - n_inside
     active_outside = np.diff(matrix.indptr)[cells.column] - whole.active
@@ -105,6 +97,19 @@ def category_rows(
         "auroc_second": halves[1].auroc,
     }
     return Figures(cells.group, columns, *whole.silent_tests)
+
+
+def _of_half(
+    half: Bool[np.ndarray, "text"],
+    scores: TextScores,
+    matrix: sparse.csc_matrix,
+    groups: TextGroups,
+    cells: Cells,
+    strong: float,
+) -> "Contrast":
+    """The contrasts of the same cells, on some of the texts alone."""
+    part = TextScores(matrix, scores.positions).of_texts(half).by_feature
+    return Contrast(part, groups.of_texts(half), cells.of_entries(half[matrix.indices]), strong)
 
 
 def category_table(parts: list[Figures], groups: TextGroups) -> pd.DataFrame:
