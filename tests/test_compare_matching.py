@@ -128,6 +128,13 @@ def test_features_that_fire_about_as_often_share_a_level() -> None:
     np.testing.assert_allclose(chance_levels(n_active, best), wanted, rtol=1e-6)
 
 
+def test_chance_is_what_at_most_five_in_a_hundred_exceed() -> None:
+    best = np.random.default_rng(0).permutation(np.arange(1, 101, dtype=np.float32))
+    levels = chance_levels(np.full(100, 8), best)
+    assert [(best > level).sum() for level in set(levels.tolist())] == [4]
+    assert [(best >= level).sum() for level in set(levels.tolist())] == [5]
+
+
 def test_only_partners_of_each_other_are_mutual() -> None:
     there, back = [2, 0, 2, -1], [1, 3, 0]
     slow = [t >= 0 and back[t] == i for i, t in enumerate(there)]
