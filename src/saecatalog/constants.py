@@ -48,3 +48,9 @@ a page, a chart or a table beside a chart shows at most this many of them."""
 
 LIST_ROWS = 200
 """The most categories, or concepts, on one page of a list; further ones are on further pages."""
+
+PAIR_FEATURES = 10
+"""Features kept for each of two categories that are compared."""
+
+SURE_Q = 0.05
+"""A difference is clear only if its q-value is at most this."""

@@ -14,6 +14,7 @@ import pandas as pd
 from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
+from saecatalog.analysis.category_pairs import category_pair_table
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
@@ -79,6 +80,7 @@ def analyse(
             ),
             "categories": by_category,
             "held_out": category.held_out_table(by_category, study.groups, study.second),
+            "category_pairs": category_pair_table(study.scores, study.groups, study.sources, study.strong),
             "concepts": by_concept,
             "concept_texts": concept_text_rows(study),
             "rankings": rankings,

@@ -26,7 +26,18 @@ from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, li
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages import (
+    about,
+    catalogs,
+    category_pairs,
+    coactivation,
+    feature,
+    features,
+    front,
+    groups,
+    live,
+    texts,
+)
 from saecatalog.site.records import blocks
 from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
@@ -106,6 +117,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
     return [
         ("overviews", _overviews(writer)),
         ("categories", _categories(writer, names)),
+        ("pairs of categories", _category_pairs(writer)),
         ("co-activation", _coactivation(writer, names)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
@@ -258,12 +270,25 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
             path = f"categories/{pager.path}"
             writer.page("categories.html", path, "Categories", words, pager=pager, **view, **heatmaps)
             yield
+    pairs = category_pairs.CategoryPairs(catalog)
     for ref in refs:
         view = groups.category(catalog, ref, data, names)
         writer.chart(view["heatmap"])
         words = f"Specialists and common features of the {ref.texts} texts in {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
+        view["others"] = category_pairs.overview(pairs, ref.name)
         writer.page("category.html", ref.page, ref.title, words, **view)
+        yield
+
+
+def _category_pairs(writer: Writer) -> Iterator[None]:
+    for pair in category_pairs.CategoryPairs(writer.catalog):
+        if not writer.wants(pair.page):
+            continue
+        view = category_pairs.view(pair)
+        a, b = view["titles"]
+        words = f"The features that tell {a} from {b}."
+        writer.page("category_pair.html", pair.page, f"{a} and {b}", words, **view)
         yield
 
 

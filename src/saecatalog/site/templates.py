@@ -22,6 +22,7 @@ from jinja2.bccache import Bucket
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
+from saecatalog.constants import SURE_Q
 from saecatalog.errors import CatalogError
 from saecatalog.site import charts, formats, tokens
 
@@ -51,6 +52,7 @@ TEMPLATES = (
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
     (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
+    (r"categories/[^/]*\.and\.[^/]*\.html", "category_pair.html"),
     (r"categories/.*\.html", "category.html"),
     (r"concepts/.*\.html", "concept.html"),
     (r"live/index\.html", "live.html"),
@@ -85,6 +87,7 @@ def environment(templates: Path) -> Environment:
         interval=formats.interval,
         decimal_interval=formats.decimal_interval,
         levels=tokens.LEVELS,
+        sure_q=SURE_Q,
         colour_percentile=f"{100 * charts.COLOUR_QUANTILE:g}th percentile",
     )
     return env
