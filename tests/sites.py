@@ -33,7 +33,7 @@ FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
 ADDRESS = f"https://example.org/{'catalog-' * 5}"
 """A long one: every citation and link preview repeats it, so pages are larger with it."""
 
-KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
+KINDS = ("*.embed.html", "*.vs.*.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""
 
 SMALL = 0.7

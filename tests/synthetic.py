@@ -146,7 +146,9 @@ def write(
         "texts": _texts,
         "categories": _categories,
         "held_out": _held_out,
+        "category_pairs": _category_pairs,
         "coactivation": _coactivation,
+        "firings": _firings,
         "clusters": lambda _: [{"cluster": 0, "feature": 0}, {"cluster": 0, "feature": 2}],
         "concepts": _concepts,
         "concept_texts": _concept_texts,
@@ -414,6 +416,31 @@ TITLES = {
     "t1-1": ("A link that runs", "javascript:alert(1)"),
 }
 """Title and link of some texts."""
+
+
+def _category_pairs(world: World) -> list[dict[str, Any]]:
+    """Feature 1 tells the second category from the first; between the others, nothing is clear."""
+    names, pairs = CATEGORIES, ((1, 0, 0.97), (0, 2, 0.6), (2, 0, 0.6))
+    shared = {"rank": 0, "texts": 4, "active": 4, "strong": 3, "texts_other": 4, "active_other": 0, "strong_other": 0}
+    figures = {"mean": 9.5, "mean_other": 0.0, "auroc_low": 0.51, "auroc_high": 0.99, "p_value": 0.01}
+    return [
+        shared
+        | figures
+        | {"category": names[a], "other": names[b], "feature": place + 1, "auroc": auroc}
+        | {"q_value": 0.02 if auroc > 0.9 else 0.4, "clear": auroc > 0.9}
+        for place, (a, b, auroc) in enumerate(pairs)
+    ]
+
+
+def _firings(world: World) -> list[dict[str, Any]]:
+    """The tokens of each feature with a page, and directions of which two are the same."""
+    values = np.concatenate([text["values"] for text in world.texts])
+    directions = np.random.default_rng(3).integers(-127, 128, (FEATURES, 6))
+    directions[2] = directions[0]
+    return [
+        {"feature": f, "tokens": np.flatnonzero(values[:, f]).tolist(), "direction": directions[f].tolist()}
+        for f in PAGED
+    ]
 
 
 def _categories(world: World) -> list[dict[str, Any]]:

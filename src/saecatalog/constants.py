@@ -54,3 +54,15 @@ PAIR_FEATURES = 10
 
 SURE_Q = 0.05
 """A difference is clear only if its q-value is at most this."""
+
+FIRINGS_MAX = 8_000_000
+"""The most firings, over all features, that a catalog publishes for comparing two features: about 20 MB."""
+
+DOUBLE = 0.7
+"""Two features fire on the same tokens if their phi is at least this, and write alike if their cosine is."""
+
+WITHIN = 0.9
+"""A feature fires within another if at least this share of its tokens are tokens of the other."""
+
+TOGETHER = 2.0
+"""Two features fire together if they do so at least this many times as often as if they were independent."""

@@ -129,11 +129,11 @@ def _intervals(
     auroc: Float64[np.ndarray, "2 feature"],
 ) -> tuple[Float64[np.ndarray, "row"], Float64[np.ndarray, "row"]]:
     """The ends of the intervals of AUROC of the chosen features of both categories."""
-    lows, highs = [], []
+    ends = []
     for side, columns in enumerate(chosen):
         part = matrix[:, columns]
-        cells = sources.groups.cells(part, every=True)
-        ends = auroc_intervals(part, sources, cells, auroc[:, columns].ravel())
-        for found, values in zip((lows, highs), ends, strict=True):
-            found.append(values.reshape(2, len(columns))[side])
-    return np.concatenate(lows), np.concatenate(highs)
+        both = auroc_intervals(part, sources, sources.groups.cells(part, every=True), auroc[:, columns].ravel())
+        # [end, category, feature], of which this category's are kept.
+        ends.append(np.reshape(both, (2, 2, len(columns)))[:, side])
+    low, high = np.concatenate(ends, axis=1)
+    return low, high

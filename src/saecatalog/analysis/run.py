@@ -19,6 +19,7 @@ from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
+from saecatalog.analysis.firings import choose_compared, firing_rows
 from saecatalog.analysis.health import sae_health
 from saecatalog.analysis.labels import make_labels, telling_words
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
@@ -93,6 +94,8 @@ def analyse(
         }
         for name, columns in tables.items():
             writer.write(name, columns)
+        compared = choose_compared(features["n_active"].to_numpy(), notable, paged)
+        writer.write("firings", firing_rows(study.activations, inputs.lens.decoder, compared))
         for part in logit_rows(inputs.lens, study.vocabulary):
             writer.write("logits", part)
     counts = {

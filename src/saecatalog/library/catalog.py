@@ -16,6 +16,7 @@ from saecatalog.constants import TEXT_TOP
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
+from saecatalog.library.pairs import pair_figures
 from saecatalog.library.sessions import FEW, check_count, known
 from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS
@@ -82,6 +83,18 @@ class Catalog:
         check_feature(feature, self._d_sae)
         with reading(self._tables.folder.parent):
             return self._tables.read(name, features=[feature]).reset_index(drop=True)
+
+    def pair(self, a: int, b: int) -> pd.Series:
+        """Two features side by side: how far they fire on the same tokens and texts, and write in the same direction.
+
+        The index names the figures: for `tokens` and `texts`, on how many each is active (`tokens_a`, `tokens_b`) and
+        both are (`tokens_both`), `jaccard`, `lift` and `phi`; then `cosine` (of the decoder rows, to about 0.01), and
+        `pearson` and `spearman` (of the scores on all texts). NaN where a feature is silent or active everywhere.
+        """
+        for feature in (a, b):
+            check_feature(feature, self._d_sae)
+        with reading(self._tables.folder.parent):
+            return pair_figures(self._tables, a, b, int(self.manifest["counts"]["tokens"]))
 
     def meanings(self, name: str) -> dict[str, str]:
         """What each column of a table means."""

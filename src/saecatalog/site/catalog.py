@@ -120,6 +120,17 @@ class Catalog:
         return sorted(set(self.features) - set(self.paged))
 
     @cached_property
+    def compared(self) -> list[int]:
+        """The features that can be compared with each other, in order."""
+        found: list[int] = self.tables.read("firings", ["feature"])["feature"].tolist()
+        return found
+
+    @cached_property
+    def comparable(self) -> frozenset[int]:
+        """The same, for lookup; empty if there are fewer than two."""
+        return frozenset(self.compared if len(self.compared) > 1 else ())
+
+    @cached_property
     def embedded(self) -> set[int]:
         """The features with an embed."""
         return cite.embedded(self.paged, self.notable)

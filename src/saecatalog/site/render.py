@@ -36,6 +36,7 @@ from saecatalog.site.pages import (
     front,
     groups,
     live,
+    pair,
     texts,
 )
 from saecatalog.site.records import blocks
@@ -123,6 +124,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("feature tables", _feature_tables(writer)),
         ("rows", _rows(writer)),
         ("text lists", _text_lists(writer)),
+        ("pairs of features", _pairs(writer)),
     ]
 
 
@@ -282,13 +284,13 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
 
 
 def _category_pairs(writer: Writer) -> Iterator[None]:
-    for pair in category_pairs.CategoryPairs(writer.catalog):
-        if not writer.wants(pair.page):
+    for two in category_pairs.CategoryPairs(writer.catalog):
+        if not writer.wants(two.page):
             continue
-        view = category_pairs.view(pair)
+        view = category_pairs.view(two)
         a, b = view["titles"]
         words = f"The features that tell {a} from {b}."
-        writer.page("category_pair.html", pair.page, f"{a} and {b}", words, **view)
+        writer.page("category_pair.html", two.page, f"{a} versus {b}", words, **view)
         yield
 
 
@@ -349,6 +351,21 @@ def _rows(writer: Writer) -> Iterator[None]:
     for path, numbers in parts:
         writer.write(path, _table_script(features.row_data(catalog, numbers)))
     yield
+
+
+def _pairs(writer: Writer) -> Iterator[None]:
+    """The page of any two features side by side, and its data."""
+    catalog = writer.catalog
+    if len(catalog.compared) < 2:
+        return
+    if writer.wants(pair.PAGE):
+        words = "Do two features double each other? Where each fires, and in which directions they write."
+        writer.page("pair.html", pair.PAGE, "Two features", words, **pair.view(catalog))
+        yield
+    if writer.wants(pair.TEXTS, *map(pair.script_of, range(catalog.compared[-1] // pair.IN_SCRIPT + 1))):
+        writer.write(pair.TEXTS, lambda: pair.texts_script(catalog))
+        for path, script in pair.feature_scripts(catalog):
+            writer.write(path, script)
 
 
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:

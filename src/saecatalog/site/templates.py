@@ -52,7 +52,7 @@ TEMPLATES = (
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
     (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
-    (r"categories/[^/]*\.and\.[^/]*\.html", "category_pair.html"),
+    (r"categories/[^/]*\.vs\.[^/]*\.html", "category_pair.html"),
     (r"categories/.*\.html", "category.html"),
     (r"concepts/.*\.html", "concept.html"),
     (r"live/index\.html", "live.html"),

@@ -1,6 +1,7 @@
 """Checks of what tells two categories apart: every pair is compared anew, on dense arrays of the published scores."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -64,7 +65,10 @@ def check_category_pairs(e: Evidence) -> None:
 
 
 def _pairs(
-    e: Evidence, members: dict[str, list[int]], dense: Float64[np.ndarray, "text feature"], found: dict
+    e: Evidence,
+    members: dict[str, list[int]],
+    dense: Float64[np.ndarray, "text feature"],
+    found: Iterable[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """The pairs that are compared: all, or as published if those are the most alike."""
     every = list(combinations(sorted(members), 2))

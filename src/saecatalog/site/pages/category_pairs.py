@@ -74,7 +74,7 @@ class CategoryPairs:
 
 def page_of(a: str, b: str) -> str:
     """The page of two categories; no file name of a category has a dot, so none is equal to another one."""
-    return f"categories/{slug(a)}.and.{slug(b)}.html"
+    return f"categories/{slug(a)}.vs.{slug(b)}.html"
 
 
 def view(pair: CategoryPair) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
+        "comparable": number in catalog.comparable,
         "stops": "notable feature" if catalog.tour == catalog.notable else "feature",
         "previous": previous,
         "next": following,
