@@ -15,6 +15,7 @@ from test_site_pages import TEMPLATES
 from saecatalog.config import Config, load_config, override
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import Explanation, Explanations, read_explanations
+from saecatalog.judged import NO_FIGURES, UNJUDGED
 from saecatalog.site.pages.explanations import LONGEST, MOST
 from saecatalog.site.render import render_catalog
 
@@ -103,7 +104,8 @@ def test_a_file_without_an_explanation_and_no_file_are_refused(tmp_path: Path) -
 
 
 def rows(*texts: str, feature: int = 2, model: str = "gpt-4o-mini", kind: str = "") -> list[dict[str, Any]]:
-    row = {"feature": feature, "model": model, "type": kind, "source": ID}
+    row = {"feature": feature, "model": model, "type": kind, "source": ID, "unscored": "not judged"}
+    row |= UNJUDGED._asdict() | NO_FIGURES
     return [row | {"rank": rank, "description": text} for rank, text in enumerate(texts)]
 
 

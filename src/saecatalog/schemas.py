@@ -58,7 +58,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
-    "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
+    "explanations": ("Explanations", "What others say about features, mostly language models: one row per explanation, from Neuronpedia's exports or from `explain`; empty if the catalog was built without them. They are not results of the analysis. Where a judge, a language model too, scored them: it reads excerpts of held-out texts (texts.half is 'second') in random order, with the feature active on some of the texts and silent on the others, and names those that the explanation fits."),
 }  # fmt: skip
 """The title of each table and what it contains."""
 
@@ -280,6 +280,24 @@ SCHEMAS: dict[str, Schema] = {
         "model": (pa.string(), "The language model that wrote it (explanationModelName); empty if the file does not say."),
         "type": (pa.string(), "The method it was written by (typeName), such as oai_token-act-pair; empty if the file does not say."),
         "source": (pa.string(), "Model and source on Neuronpedia that it is about, such as gpt2-small/6-res-jb."),
+        "judge": (pa.string(), "The language model that judged the excerpts; empty if there is no score."),
+        "unscored": (pa.string(), "Why there is no score; empty if there is one."),
+        "n_active": (pa.int32(), "Excerpts judged of texts on which the feature is active: around its largest activation, from evenly spaced ranks of the text score. 0 if there is no score."),
+        "n_inactive": (pa.int32(), "Excerpts judged, around random tokens, of texts on which the feature is silent. 0 if there is no score."),
+        "hits": (pa.int32(), "Excerpts of active texts that the explanation fits according to the judge."),
+        "false_alarms": (pa.int32(), "Excerpts of silent texts that it fits according to the judge."),
+        "precision": (pa.float64(), "hits / (hits + false_alarms); empty if the judge named none, or if there is no score. It depends on the shares of active and silent texts in the sample, which are about equal."),
+        "recall": (pa.float64(), "hits / n_active; empty if there is no score."),
+        "balanced_accuracy": (pa.float64(), "Mean of the share of active texts that were named and the share of silent texts that were not, which is the AUROC of a yes-or-no answer: 0.5 is chance. Empty if there is no score."),
+        "balanced_low": (pa.float64(), "Lower end of the 95 % interval of balanced_accuracy, from the Wilson intervals of the two shares (Newcombe 1998, method 10). Empty if there is no score."),
+        "balanced_high": (pa.float64(), "Upper end of that interval; empty if there is no score."),
+        "control_feature": (pa.int32(), "A feature drawn at random whose explanation was judged on the same excerpts; -1 if there is none."),
+        "control_hits": (pa.int32(), "hits of that explanation; 0 if there is none."),
+        "control_false_alarms": (pa.int32(), "false_alarms of that explanation; 0 if there is none."),
+        "control_accuracy": (pa.float64(), "balanced_accuracy of that explanation: what a wrong explanation reaches on these texts. Empty if there is none."),
+        "label_hits": (pa.int32(), "Excerpts of active texts in which the rule of the feature's own label matches a token; -1 if the label has no rule that can be read from an excerpt, or there is no score."),
+        "label_false_alarms": (pa.int32(), "Excerpts of silent texts in which that rule matches a token; -1 likewise."),
+        "label_accuracy": (pa.float64(), "balanced_accuracy of that rule on the same excerpts; empty if label_hits is -1."),
     },
 }  # fmt: skip
 
