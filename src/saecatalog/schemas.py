@@ -308,7 +308,7 @@ SCHEMAS: dict[str, Schema] = {
         "control_hits": (pa.int32(), "hits of that explanation; 0 if there is none."),
         "control_false_alarms": (pa.int32(), "false_alarms of that explanation; 0 if there is none."),
         "control_accuracy": (pa.float64(), "balanced_accuracy of that explanation: what a wrong explanation reaches on these texts. Empty if there is none."),
-        "label_hits": (pa.int32(), "Excerpts of active texts in which the rule of the feature's own label matches a token; -1 if the label has no rule that can be read from an excerpt, or there is no score."),
+        "label_hits": (pa.int32(), "Excerpts of active texts in which the rule of the feature's own label matches a token; -1 if it has no rule, or one that was not chosen on the first half, or if there is no score."),
         "label_false_alarms": (pa.int32(), "Excerpts of silent texts in which that rule matches a token; -1 likewise."),
         "label_accuracy": (pa.float64(), "balanced_accuracy of that rule on the same excerpts; empty if label_hits is -1."),
     },

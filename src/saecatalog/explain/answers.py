@@ -44,18 +44,18 @@ class Answers:
         Raises CatalogError for the first failure; what was answered before is kept.
         """
         with ThreadPoolExecutor(PARALLEL) as pool:
-            running = [pool.submit(client.ask, messages) for messages in (asked := self.missing(questions))]
-            places = {future: messages for future, messages in zip(running, asked, strict=True)}
+            running = {pool.submit(client.ask, messages): messages for messages in self.missing(questions)}
             try:
                 for future in as_completed(running):
-                    self._keep(places[future], future.result())
+                    self._keep(running.pop(future), future.result())
                     tick()
             except BaseException:
                 client.stop()
                 pool.shutdown(cancel_futures=True)
-                for future in running:
-                    if future.done() and not future.cancelled() and not future.exception():
-                        self._keep(places[future], future.result())
+                # What was on its way is answered by now.
+                for future, messages in running.items():
+                    if not future.cancelled() and not future.exception():
+                        self._keep(messages, future.result())
                 raise
         return [self.get(messages) or "" for messages in questions]
 

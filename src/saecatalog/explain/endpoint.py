@@ -129,7 +129,9 @@ class Client:
     def _once(self, messages: Messages) -> Reply:
         asked = self._refused
         status, headers, body = self._send(self._question(messages, asked))
-        if status == 400 and (named := {name for name in ("max_tokens", "temperature") if name in body.decode("latin-1")} - asked):
+        if status == 400 and (
+            named := {name for name in ("max_tokens", "temperature") if name in body.decode("latin-1")} - asked
+        ):
             self._refused = self._refused | named
             return self._once(messages)
         if status in BUSY:
@@ -159,9 +161,13 @@ class Client:
                 return response.status_code, response.headers, body
         except httpx.TimeoutException:
             what = f"The endpoint did not answer within {self.endpoint.timeout:g} s."
-            raise _Again(self._error(what, "Try again later, or give it longer: --timeout SECONDS."), TRIES_SLOW) from None
+            raise _Again(
+                self._error(what, "Try again later, or give it longer: --timeout SECONDS."), TRIES_SLOW
+            ) from None
         except httpx.ConnectError as error:
-            raise self._error(f"There is no connection to the endpoint ({_words(error)}).", "Check the address.") from None
+            raise self._error(
+                f"There is no connection to the endpoint ({_words(error)}).", "Check the address."
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             what = f"The connection to the endpoint broke off ({_words(error)})."
             raise _Again(self._error(what, "Try again later.")) from None
@@ -199,7 +205,11 @@ class Client:
         """The pause that a busy endpoint asks for, in seconds or as a date."""
         asked = headers.get("retry-after", "").strip()
         try:
-            wait = float(asked) if re.fullmatch(r"\d+(\.\d+)?", asked) else parsedate_to_datetime(asked).timestamp() - time.time()
+            wait = (
+                float(asked)
+                if re.fullmatch(r"\d+(\.\d+)?", asked)
+                else parsedate_to_datetime(asked).timestamp() - time.time()
+            )
         except (ValueError, TypeError):
             return None
         if wait > LONGEST_WAIT:
@@ -219,7 +229,9 @@ class Client:
         except (LookupError, TypeError, AttributeError):
             content, counts = 0, []
         if not isinstance(content, str | None):
-            what = f"The endpoint's answer is not that of a chat completion{self._short(body.decode(errors='replace'))}."
+            what = (
+                f"The endpoint's answer is not that of a chat completion{self._short(body.decode(errors='replace'))}."
+            )
             raise self._error(what, "Check the address: it should be of an OpenAI-compatible API.")
         return Reply(content or "", *(count if isinstance(count, int) else 0 for count in counts))
 

@@ -6,7 +6,7 @@ both an example and a test.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -113,18 +113,18 @@ class Shown:
         text = self.texts[name]
         start, end = max(0, position - BEFORE), min(text.n_tokens, position + AFTER + 1)
         words = _between(text, start, end)
-        return Excerpt(name, start, end, f"{'… ' * (start > 0)}{words}{' …' * (end < text.n_tokens)}", active)
+        return Excerpt(name, start, end, _cut(text, start, end, words), active)
 
     def _marked(self, context: Row) -> str:
         """The words of a context's window, with marks around each run of active tokens."""
         text, active = self.texts[context.text], set(context.active_positions)
         start, end = context.window_start, context.window_end
-        words = "… " * (start > 0)
+        words = ""
         for fires, run in groupby(range(start, end), active.__contains__):
             first, *_, last = [*run] * 2
             part = _between(text, first, last + 1)
             words += f"{OPEN}{part}{CLOSE}" if fires and part else part
-        return words + " …" * (end < text.n_tokens)
+        return _cut(text, start, end, words)
 
 
 def _strongest_first(scores: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +136,12 @@ def _spread(rows: list[Row], chance: np.random.Generator) -> list[Row]:
     if len(rows) <= JUDGED:
         return rows
     ends = np.linspace(0, len(rows), JUDGED + 1).round().astype(int).tolist()
-    return [rows[int(chance.integers(low, high))] for low, high in zip(ends, ends[1:], strict=False)]
+    return [rows[int(chance.integers(low, high))] for low, high in pairwise(ends)]
+
+
+def _cut(text: Row, start: int, end: int, words: str) -> str:
+    """An excerpt with signs where the text goes on."""
+    return f"{'…' * (start > 0)}{words}{'…' * (end < text.n_tokens)}"
 
 
 def _between(text: Row, start: int, end: int) -> str:

@@ -1,6 +1,6 @@
-"""What is asked of a language model, and how its answers are read: excerpts flow in, chat messages and results flow out.
+"""What is asked of a language model, and how its answers are read: excerpts flow in, chat messages flow out, and back.
 
-Texts stand in the questions as JSON strings, each on one line: a line break in a text cannot be taken for the end of it.
+Texts stand in the questions as JSON strings, each on one line: a line break in a text is not taken for the end of it.
 """
 
 import json
@@ -14,17 +14,19 @@ METHOD = "saecatalog_examples"
 """What files of explanations call the way in which these were asked for."""
 LONGEST = 500
 """Characters of an explanation."""
-TYPICAL = "tokens of a kind, or texts of a kind, that this feature of a language model is active on, in some fifteen words"
+TYPICAL = (
+    "tokens of a kind, or texts of a kind, that this feature of a language model is active on, in some fifteen words"
+)
 """Stands for an explanation that is not there yet, where the length of a question is estimated."""
 
-_EXPLAIN = f"""A feature of a language model is active on some tokens of a text. Below are excerpts of texts, each as a \
-JSON string, with {OPEN} and {CLOSE} around the tokens on which the feature is active. The number before an excerpt is \
-the feature's largest activation in it, on a scale from 1 to 10.
+_EXPLAIN = f"""A feature of a language model is active on some tokens of a text. Below are excerpts of texts, each as \
+a JSON string, with {OPEN} and {CLOSE} around the tokens on which the feature is active. The number before an excerpt \
+is the largest activation in it, on a scale from 1 to 10.
 
 {{examples}}
 {{promoted}}
-Say what the feature stands for: what the marked tokens, or the texts around them, have in common. Use at most 20 words \
-and answer with this description alone. If they have nothing in common, say so."""
+Say what the feature stands for: what the marked tokens, or the texts around them, have in common. Use at most 20 \
+words and answer with this description alone. If they have nothing in common, say so."""
 
 _PROMOTED = """
 The feature makes these next tokens more likely: {tokens}
