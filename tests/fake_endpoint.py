@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,8 +132,7 @@ def model(body: dict[str, Any]) -> Answer:
     """A small 'model': it explains a feature by its first marked words, and judges by whether an excerpt holds them."""
     question = body["messages"][-1]["content"]
     if not (words := described(question)):
-        marked = re.search("\u27e6(.*?)\u27e7", question)
-        assert marked
-        return said(json.loads(f'"{marked[1]}"').strip() or "white space")
+        marked = Counter(re.findall("\u27e6(.*?)\u27e7", question.partition("\n")[2]))
+        return said(json.loads(f'"{marked.most_common(1)[0][0]}"').strip() or "white space")
     fits = [str(number) for number, text in excerpts(question).items() if words in text]
     return said(", ".join(fits) or "none")

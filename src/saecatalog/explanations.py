@@ -23,6 +23,10 @@ FIELDS = {**NAMES, "description": TEXT, "typeName": optional(TEXT), "explanation
 """The fields that are read, beside `judged.FIELD`; exports also have an id, an author and an embedding."""
 
 
+ASKED = "saecatalog_examples"
+"""The method (`typeName`) by which the command `explain` asks for explanations."""
+
+
 class Explanation(NamedTuple):
     """One explanation; `model` wrote it by the method `type`, and each is "" if the file does not say."""
 

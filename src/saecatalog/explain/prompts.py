@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from saecatalog.explain.endpoint import Messages
 from saecatalog.explain.excerpts import CLOSE, OPEN, Example, Excerpt
 
-METHOD = "saecatalog_examples"
-"""What files of explanations call the way in which these were asked for."""
 LONGEST = 500
 """Characters of an explanation."""
 TYPICAL = (

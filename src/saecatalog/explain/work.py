@@ -10,7 +10,7 @@ from saecatalog.explain import prompts
 from saecatalog.explain.endpoint import Endpoint, Messages
 from saecatalog.explain.excerpts import Excerpt, Shown
 from saecatalog.explain.judging import by_rules, label_rules
-from saecatalog.explanations import explanation_lines, source_of
+from saecatalog.explanations import ASKED, explanation_lines, source_of
 from saecatalog.json_lines import NAMES
 from saecatalog.manifest import Manifest
 from saecatalog.site.reading import find_catalogs, read_manifest, reading
@@ -104,7 +104,7 @@ class Work:
         if self.job.given:
             return self._given
         model, _, layer = self._source.partition("/")
-        written = {"typeName": prompts.METHOD, "explanationModelName": self.job.endpoint.model}
+        written = {"typeName": ASKED, "explanationModelName": self.job.endpoint.model}
         return [
             {**dict(zip(NAMES, (model, layer, str(feature)), strict=True)), "description": words, **written}
             for feature, words in sorted(descriptions.items())

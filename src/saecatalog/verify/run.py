@@ -19,6 +19,7 @@ from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
     check_categories,
+    check_explanations,
     check_features,
     check_pairs,
     check_texts,
@@ -61,7 +62,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
-    (check_catalog.check_explanations, ("explanations",)),
+    (check_explanations.check_explanations, ("texts", "text_scores", "explanations")),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
