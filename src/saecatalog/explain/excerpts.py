@@ -14,6 +14,7 @@ import pandas as pd
 
 from saecatalog.constants import AFTER, BEFORE
 from saecatalog.judged import HELD_OUT
+from saecatalog.names import in_words
 from saecatalog.site.records import Groups, Records, Row
 from saecatalog.tables import Tables
 
@@ -99,7 +100,7 @@ class Shown:
         silent = [text for place in order if (text := self.held_out[place]) not in firing][:JUDGED]
         for name, found in (("active", rows), ("silent", silent)):
             if len(found) < FEWEST:
-                return f"{name} on only {len(found)} held-out texts"
+                return f"{name} on fewer than {in_words(FEWEST)} held-out texts"
         chosen = [self._excerpt(row.text, row.position, True) for row in _spread(rows, chance)]
         chosen += [self._excerpt(text, self._anywhere(text, chance), False) for text in silent]
         return [chosen[place] for place in chance.permutation(len(chosen)).tolist()]

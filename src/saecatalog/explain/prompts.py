@@ -40,7 +40,7 @@ Description: {description}
 Answer with the numbers of those excerpts alone, separated by commas, or with the word none."""
 
 _REASONING = re.compile(r"<think>.*?</think>", re.DOTALL)
-_NUMBERS = re.compile(r"(?:[\W_]|\d+|and|none|numbers?|excerpts?|answer|are|is|the|fit)*", re.IGNORECASE)
+_NUMBERS = re.compile(r"(?:[\W\d_]|and|none|numbers?|excerpts?|answer|are|is|the|fit)*", re.IGNORECASE)
 
 
 def explain(examples: Sequence[Example], promoted: Sequence[str]) -> Messages:
