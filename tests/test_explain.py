@@ -6,7 +6,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -595,6 +598,52 @@ def test_the_build_shows_explanations_with_their_scores_and_verify_agrees(
     assert main(["check", str(out)]) == 0
     assert main(["verify", str(out), "--cache", flags[flags.index("--cache") + 1], "--quiet", "--sample", "2"]) == 0
     capsys.readouterr()
+
+
+def test_verify_finds_a_wrong_score(
+    flags: list[str], scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "site"
+    assert main(["build", *flags, "--out", str(out), "--explanations", str(scored)]) == 0
+    (path,) = out.rglob("data/explanations.parquet")
+    table = pq.read_table(path)
+    frame = table.to_pandas()
+    frame.loc[0, "balanced_low"] += 0.01
+    frame.loc[1, "control_accuracy"] -= 0.05
+    frame.loc[2, "n_active"] -= 1
+    frame.loc[3, "precision"] = None
+    pq.write_table(type(table).from_pandas(frame, table.schema, preserve_index=False), path)
+    capsys.readouterr()
+    assert main(["verify", str(out), "--cache", flags[flags.index("--cache") + 1], "--quiet", "--sample", "1"]) == 1
+    found = capsys.readouterr().out
+    wanted = ("4, rank 0, balanced_low", "6, rank 0, control_accuracy", "7, rank 0, n_active", "8, rank 0, precision")
+    assert [place for place in wanted if f"explanations.parquet, feature {place}: published" not in found] == []
+    assert "explanations.parquet: the rows are not those that the manifest names" in found
+
+
+def test_a_stopped_run_keeps_what_was_answered(site: Path, tmp_path: Path) -> None:
+    arrived = threading.Event()
+
+    def reply(body: dict[str, Any]) -> Answer:
+        if described(body["messages"][-1]["content"]):
+            arrived.set()
+            return said("none", delay=0.5)
+        return model(body)
+
+    with endpoint(reply) as standin:
+        words = ["explain", str(site), "--endpoint", standin.url, "--model", "m", "--features", "4,6,7,8,9,10,11,12"]
+        words += ["--out", str(tmp_path / "out.jsonl"), "--cache", str(tmp_path / "cache"), "--quiet", "--yes"]
+        run = subprocess.Popen([sys.executable, "-m", "saecatalog", *words], stderr=subprocess.PIPE, text=True)
+        assert arrived.wait(60)
+        run.send_signal(signal.SIGTERM)
+        _, said_last = run.communicate(timeout=60)
+        assert (run.returncode, said_last) == (143, "error: Stopped. The same command goes on where it stopped.\n")
+        assert not (tmp_path / "out.jsonl").exists()
+        first = {json.dumps(request) for request in standin.asked}
+        standin.asked.clear()
+        assert main(words) == 0
+        assert first.isdisjoint(json.dumps(request) for request in standin.asked)
+    assert len(rows_of(tmp_path / "out.jsonl")) == 8
 
 
 @pytest.mark.parametrize("kind", ["another SAE", "no JSON", "not there", "a wrong row"])

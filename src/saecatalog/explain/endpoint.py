@@ -25,6 +25,8 @@ TRIES = 4
 """How often an endpoint that is busy or fails is asked."""
 TRIES_SLOW = 2
 """How often an endpoint that does not answer in time is asked."""
+CONNECT = 10.0
+"""Seconds for a connection."""
 BUSY = (408, 409, 429, 500, 502, 503, 504, 529)
 LONGEST_WAIT = 60.0
 """Seconds; an endpoint that asks for a longer pause is an error that says so."""
@@ -100,7 +102,8 @@ class Client:
     def __init__(self, endpoint: Endpoint):
         self.endpoint = endpoint
         headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-        self._http = httpx.Client(timeout=endpoint.timeout, headers=headers)
+        limits = httpx.Timeout(endpoint.timeout, connect=min(CONNECT, endpoint.timeout))
+        self._http = httpx.Client(timeout=limits, headers=headers)
         self._stopped = threading.Event()
         self._refused: frozenset[str] = frozenset()
 
@@ -159,14 +162,13 @@ class Client:
                     if time.monotonic() > end:
                         raise httpx.ReadTimeout("")
                 return response.status_code, response.headers, body
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            what = f"There is no connection to the endpoint ({_words(error)})."
+            raise self._error(what, "Check the address, and that it is running.") from None
         except httpx.TimeoutException:
             what = f"The endpoint did not answer within {self.endpoint.timeout:g} s."
             raise _Again(
                 self._error(what, "Try again later, or give it longer: --timeout SECONDS."), TRIES_SLOW
-            ) from None
-        except httpx.ConnectError as error:
-            raise self._error(
-                f"There is no connection to the endpoint ({_words(error)}).", "Check the address."
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             what = f"The connection to the endpoint broke off ({_words(error)})."
