@@ -308,7 +308,7 @@ def entries(site: Path) -> tuple[dict[int, dict[str, str]], dict[int, float], se
     return known, dict(zip(data["numbers"], data["bits"], strict=True)), responding
 
 
-WORTH = {"label": 8, "tokens": 4, "names": 4, "subjects": 1.5, "note": 4, "examples": 1}
+WORTH = {"label": 8, "tokens": 4, "names": 4, "subjects": 1.5, "note": 4, "explanation": 3, "examples": 1}
 """What the first word of a field is worth; the last word of a label, of tokens and of names is worth three quarters."""
 
 

@@ -22,6 +22,7 @@ import saecatalog.verify
 from saecatalog.cli import main
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
+from saecatalog.judged import NO_FIGURES, UNJUDGED
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.pages import why_not
 from saecatalog.verify.published import Published, choose_features
@@ -303,7 +304,8 @@ def drop(row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def explain(table: pd.DataFrame) -> pd.DataFrame:
-    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": ""}
+    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": "", "unscored": "not judged"}
+    row |= UNJUDGED._asdict() | NO_FIGURES
     return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
 
 

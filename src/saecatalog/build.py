@@ -63,7 +63,7 @@ def build_from(pipeline: Pipeline) -> Summary:
     out = Path(site.out)
     with output_folder(out) as workspace:
         files = check_out(out)
-        notes, explanations, analysis = pipeline.notes, pipeline.explanations, pipeline.analysed
+        notes, analysis, explanations = pipeline.notes, pipeline.analysed, pipeline.explanations
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)

@@ -216,7 +216,7 @@ class SiteConfig:
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
     explanations: str = _setting("", _any_text)
-    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
+    """File or folder of explanations of this SAE's features, from Neuronpedia or from `explain`; "" for none."""
     templates: str = _setting("", _any_text)
     """Folder of the page templates; "" for the program's own."""
 

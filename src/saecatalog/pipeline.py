@@ -18,12 +18,13 @@ from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
 from saecatalog.errors import CatalogError
-from saecatalog.explanations import Explanations, read_explanations
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations, read_explanations
 from saecatalog.json_files import write_json
+from saecatalog.judged import basis_of
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
-from saecatalog.progress import Progress
+from saecatalog.progress import Progress, notice
 from saecatalog.saes.directory import find_sae
 from saecatalog.stage_keys import stage_key
 from saecatalog.store import Harvested
@@ -107,9 +108,14 @@ class Pipeline:
 
     @cached_property
     def explanations(self) -> Explanations:
-        """Neuronpedia's explanations of this SAE's features; an SAE that is not there goes by its catalog's folder."""
-        info = self.info
-        return read_explanations(self.config.site.explanations, info.neuronpedia_id or info.slug, info.d_sae)
+        """What others say of this SAE's features; none, with a notice, if their files are not as they should be."""
+        made = self._facts
+        try:
+            path, source = self.config.site.explanations, str(made["sae"]["source"])
+            return read_explanations(path, source, self.info.d_sae, basis_of(made))
+        except CatalogError as error:
+            notice(f"there are no explanations: {error.line()} The catalog is built without them.")
+            return NO_EXPLANATIONS
 
     @property
     def subject(self) -> "Subject":
@@ -258,10 +264,14 @@ class Pipeline:
     @cached_property
     def manifest(self) -> Manifest:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
+        return {**self._facts, "explanations": self.explanations.facts()}
+
+    @cached_property
+    def _facts(self) -> Manifest:
+        """The manifest without what it says of explanations."""
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
-        manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
-        return {**manifest, "explanations": self.explanations.facts()}
+        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
 
 
 def named(config: Config) -> dict[str, object]:

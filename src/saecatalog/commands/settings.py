@@ -53,7 +53,7 @@ def config_of(a: argparse.Namespace) -> Config:
     defaults: dict[str, Any] = {name: getattr(SiteConfig, name) for name in _of_others(a)}
     config = replace(config, site=replace(config.site, **defaults))
     config = override(
-        config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
+        config, "site", out=get("out"), features=features_of(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
         live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
@@ -85,7 +85,7 @@ def cache_of(a: argparse.Namespace) -> Path:
     return Path(a.cache.expanduser()) if a.cache else Config().cache
 
 
-def _features(words: str | None) -> str | tuple[int, ...] | None:
+def features_of(words: str | None) -> str | tuple[int, ...] | None:
     """One of the words of `FEATURES`, or the numbers of `1,2,3`."""
     if words is None or words in FEATURES:
         return words

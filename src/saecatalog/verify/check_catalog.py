@@ -1,7 +1,5 @@
 """Checks of the catalog as a whole: rankings and notable features from the published tables, manifest and health."""
 
-import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -99,23 +97,6 @@ REASONS = {
     "contrast": "concept:{}",
 }
 """The reason for which each kind of ranking makes its features notable."""
-
-
-def check_explanations(e: Evidence) -> None:
-    """The explanations are those that the manifest names, and numbered from 0 for each feature."""
-    found = rows_of(e.published["explanations"])
-    named = e.manifest.get("explanations") or {"source": "", "rows": 0, "sha256": None}
-    at = e.report.at("explanations")
-    at.holds(len(found) == named["rows"], "", f"{len(found)} rows, but the manifest names {named['rows']}")
-    content = json.dumps([[row.feature, row.description, row.model, row.type] for row in found]).encode()
-    same = not found or hashlib.sha256(content).hexdigest() == named["sha256"]
-    at.holds(same, "", "the rows are not those that the manifest names")
-    seen: Counter[int] = Counter()
-    for row in found:
-        where = e.report.at("explanations", f"feature {row.feature}")
-        where.same("rank", row.rank, seen[row.feature])
-        where.same("source", row.source, named["source"])
-        seen[row.feature] += 1
 
 
 def check_notable(e: Evidence) -> None:

@@ -20,6 +20,7 @@ from saecatalog.verify import (
     check_catalog,
     check_categories,
     check_category_pairs,
+    check_explanations,
     check_features,
     check_firings,
     check_pairs,
@@ -65,7 +66,7 @@ CHECKS: tuple[Check, ...] = (
     (check_weights.check_neighbours, ("neighbours",)),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
-    (check_catalog.check_explanations, ("explanations",)),
+    (check_explanations.check_explanations, ("texts", "text_scores", "explanations")),
     (check_catalog.check_manifest, ("texts", "features", "concept_texts")),
     (check_catalog.check_health, ("texts", "features", "text_scores")),
 )
