@@ -189,11 +189,6 @@ class Catalog:
         return [ref for ref in self.categories if ref.name in chosen]
 
     @cached_property
-    def specialist_counts(self) -> dict[str, int]:
-        """How many specialists each category with any has, over all features of the SAE."""
-        return specialist_counts(self.tables)
-
-    @cached_property
     def evidence(self) -> dict[str, dict[str, int]]:
         """How many specialists each category has, by the evidence for them, the best first."""
         frame = self.tables.read("categories", ["category", "evidence"])

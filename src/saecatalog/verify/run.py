@@ -19,6 +19,7 @@ from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
     check_categories,
+    check_concepts,
     check_features,
     check_pairs,
     check_texts,
@@ -54,7 +55,8 @@ CHECKS: tuple[Check, ...] = (
     (check_categories.check_categories, ("texts", "text_scores", "categories")),
     (check_categories.check_q_values, ("texts", "text_scores", "categories")),
     (check_categories.check_held_out, ("texts", "text_scores", "categories", "held_out")),
-    (check_categories.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
+    (check_concepts.check_concepts, ("texts", "text_scores", "concepts", "concept_texts")),
+    (check_concepts.check_q_values, ("texts", "text_scores", "concepts", "concept_texts")),
     (check_pairs.check_pairs, ("texts", "text_scores", "coactivation")),
     (check_pairs.check_clusters, ("coactivation", "clusters")),
     (check_weights.check_effects, ("features", "logits", "logit_histograms")),
