@@ -494,10 +494,11 @@ def _categories(world: World) -> list[dict[str, Any]]:
                     "p_value": 0.01,
                     "q_value": 1e-14,
                     "score_first": 1.0,
-                    "score_second": -1.0 if feature % 2 else 1.0,
+                    "score_second": 1.0 if feature % 2 else -1.0,
                     "auroc_first": 0.75,
                     "auroc_second": 0.5,
-                    "held_out": "first" if feature % 2 else "both",
+                    "held_out": "both" if feature % 2 else "first",
+                    "evidence": "" if strong[0] <= strong[1] else "clear" if feature % 2 else "weak",
                 }
             )
     return found
@@ -529,8 +530,14 @@ def _coactivation(world: World) -> list[dict[str, Any]]:
 
 def _concepts(world: World) -> list[dict[str, Any]]:
     row = {"concept": CONCEPT, "n_texts": 4, "n_active": 3, "n_strong": 2, "consistency": 0.5}
-    row |= {"consistency_low": 0.15, "consistency_high": 0.85}
-    return [row | {"feature": f, "mean_all": 3.0, "mean_active": 4.0, "auroc": 0.9} for f in (2, 3, 9)]
+    row |= {"consistency_low": 0.15, "consistency_high": 0.85, "mean_all": 3.0, "mean_active": 4.0}
+    row |= {"n_rest": 12, "strong_rest": 3, "strong_rate_rest": 0.25}
+    row |= {"auroc_first": math.nan, "auroc_second": math.nan, "held_out": "too few"}
+    high = {"excess": 0.25, "excess_low": 0.05, "excess_high": 0.6, "auroc": 0.9, "auroc_low": 0.7, "auroc_high": 0.96}
+    low = {"excess": -0.25, "excess_low": -0.5, "excess_high": 0.1, "auroc": 0.4, "auroc_low": 0.2, "auroc_high": 0.48}
+    sure = {"p_value": 1e-7, "q_value": 0.0003, "responds": True}
+    unsure = {"p_value": 0.7, "q_value": 1.0, "responds": False}
+    return [row | {"feature": f} | (low | unsure if f == 3 else high | sure) for f in (2, 3, 9)]
 
 
 def _concept_texts(world: World) -> list[dict[str, Any]]:
@@ -575,11 +582,12 @@ def _rankings(world: World) -> list[dict[str, Any]]:
         "strongest": [0, 1, 9],
         "frequent": [0, 2, 3],
         "selective": [4, 6, 7],
+        f"weak specialist:{CATEGORIES[0]}": [10],
         f"specialist:{CATEGORIES[1]}": [1],
         f"common:{CATEGORIES[2]}": [2, 0],
         f"consistent:{CONCEPT}": [2, 3, 9],
         f"strong:{CONCEPT}": [3, 2, 9],
-        f"contrast:{CONCEPT}": [2, 9, 3],
+        f"contrast:{CONCEPT}": [2, 9],
     }
     return [
         {"ranking": name, "rank": rank, "feature": feature, "value": 10.0 - rank}

@@ -87,8 +87,8 @@ def test_specialists_survive_unequal_categories(tmp_path: Path) -> None:
     assert row["auroc"] == 1
     close(row["balanced_score"], 3 * (1 - 5 / 30))
     rankings = found.tables["rankings"]
-    assert rankings[rankings["ranking"] == "specialist:small"]["feature"].tolist() == [0]
-    assert "specialist:large" not in set(rankings["ranking"])
+    assert rankings[rankings["ranking"] == "weak specialist:small"]["feature"].tolist() == [0]
+    assert not {"specialist:large", "weak specialist:large"} & set(rankings["ranking"])
 
 
 def test_equal_rates_make_no_specialist(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_large_category_does_not_win_by_its_size(tmp_path: Path) -> None:
     row = found.tables["categories"].query("category == 'large'").iloc[0]
     assert row["specialist_score"] == 3
     close(row["balanced_score"], 30 * (0.2 - 1))
-    assert "specialist:large" not in set(found.tables["rankings"]["ranking"])
+    assert not {"specialist:large", "weak specialist:large"} & set(found.tables["rankings"]["ranking"])
 
 
 def test_halves_are_looked_at_alone(tmp_path: Path) -> None:
@@ -178,3 +178,22 @@ def test_many_categories_leave_out_rows_without_an_active_text(
     assert (silent["balanced_score"] <= 0).all()
     groups, second = TextGroups.of(names), second_half(names)
     pd.testing.assert_frame_equal(held_out_table(short, groups, second), held_out_table(whole, groups, second))
+
+
+def test_evidence_is_by_halves_interval_and_q(study: Study) -> None:
+    table = study.table("categories")
+    for row in table.itertuples():
+        sure = row.held_out == "both" and row.q_value <= 0.05 and row.auroc_low > 0.5
+        word = "weak" if not sure else "clear" if row.auroc_low > 0.6 else "moderate"
+        assert row.evidence == (word if row.balanced_score > 0 else "")
+
+
+def test_clear_moderate_and_weak_by_hand(tmp_path: Path) -> None:
+    """Of 24 texts of a, feature 0 is strong on all, 1 on ten, 2 on every other one (of one half), 3 on one."""
+    rows = [[9.0, 9.0 * (t < 10), 9.0 * (t % 2), 9.0 * (t == 0)] for t in range(24)] + [[0.0] * 4] * 48
+    case = make_case([[row] for row in rows], ["a"] * 24 + ["b"] * 24 + ["c"] * 24)
+    table = analyse_case(tmp_path, case, AnalysisConfig(strong=5.0)).tables["categories"].query("category == 'a'")
+    assert table["evidence"].tolist() == ["clear", "moderate", "weak", "weak"]
+    assert table["held_out"].tolist() == ["both", "both", "second", "first"]
+    assert (table["balanced_score"] > 0).all()
+    assert (table["q_value"] <= 0.05).tolist() == [True, True, True, False]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from studies import Study, analyse_case, close
 
-from saecatalog.analysis.rankings import rank_features
+from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS
 from saecatalog.verify import formulas
@@ -43,13 +43,14 @@ def test_rankings_of_categories(study: Study) -> None:
     for name, rows in study.table("categories").groupby("category"):
         every = list(rows.itertuples())
         specialists = [r for r in every if r.balanced_score > 0]
-        assert_ranking(
-            study,
-            f"specialist:{name}",
-            specialists,
-            lambda r: (-r.balanced_score, -r.auroc, r.feature),
-            lambda r: r.balanced_score,
-        )
+        for kind, grades in (("specialist", ("clear", "moderate")), ("weak specialist", ("weak",))):
+            assert_ranking(
+                study,
+                f"{kind}:{name}",
+                [r for r in specialists if r.evidence in grades],
+                lambda r: (r.evidence != "clear", -r.balanced_score, -r.auroc, r.feature),
+                lambda r: r.balanced_score,
+            )
         common = [r for r in every if r.active_inside * 2 > r.n_inside]
         assert_ranking(
             study, f"common:{name}", common, lambda r: (-more(r), -r.active_inside, r.feature), lambda r: float(more(r))
@@ -75,9 +76,9 @@ def test_rankings_of_concepts(study: Study) -> None:
         assert_ranking(
             study,
             f"contrast:{name}",
-            [r for r in every if r.n_active * 2 > r.n_texts],
-            lambda r: (-r.auroc, -r.mean_all, r.feature),
-            lambda r: r.auroc,
+            [r for r in every if r.responds],
+            lambda r: (-r.auroc_low, -r.auroc, -r.mean_all, r.feature),
+            lambda r: r.auroc_low,
         )
 
 
@@ -102,9 +103,9 @@ def test_notable_features_have_reasons_from_the_rankings(study: Study) -> None:
         kind, _, name = row.ranking.partition(":")
         if kind in ("strongest", "frequent", "selective"):
             wanted.setdefault(row.feature, set()).add(kind)
-        if kind == "specialist":
-            wanted.setdefault(row.feature, set()).add(f"specialist:{name}")
-        if kind in ("consistent", "contrast"):
+        if kind in ("specialist", "weak specialist"):
+            wanted.setdefault(row.feature, set()).add(f"{kind}:{name}")
+        if kind == "contrast":
             wanted.setdefault(row.feature, set()).add(f"concept:{name}")
     for row in study.table("features").itertuples():
         assert set(filter(None, row.notable.split(","))) == wanted.get(row.feature, set())
@@ -135,7 +136,7 @@ def test_common_features_on_random_counts(data: st.DataObject) -> None:
         st.lists(st.tuples(st.integers(0, n_in), st.integers(0, n_out)), min_size=1, max_size=9).filter(any)
     )
     rows = pd.DataFrame(counts, columns=["active_inside", "active_outside"]).assign(
-        category="c", n_inside=n_in, n_outside=n_out, balanced_score=0.0, auroc=0.5
+        category="c", n_inside=n_in, n_outside=n_out, balanced_score=0.0, auroc=0.5, evidence=""
     )
     rows["feature"] = np.arange(len(rows))
     features = pd.DataFrame(
@@ -146,3 +147,21 @@ def test_common_features_on_random_counts(data: st.DataObject) -> None:
     common = [r for r in rows.itertuples() if r.active_inside * 2 > n_in]
     wanted = sorted(common, key=lambda r: (-more(r), -r.active_inside, r.feature))
     assert table.query("ranking == 'common:c'")["feature"].tolist() == [r.feature for r in wanted]
+
+
+def test_clear_specialists_are_notable_before_weak_ones() -> None:
+    """Feature 1 is first for a category and 2 second; 8 is the first of the weak ones, and 2 is among them too."""
+    lists = {
+        "strongest": [5],
+        "specialist:a": [1, 2],
+        "weak specialist:b": [8, 2],
+        "common:a": [7],
+        "consistent:k": [6],
+    }
+    rankings = pd.DataFrame(
+        [(name, rank, feature) for name, found in lists.items() for rank, feature in enumerate(found)],
+        columns=["ranking", "rank", "feature"],
+    )
+    clear = {1: ["specialist:a"], 2: ["specialist:a", "weak specialist:b"], 5: ["strongest"]}
+    assert choose_notable(rankings, 3) == clear
+    assert choose_notable(rankings, 9) == {**clear, 8: ["weak specialist:b"]}

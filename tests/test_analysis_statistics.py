@@ -1,5 +1,9 @@
 """Formulas against scipy and numpy."""
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +12,14 @@ from scipy import sparse, stats
 from studies import ACTIVATIONS, SCORES, close
 
 from saecatalog.analysis import statistics
-from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
+from saecatalog.analysis.statistics import (
+    benjamini_hochberg,
+    column_ranks,
+    difference_interval,
+    rank_sum_tail,
+    rank_sum_test,
+    wilson,
+)
 from saecatalog.verify import formulas
 
 
@@ -92,3 +103,41 @@ def test_the_quantile_of_many_numbers() -> None:
     for q in (0.0, 0.5, 0.9, 1.0):
         assert statistics.quantile(array, q) == float(np.quantile(array, q))
     assert statistics.quantile(array[:0], 0.9) == 0
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 3.0, 5.0]), min_size=2, max_size=11), st.data())
+def test_rank_sum_tail_against_every_choice_of_texts(scores: list[float], data: st.DataObject) -> None:
+    """Against the share of all choices of as many texts that win as many pairs, for the texts drawn."""
+    m = data.draw(st.integers(1, len(scores) - 1))
+
+    def wins(chosen: Sequence[int]) -> float:
+        inside, rest = [scores[i] for i in chosen], [s for i, s in enumerate(scores) if i not in chosen]
+        return formulas.auroc(inside, rest) * len(inside) * len(rest)
+
+    every = [wins(chosen) for chosen in itertools.combinations(range(len(scores)), m)]
+    u = data.draw(st.sampled_from(every))
+    exact = sum(w >= u - 1e-9 for w in every) / len(every)
+    active = [s for s in scores if s > 0]
+    ties = sum(t**3 - t for t in Counter(active).values())
+    columns = [np.array([x]) for x in (u, m, len(scores), float(len(active)), float(ties))]
+    (p,) = rank_sum_tail(*columns)
+    assert 0.6 * exact <= p <= 1.6 * exact
+    if len(set(active)) <= 1:
+        # Without an order among the active texts, the test is Fisher's exact one.
+        close(p, exact)
+
+
+def test_one_active_text_is_no_evidence() -> None:
+    """One of 20 texts is active, and none of 962 others: chance 20 in 982, for the usual approximation 2e-12."""
+    u = np.array([19 * 962 / 2 + 962])
+    (p,) = rank_sum_tail(u, np.array([20]), np.array([982]), np.array([1.0]), np.array([0.0]))
+    close(p, 20 / 982)
+
+
+def test_difference_interval_of_newcombe() -> None:
+    """Newcombe 1998, table II: 56/70 - 48/80 gives 0.0524 to 0.3339, and 10/10 - 0/10 gives 0.6075 to 1."""
+    k, n, other, n_other = np.array([56, 10]), np.array([70, 10]), np.array([48, 0]), np.array([80, 10])
+    found, low, high = difference_interval(k, n, other, n_other)
+    close(found, [0.2, 1.0])
+    close(low, [0.0524, 0.6075], atol=5e-5)
+    close(high, [0.3339, 1.0], atol=5e-5)

@@ -34,6 +34,21 @@ CLUSTER_PHI = 0.5
 SCORE_DECIMALS = 9
 """Balanced scores are rounded to this many decimals."""
 
+SURE_Q = 0.05
+"""The largest q-value of a contrast that counts as sure."""
+
+EVIDENCE = ("clear", "moderate", "weak")
+"""What the evidence for a specialist may be, the best first."""
+
+WEAK_SPECIALIST = "weak specialist"
+"""The rankings of specialists with weak evidence, and the reason for being notable that these rankings give."""
+
+CLEAR_AUROC = 0.6
+"""The evidence for a specialist is clear only if the 95 % interval of its AUROC is above this."""
+
+CONCEPT_HALF = 5
+"""A concept is split into two halves if each then has at least this many texts."""
+
 LENS_ENTRIES = 10
 """Number of promoted tokens, of suppressed tokens and of nearest decoder rows kept for each feature."""
 
@@ -55,9 +70,6 @@ LIST_ROWS = 200
 
 PAIR_FEATURES = 10
 """Features kept for each of two categories that are compared."""
-
-SURE_Q = 0.05
-"""A difference is clear only if its q-value is at most this."""
 
 FIRINGS_MAX = 8_000_000
 """The most firings, over all features, that a catalog publishes for comparing two features: about 20 MB."""

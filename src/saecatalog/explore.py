@@ -214,11 +214,12 @@ def concept_features(pipeline: Pipeline, texts: list[Text]) -> ConceptFeatures:
 
     Raises CatalogError for a text without tokens, and for one that is not UTF-8.
     """
-    from saecatalog.analysis.concepts import concept_rows, texts_in_common
+    from saecatalog.analysis.categories import second_half
+    from saecatalog.analysis.concepts import ConceptTexts, concept_rows, concept_table
     from saecatalog.analysis.rankings import concept_rankings
     from saecatalog.analysis.scores import score_texts
     from saecatalog.analysis.study import strong_threshold
-    from saecatalog.analysis.text_groups import TextGroups
+    from saecatalog.texts.corpus import with_ids
     from saecatalog.texts.windows import check_characters
 
     check_characters(texts)
@@ -226,13 +227,15 @@ def concept_features(pipeline: Pipeline, texts: list[Text]) -> ConceptFeatures:
     corpus = include(pipeline.corpus.store, settings.outlier_multiple)
     corpus_scores = score_texts(corpus, settings.text_score)
     strong, rule = strong_threshold(corpus_scores, settings.strong)
-    texts = pipeline.prepared(texts)
+    # In the order of ids made from the contents, by which texts are split into halves.
+    texts = with_ids(pipeline.prepared(texts))
     harvested = pipeline.harvested(texts, "concept")
     for line in plain_names_warnings(**harvested.plain_names):
         notice(line)
     scores = score_texts(include(harvested.store, settings.outlier_multiple, corpus.norm_median), settings.text_score)
     names, contents = [text.category for text in texts], [text.content for text in texts]
-    common = texts_in_common(names, contents, [text.content for text in pipeline.corpus.texts])
-    rows = concept_rows(scores, TextGroups.of(names), corpus_scores, common, strong)
+    second = second_half([text.category for text in pipeline.corpus.texts])
+    shared = ConceptTexts.of(names, contents, [text.content for text in pipeline.corpus.texts], second)
+    rows = concept_table([concept_rows(scores, corpus_scores, shared, strong)])
     rankings = concept_rankings(rows, settings.top)
     return ConceptFeatures(names[0], len(texts), corpus_scores.n_texts, strong, rule, rows, rankings)

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, Num
 from scipy import sparse, stats
 
 from saecatalog.analysis.activations import runs
@@ -146,11 +146,26 @@ def _worth(
         within, without, between = _sums(scored, sources, groups, auroc, size, rest)
         variance = within / size**2 * n_in / (n_in - 1) + without / rest**2 * n_out / (n_out - 1)
         variance += 2 * between / (size * rest) * n / (n - 1)
+    return worth_of(auroc, variance, size, rest, np.minimum(n_in, n_out))
+
+
+def worth_of(
+    auroc: Float64[np.ndarray, "n"],
+    variance: Float64[np.ndarray, "n"],
+    size: Float64[np.ndarray, "n"],
+    rest: Float64[np.ndarray, "n"],
+    fewest: Num[np.ndarray, "n"],
+) -> Float64[np.ndarray, "n"]:
+    """The number of independent texts as sure as an AUROC of this variance, for Wilson's interval.
+
+    `size` and `rest` are the numbers of texts inside and outside, `fewest` that of the sources on the side with fewer.
+    The number is 0 if that side has a single one.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
         # Where every text inside beats every text outside, or none, there is no variance to go by.
         seen = (variance > 0) & (auroc > 0) & (auroc < 1)
         found = np.where(seen, auroc * (1 - auroc) / variance, np.inf)
     most = size * rest / (1 + (size + rest - 2) / 4)
-    fewest = np.minimum(n_in, n_out)
     scale = (Z95 / stats.t.ppf(0.975, np.maximum(fewest - 1, 1))) ** 2
     return np.where(fewest > 1, np.minimum(found, most) * scale, 0.0)
 

@@ -2,7 +2,8 @@
 
 A specialist has a positive balanced score, which weights texts as if all categories had equal size: neither small
 categories among large ones nor large ones among small ones are misjudged. The texts are also divided into two halves,
-to show whether a specialist found on one half is also one on the other, which played no part in finding it.
+to show whether a specialist found on one half is also one on the other, which played no part in finding it. Whether the
+evidence for a specialist is clear, moderate or weak follows from this, from its AUROC and from its q-value.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from saecatalog.analysis.auroc_intervals import Sources, auroc_intervals
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
 from saecatalog.analysis.text_groups import Cells, TextGroups
-from saecatalog.constants import MANY_CATEGORIES, SCORE_DECIMALS
+from saecatalog.constants import CLEAR_AUROC, EVIDENCE, MANY_CATEGORIES, SCORE_DECIMALS, SURE_Q
 
 HALVES = ("first", "second")
 
@@ -131,10 +132,19 @@ def category_table(parts: list[Figures], groups: TextGroups) -> pd.DataFrame:
     counts = [np.ones(len(frame), np.int64), *(part.silent_counts for part in parts)]
     found = [np.where(frame[f"score_{half}"] > 0, half, "") for half in HALVES]
     both = (found[0] != "") & (found[1] != "")
-    return frame.assign(
+    frame = frame.assign(
         q_value=benjamini_hochberg(np.concatenate(p), np.concatenate(counts))[: len(frame)],
         held_out=np.where(both, "both", np.where(found[0] != "", found[0], found[1])).astype(object),
     )
+    return frame.assign(evidence=_evidence(frame))
+
+
+def _evidence(rows: pd.DataFrame) -> Shaped[np.ndarray, "row"]:
+    """How sure it is that a feature is a specialist, one of `EVIDENCE`; empty if it is none."""
+    sure = (rows["q_value"] <= SURE_Q) & (rows["auroc_low"] > 0.5) & (rows["held_out"] == "both")
+    clear = sure & (rows["auroc_low"] > CLEAR_AUROC)
+    found = np.select([rows["balanced_score"] <= 0, clear, sure], ["", *EVIDENCE[:2]], EVIDENCE[2])
+    return np.asarray(found, object)
 
 
 def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np.ndarray, "text"]) -> pd.DataFrame:

@@ -1,13 +1,65 @@
-"""Which features respond to a concept's texts: text scores flow in, one row per concept and feature flows out."""
+"""Which features respond to a concept's texts: text scores flow in, one row per concept and feature flows out.
+
+A feature responds to a concept if its scores on the concept's texts contrast with those on the rest of the corpus. One
+that fires on every text is strong on the texts of every concept, and responds to none.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Float64, Int64, UInt64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from scipy import sparse
 
+from saecatalog.analysis.categories import HALVES, second_half
+from saecatalog.analysis.concept_contrast import ConceptContrast
 from saecatalog.analysis.scores import TextScores
-from saecatalog.analysis.statistics import wilson
-from saecatalog.analysis.text_groups import Cells, TextGroups, columns_of
+from saecatalog.analysis.statistics import benjamini_hochberg, difference_interval, wilson
+from saecatalog.analysis.text_groups import Cells, TextGroups
+from saecatalog.constants import CONCEPT_HALF, SURE_Q
+
+TOO_FEW = "too few"
+"""What `held_out` says where a concept has too few texts for two halves."""
+
+
+@dataclass(frozen=True)
+class ConceptTexts:
+    """The texts of the concepts, and how they are compared with those of the corpus."""
+
+    groups: TextGroups
+    """The concept of each text."""
+    second: Bool[np.ndarray, "text"]
+    """Which of them are in the second half of their concept."""
+    common: sparse.csr_matrix
+    """`[text of the corpus, concept]`: which texts of the corpus are equal to one of a concept, and so no rivals."""
+    corpus_second: Bool[np.ndarray, "text"]
+    """Which texts of the corpus are in its second half."""
+
+    @classmethod
+    def of(
+        cls, names: list[str], contents: list[str], corpus: list[str], corpus_second: Bool[np.ndarray, "text"]
+    ) -> "ConceptTexts":
+        """From the concept and the content of each text, in the order of their ids, and the contents of the corpus."""
+        common = texts_in_common(names, contents, corpus)
+        return cls(TextGroups.of(names), second_half(names), common, corpus_second)
+
+    @cached_property
+    def halved(self) -> Bool[np.ndarray, "concept"]:
+        """Which concepts have enough texts for two halves."""
+        return np.asarray(self.groups.of_texts(self.second).sizes >= CONCEPT_HALF)
+
+
+@dataclass(frozen=True)
+class ConceptFigures:
+    """The rows of some features, by concept, then feature, and the number of pairs of a concept and a feature tested.
+
+    A feature is tested on every concept if it fired on a text of the corpus or of any concept. Pairs without a row,
+    where the feature is silent on the whole concept, have a p-value of 1.
+    """
+
+    columns: dict[str, Shaped[np.ndarray, "row"]]
+    n_tests: int
 
 
 def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str]) -> sparse.csr_matrix:
@@ -23,90 +75,91 @@ def texts_in_common(concepts: list[str], contents: list[str], corpus: list[str])
 
 
 def concept_rows(
-    scores: TextScores,
-    groups: TextGroups,
-    corpus: TextScores,
-    common: sparse.csr_matrix,
-    strong: float,
-    first: int = 0,
-) -> pd.DataFrame:
+    scores: TextScores, corpus: TextScores, texts: ConceptTexts, strong: float, first: int = 0
+) -> ConceptFigures:
     """Consistency, both means and contrast with the rest of the corpus, for features that fired on a concept's texts.
 
-    `mean_all` divides by all texts of the concept, `mean_active` by those on which the feature fired. `common` is the
-    result of `texts_in_common`, and `first` the number of the first column. If no text of the corpus remains for
-    comparison, AUROC is 0.5.
+    `scores` are those of the concepts' texts and `corpus` those of the corpus, of the same features, whose first has
+    the number `first`. `strong` is the score above which a text is strong. `mean_all` divides by all texts of the
+    concept, `mean_active` by those on which the feature fired. If no text of the corpus remains for comparison, AUROC
+    is 0.5. The q-values and what follows from them are added by `concept_table`.
     """
-    matrix = scores.by_feature
+    matrix, groups = scores.by_feature, texts.groups
     cells = groups.cells(matrix)
     count, total, is_strong = cells.sums(None, matrix.data, matrix.data > strong)
     n = groups.sizes[cells.group]
     low, high = wilson(is_strong, n)
-    return pd.DataFrame(
-        {
-            "concept": np.array(groups.names, object)[cells.group],
-            "feature": (cells.column + first).astype(np.int32),
-            "n_texts": n.astype(np.int32),
-            "n_active": count.astype(np.int32),
-            "n_strong": is_strong.astype(np.int32),
-            "consistency": is_strong / n,
-            "consistency_low": low,
-            "consistency_high": high,
-            "mean_all": total / n,
-            "mean_active": total / count,
-            "auroc": _contrast(matrix, n, cells, corpus.by_feature, common),
-        }
+    contrast = ConceptContrast(matrix, n, cells, corpus.by_feature, texts.common)
+    auroc_low, auroc_high = contrast.ends
+    fired = np.union1d(*(np.flatnonzero(np.diff(part.by_feature.indptr)) for part in (scores, corpus)))
+    columns = {
+        "concept": np.array(groups.names, object)[cells.group],
+        "feature": (cells.column + first).astype(np.int32),
+        "n_texts": n.astype(np.int32),
+        "n_active": count.astype(np.int32),
+        "n_strong": is_strong.astype(np.int32),
+        "consistency": is_strong / n,
+        "consistency_low": low,
+        "consistency_high": high,
+        "mean_all": total / n,
+        "mean_active": total / count,
+        **_excess(is_strong, n, contrast.strong_rest(strong), contrast.n_rest),
+        "auroc": contrast.auroc,
+        "auroc_low": auroc_low,
+        "auroc_high": auroc_high,
+        "p_value": contrast.p,
+        **{f"auroc_{half}": auroc for half, auroc in zip(HALVES, _halves(scores, corpus, texts, cells), strict=True)},
+    }
+    return ConceptFigures(columns, len(fired) * len(groups.names))
+
+
+def concept_table(parts: list[ConceptFigures]) -> pd.DataFrame:
+    """The figures of all blocks as one table, by concept and then feature: which features respond to which concept."""
+    rows = pd.DataFrame({name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns})
+    rows = rows.sort_values(["concept", "feature"], kind="stable", ignore_index=True)
+    others = sum(part.n_tests for part in parts) - len(rows)
+    p, counts = np.append(rows["p_value"], 1.0), np.append(np.ones(len(rows), np.int64), others)
+    rows["q_value"] = benjamini_hochberg(p[: len(rows) + (others > 0)], counts[: len(rows) + (others > 0)])[: len(rows)]
+    more = [(rows[f"auroc_{half}"] > 0.5).to_numpy() for half in HALVES]
+    halved = rows["auroc_first"].notna().to_numpy()
+    found = np.select([more[0] & more[1], *more], ["both", *HALVES], "")
+    rows["held_out"] = np.where(halved, found, TOO_FEW).astype(object)
+    rows["responds"] = (
+        (rows["q_value"] <= SURE_Q)
+        & (rows["auroc_low"] > 0.5)
+        & (rows["excess"] >= 0)
+        & rows["held_out"].isin(["both", TOO_FEW])
     )
+    return rows
 
 
-def _contrast(
-    matrix: sparse.csc_matrix,
-    sizes: Int64[np.ndarray, "cell"],
-    cells: Cells,
-    corpus: sparse.csc_matrix,
-    common: sparse.csr_matrix,
-) -> Float64[np.ndarray, "cell"]:
-    """The AUROC of each cell: a concept's scores on a feature against those of the corpus on the same feature.
-
-    Texts of the concept that are also in the corpus are no rivals: the wins against them are subtracted.
-    """
-    n_texts, n_common = corpus.shape[0], np.bincount(common.indices, minlength=common.shape[1])[cells.group]
-    wins = _wins(matrix.data, sizes, cells, cells.column, n_texts, columns_of(corpus), corpus.data)
-    # Each score of the corpus is repeated for every concept with this text, and finds the cell that it is taken from.
-    concepts = common[corpus.indices]
-    entry = np.repeat(np.arange(corpus.nnz), np.diff(concepts.indptr))
-    width = corpus.shape[1]
-    own, codes = cells.group * width + cells.column, concepts.indices * width + columns_of(corpus)[entry]
-    place = np.searchsorted(own, codes)
-    found = np.append(own, -1)[place] == codes
-    wins -= _wins(matrix.data, sizes, cells, np.arange(len(cells)), n_common, place[found], corpus.data[entry[found]])
-    n_rest = n_texts - n_common
-    return np.where(n_rest > 0, wins / np.maximum(sizes * n_rest, 1), 0.5)
+def _excess(
+    strong: Float64[np.ndarray, "cell"],
+    n: Int64[np.ndarray, "cell"],
+    strong_rest: Float64[np.ndarray, "cell"],
+    n_rest: Int64[np.ndarray, "cell"],
+) -> dict[str, Shaped[np.ndarray, "cell"]]:
+    """The columns of the strong rate in the rest of the corpus, and of how far the concept's rate exceeds it."""
+    excess, low, high = difference_interval(strong, n, strong_rest, n_rest)
+    return {
+        "n_rest": n_rest.astype(np.int32),
+        "strong_rest": strong_rest.astype(np.int32),
+        "strong_rate_rest": strong_rest / np.maximum(n_rest, 1),
+        "excess": excess,
+        "excess_low": low,
+        "excess_high": high,
+    }
 
 
-def _wins(
-    scores: Float32[np.ndarray, "entry"],
-    sizes: Int64[np.ndarray, "cell"],
-    cells: Cells,
-    pools: Int64[np.ndarray, "cell"],
-    n_rivals: Int64[np.ndarray, "cell"] | int,
-    rival_pools: Int64[np.ndarray, "rival"],
-    rivals: Float32[np.ndarray, "rival"],
-) -> Float64[np.ndarray, "cell"]:
-    """For each cell, the number of pairs of one of its texts and a rival in which the rival scores lower.
-
-    Equal scores count half. `sizes` are the numbers of texts, and `scores` those above 0. A cell's rivals are the
-    `n_rivals` texts of its pool; `rivals` are their scores above 0, and `rival_pools` says which pool each belongs to.
-    """
-    silent = n_rivals - np.bincount(rival_pools, minlength=int(pools.max(initial=0)) + 1)[pools]
-    ordered = np.sort(_keys(rival_pools, rivals))
-    mine = _keys(pools[cells.of_entry], scores)
-    below = np.searchsorted(ordered, mine, "left") + np.searchsorted(ordered, mine, "right")
-    earlier_pools = np.searchsorted(ordered, _keys(pools, np.zeros(len(pools), np.float32)))
-    # Each score above 0 wins against all silent rivals, and each silent text ties with them.
-    count, won = cells.sums(None, below / 2 - earlier_pools[cells.of_entry] + silent[cells.of_entry])
-    return np.asarray(won + (sizes - count) * silent / 2)
-
-
-def _keys(pools: Int64[np.ndarray, "n"], scores: Float32[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
-    """Integers that are ordered by pool, then score: the bits of floats of 0 or more have the order of the floats."""
-    return pools.astype(np.uint64) << np.uint64(32) | scores.view(np.uint32)
+def _halves(
+    scores: TextScores, corpus: TextScores, texts: ConceptTexts, cells: Cells
+) -> list[Float64[np.ndarray, "cell"]]:
+    """The AUROC of each half of a concept against the same half of the corpus; not a number if there are no halves."""
+    found = []
+    for mine, rivals in ((~texts.second, ~texts.corpus_second), (texts.second, texts.corpus_second)):
+        part = scores.of_texts(mine).by_feature
+        sizes = texts.groups.of_texts(mine).sizes[cells.group]
+        inside = cells.of_entries(mine[scores.by_feature.indices])
+        half = ConceptContrast(part, sizes, inside, corpus.of_texts(rivals).by_feature, texts.common[rivals])
+        found.append(np.where(texts.halved[cells.group], half.auroc, np.nan))
+    return found

@@ -1,10 +1,12 @@
 """Rankings and notable features: tables flow in, rankings and reasons flow out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
+
+from saecatalog.constants import EVIDENCE, WEAK_SPECIALIST
 
 COMMON_RATE = 0.5
 """A common feature of a category is active in more than this share of its texts."""
@@ -27,8 +29,10 @@ def rank_features(features: pd.DataFrame, categories: pd.DataFrame, concepts: pd
 
 
 def _category_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The specialists and the common features of every category, by category."""
-    specialists = rows[rows["balanced_score"] > 0]
+    """The specialists, those with weak evidence apart, and the common features of every category, by category."""
+    grades = {word: place for place, word in enumerate(EVIDENCE)}
+    specialists = rows[rows["balanced_score"] > 0].assign(grade=lambda found: found["evidence"].map(grades))
+    weak = specialists["grade"] == grades["weak"]
     inside = rows["active_inside"] / rows["n_inside"]
     outside = rows["active_outside"] / rows["n_outside"].clip(lower=1)
     # (inside - outside) * n_inside * n_outside, in integers, because equal differences of rates may differ in the last
@@ -36,12 +40,13 @@ def _category_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
     exact = rows["active_inside"].astype(np.int64) * rows["n_outside"] - rows["active_outside"] * rows["n_inside"]
     common = rows.assign(more=inside - outside, exact=exact)[inside > COMMON_RATE]
     by_balance, by_difference = (
-        [("balanced_score", False), ("auroc", False)],
+        [("grade", True), ("balanced_score", False), ("auroc", False)],
         [("exact", False), ("active_inside", False)],
     )
     return _by_group(
         [
-            _ranking("specialist", specialists, "balanced_score", by_balance, top, "category"),
+            _ranking("specialist", specialists[~weak], "balanced_score", by_balance, top, "category"),
+            _ranking(WEAK_SPECIALIST, specialists[weak], "balanced_score", by_balance, top, "category"),
             _ranking("common", common, "more", by_difference, top, "category"),
         ]
     )
@@ -50,15 +55,16 @@ def _category_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
 def concept_rankings(rows: pd.DataFrame, top: int) -> pd.DataFrame:
     """The rankings of every concept by consistency, by mean score and by contrast with the corpus, by concept.
 
-    Contrast ranks only features active on more than half of the concept's texts.
+    Contrast ranks only features that respond to the concept, by what their AUROC surely exceeds.
     """
-    consistent, in_half = rows[rows["n_strong"] > 0], rows[rows["n_active"] * 2 > rows["n_texts"]]
+    consistent, responding = rows[rows["n_strong"] > 0], rows[rows["responds"].astype(bool)]
     by_share, by_mean = [("consistency", False), ("mean_all", False)], [("mean_all", False)]
+    by_contrast = [("auroc_low", False), ("auroc", False), *by_mean]
     return _by_group(
         [
             _ranking("consistent", consistent, "consistency", by_share, top, "concept"),
             _ranking("strong", rows, "mean_all", by_mean, top, "concept"),
-            _ranking("contrast", in_half, "auroc", [("auroc", False), *by_mean], top, "concept"),
+            _ranking("contrast", responding, "auroc_low", by_contrast, top, "concept"),
         ]
     )
 
@@ -94,29 +100,32 @@ def _by_group(rankings: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def reason_of(ranking: str) -> str:
-    """The reason for being notable that a ranking gives; empty for rankings that give none."""
+    """The reason for being notable that a ranking gives; empty for rankings that give none.
+
+    A feature that is strong on a concept's texts may be so on all texts: only contrast makes it notable.
+    """
     kind, _, name = ranking.partition(":")
     name = name.replace(",", " ")
     if kind in ("strongest", "frequent", "selective"):
         return kind
-    return {"specialist": f"specialist:{name}", "consistent": f"concept:{name}", "contrast": f"concept:{name}"}.get(
-        kind, ""
-    )
+    if kind in ("specialist", WEAK_SPECIALIST):
+        return f"{kind}:{name}"
+    return f"concept:{name}" if kind == "contrast" else ""
 
 
 def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
     """Up to `count` notable features with their reasons: the first of every ranking, then the second, and so on.
 
-    Every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog. The
-    features in `noted`, which have a note by the author, are added.
+    Every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog; those of
+    weak evidence come after all others. The features in `noted`, which have a note by the author, are added.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
-    columns = [rows["feature"].tolist() for _, rows in given.groupby("ranking", sort=False)]
+    weak = given["ranking"].str.startswith(f"{WEAK_SPECIALIST}:")
     chosen: list[int] = []
-    for row in zip_longest(*columns):
-        chosen += [f for f in dict.fromkeys(row) if f is not None and f not in chosen]
+    for row in [*_dealt(given[~weak]), *_dealt(given[weak])]:
         if len(chosen) >= count:
             break
+        chosen += [f for f in dict.fromkeys(row) if f is not None and f not in chosen]
     notable: dict[int, list[str]] = {feature: [] for feature in sorted(chosen[:count])}
     for feature, ranking in zip(given["feature"].tolist(), given["ranking"], strict=True):
         if feature in notable and reason_of(ranking) not in notable[feature]:
@@ -124,3 +133,8 @@ def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()
     for feature in noted:
         notable.setdefault(feature, []).append("noted")
     return notable
+
+
+def _dealt(rankings: pd.DataFrame) -> Iterable[tuple[int | None, ...]]:
+    """The first features of all rankings, then the second ones, and so on; None where a ranking has no more."""
+    return zip_longest(*(rows["feature"].tolist() for _, rows in rankings.groupby("ranking", sort=False)))

@@ -16,7 +16,7 @@ from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
 from saecatalog.analysis.category_pairs import category_pair_table
 from saecatalog.analysis.coactivation import cluster_table, pair_table
-from saecatalog.analysis.concepts import concept_rows
+from saecatalog.analysis.concepts import ConceptFigures, concept_rows, concept_table
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.firings import choose_compared, firing_rows
@@ -120,11 +120,10 @@ def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd
             by_category.append(found.categories)
             by_concept += found.concepts
             bar.update(len(found.features))
-    concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
     return (
         pd.concat(features, ignore_index=True),
         category.category_table(by_category, study.groups),
-        pd.concat(concepts, ignore_index=True).sort_values(["concept", "feature"], ignore_index=True),
+        concept_table(by_concept) if by_concept else pd.DataFrame({name: [] for name in SCHEMAS["concepts"]}),
     )
 
 
@@ -134,8 +133,8 @@ class BlockFindings:
 
     features: pd.DataFrame
     categories: category.Figures
-    concepts: list[pd.DataFrame]
-    """One table, or none if there are no concepts."""
+    concepts: list[ConceptFigures]
+    """One entry, or none if there are no concepts."""
     tables: dict[str, Columns]
     """Rows of the tables that do not depend on other blocks and can be written immediately."""
 
@@ -146,7 +145,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
     rows, tokens = _token_view(study, block, scores)
     if shared:
         mine = shared.scores.block(first, stop)
-        concepts = [concept_rows(mine, shared.groups, scores, shared.in_corpus, study.strong, first)]
+        concepts = [concept_rows(mine, scores, shared.texts, study.strong, first)]
     return BlockFindings(
         rows.join(label_rows(study.labelling, block, rows, tokens)),
         category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),

@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Num
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 
 from saecatalog.analysis.activations import order_within, runs
 
@@ -24,6 +24,24 @@ def wilson(
     # The ends are set exactly at k = 0 and k = n, where rounding would give something like 1e-17 instead of 0.
     low = np.where(k == 0, 0.0, np.maximum(centre - half, 0))
     return low, np.where((k == n) | (n == 0), 1.0, np.minimum(centre + half, 1))
+
+
+def difference_interval(
+    k: Num[np.ndarray, "n"],
+    n: Num[np.ndarray, "n"],
+    k_other: Num[np.ndarray, "n"],
+    n_other: Num[np.ndarray, "n"],
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
+    """k / n minus k_other / n_other, with the ends of its 95 % interval (Newcombe 1998, method 10).
+
+    A rate of no trials is 0, with an interval from 0 to 1.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = (
+        (np.asarray(hits / np.maximum(trials, 1), np.float64), *wilson(hits, trials))
+        for hits, trials in ((k, n), (k_other, n_other))
+    )
+    low = a - b - np.sqrt((a - a_low) ** 2 + (b_high - b) ** 2)
+    return a - b, low, a - b + np.sqrt((a_high - a) ** 2 + (b - b_low) ** 2)
 
 
 def quantile(values: Float32[np.ndarray, "n"], q: float) -> float:
@@ -106,6 +124,51 @@ def rank_sum_test(
         z = (np.maximum(u, pairs - u) - pairs / 2 - 0.5) / np.sqrt(variance)
     p = np.clip(2 * stats.norm.sf(z), 0, 1)
     return auroc, np.where((variance > 0) & (pairs > 0), p, 1.0)
+
+
+def rank_sum_tail(
+    u: Float64[np.ndarray, "n"],
+    n_inside: Int64[np.ndarray, "n"],
+    n: Int64[np.ndarray, "n"],
+    n_active: Float64[np.ndarray, "n"],
+    ties: Float64[np.ndarray, "n"],
+) -> Float64[np.ndarray, "n"]:
+    """One-sided p-value of Mann and Whitney's U: how often texts drawn at random would win as often as those inside.
+
+    Of `n` texts, `n_inside` are inside and `n_active` have a score above 0; `ties` is the sum of t^3 - t over groups of
+    t equal scores above 0. How many of the active texts are inside is hypergeometric, and exact. Given that number, the
+    order of the active texts has the normal approximation of `rank_sum_test`. If few texts are active, U is so skewed
+    that this approximation alone would give p-values thousands of times too small.
+    """
+    n_active = n_active.astype(np.int64)
+    fewest, most = np.maximum(0, n_active - (n - n_inside)), np.minimum(n_inside, n_active)
+    p, log_factorial = np.zeros(len(u)), special.gammaln(np.arange(int(n.max(initial=0)) + 1) + 1)
+    for part in np.array_split(np.arange(len(u)), 1 + int((most - fewest + 1).sum()) // PART):
+        steps = (most - fewest + 1)[part]
+        place = np.repeat(np.arange(len(part)), steps)
+        j = fewest[part][place] + np.arange(len(place)) - np.repeat(np.cumsum(steps) - steps, steps)
+        m, total, active, tied, won = (a[part][place] for a in (n_inside, n, n_active, ties, u))
+        silent_outside = total - active - (m - j)
+        chance = np.exp(
+            _log_choose(log_factorial, active, j)
+            + _log_choose(log_factorial, total - active, m - j)
+            - _log_choose(log_factorial, total, m)
+        )
+        mean = (m + j) * silent_outside / 2 + j * (active - j) / 2
+        variance = j * (active - j) / 12 * (active + 1 - tied / np.maximum(active * (active - 1), 1))
+        # Without variance, U is the mean or not; U is a multiple of one half.
+        spread = np.sqrt(np.maximum(variance, 0))
+        z = np.where(spread > 0, (won - 0.5 - mean) / np.where(spread > 0, spread, 1), np.inf)
+        z = np.where((spread == 0) & (mean > won - 0.25), -np.inf, z)
+        p[part] = np.bincount(place, chance * special.ndtr(-z), len(part))
+    return np.clip(p, 0, 1)
+
+
+def _log_choose(
+    log_factorial: Float64[np.ndarray, "n"], n: Int64[np.ndarray, "case"], k: Int64[np.ndarray, "case"]
+) -> Float64[np.ndarray, "case"]:
+    """The logarithm of n over k."""
+    return np.asarray(log_factorial[n] - log_factorial[k] - log_factorial[n - k])
 
 
 def benjamini_hochberg(

@@ -10,7 +10,7 @@ import numpy as np
 from saecatalog.analysis.activations import Activations, include
 from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import second_half
-from saecatalog.analysis.concepts import texts_in_common
+from saecatalog.analysis.concepts import ConceptTexts
 from saecatalog.analysis.contexts import surroundings
 from saecatalog.analysis.label_rows import Labelling
 from saecatalog.analysis.readings import Corpus, Readings
@@ -102,9 +102,8 @@ class Concepts:
             store, config.outlier_multiple, study.activations.norm_median, study.scratch
         )
         self.scores: TextScores = score_texts(self.activations, config.text_score)
-        names = [text.category for text in texts]
-        self.groups = TextGroups.of(names)
-        self.in_corpus = texts_in_common(names, [text.content for text in texts], study.contents)
+        names, contents = [text.category for text in texts], [text.content for text in texts]
+        self.texts = ConceptTexts.of(names, contents, study.contents, study.second)
 
 
 def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, str]:

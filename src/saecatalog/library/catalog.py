@@ -4,7 +4,7 @@ Nothing is computed here that the pages do not show: the tables are those of the
 the code that makes theirs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import TEXT_TOP
+from saecatalog.constants import TEXT_TOP, WEAK_SPECIALIST
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
@@ -115,24 +115,26 @@ class Catalog:
     def specialists(self, category: str | None = None, n: int = 12) -> pd.DataFrame:
         """The specialists of a category, or of each: features with most of their strong texts in it.
 
-        The sizes of the categories are adjusted for (`balanced_score`). A category without a specialist has no row.
+        The sizes of the categories are adjusted for (`balanced_score`). Those with clear evidence come first, those
+        with weak evidence last (`evidence`). A category without a specialist has no row.
         """
-        return self._of_groups("specialist", "categories", "category", category, self.categories, n)
+        return self._of_groups(("specialist", WEAK_SPECIALIST), "categories", "category", category, self.categories, n)
 
     def common_features(self, category: str | None = None, n: int = 12) -> pd.DataFrame:
         """The features active in most texts of a category, or of each, by how much more often than elsewhere."""
-        return self._of_groups("common", "categories", "category", category, self.categories, n)
+        return self._of_groups(("common",), "categories", "category", category, self.categories, n)
 
     def concept_features(self, concept: str | None = None, by: str = "contrast", n: int = 12) -> pd.DataFrame:
-        """The features that respond to one of the catalog's concepts, or to each.
+        """The features that respond to one of the catalog's concepts, or to each; a concept may have none.
 
         Args:
             concept: Name of the concept; None means all of them.
-            by: `contrast` (AUROC against the corpus), `consistent` (share of strong texts) or `strong` (mean score).
+            by: `contrast` (the features that respond, by AUROC against the corpus), `consistent` (share of strong
+                texts) or `strong` (mean score); the last two name features that fire on all texts, too.
             n: Number of features of each concept.
         """
         known(by, ("contrast", "consistent", "strong"), "ranking of concepts")
-        return self._of_groups(by, "concepts", "concept", concept, self.concepts, n)
+        return self._of_groups((by,), "concepts", "concept", concept, self.concepts, n)
 
     def top_features(self, text: str | None = None, n: int = 5) -> pd.DataFrame:
         """The features with the largest score on a text of the corpus, by its id, or on each text.
@@ -237,14 +239,14 @@ class Catalog:
         return rows
 
     def _of_groups(
-        self, kind: str, table: str, column: str, name: str | None, names: list[str], n: int
+        self, kinds: Sequence[str], table: str, column: str, name: str | None, names: list[str], n: int
     ) -> pd.DataFrame:
-        """The rankings of one category or concept or of all, with the columns of their table."""
+        """Rankings of one category or concept or of all, one kind after the other, with the columns of their table."""
         groups = names if name is None else [known(name, names, column)]
         ranked = [
             (group, rank, feature)
             for group in groups
-            for rank, feature in enumerate(self._ranking(f"{kind}:{group}", n))
+            for rank, feature in enumerate([f for kind in kinds for f in self._ranking(f"{kind}:{group}", n)][:n])
         ]
         places = pd.DataFrame(ranked, columns=[column, "rank", "feature"])
         with reading(self._tables.folder.parent):

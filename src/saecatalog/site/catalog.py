@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-from saecatalog.constants import MANY_CATEGORIES
+from saecatalog.constants import EVIDENCE, MANY_CATEGORIES, WEAK_SPECIALIST
 from saecatalog.manifest import Manifest, has_live_part, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
@@ -22,6 +22,7 @@ REASONS = (
     "frequent",
     "selective",
     "specialist",
+    WEAK_SPECIALIST,
     "common",
     "concept",
     "consistent",
@@ -199,9 +200,17 @@ class Catalog:
         return [ref for ref in self.categories if ref.name in chosen]
 
     @cached_property
-    def specialist_counts(self) -> dict[str, int]:
-        """How many specialists each category with any has, over all features of the SAE."""
-        return specialist_counts(self.tables)
+    def evidence(self) -> dict[str, dict[str, int]]:
+        """How many specialists each category has, by the evidence for them, the best first."""
+        frame = self.tables.read("categories", ["category", "evidence"])
+        counts = frame[frame["evidence"] != ""].value_counts().to_dict()
+        return {ref.name: {word: int(counts.get((ref.name, word), 0)) for word in EVIDENCE} for ref in self.categories}
+
+    @cached_property
+    def responding(self) -> dict[str, int]:
+        """How many features respond to each concept with any, over all features of the SAE."""
+        frame = self.tables.read("concepts", ["concept", "responds"])
+        return {str(name): int(count) for name, count in frame[frame["responds"]]["concept"].value_counts().items()}
 
     @cached_property
     def rankings(self) -> Groups:

@@ -60,7 +60,8 @@ def percent_interval(share: float, low: float, high: float) -> str:
     """A share with its interval, rounded to the order of a third of its width: `0.31 % [0.27, 0.36]`."""
     width = 100 * (high - low)
     places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
-    return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
+    words = f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
+    return words.replace("-", MINUS)
 
 
 def interval(low: float, high: float) -> str:

@@ -22,7 +22,7 @@ from jinja2.bccache import Bucket
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
 
-from saecatalog.constants import SURE_Q
+from saecatalog.constants import CLEAR_AUROC, SURE_Q
 from saecatalog.errors import CatalogError
 from saecatalog.site import charts, formats, tokens
 
@@ -88,6 +88,7 @@ def environment(templates: Path) -> Environment:
         decimal_interval=formats.decimal_interval,
         levels=tokens.LEVELS,
         sure_q=SURE_Q,
+        clear_auroc=CLEAR_AUROC,
         colour_percentile=f"{100 * charts.COLOUR_QUANTILE:g}th percentile",
     )
     return env

@@ -61,9 +61,13 @@ def _category_rankings(e: Evidence) -> Ranked:
         rows = rows_of(part)
         special = [row for row in rows if row.balanced_score > 0]
         common = [row for row in rows if 2 * row.active_inside > row.n_inside]
-        ranked[f"specialist:{name}"] = _rank(
-            e, special, lambda r: (-r.balanced_score, -r.auroc), lambda r: float(r.balanced_score)
-        )
+        for ranking, grades in (("specialist", ["clear", "moderate"]), ("weak specialist", ["weak"])):
+            ranked[f"{ranking}:{name}"] = _rank(
+                e,
+                [row for row in special if row.evidence in grades],
+                lambda r: (r.evidence != "clear", -r.balanced_score, -r.auroc),
+                lambda r: float(r.balanced_score),
+            )
         ranked[f"common:{name}"] = _rank(e, common, lambda r: (-_more(r), -r.active_inside), lambda r: float(_more(r)))
     return ranked
 
@@ -79,12 +83,14 @@ def _concept_rankings(e: Evidence) -> Ranked:
     ranked: Ranked = {}
     for name, part in parts_of(e.published["concepts"], "concept").items():
         rows = rows_of(part)
-        strong, common = [r for r in rows if r.n_strong], [r for r in rows if 2 * r.n_active > r.n_texts]
+        strong, responding = [r for r in rows if r.n_strong], [r for r in rows if r.responds]
         ranked[f"consistent:{name}"] = _rank(
             e, strong, lambda r: (-r.consistency, -r.mean_all), lambda r: float(r.consistency)
         )
         ranked[f"strong:{name}"] = _rank(e, rows, lambda r: (-r.mean_all,), lambda r: float(r.mean_all))
-        ranked[f"contrast:{name}"] = _rank(e, common, lambda r: (-r.auroc, -r.mean_all), lambda r: float(r.auroc))
+        ranked[f"contrast:{name}"] = _rank(
+            e, responding, lambda r: (-r.auroc_low, -r.auroc, -r.mean_all), lambda r: float(r.auroc_low)
+        )
     return ranked
 
 
@@ -93,7 +99,7 @@ REASONS = {
     "frequent": "frequent",
     "selective": "selective",
     "specialist": "specialist:{}",
-    "consistent": "concept:{}",
+    "weak specialist": "weak specialist:{}",
     "contrast": "concept:{}",
 }
 """The reason for which each kind of ranking makes its features notable."""

@@ -1,4 +1,4 @@
-"""Checks of categories, the held-out check and concepts, recomputed from the published scores."""
+"""Checks of categories and the held-out check, recomputed from the published scores."""
 
 import math
 from collections import Counter
@@ -9,7 +9,6 @@ from scipy import stats
 
 from saecatalog.verify import formulas
 from saecatalog.verify.check_features import sampled
-from saecatalog.verify.check_texts import score_bounds
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, parts_of, rows_of
 from saecatalog.verify.report import EXACT, Checker
@@ -18,6 +17,9 @@ HALVES = ("first", "second")
 
 MANY_CATEGORIES = 20
 """As the table's description says: with more categories, a feature has rows only where it is active on a text."""
+
+LARGEST_Q, SURELY_CLEAR = 0.05, 0.6
+"""As the description of `evidence` says."""
 
 NINE_DECIMALS = 1e-9
 """Balanced scores are rounded, so that a score of exactly 0 is published as 0."""
@@ -130,6 +132,16 @@ def _check_halves(e: Evidence, at: Checker, row: Row, scores: np.ndarray) -> Non
         at.close(f"auroc_{half}", getattr(row, f"auroc_{half}"), formulas.auroc(inside, outside), EXACT)
         special += [half] if score > 0 else []
     at.same("held_out", row.held_out, "both" if len(special) == 2 else "".join(special))
+    at.same("evidence", row.evidence, _evidence(row))
+
+
+def _evidence(row: Row) -> str:
+    """How sure it is that a feature is a specialist, by the published figures, which have checks of their own."""
+    if row.balanced_score <= 0:
+        return ""
+    if row.held_out != "both" or row.q_value > LARGEST_Q or row.auroc_low <= 0.5:
+        return "weak"
+    return "clear" if row.auroc_low > SURELY_CLEAR else "moderate"
 
 
 def check_q_values(e: Evidence) -> None:
@@ -175,69 +187,3 @@ def check_held_out(e: Evidence) -> None:
         at.close("expected_both", row.expected_both, expected, EXACT)
         tried = [r.auroc_second for r in first] + [r.auroc_first for r in second]
         at.close("auroc_held_out", row.auroc_held_out, math.fsum(tried) / len(tried) if tried else math.nan, EXACT)
-
-
-def check_concepts(e: Evidence) -> None:
-    """How the sampled features respond to the texts of each concept."""
-    texts: dict[str, list[int]] = {}
-    for place, name in enumerate(e.published["concept_texts"]["concept"]):
-        texts.setdefault(str(name), []).append(place)
-    bounds = _concept_scores(e)
-    for feature, _, rows in sampled(e, "concepts"):
-        scores, found = e.scores.of(feature), {row.concept: row for row in rows}
-        at = e.report.at("concepts", f"feature {feature}")
-        at.holds(len(found) == len(rows), "concept", "a concept is listed twice")
-        for name in sorted({*texts, *found}):
-            mine = [bounds[t].get(feature, (0.0, 0.0, 0.0)) for t in texts.get(name, ())]
-            at = e.report.at("concepts", f"{name}, feature {feature}")
-            if name not in found:
-                at.holds(not any(low > 0 for low, _, _ in mine), "feature", "the row is missing")
-                continue
-            at.holds(any(high > 0 for _, high, _ in mine), "feature", "the feature is silent on this concept")
-            _check_concept(e, at, found[name], mine)
-            _check_contrast(e, at, found[name], mine, scores)
-
-
-Bounds = tuple[float, float, float]
-"""The smallest and the largest possible value of a score, and its rounding error."""
-
-
-def _concept_scores(e: Evidence) -> list[dict[int, Bounds]]:
-    """The scores of the sampled features on each text of the concepts."""
-    found = []
-    for t in range(e.concepts_seen.n_texts):
-        block, (a, b) = e.concepts_seen.block(t), e.concepts_seen.offsets[t : t + 2]
-        low, high = score_bounds(block, str(e.settings["text_score"]), e.concepts_seen.counted[a:b].tolist())
-        columns = zip(block.features.tolist(), low.tolist(), high.tolist(), block.slack.tolist(), strict=True)
-        found.append({f: (least, most, slack) for f, least, most, slack in columns})
-    return found
-
-
-def _check_concept(e: Evidence, at: Checker, row: Row, scores: list[Bounds]) -> None:
-    """Counts and means over the texts of a concept."""
-    n, slack = len(scores), max(s for _, _, s in scores)
-    allowed = [e.tolerance.relative * high + s for _, high, s in scores]
-    surely = sum(low - a > e.strong for (low, _, _), a in zip(scores, allowed, strict=True))
-    possibly = sum(high + a > e.strong for (_, high, _), a in zip(scores, allowed, strict=True))
-    at.same("n_texts", row.n_texts, n)
-    at.within("n_active", row.n_active, sum(low > 0 for low, _, _ in scores), sum(high > 0 for _, high, _ in scores))
-    at.within("n_strong", row.n_strong, surely, possibly)
-    low, high = formulas.wilson(row.n_strong, n)
-    at.close("consistency", row.consistency, row.n_strong / n, EXACT)
-    at.close("consistency_low", row.consistency_low, low, EXACT, 1e-12)
-    at.close("consistency_high", row.consistency_high, high, EXACT, 1e-12)
-    least, most = math.fsum(low for low, _, _ in scores), math.fsum(high for _, high, _ in scores)
-    at.within("mean_all", row.mean_all, least / n, most / n, e.tolerance.relative, slack)
-    n_active = max(1, row.n_active)
-    at.within("mean_active", row.mean_active, least / n_active, most / n_active, e.tolerance.relative, slack)
-
-
-def _check_contrast(e: Evidence, at: Checker, row: Row, mine: list[Bounds], scores: np.ndarray) -> None:
-    """AUROC against the rest of the corpus; two scores that rounding may swap count either way."""
-    table = e.published["concept_texts"]
-    contents = set(table.loc[table["concept"] == row.concept, "content"])
-    rest = [s for s, c in zip(scores.tolist(), e.published["texts"]["content"], strict=True) if c not in contents]
-    same = 2 * e.tolerance.relative
-    least = formulas.auroc_range([low for low, _, _ in mine], rest, same)[0]
-    most = formulas.auroc_range([high for _, high, _ in mine], rest, same)[1]
-    at.within("auroc", row.auroc, least, most, 0, EXACT)

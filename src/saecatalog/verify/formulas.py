@@ -158,6 +158,37 @@ def silent_p(active: list[float], n_inside: int, n: int) -> float:
     return min(1.0, math.erfc(z / math.sqrt(2)))
 
 
+def drawn_at_random(inside: list[float], outside: list[float]) -> float:
+    """How often as many texts drawn at random win as many pairs as `inside` does: one-sided Mann-Whitney.
+
+    For each number of active texts that may be drawn, its exact chance, times the normal approximation of how often
+    their order gives as many wins.
+    """
+    won = auroc(inside, outside) * len(inside) * len(outside) if outside else 0.0
+    active, m, n = [s for s in [*inside, *outside] if s > 0], len(inside), len(inside) + len(outside)
+    k = len(active)
+    tied, total = sum(t**3 - t for t in Counter(active).values()), 0.0
+    for j in range(max(0, m - (n - k)), min(m, k) + 1):
+        chance = Fraction(math.comb(k, j) * math.comb(n - k, m - j), math.comb(n, m))
+        silent_rivals = n - k - (m - j)
+        mean = j * silent_rivals + (m - j) * silent_rivals / 2 + j * (k - j) / 2
+        variance = j * (k - j) / 12 * (k + 1 - (tied / (k * (k - 1)) if k > 1 else 0))
+        if variance > 0:
+            total += float(chance) * math.erfc((won - 0.5 - mean) / math.sqrt(2 * variance)) / 2
+        elif round(2 * mean) >= round(2 * won):
+            total += float(chance)
+    return min(1.0, total)
+
+
+def difference_of_rates(k: int, n: int, k_other: int, n_other: int) -> tuple[float, float, float]:
+    """k / n - k_other / n_other and the ends of its interval: the tenth method of Newcombe (1998)."""
+    (a, a_low, a_high), (b, b_low, b_high) = (
+        (hits / trials, *wilson(hits, trials)) if trials else (0.0, 0.0, 1.0)
+        for hits, trials in ((k, n), (k_other, n_other))
+    )
+    return a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+
+
 def surroundings(case: Case, text: int, position: int, near: int = 4) -> tuple[int | None, ...]:
     """The token and its neighbours in the text; None beyond the ends of the text."""
     ids = case.tokens[text]

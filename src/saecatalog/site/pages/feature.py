@@ -29,8 +29,6 @@ BANDS = {
     "q0-25": ("Weakest quarter", "", "q25"),
 }
 """The title of each quarter of the active tokens, and the columns of `features` with the ends of its range."""
-CONCEPT_LISTS = {"consistent": "consistency", "strong": "mean score", "contrast": "contrast"}
-"""What each of a concept's rankings is by."""
 PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
@@ -43,10 +41,7 @@ START_SHARE_SHOWN = 0.1
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a feature is notable: the text, its place in the ranking (0 if it has none) and the page of the ranking.
-
-    For a concept, the place is the best of three, and the text names the ranking.
-    """
+    """Why a feature is notable: the text, its place in the ranking (0 if it has none) and the page of the ranking."""
 
     text: str
     place: int
@@ -87,6 +82,7 @@ class Band(NamedTuple):
 
 CATEGORY_COLUMNS = (
     "category", "feature", "n_inside", "active_inside", "strong_inside", "mean_inside", "balanced_score", "held_out",
+    "evidence",
     "auroc", "auroc_low", "auroc_high", "q_value",
     *(f"strong_{what}" for side in ("inside", "outside") for what in (f"{side}_low", f"{side}_high", f"rate_{side}")),
 )  # fmt: skip
@@ -267,21 +263,17 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
         case "strongest" | "frequent" | "selective":
             text = kind if kind == "strongest" else f"most {kind}"
             page = f"{catalog.table_page(number)}?reason={kind}#f{number}"
-        case "specialist" | "common":
-            text = f"specialist for {shown}" if kind == "specialist" else f"common in {shown}"
-            page = f"categories/{slug(subject)}.html#{kind}"
+        case "specialist" | "weak specialist" | "common":
+            text = f"common in {shown}" if kind == "common" else f"{kind} for {shown}"
+            page = f"categories/{slug(subject)}.html#{kind.replace(' ', '-')}"
         case "concept" | "consistent" | "strong" | "contrast":
             text, page = f"for the concept {shown}", f"concepts/{slug(subject)}.html"
         case "noted":
             text, page = "noted by the author", f"{catalog.table_page(number)}?reason=noted#f{number}"
         case _:
             text, page = name, "features/index.html"
-    lists = {f"{k}:{subject}": f", by {by}" for k, by in CONCEPT_LISTS.items()} if kind == "concept" else {name: ""}
-    places = [
-        (catalog.places[ranking, number], by) for ranking, by in lists.items() if (ranking, number) in catalog.places
-    ]
-    place, by = min(places, key=lambda found: found[0], default=(-1, ""))
-    return Reason(text + by, place + 1, page)
+    ranking = f"contrast:{subject}" if kind == "concept" else name
+    return Reason(text, catalog.places.get((ranking, number), -1) + 1, page)
 
 
 def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRef | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from saecatalog.constants import MANY_CATEGORIES
+from saecatalog.constants import MANY_CATEGORIES, WEAK_SPECIALIST
 from saecatalog.names import slug
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef, TextRef
@@ -24,8 +24,9 @@ CONTEXT_COLUMNS = ("feature", "rank", "text", "category", "band")
 SHOWN = 20
 FREQUENT = 40
 NOTABLE = 84
+CATEGORY_RANKINGS = ("specialist", WEAK_SPECIALIST, "common")
 CONCEPT_RANKINGS = {
-    "contrast": "Highest contrast",
+    "contrast": "Features of this concept",
     "consistent": "Most consistent",
     "strong": "Strongest on average",
 }
@@ -86,18 +87,20 @@ class CategoryData:
     def of(cls, catalog: Catalog, refs: Iterable[GroupRef], overview: bool) -> "CategoryData":
         """The data for the pages of these categories and, if `overview`, for the overview."""
         shown = heatmap_features(catalog, refs, overview)
-        ranked = RankedRows(catalog, "categories", "category", ("specialist", "common"))
+        ranked = RankedRows(catalog, "categories", "category", CATEGORY_RANKINGS)
         return cls(ranked, FeatureRows(catalog.tables, shown), Means(catalog, shown), ScoreRows(catalog, shown))
 
 
 def categories_list(catalog: Catalog, data: CategoryData, refs: Sequence[GroupRef]) -> dict[str, Any]:
     """A page of the list of categories: those in `refs`, each with its best specialist, and which have none at all."""
-    counts = catalog.specialist_counts
+    evidence = catalog.evidence
+    sure = {name: counts["clear"] + counts["moderate"] for name, counts in evidence.items()}
     return {
-        "groups": [(ref, counts.get(ref.name, 0), data.ranked.entries("specialist", ref.name, 1)) for ref in refs],
+        "groups": [(ref, evidence[ref.name], specialists(data.ranked, ref.name)[:1]) for ref in refs],
         "total": len(catalog.categories),
         "held_out": {ref.name: catalog.by("held_out", "category")[ref.name][0] for ref in refs},
-        "without": [ref for ref in catalog.categories if not counts.get(ref.name)],
+        "without": [ref for ref in catalog.categories if not any(evidence[ref.name].values())],
+        "only_weak": [ref for ref in catalog.categories if evidence[ref.name]["weak"] and not sure[ref.name]],
         "most": MANY_CATEGORIES,
     }
 
@@ -120,15 +123,16 @@ def categories_heatmaps(catalog: Catalog, data: CategoryData, names: HeatmapName
 
 def category(catalog: Catalog, ref: GroupRef, data: CategoryData, names: HeatmapNames) -> dict[str, Any]:
     """One category: its specialists, its common features, and how they score on all texts."""
-    special, common = data.ranked.entries("specialist", ref.name), data.ranked.entries("common", ref.name)
+    special, common = specialists(data.ranked, ref.name), data.ranked.entries("common", ref.name)
     features = [entry.ref.number for entry in special or common]
     shown = data.means.most_active(features, ref, MANY_CATEGORIES)
     table = heat_table(catalog, data.means, features, shown)
     return {
         "category": ref,
         "note": catalog.note("category", ref.name),
-        "specialists": special,
-        "specialist_count": catalog.specialist_counts.get(ref.name, 0),
+        "specialists": [entry for entry in special if entry.row.evidence != "weak"],
+        "weak": [entry for entry in special if entry.row.evidence == "weak"],
+        "counts": catalog.evidence[ref.name],
         "held_out": next(iter(catalog.by("held_out", "category")[ref.name]), None),
         "common": common,
         "shown_kind": "Specialists" if special else "Common features",
@@ -142,12 +146,19 @@ def category(catalog: Catalog, ref: GroupRef, data: CategoryData, names: Heatmap
     }
 
 
+def specialists(ranked: RankedRows, category: str) -> list[Entry]:
+    """The first specialists of a category: those with clear evidence, then moderate, then weak."""
+    return [*ranked.entries("specialist", category), *ranked.entries(WEAK_SPECIALIST, category)]
+
+
 def concepts(catalog: Catalog, ranked: RankedRows, refs: Sequence[GroupRef]) -> dict[str, Any]:
     """A page of the list of concepts: those in `refs`, each with its best features by each of the three rankings."""
     return {
         "concepts": [
             {"ref": ref, **{kind: ranked.entries(kind, ref.name, 3) for kind in CONCEPT_RANKINGS}} for ref in refs
-        ]
+        ],
+        "responding": catalog.responding,
+        "total": len(catalog.concepts),
     }
 
 
@@ -157,12 +168,14 @@ def concept_rows(catalog: Catalog) -> RankedRows:
 
 
 def concept(catalog: Catalog, ref: GroupRef, ranked: RankedRows) -> dict[str, Any]:
-    """One concept: its features by each of the three rankings."""
+    """One concept: the features that respond to it, the most consistent and the strongest ones."""
     lists = [(kind, words, ranked.entries(kind, ref.name)) for kind, words in CONCEPT_RANKINGS.items()]
     return {
         "concept": ref,
         "note": catalog.note("concept", ref.name),
         "lists": lists,
+        "responding": catalog.responding.get(ref.name, 0),
+        "halved": all(entry.row.held_out != "too few" for _, _, found in lists for entry in found),
         "texts": catalog.by("concept_texts", "concept")[ref.name],
     }
 
@@ -188,7 +201,7 @@ def heatmap_features(catalog: Catalog, refs: Iterable[GroupRef], overview: bool)
     """Every feature in a heatmap on the pages of these categories and, if `overview`, on the overview."""
     found = {*frequent_features(catalog), *notable_features(catalog)} if overview else set()
     for ref in refs:
-        for kind in ("specialist", "common"):
+        for kind in CATEGORY_RANKINGS:
             found |= {row.feature for row in catalog.rankings.first(f"{kind}:{ref.name}", SHOWN)}
     return found
 
