@@ -48,3 +48,6 @@ a page, a chart or a table beside a chart shows at most this many of them."""
 
 LIST_ROWS = 200
 """The most categories, or concepts, on one page of a list; further ones are on further pages."""
+
+SHUFFLED = 100
+"""The most rules of other features that a rule is compared with."""
