@@ -56,12 +56,17 @@ def dealt(corpus: Activations) -> dict[int, str]:
 
 def found(corpus: Activations, score: str = "max") -> pd.DataFrame:
     rules, by_feature, scores = rules_of(corpus), dealt(corpus), score_texts(corpus, score)
-    held_out = HeldOut(corpus, SECOND, {f: rules[name] for f, name in by_feature.items() if f != SILENT})
+    others = {f: name for f, name in by_feature.items() if f != SILENT}
+    held_out = HeldOut(corpus, SECOND, others, rules.__getitem__)
     parts = [
         held_out.rows(block, scores.block(block.first, block.first + len(block)), by_feature, rules.__getitem__)
         for block in corpus.blocks()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def without_others(corpus: Activations, second: np.ndarray) -> HeldOut:
+    return HeldOut(corpus, second, {}, {}.__getitem__)
 
 
 def rate(k: float, n: float) -> float:
@@ -152,16 +157,18 @@ def test_the_first_half_has_no_say(corpus: Activations) -> None:
     rule = rules_of(corpus)["rule 0.3"]
     (block,) = corpus.blocks()
     every = dict.fromkeys(range(FEATURES), "rule")
-    tables = [HeldOut(corpus, SECOND).rows(block, scores, every, lambda _, r=r: r) for r in (rule, rule ^ first)]
+    tables = [without_others(corpus, SECOND).rows(block, scores, every, lambda _, r=r: r) for r in (rule, rule ^ first)]
     pd.testing.assert_frame_equal(*tables)
 
 
 def test_no_rules_give_no_rows_and_no_others_give_no_control(corpus: Activations) -> None:
     scores = score_texts(corpus, "max")
     (block,) = corpus.blocks()
-    assert not len(HeldOut(corpus, SECOND).rows(block, scores, {}, rules_of(corpus).__getitem__))
+    assert not len(without_others(corpus, SECOND).rows(block, scores, {}, rules_of(corpus).__getitem__))
     (row,) = (
-        HeldOut(corpus, SECOND).rows(block, scores, {0: "everything"}, rules_of(corpus).__getitem__).to_dict("records")
+        without_others(corpus, SECOND)
+        .rows(block, scores, {0: "everything"}, rules_of(corpus).__getitem__)
+        .to_dict("records")
     )
     assert row["n_shuffled"] == 0
     assert np.isnan(row["shuffled_high"])
@@ -175,7 +182,7 @@ def test_a_case_to_check_by_hand(tmp_path: Path) -> None:
     matched = np.array([True, True, False, True, True, False, False, False])
     (block,) = corpus.blocks()
     half = np.array([False, True, False, True])
-    table = HeldOut(corpus, half).rows(block, score_texts(corpus, "max"), {0: "r"}, lambda _: matched)
+    table = without_others(corpus, half).rows(block, score_texts(corpus, "max"), {0: "r"}, lambda _: matched)
     (row,) = table.to_dict("records")
     assert (row["n_tokens"], row["n_active"], row["n_matched"], row["n_hit"]) == (6, 3, 2, 1)
     assert (row["precision"], row["share"]) == (0.5, 0.5)

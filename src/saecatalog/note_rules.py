@@ -64,14 +64,6 @@ class NoteRule:
         return ", ".join(parts)
 
 
-def from_json(text: str) -> NoteRule | None:
-    """The rule that `NoteRule.json` wrote; None for ""."""
-    if not text:
-        return None
-    found = json.loads(text)
-    return NoteRule(tuple(found.get("tokens", ())), found.get("regex", ""), found.get("category", ""))
-
-
 def shown(text: str) -> str:
     """A text on one line: line breaks and tabs as escapes, and a sign for other characters that cannot be seen."""
     return with_signs(text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))

@@ -98,8 +98,14 @@ class Notes:
 
     @property
     def rules(self) -> dict[int, NoteRule]:
-        """The rule of each feature whose note has one."""
+        """The rule of each feature whose note has one, by feature."""
         return {int(note.name): note.rule for note in self.files if note.rule}
+
+    @property
+    def rule_places(self) -> dict[int, str]:
+        """The file and the line of each of these rules."""
+        ruled = ((note, note.rule) for note in self.files if note.rule)
+        return {int(note.name): f"{self.folder / note.path}, line {rule.line}" for note, rule in ruled}
 
     def columns(self) -> dict[str, list[object]]:
         """The rows of the table `notes`."""

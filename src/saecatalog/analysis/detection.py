@@ -6,7 +6,7 @@ that a rule that suits many features is seen to say little about this one.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,30 +38,34 @@ class Shuffled:
     """`[token, rule]`, 1 where the rule matches."""
 
 
+Match = Callable[[str], Tokens]
+"""Finds the tokens that a rule matches; rules are strings."""
+
+
 class HeldOut:
     """The tokens and texts on which rules are scored, and the rules of other features to compare with."""
 
     def __init__(
-        self, activations: Activations, second: Bool[np.ndarray, "text"], shuffled: Mapping[int, Tokens] | None = None
+        self, activations: Activations, second: Bool[np.ndarray, "text"], others: Mapping[int, str], match: Match
     ):
+        """`others` are rules by feature, of which some are drawn to compare with, and `match` understands them."""
         self.token_texts, self.texts = activations.token_texts, second
         self.tokens: Tokens = activations.included & second[self.token_texts]
-        self.shuffled = self._deal(shuffled or {})
+        self.shuffled = self._deal(others, match)
 
-    def _deal(self, rules: Mapping[int, Tokens]) -> Shuffled:
-        places = [np.flatnonzero(matched & self.tokens) for matched in rules.values()]
+    def _deal(self, rules: Mapping[int, str], match: Match) -> Shuffled:
+        features = deal(rules)
+        places = [np.flatnonzero(match(rules[feature]) & self.tokens) for feature in features]
         rows = np.concatenate([*places, np.empty(0, np.int64)]).astype(np.int64)
         columns = np.repeat(np.arange(len(places)), [len(place) for place in places])
         shape = (len(self.tokens), len(places))
         matrix = sparse.csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
-        return Shuffled(np.fromiter(rules, np.int64, len(places)), matrix)
+        return Shuffled(np.array(features, np.int64), matrix)
 
-    def rows(
-        self, block: Block, scores: TextScores, rules: Mapping[int, str], match: Callable[[str], Tokens]
-    ) -> pd.DataFrame:
+    def rows(self, block: Block, scores: TextScores, rules: Mapping[int, str], match: Match) -> pd.DataFrame:
         """A row for each feature of a block that has a rule, without the columns that say what the rule is.
 
-        `rules` are by feature, `match` finds the tokens that one matches, and `scores` are those of the block.
+        `rules` are by feature, `match` understands them, and `scores` are those of the block.
         """
         ranked = _Ranked(scores.of_texts(self.texts))
         by_rule: dict[str, list[int]] = {}
@@ -172,7 +176,7 @@ def _summary(auroc: Float64[np.ndarray, "row rule"]) -> dict[str, np.ndarray]:
     return {"shuffled_auroc": mean, "shuffled_high": high}
 
 
-def deal(features: Sequence[int]) -> list[int]:
+def deal(features: Iterable[int]) -> list[int]:
     """The features whose rules everything is compared with: up to SHUFFLED of those with a rule, drawn by a hash.
 
     The draw is the same for every corpus and dictionary, so that nothing depends on a random state.

@@ -19,6 +19,7 @@ from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.health import sae_health
+from saecatalog.analysis.label_detection import label_rows
 from saecatalog.analysis.labels import make_labels, telling_words
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.page_choice import choose_pages
@@ -96,6 +97,8 @@ def analyse(
         }
         for name, columns in tables.items():
             writer.write(name, columns)
+        for found in label_rows(study, pd.DataFrame(tables["features"])):
+            writer.write("detection", found)
         for part in logit_rows(inputs.lens, study.vocabulary):
             writer.write("logits", part)
     counts = {
