@@ -20,7 +20,7 @@ from saecatalog.analysis.label_detection import label_rules, matched_by
 from saecatalog.analysis.readings import Corpus, Readings
 from saecatalog.analysis.scores import score_texts
 from saecatalog.config import AnalysisConfig
-from saecatalog.errors import CatalogError, nearest
+from saecatalog.errors import CatalogError, closest
 from saecatalog.note_rules import NoteRule, shown
 from saecatalog.store import Harvested, Store
 from saecatalog.texts.corpus import Text
@@ -94,9 +94,9 @@ def check_tokens(rule: NoteRule, vocabulary: list[str], where: str) -> None:
     for token in rule.tokens:
         if token not in known:
             what = f'The rule of this note names "{shown(token)}", which is not a token of this model.'
-            similar = nearest(token, vocabulary)
+            similar = [f'Did you mean "{shown(name)}"? ' for name in closest(token, vocabulary, 1)]
             fix = "Write tokens as the pages do, with the space in front; for several in a row, use regex."
-            raise CatalogError(what, where, f"{shown(similar)} {fix}" if similar else fix)
+            raise CatalogError(what, where, "".join(similar) + fix)
 
 
 def matches(rule: NoteRule, corpus: Corpus, where: str) -> Tokens:

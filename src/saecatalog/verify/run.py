@@ -19,6 +19,7 @@ from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
     check_catalog,
     check_categories,
+    check_detection,
     check_features,
     check_pairs,
     check_texts,
@@ -49,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     (check_features.check_token_rules, ("texts", "features")),
     (check_features.check_tokens, ("texts", "features", "tokens")),
     (check_features.check_histograms, ("texts", "features", "histograms")),
+    (check_detection.check_detection, ("texts", "text_scores", "features", "notes", "detection")),
     (check_features.check_top_contexts, ("texts", "features", "contexts")),
     (check_features.check_bands, ("texts", "features", "contexts")),
     (check_categories.check_categories, ("texts", "text_scores", "categories")),
