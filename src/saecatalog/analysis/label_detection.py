@@ -7,6 +7,7 @@ import pandas as pd
 
 from saecatalog.analysis.activations import Block
 from saecatalog.analysis.detection import HALF, HeldOut, Tokens
+from saecatalog.analysis.labels import in_words
 from saecatalog.analysis.readings import Readings
 from saecatalog.analysis.rules import Rule, matches
 from saecatalog.analysis.study import Study
@@ -28,19 +29,26 @@ def matched_by(rule: str, readings: Readings) -> Tokens:
     return matches(read, readings) if read else np.zeros(len(readings.corpus.ids), bool)
 
 
-def label_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def words_of(rule: str) -> str:
+    """A label's rule as a reader says it."""
+    read = Rule.from_json(rule)
+    return in_words(read) if read else ""
+
+
+def detection_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows of the table, block by block: one for each label whose rule can be tested."""
-    rules, names = label_rules(features), features["label"].to_numpy()
+    rules = label_rules(features)
 
     def match(rule: str) -> Tokens:
-        return matched_by(rule, study.readings)
+        return matched_by(rule, study.labelling.readings)
 
     held_out = HeldOut(study.activations, study.second, rules, match)
 
     def rows(block: Block) -> pd.DataFrame:
         scores = study.scores.block(block.first, block.first + len(block))
         found = held_out.rows(block, scores, rules, match)
-        return found.assign(rule_source="label", rule=names[found["feature"]], half=HALF)
+        words = [words_of(rules[feature]) for feature in found["feature"].tolist()]
+        return found.assign(rule_source="label", rule=words, half=HALF)
 
     with study.bar("detection") as bar:
         for part in in_order(rows, study.activations.blocks()):

@@ -19,8 +19,9 @@ from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.health import sae_health
-from saecatalog.analysis.label_detection import label_rows
-from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.label_detection import detection_rows
+from saecatalog.analysis.label_rows import label_rows
+from saecatalog.analysis.labels import in_category
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.page_choice import choose_pages
 from saecatalog.analysis.rankings import choose_notable, rank_features
@@ -64,7 +65,7 @@ def analyse(
     """
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
-        features, words, by_category, by_concept = _analyse_blocks(study, writer)
+        features, by_category, by_concept = _analyse_blocks(study, writer)
         rankings = rank_features(features, by_category, by_concept, config.top)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
@@ -74,12 +75,7 @@ def analyse(
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
-                label=make_labels(words, by_category),
-                **{name: "" for name in ("label_kind", "label_group", "label_rule", "label_half")},
-                **{f"label_{name}": 0.0 for name in ("precision", "recall", "f1", "share")},
-                **{name: np.nan for name in ("clearness", "clearness_low", "clearness_high")},
-                token_f1=0.0,
-                token_share=0.0,
+                label=in_category(features["label"], features["label_kind"], by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
@@ -97,7 +93,7 @@ def analyse(
         }
         for name, columns in tables.items():
             writer.write(name, columns)
-        for found in label_rows(study, pd.DataFrame(tables["features"])):
+        for found in detection_rows(study, pd.DataFrame(tables["features"])):
             writer.write("detection", found)
         for part in logit_rows(inputs.lens, study.vocabulary):
             writer.write("logits", part)
@@ -111,24 +107,20 @@ def analyse(
     return findings
 
 
-def _analyse_blocks(
-    study: Study, writer: TableWriter
-) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
-    """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
-    features, words, by_category, by_concept = [], [], [], []
+def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Every analysis of single features: the features, and their rows by category and concept."""
+    features, by_category, by_concept = [], [], []
     with study.bar("features") as bar:
         for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
             for name, columns in found.tables.items():
                 writer.write(name, columns)
             features.append(found.features)
-            words += found.words
             by_category.append(found.categories)
             by_concept += found.concepts
             bar.update(len(found.features))
     concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
     return (
         pd.concat(features, ignore_index=True),
-        words,
         category.category_table(by_category, study.groups),
         pd.concat(concepts, ignore_index=True).sort_values(["concept", "feature"], ignore_index=True),
     )
@@ -139,7 +131,6 @@ class BlockFindings:
     """The results of the analyses for one block of features."""
 
     features: pd.DataFrame
-    words: list[dict[str, float]]
     categories: category.Figures
     concepts: list[pd.DataFrame]
     """One table, or none if there are no concepts."""
@@ -155,8 +146,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
         mine = shared.scores.block(first, stop)
         concepts = [concept_rows(mine, shared.groups, scores, shared.in_corpus, study.strong, first)]
     return BlockFindings(
-        rows,
-        telling_words(study.activations, block, rows, tokens, study.contents),
+        rows.join(label_rows(study.labelling, block, rows, tokens)),
         category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
         concepts,
         {
