@@ -168,8 +168,8 @@ def compare(pipeline: Pipeline, config: AnalysisConfig, count: int, seed: int) -
     readings = Readings(corpus_of(activations, corpus.texts, vocabulary))
     first = activations.included & ~second[activations.token_texts]
     lister = Lister(readings.corpus, first, specialists(folder))
-    table = Tables(folder).read("features", ["feature", "label", "label_rule", "label_half", "density"])
-    rules, matched, texts = label_rules(table), dict[str, Tokens](), dict[int, str]()
+    table = Tables(folder).read("features", ["feature", "label", "label_kind", "label_rule", "label_half", "density"])
+    rules, matched, texts = label_rules(table[table["label_kind"] != "mixed"]), dict[str, Tokens](), dict[int, str]()
     for feature in drawn:
         tokens, values = activations.column(feature)
         firing = Firing(tokens[first[tokens]], values[first[tokens]].astype(np.float64))

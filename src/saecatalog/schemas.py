@@ -284,7 +284,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "detection": {
         "feature": _FEATURE,
-        "rule_source": (pa.string(), "'label': the rule that the feature's label states, if it was chosen on the first half of the texts; 'note': a rule in the author's note. The author may have seen the texts that it is scored on."),
+        "rule_source": (pa.string(), "'label': label_rule of features, if it was chosen on the first half of the texts; the label states it unless label_kind is 'mixed'. 'note': a rule in the author's note. The author may have seen the texts that it is scored on."),
         "rule": (pa.string(), "The rule in words; label_rule of features, or rule of notes, has it for programs."),
         "half": (pa.string(), "The half of the texts on which the rule is scored (see texts.half): always 'second'. Every figure of this table is from these texts alone."),
         "n_tokens": (pa.int64(), "Tokens counted."),
@@ -303,7 +303,7 @@ SCHEMAS: dict[str, Schema] = {
         "text_precision": (pa.float64(), "n_texts_hit / n_texts_matched; empty if the rule matches nothing."),
         "text_recall": (pa.float64(), "n_texts_hit / n_texts_active; empty if the feature is not active."),
         "text_auroc": (pa.float64(), "Probability that a text with a match has a higher text score than a text without one; ties count half. Empty if all texts have a match or none has."),
-        "n_shuffled": (pa.int32(), f"Number of rules in the control: the rules that the labels of other features state. Up to {SHUFFLED} features with such a rule are drawn, the same for all features; its own is left out."),
+        "n_shuffled": (pa.int32(), f"Number of rules in the control: such rules of other features' labels. Up to {SHUFFLED} features with one are drawn, the same for all features; its own is left out."),
         "shuffled_auroc": (pa.float64(), "Mean token_auroc of those rules for this feature. Empty if there is none, or if token_auroc is."),
         "shuffled_high": (pa.float64(), "Their 95th percentile (linear interpolation): a rule that is not above it tells no more about this feature than a rule of another one may."),
     },
