@@ -430,7 +430,7 @@ def _detection(world: World) -> list[dict[str, Any]]:
     found = [row | {"feature": f, "rule_source": "label", "rule": f"label <{f}> & '\""} for f in range(FEATURES)]
     found[1] |= {"token_auroc": 0.55}
     found[3] |= {"n_active": 0, "n_hit": 0, "recall": math.nan, "token_auroc": math.nan, "shuffled_high": math.nan}
-    noted = row | {"feature": 2, "rule_source": "note", "rule": f'" {SCRIPT}" or "‮txt"'}
+    noted = row | {"feature": 2, "rule_source": "note", "rule": f'" {SCRIPT}" or "U+202Etxt"'}
     return sorted([one for one in found if one["feature"] != SILENT] + [noted], key=lambda one: one["feature"])
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+from synthetic import SCRIPT, write
+from test_site_pages import TEMPLATES
 
 from saecatalog.analysis import note_detection
 from saecatalog.analysis.note_detection import check_tokens, matches, touched
@@ -13,6 +16,7 @@ from saecatalog.analysis.readings import Corpus
 from saecatalog.errors import CatalogError
 from saecatalog.note_rules import LONGEST_REGEX, MOST_TOKENS, NoteRule, split_rule
 from saecatalog.notes import Subjects, read_notes
+from saecatalog.site.render import render_catalog
 
 CATEGORIES = ["news", "Python code"]
 
@@ -182,3 +186,25 @@ def test_a_pattern_that_takes_for_ever_is_an_error(corpus: Corpus, monkeypatch: 
     slow = Corpus(corpus.ids, corpus.ends, corpus.texts, corpus.positions, ["a" * 5000] * 3, corpus.categories, [])
     with pytest.raises(CatalogError, match="takes more than"):
         matches(NoteRule(regex="(a+)+b"), slow, "5.md, line 2")
+
+
+# Pages
+
+
+def test_pages_say_how_a_rule_does_on_the_held_out_half(tmp_path: Path) -> None:
+    note = {"kind": "feature", "name": "2", "markdown": "Words.", "images": [], "images_sha256": [], "rule": "{}"}
+    tables, manifest = write(tmp_path / "tables", notes=[note])
+    paths = {number: f"features/{number}.html" for number in (1, 2, 3)}
+    render_catalog(tables, manifest, TEMPLATES, tmp_path / "site", only=paths.values())
+    pages = {number: (tmp_path / "site" / path).read_text(encoding="utf-8") for number, path in paths.items()}
+    said = {number: HTMLParser(page).css_first(".title .hint").text() for number, page in pages.items()}
+    assert said[2] == (
+        "Its rule on the held-out half of the texts: precision 67 %, recall 50 %, F1 0.57 (it matches 6 tokens, 4 of 8 "
+        "active tokens); AUROC 0.73, rules of other features 0.50 (95 % up to 0.60); on texts 0.75."
+    ).replace(" %", "\u00a0%", 2)
+    assert "AUROC 0.55, no better than rules of other features 0.50" in said[1]
+    assert said[3] == "Its rule cannot be tested: the feature is not active on the held-out half of the texts."
+    assert SCRIPT not in pages[2]
+    rule = HTMLParser(pages[2]).css_first("#note .hint").text()
+    assert rule.startswith(f'The author’s rule, " {SCRIPT}" or "U+202Etxt", on the held-out half')
+    assert 'id="note"' not in pages[1]
