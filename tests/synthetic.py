@@ -156,7 +156,8 @@ def write(
         "logit_histograms": _logit_histograms,
         "neighbours": _neighbours,
         "rankings": _rankings,
-        "notes": lambda _: notes or [],
+        "detection": _detection,
+        "notes": lambda _: [{"rule": ""} | note for note in notes or []],
         "explanations": lambda _: explanations or [],
     }
     with TableWriter(folder) as writer:
@@ -420,6 +421,19 @@ def _texts(world: World) -> list[dict[str, Any]]:
         }
         for text in world.texts
     ]
+
+
+def _detection(world: World) -> list[dict[str, Any]]:
+    counts = {"n_tokens": 60, "n_active": 8, "n_matched": 6, "n_hit": 4, "precision": 2 / 3, "recall": 0.5, "f1": 4 / 7}
+    counts |= {"n_texts": 6, "n_texts_active": 4, "n_texts_matched": 3, "n_texts_hit": 2, "text_precision": 2 / 3}
+    rates = {"share": 0.6, "token_auroc": 0.5 + 0.25 - 1 / 52, "text_recall": 0.5, "text_auroc": 0.75}
+    control = {"n_shuffled": 10, "shuffled_auroc": 0.5, "shuffled_high": 0.6}
+    row = {**counts, **rates, **control, "half": "second"}
+    found = [row | {"feature": f, "rule_source": "label", "rule": f"label <{f}> & '\""} for f in range(FEATURES)]
+    found[1] |= {"token_auroc": 0.55}
+    found[3] |= {"n_active": 0, "n_hit": 0, "recall": math.nan, "token_auroc": math.nan, "shuffled_high": math.nan}
+    noted = row | {"feature": 2, "rule_source": "note", "rule": f'" {SCRIPT}" or "U+202Etxt"'}
+    return sorted([one for one in found if one["feature"] != SILENT] + [noted], key=lambda one: one["feature"])
 
 
 TITLES = {

@@ -68,7 +68,8 @@ def build_from(pipeline: Pipeline) -> Summary:
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
+        progress, scores = pipeline.progress, pipeline.note_scores
+        return build_site(analysis, manifest, notes, site, files, workspace, progress, live, explanations, scores)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -138,20 +139,23 @@ def build_site(
     progress: Progress,
     live: Path | None = None,
     explanations: Explanations = NO_EXPLANATIONS,
+    note_scores: Output | None = None,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
-    live part, which is named by its key, if there is one.
+    live part, which is named by its key, if there is one. `note_scores` are those of the rules in notes.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, live, manifest, notes, explanations, config)
+    keys = _keys(analysis, live, manifest, notes, explanations, config, note_scores)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
+        scored = note_scores.folder if note_scores else None
+        parts = (analysis.folder, live, manifest, notes, explanations)
+        publish(*parts, config, keys, files, workspace, progress.open, scored)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
@@ -165,6 +169,7 @@ def _keys(
     notes: Notes,
     explanations: Explanations,
     config: SiteConfig,
+    note_scores: Output | None,
 ) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     templates = template_digests(Path(config.templates))
@@ -175,5 +180,6 @@ def _keys(
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
     rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
-    every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
+    noted = [asdict(note) for note in notes.files], notes.images, note_scores and note_scores.key
+    every = digest(rest, templates, *noted)
     return Keys(every, rest, root_made_with(templates), templates)

@@ -82,3 +82,6 @@ WITHIN = 0.9
 
 TOGETHER = 2.0
 """Two features fire together if they do so at least this many times as often as if they were independent."""
+
+SHUFFLED = 100
+"""The most rules of other features that a rule is compared with."""

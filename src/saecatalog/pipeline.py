@@ -254,6 +254,27 @@ class Pipeline:
         origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
+    @cached_property
+    def note_scores(self) -> Output | None:
+        """Detection scores of the rules in notes, in the table `detection`; None if no note has a rule."""
+        notes, config = self.notes, self.config.analysis
+        if not notes.rules:
+            return None
+        corpus, analysed = self.corpus, self.analysed
+
+        def make(folder: Path) -> None:
+            from saecatalog.analysis.note_detection import note_rows
+            from saecatalog.tables import Tables, write_table
+
+            vocabulary = self.lens.json("vocabulary.json")
+            labels = Tables(analysed.folder).read("features", ["feature", "label_rule", "label_half"])
+            table = note_rows(corpus, vocabulary, labels, config, notes.rules, notes.rule_places)
+            write_table(folder, "detection", table)
+
+        rules = [[feature, rule.json()] for feature, rule in notes.rules.items()]
+        inputs = (corpus.output, self.lens, analysed, asdict(config), rules)
+        return self._output("saecatalog.analysis.note_detection", make, *inputs)
+
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
         if outside:

@@ -21,6 +21,7 @@ from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.firings import choose_compared, firing_rows
 from saecatalog.analysis.health import sae_health
+from saecatalog.analysis.label_detection import detection_rows
 from saecatalog.analysis.label_rows import label_rows
 from saecatalog.analysis.labels import in_category
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
@@ -97,6 +98,8 @@ def analyse(
             writer.write(name, columns)
         compared = choose_compared(features["n_active"].to_numpy(), notable, paged)
         writer.write("firings", firing_rows(study.activations, inputs.lens.decoder, compared))
+        for found in detection_rows(study, pd.DataFrame(tables["features"])):
+            writer.write("detection", found)
         for part in logit_rows(inputs.lens, study.vocabulary):
             writer.write("logits", part)
     counts = {

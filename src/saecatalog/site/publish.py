@@ -51,6 +51,8 @@ from saecatalog.workspace import Workspace
 
 MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
 """Files that can change even if only notes change, besides the pages that show them: `about.html` names the commit."""
+SCORES = ("data/detection.parquet", "data/detection.csv")
+"""Files that can change with the rules in notes."""
 
 
 def publish(
@@ -64,13 +66,15 @@ def publish(
     standing: Files,
     workspace: Workspace,
     progress: Callable[..., Any],
+    note_scores: Path | None = None,
 ) -> None:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
-    `live` is the folder of the live part, if there is one. `keys` identify the build for the next time, and `standing`
-    are the files of the output folder. If the existing catalog differs only in notes and templates, only the pages made
-    from these are written again and the rest is carried over. Raises CatalogError for a template that is not valid, for
-    a note that links to a feature without a page, and for another catalog of the site whose manifest cannot be read.
+    `live` is the folder of the live part, if there is one, and `note_scores` that of the scores of notes' rules. `keys`
+    identify the build for the next time, and `standing` are the files of the output folder. If the existing catalog
+    differs only in notes and templates, only the pages made from these are written again and the rest is carried over.
+    Raises CatalogError for a template that is not valid, for a note that links to a feature without a page, and for
+    another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
@@ -92,7 +96,7 @@ def publish(
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
-    tables = _write_tables(analysis, notes, explanations, folder / "data", config.csv)
+    tables = _write_tables(analysis, note_scores, notes, explanations, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
@@ -156,13 +160,16 @@ def _check_apart(slug: str, others: Iterable[str]) -> None:
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
     """The files that change if only the notes change."""
-    columns = ("kind", "name", "markdown")
+    columns = ("kind", "name", "markdown", "rule")
     old = set(zip(*(before[name] for name in columns), strict=True))
-    new = {(note.kind, note.name, note.markdown) for note in notes.files}
-    found = {(kind, name) for kind, name, _ in old ^ new}
-    pages = {page_of(kind, name) for kind, name in found}
+    new = set(zip(*(notes.columns()[name] for name in columns), strict=True))
+    found = {(kind, name) for kind, name, _, _ in old ^ new}
+    # The score of an unchanged rule may have changed with the code.
+    ruled = {(kind, name) for kind, name, _, rule in old | new if rule}
+    pages = {page_of(kind, name) for kind, name in found | ruled}
     # The search index contains the notes of features.
-    return {*MADE_ANEW, *pages} | ({"search-index.js"} if "feature" in {kind for kind, _ in found} else set())
+    search = {"search-index.js"} if "feature" in {kind for kind, _ in found} else set()
+    return {*MADE_ANEW, *pages, *search, *(SCORES if ruled else ())}
 
 
 def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
@@ -176,7 +183,9 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
+def _write_tables(
+    analysis: Path, note_scores: Path | None, notes: Notes, explanations: Explanations, data: Path, csv: bool
+) -> Tables:
     """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
@@ -186,6 +195,9 @@ def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data
         if not (data / f"{name}.parquet").exists():
             shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
+    if note_scores:
+        scores = pd.concat([Tables(folder)["detection"] for folder in (analysis, note_scores)])
+        write_table(data, "detection", scores.sort_values(["feature", "rule_source"]))
     if not (data / "explanations.parquet").exists():
         write_table(data, "explanations", explanations.columns())
     tables = Tables(data)

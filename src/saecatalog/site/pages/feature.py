@@ -151,6 +151,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
+        "scores": {"label": None, "note": None} | {r.rule_source: r for r in by_feature.of("detection")[number]},
         "explanations": explanations.view(by_feature.of("explanations")[number]),
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
