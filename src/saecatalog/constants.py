@@ -48,3 +48,33 @@ a page, a chart or a table beside a chart shows at most this many of them."""
 
 LIST_ROWS = 200
 """The most categories, or concepts, on one page of a list; further ones are on further pages."""
+
+KINDS = {
+    "words": "Words and their forms",
+    "topics": "Topics",
+    "syntax": "Syntax",
+    "code": "Code",
+    "scripts": "Scripts and languages",
+    "common": "Common tokens",
+    "positions": "Positions",
+}
+"""The kinds of features to browse by what their label's rule is about (`label_group`), and what readers call them.
+
+`common` are features of the kinds in `COUNTED_KINDS` that are active on many tokens (`COMMON_DENSITY`).
+"""
+
+COUNTED_KINDS = ("words", "syntax", "code")
+COMMON_DENSITY = 0.005
+"""A feature of these kinds that is active on at least this share of the tokens responds to common tokens."""
+
+SET_APART = ("common", "positions")
+"""Kinds that the ranking of the clearest features of all kinds leaves out."""
+
+CLEAR = 0.5
+"""A feature is clear if its label's rule explains its activation this well: the lower end of its clearness."""
+
+CLEAREST = 60
+"""The most entries of the ranking of the clearest features, and of that of each kind."""
+
+CLEAREST_SHARE = 4
+"""One of this many notable features is notable as one of the clearest, if there are enough."""

@@ -9,7 +9,11 @@ from saecatalog.constants import (
     AFTER,
     BEFORE,
     BIGRAM_GAIN,
+    CLEAR,
+    CLEAREST,
     CLUSTER_PHI,
+    COMMON_DENSITY,
+    COUNTED_KINDS,
     LENS_BINS,
     LENS_ENTRIES,
     MANY_CATEGORIES,
@@ -17,10 +21,11 @@ from saecatalog.constants import (
     NEAR,
     PARTNERS,
     SCORE_DECIMALS,
+    SET_APART,
     TEXT_TOP,
     TOKENS_KEPT,
 )
-from saecatalog.names import in_words
+from saecatalog.names import in_a_list, in_words
 
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
 _CATEGORY = (pa.string(), "Category of the text.")
@@ -56,7 +61,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logits each feature raises most and the {in_words(LENS_ENTRIES)} whose logits it lowers most. Effects are direct: later layers are skipped."),
     "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
-    "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
+    "rankings": ("Rankings", f"Every ranking on the pages. Clearest: by clearness_low, then clearness, among features with a clearness_low of at least {CLEAR}; of features of one kind with the same label, only the first; {CLEAREST} at most. There is one such ranking for each kind of label (label_group). Features of {in_a_list(COUNTED_KINDS)} that are active on at least {COMMON_DENSITY:.1%} of the tokens are of the kind 'common' instead. The ranking of all kinds takes the first feature of each kind, then the second, and so on, without {in_a_list(SET_APART)}. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
     "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
@@ -261,7 +266,7 @@ SCHEMAS: dict[str, Schema] = {
         "cosine": (pa.float32(), "Cosine of the two decoder rows."),
     },
     "rankings": {
-        "ranking": (pa.string(), "'strongest', 'frequent', 'selective', 'specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
+        "ranking": (pa.string(), "'clearest', 'clearest:<kind>', 'strongest', 'frequent', 'selective', 'specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
         "rank": _RANK,
         "feature": _FEATURE,
         "value": (pa.float64(), "The value that the features are ranked by."),

@@ -6,6 +6,8 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 
+from saecatalog.constants import CLEAREST_SHARE
+
 COMMON_RATE = 0.5
 """A common feature of a category is active in more than this share of its texts."""
 
@@ -97,7 +99,7 @@ def reason_of(ranking: str) -> str:
     """The reason for being notable that a ranking gives; empty for rankings that give none."""
     kind, _, name = ranking.partition(":")
     name = name.replace(",", " ")
-    if kind in ("strongest", "frequent", "selective"):
+    if ranking == "clearest" or kind in ("strongest", "frequent", "selective"):
         return kind
     return {"specialist": f"specialist:{name}", "consistent": f"concept:{name}", "contrast": f"concept:{name}"}.get(
         kind, ""
@@ -105,14 +107,16 @@ def reason_of(ranking: str) -> str:
 
 
 def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
-    """Up to `count` notable features with their reasons: the first of every ranking, then the second, and so on.
+    """Up to `count` notable features with their reasons.
 
-    Every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog. The
+    One in `CLEAREST_SHARE` of them are the clearest. The others are the first of every ranking, then the second, and so
+    on: every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog. The
     features in `noted`, which have a note by the author, are added.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
     columns = [rows["feature"].tolist() for _, rows in given.groupby("ranking", sort=False)]
-    chosen: list[int] = []
+    clearest: list[int] = rankings.loc[rankings["ranking"] == "clearest", "feature"].tolist()
+    chosen = clearest[: count // CLEAREST_SHARE]
     for row in zip_longest(*columns):
         chosen += [f for f in dict.fromkeys(row) if f is not None and f not in chosen]
         if len(chosen) >= count:

@@ -14,6 +14,7 @@ import pandas as pd
 from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
@@ -64,7 +65,8 @@ def analyse(
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
         features, words, by_category, by_concept = _analyse_blocks(study, writer)
-        rankings = rank_features(features, by_category, by_concept, config.top)
+        ranked = rank_features(features, by_category, by_concept, config.top)
+        rankings = pd.concat([clearest_rankings(features), ranked], ignore_index=True)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
         clusters, text_top = cluster_table(pairs, len(features)), text_top_rows(study)

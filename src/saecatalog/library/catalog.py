@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import TEXT_TOP
+from saecatalog.constants import KINDS, TEXT_TOP
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
@@ -32,6 +33,8 @@ RANKED = ("features", "categories", "concepts")
 """The tables that rankings are made from."""
 SHOWN = ["max", "density", "n_texts_active", "n_texts_strong", "top_text"]
 """The columns of the table of features that a ranking of the whole dictionary has."""
+CLEARNESS = ["clearness", "clearness_low", "clearness_high"]
+"""Those that the ranking of the clearest features has too."""
 
 
 class Catalog:
@@ -86,6 +89,20 @@ class Catalog:
     def meanings(self, name: str) -> dict[str, str]:
         """What each column of a table means."""
         return {column: words for column, (_, words) in SCHEMAS[known(name, SCHEMAS, "table")].items()}
+
+    def clearest(self, kind: str | None = None, n: int = 12) -> pd.DataFrame:
+        """The features whose label's rule explains best where they fire; `meanings` describes their `clearness`.
+
+        Args:
+            kind: `words`, `topics`, `syntax`, `code`, `scripts`, `common` (tokens) or `positions`. None means the first
+                feature of each kind, then the second, and so on, without the last two kinds.
+            n: Number of features.
+        """
+        check_count(n)
+        name = "clearest" if kind is None else f"clearest:{known(kind, KINDS, 'kind of features')}"
+        with reading(self._tables.folder.parent):
+            found = clearest_rankings(self._tables["features"], n)
+            return self._rows(found.loc[found["ranking"] == name, "feature"].tolist(), CLEARNESS)
 
     def strongest(self, n: int = 12) -> pd.DataFrame:
         """The features with the largest activation."""
@@ -218,8 +235,11 @@ class Catalog:
 
     def _of_dictionary(self, name: str, n: int) -> pd.DataFrame:
         """A ranking of the whole dictionary."""
-        ranked = self._ranking(name, n)
-        rows = self.features.loc[ranked, ["feature", "label", *SHOWN]].reset_index(drop=True)
+        return self._rows(self._ranking(name, n))
+
+    def _rows(self, ranked: list[int], columns: Iterable[str] = ()) -> pd.DataFrame:
+        """Some features in this order, with further columns of theirs."""
+        rows = self.features.loc[ranked, ["feature", "label", *columns, *SHOWN]].reset_index(drop=True)
         rows.insert(0, "rank", range(len(rows)))
         return rows
 

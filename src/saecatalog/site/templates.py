@@ -48,6 +48,7 @@ TEMPLATES = (
     (r"features/\d+\.html", "feature.html"),
     (r"features/\d+\.embed\.html", "feature_embed.html"),
     (r"features/(index|page-\d+)\.html", "features.html"),
+    (r"features/clearest\.html", "clearest.html"),
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
     (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),

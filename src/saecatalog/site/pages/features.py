@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import MANY_CATEGORIES
+from saecatalog.constants import KINDS, MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
@@ -59,6 +59,9 @@ COLUMNS = (
     Column("logit_kurtosis", "Kurtosis of logit effects"),
 )
 """Every number in the `features` table, in the order in which the page shows them."""
+
+GROUPS = KINDS | {"mixed": "Mixed"}
+"""The kinds of label to filter by, and their text."""
 
 BANDS = (
     ("0.1-", "above 10 %"),
@@ -114,13 +117,18 @@ def row_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
 
 
 def table_data(catalog: Catalog) -> dict[str, Any]:
-    """The rows of all features with a page, with what the table's script needs to sort, filter and select them."""
+    """The rows of all features with a page, with what the table's script needs to sort, filter and select them.
+
+    `first` is the place of each in the order in which the table begins, if that is not the order of the numbers.
+    """
     reasons = set(catalog.tables.features.loc[catalog.paged, "notable"])
+    first = [catalog.order[number] for number in catalog.paged]
     return {
         **row_data(catalog, catalog.paged),
         "shown": [c.name for c in COLUMNS if c.shown],
         "reasons": {name: _in_order(split_reasons(name)) for name in sorted(reasons)},
         "selection": selection(catalog),
+        **({"first": _packed(first)} if first != sorted(first) else {}),
         **({"options": options} if (options := long_lists(catalog)) else {}),
     }
 
@@ -156,6 +164,12 @@ def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
             kind, _, subject = reason.partition(":")
             found.setdefault(kind, set()).update([subject] if subject else [])
     return {kind: [(subject, title(subject)) for subject in sorted(found[kind])] for kind in _in_order(found)}
+
+
+def label_groups(catalog: Catalog) -> dict[str, str]:
+    """The kinds of label among the features with a page, with what readers call them."""
+    found = set(catalog.tables.features.loc[catalog.paged, "label_group"])
+    return {name: words for name, words in GROUPS.items() if name in found}
 
 
 def long_lists(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ In: a `Catalog`. Out: plain values for the template.
 from dataclasses import dataclass
 from typing import Any
 
+from saecatalog.constants import KINDS
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.pages import feature
@@ -25,13 +26,15 @@ class Ranked:
 
 
 def catalog_front(catalog: Catalog) -> dict[str, Any]:
-    """A catalog's front page: an example, links, three rankings, and the health of the SAE on this corpus."""
+    """A catalog's front page: an example, links, four rankings, and the health of the SAE on this corpus."""
     health = catalog.manifest["health"]
     return {
         "note": catalog.note("index", ""),
         "n_pages": len(catalog.paged),
         "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "introduction": feature.introduction(catalog),
+        "clearest": [(r, KINDS[catalog.clear_kind(r.ref.number)]) for r in ranked(catalog, "clearest", LISTED)],
+        "kinds": [(n, words, len(found)) for n, words in KINDS.items() if (found := catalog.rankings[f"clearest:{n}"])],
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
         "selective": ranked(catalog, "selective", LISTED),

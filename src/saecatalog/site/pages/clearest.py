@@ -1,0 +1,56 @@
+"""The view model of the page of the clearest features, by the kind of rule that explains them.
+
+In: a `Catalog`. Out: plain values for the template.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from saecatalog.constants import CLEAR, CLEAREST, COMMON_DENSITY, KINDS
+from saecatalog.site import formats
+from saecatalog.site.catalog import Catalog
+from saecatalog.site.pages.front import Ranked, ranked
+
+ABOUT = {
+    "words": "The rule names a word, several words, or the forms of a word.",
+    "topics": "The rule names a category of texts: what they are about, or how they are written.",
+    "syntax": "The rule names punctuation, a class of tokens, or what comes before or after a token.",
+    "code": "The rule names what is written in code and in formats of data.",
+    "scripts": "The rule names a script or a language.",
+    "common": f"Words, syntax and code, where a feature is active on {formats.percent(COMMON_DENSITY)} of the tokens or more.",
+    "positions": "The rule names a place in the text, such as its first token.",
+}
+"""What the rules of each kind are about."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of features: its name in addresses, what readers call it, what its rules are about, and its features.
+
+    `more` is whether the ranking may have left out further features.
+    """
+
+    name: str
+    title: str
+    about: str
+    found: list[Ranked]
+
+    @property
+    def in_table(self) -> bool:
+        """Whether the features table can show all features of the kind; `common` is part of several."""
+        return self.name != "common"
+
+    @property
+    def more(self) -> bool:
+        return len(self.found) == CLEAREST
+
+
+def kinds(catalog: Catalog) -> list[Kind]:
+    """Every kind with a clear feature, in the order of `KINDS`."""
+    found = [Kind(n, words, ABOUT[n], ranked(catalog, f"clearest:{n}", CLEAREST)) for n, words in KINDS.items()]
+    return [kind for kind in found if kind.found]
+
+
+def view(catalog: Catalog) -> dict[str, Any]:
+    """Everything that the page shows."""
+    return {"kinds": kinds(catalog), "least": CLEAR, "most": CLEAREST}
