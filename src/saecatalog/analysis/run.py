@@ -76,6 +76,11 @@ def analyse(
             "features": features.assign(
                 **logit_moments(inputs.lens),
                 label=make_labels(words, by_category),
+                **{name: "" for name in ("label_kind", "label_group", "label_rule", "label_half")},
+                **{f"label_{name}": 0.0 for name in ("precision", "recall", "f1", "share")},
+                **{name: np.nan for name in ("clearness", "clearness_low", "clearness_high")},
+                token_f1=0.0,
+                token_share=0.0,
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
