@@ -100,7 +100,7 @@ def test_notable_features_have_reasons_from_the_rankings(study: Study) -> None:
     wanted: dict[int, set[str]] = {}
     for row in rankings.itertuples():
         kind, _, name = row.ranking.partition(":")
-        if kind in ("strongest", "frequent", "selective"):
+        if row.ranking in ("clearest", "strongest", "frequent", "selective"):
             wanted.setdefault(row.feature, set()).add(kind)
         if kind == "specialist":
             wanted.setdefault(row.feature, set()).add(f"specialist:{name}")

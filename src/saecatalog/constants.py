@@ -49,7 +49,7 @@ a page, a chart or a table beside a chart shows at most this many of them."""
 LIST_ROWS = 200
 """The most categories, or concepts, on one page of a list; further ones are on further pages."""
 
-KINDS = {
+CLEAR_KINDS = {
     "words": "Words and their forms",
     "topics": "Topics",
     "syntax": "Syntax",

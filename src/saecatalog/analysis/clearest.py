@@ -11,14 +11,14 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 
-from saecatalog.constants import CLEAR, CLEAREST, COMMON_DENSITY, COUNTED_KINDS, KINDS, SET_APART
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COUNTED_KINDS, SET_APART
 
 
 def kinds(features: pd.DataFrame) -> pd.Series:
-    """The kind of rule, a key of `KINDS`, by which each feature is clear; "" if it is not clear by any."""
+    """The kind of rule, a key of `CLEAR_KINDS`, by which each feature is clear; "" if it is not clear by any."""
     group = features["label_group"]
     is_common = group.isin(COUNTED_KINDS) & (features["density"] >= COMMON_DENSITY)
-    is_clear = group.isin(KINDS) & (features["clearness_low"] >= CLEAR)
+    is_clear = group.isin(CLEAR_KINDS) & (features["clearness_low"] >= CLEAR)
     return group.mask(is_common, "common").where(is_clear, "")
 
 
@@ -33,7 +33,7 @@ def clearest_rankings(features: pd.DataFrame, most: int = CLEAREST) -> pd.DataFr
         ["clearness_low", "clearness", "feature"], ascending=[False, False, True]
     )
     found = found.drop_duplicates(["kind", "label"])
-    ranked = {kind: found.loc[found["kind"] == kind, "feature"].tolist() for kind in KINDS}
+    ranked = {kind: found.loc[found["kind"] == kind, "feature"].tolist() for kind in CLEAR_KINDS}
     dealt = list(in_turn(members for kind, members in ranked.items() if kind not in SET_APART))
     lists = {"clearest": dealt, **{f"clearest:{kind}": members for kind, members in ranked.items()}}
     rows = [(name, rank, f) for name, members in lists.items() for rank, f in enumerate(members[:most])]

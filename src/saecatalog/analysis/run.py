@@ -65,6 +65,14 @@ def analyse(
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
         features, words, by_category, by_concept = _analyse_blocks(study, writer)
+        features = features.assign(
+            label=make_labels(words, by_category),
+            **dict.fromkeys(("label_kind", "label_group", "label_rule", "label_half"), ""),
+            **{f"label_{name}": 0.0 for name in ("precision", "recall", "f1", "share")},
+            **dict.fromkeys(("clearness", "clearness_low", "clearness_high"), np.nan),
+            token_f1=0.0,
+            token_share=0.0,
+        )
         ranked = rank_features(features, by_category, by_concept, config.top)
         rankings = pd.concat([clearest_rankings(features), ranked], ignore_index=True)
         notable = choose_notable(rankings, config.notable, noted)
@@ -75,12 +83,6 @@ def analyse(
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
-                label=make_labels(words, by_category),
-                **{name: "" for name in ("label_kind", "label_group", "label_rule", "label_half")},
-                **{f"label_{name}": 0.0 for name in ("precision", "recall", "f1", "share")},
-                **{name: np.nan for name in ("clearness", "clearness_low", "clearness_high")},
-                token_f1=0.0,
-                token_share=0.0,
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import KINDS, TEXT_TOP
+from saecatalog.constants import CLEAR_KINDS, TEXT_TOP
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
@@ -99,7 +99,7 @@ class Catalog:
             n: Number of features.
         """
         check_count(n)
-        name = "clearest" if kind is None else f"clearest:{known(kind, KINDS, 'kind of features')}"
+        name = "clearest" if kind is None else f"clearest:{known(kind, CLEAR_KINDS, 'kind of features')}"
         with reading(self._tables.folder.parent):
             found = clearest_rankings(self._tables["features"], n)
             return self._rows(found.loc[found["ranking"] == name, "feature"].tolist(), CLEARNESS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-from saecatalog.constants import KINDS, MANY_CATEGORIES
+from saecatalog.constants import CLEAR_KINDS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest, has_live_part, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
@@ -35,7 +35,7 @@ REASONS = (
 ROW_PAGE = "row.html"
 """The page that shows the row of any feature without a page of its own; its address names the feature."""
 
-CLEAREST_PAGE = "features/clearest.html"
+CLEAREST_PAGE = "clearest/index.html"
 """The page of the clearest features, with an anchor for each kind."""
 
 STATIC_ROWS = 500
@@ -216,8 +216,8 @@ class Catalog:
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
 
     def clear_kind(self, number: int) -> str:
-        """The kind of features among whose clearest this one is listed, a key of `KINDS`; "" if it is in no list."""
-        return next((kind for kind in KINDS if (f"clearest:{kind}", number) in self.places), "")
+        """The kind of clear features, a key of `CLEAR_KINDS`, that lists this one; "" if it is in no list."""
+        return next((kind for kind in CLEAR_KINDS if (f"clearest:{kind}", number) in self.places), "")
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from saecatalog.constants import KINDS
+from saecatalog.constants import CLEAR_KINDS
 from saecatalog.site.catalog import CLEAREST_PAGE, Catalog, GroupRef
 from saecatalog.site.records import Groups
 
@@ -42,7 +42,7 @@ def groups(catalog: Catalog) -> list[SearchGroup]:
     kinds: list[tuple[str, list[GroupRef]]] = [("category", catalog.categories), ("concept", catalog.concepts)]
     clear: list[SearchGroup] = [
         [words, f"{CLEAREST_PAGE}#{name}", "clearest features", "", []]
-        for name, words in KINDS.items()
+        for name, words in CLEAR_KINDS.items()
         if catalog.rankings[f"clearest:{name}"]
     ]
     named: list[SearchGroup] = [

@@ -6,7 +6,7 @@ In: a `Catalog`. Out: plain values for the template.
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import CLEAR, CLEAREST, COMMON_DENSITY, KINDS
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY
 from saecatalog.site import formats
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.pages.front import Ranked, ranked
@@ -17,7 +17,7 @@ ABOUT = {
     "syntax": "The rule names punctuation, a class of tokens, or what comes before or after a token.",
     "code": "The rule names what is written in code and in formats of data.",
     "scripts": "The rule names a script or a language.",
-    "common": f"Words, syntax and code, where a feature is active on {formats.percent(COMMON_DENSITY)} of the tokens or more.",
+    "common": f"Words, syntax and code: features active on at least {formats.percent(COMMON_DENSITY)} of the tokens.",
     "positions": "The rule names a place in the text, such as its first token.",
 }
 """What the rules of each kind are about."""
@@ -46,8 +46,8 @@ class Kind:
 
 
 def kinds(catalog: Catalog) -> list[Kind]:
-    """Every kind with a clear feature, in the order of `KINDS`."""
-    found = [Kind(n, words, ABOUT[n], ranked(catalog, f"clearest:{n}", CLEAREST)) for n, words in KINDS.items()]
+    """Every kind with a clear feature, in the order of `CLEAR_KINDS`."""
+    found = [Kind(n, words, ABOUT[n], ranked(catalog, f"clearest:{n}", CLEAREST)) for n, words in CLEAR_KINDS.items()]
     return [kind for kind in found if kind.found]
 
 

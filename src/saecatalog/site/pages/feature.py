@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from saecatalog.constants import KINDS, MANY_CATEGORIES
+from saecatalog.constants import CLEAR_KINDS, MANY_CATEGORIES
 from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, text_parts, tokens
 from saecatalog.site.catalog import CLEAREST_PAGE, Catalog, FeatureRef, split_reasons
@@ -204,19 +204,22 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
 
+    It has an embed if any has.
+
     It is the clearest of words and their forms, else the one with the highest contrast for a concept, else the first
     specialist, else the strongest. If possible, it is strong on as many texts as are shown, and its label begins with a
     word, which is easier to read than a symbol.
     """
-    strong = [n for n in catalog.paged if catalog.features[n].n_texts_strong >= INTRODUCED] or catalog.paged
+    shown = sorted(catalog.embedded) or catalog.paged
+    strong = [n for n in shown if catalog.features[n].n_texts_strong >= INTRODUCED] or shown
     words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
     frame = catalog.tables["rankings"]
     for kind in ("clearest:words", "contrast:", "specialist:", "strongest"):
         found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
         if len(found):
             number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
-            shown = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
-            return {"ref": catalog.ref(number), "examples": shown.get("top", [])[:INTRODUCED]}
+            examples = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
+            return {"ref": catalog.ref(number), "examples": examples.get("top", [])[:INTRODUCED]}
     return None
 
 
@@ -266,7 +269,7 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     match kind:
         case "clearest":
             found = catalog.clear_kind(number)
-            name, text = f"clearest:{found}", f"clearest: {KINDS[found].lower()}"
+            name, text = f"clearest:{found}", f"clearest: {CLEAR_KINDS[found].lower()}"
             page = f"{CLEAREST_PAGE}#{found}"
         case "strongest" | "frequent" | "selective":
             text = kind if kind == "strongest" else f"most {kind}"

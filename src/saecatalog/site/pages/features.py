@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import KINDS, MANY_CATEGORIES
+from saecatalog.constants import CLEAR_KINDS, MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
@@ -32,6 +32,9 @@ class Column:
 
 COLUMNS = (
     Column("feature", "Feature", "plain", shown=True),
+    Column("clearness", "Clearness", "percent", shown=True),
+    Column("clearness_low", "Clearness, low end", "percent"),
+    Column("clearness_high", "Clearness, high end", "percent"),
     Column("max", "Max", shown=True),
     Column("mean_active", "Mean active", shown=True),
     Column("std_active", "SD active"),
@@ -49,8 +52,14 @@ COLUMNS = (
     Column("n_texts", "Texts", "count"),
     Column("n_texts_active", "Texts active", "count", shown=True),
     Column("n_texts_strong", "Texts strong", "count", shown=True),
-    Column("token_precision", "Token precision", "percent", shown=True),
-    Column("token_recall", "Token recall", "percent", shown=True),
+    Column("label_f1", "Label F1", "percent"),
+    Column("label_precision", "Label precision", "percent"),
+    Column("label_recall", "Label recall", "percent"),
+    Column("label_share", "Label’s share of activation", "percent"),
+    Column("token_f1", "Token F1", "percent", shown=True),
+    Column("token_precision", "Token precision", "percent"),
+    Column("token_recall", "Token recall", "percent"),
+    Column("token_share", "Token’s share of activation", "percent"),
     Column("bigram_precision", "Bigram precision", "percent"),
     Column("bigram_recall", "Bigram recall", "percent"),
     Column("start_share", "On first tokens", "percent"),
@@ -60,7 +69,7 @@ COLUMNS = (
 )
 """Every number in the `features` table, in the order in which the page shows them."""
 
-GROUPS = KINDS | {"mixed": "Mixed"}
+GROUPS = CLEAR_KINDS | {"mixed": "Mixed"}
 """The kinds of label to filter by, and their text."""
 
 BANDS = (

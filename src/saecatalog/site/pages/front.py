@@ -6,7 +6,7 @@ In: a `Catalog`. Out: plain values for the template.
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import KINDS
+from saecatalog.constants import CLEAR_KINDS
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.pages import feature
@@ -33,8 +33,10 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
         "n_pages": len(catalog.paged),
         "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "introduction": feature.introduction(catalog),
-        "clearest": [(r, KINDS[catalog.clear_kind(r.ref.number)]) for r in ranked(catalog, "clearest", LISTED)],
-        "kinds": [(n, words, len(found)) for n, words in KINDS.items() if (found := catalog.rankings[f"clearest:{n}"])],
+        "clearest": [(r, CLEAR_KINDS[catalog.clear_kind(r.ref.number)]) for r in ranked(catalog, "clearest", LISTED)],
+        "kinds": [
+            (n, words, len(found)) for n, words in CLEAR_KINDS.items() if (found := catalog.rankings[f"clearest:{n}"])
+        ],
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
         "selective": ranked(catalog, "selective", LISTED),
