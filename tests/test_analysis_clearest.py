@@ -1,5 +1,6 @@
 """The rankings of the clearest features, and what they make notable, against loops over plain rows."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -10,17 +11,19 @@ from hypothesis import strategies as st
 from saecatalog.analysis.clearest import clearest_rankings, kinds
 from saecatalog.analysis.rankings import choose_notable
 from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY
+from saecatalog.verify.check_catalog import _clearest_rankings
 
 FEATURES = st.lists(
     st.fixed_dictionaries(
         {
             "label_group": st.sampled_from(["words", "topics", "syntax", "code", "scripts", "positions", "mixed", ""]),
-            "label": st.sampled_from("abcdefgh"),
+            "label": st.sampled_from("abcdefghijkl"),
             "density": st.sampled_from([0.0001, 0.0049, COMMON_DENSITY, 0.3]),
-            "clearness_low": st.sampled_from([0.2, 0.499, CLEAR, 0.6, 0.7, 0.9, float("nan")]),
+            "clearness_low": st.sampled_from([CLEAR, 0.7, 0.499, float("nan")]),
             "clearness": st.sampled_from([0.6, 0.8, 0.95]),
         }
     ),
+    min_size=12,
     max_size=40,
 )
 
@@ -80,12 +83,30 @@ def test_kinds_are_those_of_the_definition(rows: list[dict[str, Any]]) -> None:
     assert kinds(frame(rows)).tolist() == [kind_of(row) for row in rows]
 
 
+@given(FEATURES)
+def test_verification_ranks_alike(rows: list[dict[str, Any]]) -> None:
+    table = frame(rows).assign(n_tokens=10_000)
+    published = {"features": table.assign(n_active=(table["density"] * 10_000).round().astype(int))}
+    found = _clearest_rankings(SimpleNamespace(published=published))  # type: ignore[arg-type]
+    wanted = {
+        name: list(zip(part["feature"], part["value"], strict=True))
+        for name, part in clearest_rankings(table).groupby("ranking")
+    }
+    assert {name: ranked for name, ranked in found.items() if ranked} == wanted
+
+
 def test_nothing_clear_gives_no_ranking() -> None:
     row = {"label_group": "words", "label": "a", "density": 0.001, "clearness_low": float("nan"), "clearness": 0.9}
     table = clearest_rankings(frame([row, row | {"clearness_low": 0.49}, row | {"label_group": "mixed"}]))
     assert table.empty
     assert list(table) == ["ranking", "rank", "feature", "value"]
     assert choose_notable(table, 4) == {}
+
+
+def test_ties_go_by_clearness_then_index() -> None:
+    row = {"label_group": "code", "density": 0.001, "clearness_low": 0.6}
+    table = clearest_rankings(frame([row | {"label": str(n), "clearness": c} for n, c in enumerate([0.7, 0.8, 0.8])]))
+    assert table.query("ranking == 'clearest:code'")["feature"].tolist() == [1, 2, 0]
 
 
 def test_a_ranking_is_cut() -> None:

@@ -11,6 +11,7 @@ from saecatalog.constants import (
     BIGRAM_GAIN,
     CLEAR,
     CLEAREST,
+    CLEAREST_SHARE,
     CLUSTER_PHI,
     COMMON_DENSITY,
     COUNTED_KINDS,
@@ -61,7 +62,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logits each feature raises most and the {in_words(LENS_ENTRIES)} whose logits it lowers most. Effects are direct: later layers are skipped."),
     "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
-    "rankings": ("Rankings", f"Every ranking on the pages. Clearest: by clearness_low, then clearness, among features with a clearness_low of at least {CLEAR}; of features of one kind with the same label, only the first; {CLEAREST} at most. There is one such ranking for each kind of label (label_group). Features of {in_a_list(COUNTED_KINDS)} that are active on at least {COMMON_DENSITY:.1%} of the tokens are of the kind 'common' instead. The ranking of all kinds takes the first feature of each kind, then the second, and so on, without {in_a_list(SET_APART)}. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
+    "rankings": ("Rankings", f"Every ranking on the pages. Clearest of a kind (label_group): by clearness_low, then clearness, among features whose clearness_low is at least {CLEAR}; of features with the same label, only the first. Features of the kinds {in_a_list(COUNTED_KINDS)} that are active on at least {100 * COMMON_DENSITY:g} % of the tokens are ranked as 'common' instead. Clearest: the first of each kind, then the second of each, and so on, without the kinds {in_a_list(SET_APART)}. Each of these has at most {CLEAREST} entries. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
     "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
@@ -113,7 +114,7 @@ SCHEMAS: dict[str, Schema] = {
         "clearness": (pa.float64(), "How much of the feature the label's rule explains on the second half of the texts, which had no say in it: the harmonic mean of the rule's precision and of its share of the activation. Empty if there is no rule, if it was chosen on all texts, or if the feature fires too rarely in the second half."),
         "clearness_low": (pa.float64(), "Lower end of the 95 % interval of the clearness."),
         "clearness_high": (pa.float64(), "Upper end of the 95 % interval of the clearness."),
-        "notable": (pa.string(), "Why the feature is notable, as reasons separated by commas; empty if it is not."),
+        "notable": (pa.string(), f"Why the feature is notable, as reasons separated by commas; empty if it is not. One in {in_words(CLEAREST_SHARE)} of the notable features are the first of the ranking 'clearest'. The others come from all rankings that give a reason, each read to the same depth."),
         "page": (pa.string(), "Relative URL of its page; empty if it has none."),
     },
     "contexts": {
