@@ -9,7 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from saecatalog.analysis.readings import Family, Readings, in_range, pair_name
 from saecatalog.analysis.token_kinds import CLASSES, KINDS
@@ -27,6 +27,9 @@ FAMILIES = {
     "pair": "pair",
 }
 """The kinds of rules, and the family whose codes decide each."""
+
+POSITIONS = 64
+"""A rule about positions covers at most this many tokens of a text."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Rule:
 
     kind: str
     values: tuple[str, ...]
+
+    @classmethod
+    def named(cls, kind: str, names: list[str]) -> "Rule":
+        """The rule about codes with these names."""
+        return cls(kind, tuple(json.loads(names[0])) if kind == "pair" else tuple(names))
 
     def to_json(self) -> str:
         """The rule as the column `label_rule` has it."""
@@ -82,6 +90,17 @@ def stem_range(stem: str, family: Family) -> tuple[int, int]:
     """The first code of a word that begins with a stem, and one past the last; names ascend."""
     # Behind every word that begins with the stem, because no character is larger.
     return bisect_left(family.names, stem), bisect_left(family.names, stem + chr(0x10FFFF))
+
+
+def stem_bounds(family: Family, length: int) -> tuple[Int64[np.ndarray, "code"], Int64[np.ndarray, "code"]]:
+    """For each word, the range of the words with the same first letters; empty for a word that is shorter."""
+    stems = np.array([name[:length] for name in family.names], object)
+    numbers = np.arange(len(stems))
+    changed = np.flatnonzero(np.append(True, stems[1:] != stems[:-1]))
+    sizes = np.diff(np.append(changed, len(stems)))
+    long = np.array([len(name) >= length and name[:length].isalpha() for name in family.names], bool)
+    first, stop = np.repeat(changed, sizes), np.repeat(changed + sizes, sizes)
+    return np.where(long, first, numbers), np.where(long, stop, numbers)
 
 
 def matches(rule: Rule, readings: Readings) -> Bool[np.ndarray, "token"]:
