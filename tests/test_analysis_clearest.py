@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from saecatalog.analysis.clearest import clearest_rankings, kinds
 from saecatalog.analysis.rankings import choose_notable
-from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST
 from saecatalog.verify.check_catalog import _clearest_rankings
 
 FEATURES = st.lists(
@@ -18,7 +19,9 @@ FEATURES = st.lists(
         {
             "label_group": st.sampled_from(["words", "topics", "syntax", "code", "scripts", "positions", "mixed", ""]),
             "label": st.sampled_from("abcdefghijkl"),
-            "density": st.sampled_from([0.0001, 0.0049, COMMON_DENSITY, 0.3]),
+            "n_active": st.sampled_from([10, 20, 499, 500, 3000]),
+            "token_rule": st.sampled_from([" take", " p", "Я", "の", ""]),
+            "occurrences": st.sampled_from([10, 99, 100, 4000]),
             "clearness_low": st.sampled_from([CLEAR, 0.7, 0.499, float("nan")]),
             "clearness": st.sampled_from([0.6, 0.8, 0.95]),
         }
@@ -28,9 +31,25 @@ FEATURES = st.lists(
 )
 
 
+TOKENS = 100_000
+ORDINARY = {
+    "label_group": "words",
+    "n_active": 40,
+    "token_rule": " take",
+    "occurrences": 30,
+    "clearness_low": 0.7,
+    "clearness": 0.8,
+}
+
+
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = ["label_group", "label", "density", "clearness_low", "clearness"]
-    return pd.DataFrame(rows, columns=columns).assign(feature=range(len(rows)))
+    """The columns that the rankings read, for a corpus of 100,000 tokens; every feature fires on ten of its token's."""
+    found = pd.DataFrame([ORDINARY | row for row in rows]).assign(feature=range(len(rows)), n_tokens=TOKENS)
+    return found.assign(
+        density=found["n_active"] / TOKENS,
+        token_precision=(10 / found["occurrences"]).astype(np.float32),
+        token_recall=(10 / found["n_active"]).astype(np.float32),
+    )
 
 
 def kind_of(row: dict[str, Any]) -> str:
@@ -38,7 +57,8 @@ def kind_of(row: dict[str, Any]) -> str:
     group = row["label_group"]
     if not row["clearness_low"] >= 0.5 or group in ("mixed", ""):
         return ""
-    return "common" if group in ("words", "syntax", "code") and row["density"] >= 0.005 else group
+    is_common = row["n_active"] >= 500 or row["occurrences"] >= 100 or row["token_rule"] in (" p", "Я")
+    return "common" if group in ("words", "syntax", "code") and is_common else group
 
 
 def expected(rows: list[dict[str, Any]], most: int) -> dict[str, list[int]]:
@@ -85,9 +105,8 @@ def test_kinds_are_those_of_the_definition(rows: list[dict[str, Any]]) -> None:
 
 @given(FEATURES)
 def test_verification_ranks_alike(rows: list[dict[str, Any]]) -> None:
-    table = frame(rows).assign(n_tokens=10_000)
-    published = {"features": table.assign(n_active=(table["density"] * 10_000).round().astype(int))}
-    found = _clearest_rankings(SimpleNamespace(published=published))  # type: ignore[arg-type]
+    table = frame(rows)
+    found = _clearest_rankings(SimpleNamespace(published={"features": table}))  # type: ignore[arg-type]
     wanted = {
         name: list(zip(part["feature"], part["value"], strict=True))
         for name, part in clearest_rankings(table).groupby("ranking")
@@ -96,22 +115,20 @@ def test_verification_ranks_alike(rows: list[dict[str, Any]]) -> None:
 
 
 def test_nothing_clear_gives_no_ranking() -> None:
-    row = {"label_group": "words", "label": "a", "density": 0.001, "clearness_low": float("nan"), "clearness": 0.9}
-    table = clearest_rankings(frame([row, row | {"clearness_low": 0.49}, row | {"label_group": "mixed"}]))
+    unclear: list[dict[str, Any]] = [{"clearness_low": float("nan")}, {"clearness_low": 0.49}, {"label_group": "mixed"}]
+    table = clearest_rankings(frame([{"label": "a"} | row for row in unclear]))
     assert table.empty
     assert list(table) == ["ranking", "rank", "feature", "value"]
     assert choose_notable(table, 4) == {}
 
 
 def test_ties_go_by_clearness_then_index() -> None:
-    row = {"label_group": "code", "density": 0.001, "clearness_low": 0.6}
-    table = clearest_rankings(frame([row | {"label": str(n), "clearness": c} for n, c in enumerate([0.7, 0.8, 0.8])]))
-    assert table.query("ranking == 'clearest:code'")["feature"].tolist() == [1, 2, 0]
+    table = clearest_rankings(frame([{"label": str(n), "clearness": c} for n, c in enumerate([0.7, 0.8, 0.8])]))
+    assert table.query("ranking == 'clearest:words'")["feature"].tolist() == [1, 2, 0]
 
 
 def test_a_ranking_is_cut() -> None:
-    row = {"label_group": "words", "density": 0.001, "clearness_low": 0.7, "clearness": 0.8}
-    table = clearest_rankings(frame([row | {"label": str(n)} for n in range(CLEAREST + 3)]))
+    table = clearest_rankings(frame([{"label": str(n)} for n in range(CLEAREST + 3)]))
     assert table.groupby("ranking").size().to_dict() == {"clearest": CLEAREST, "clearest:words": CLEAREST}
 
 

@@ -14,6 +14,7 @@ from saecatalog.constants import (
     CLEAREST_SHARE,
     CLUSTER_PHI,
     COMMON_DENSITY,
+    COMMON_TOKEN,
     COUNTED_KINDS,
     LABEL_TOKENS,
     LENS_BINS,
@@ -63,7 +64,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logits each feature raises most and the {in_words(LENS_ENTRIES)} whose logits it lowers most. Effects are direct: later layers are skipped."),
     "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
-    "rankings": ("Rankings", f"Every ranking on the pages. Clearest of a kind (label_group): by clearness_low, then clearness, among features whose clearness_low is at least {CLEAR}; of features with the same label, only the first. Features of the kinds {in_a_list(COUNTED_KINDS)} that are active on at least {100 * COMMON_DENSITY:g} % of the tokens are ranked as 'common' instead. Clearest: the first of each kind, then the second of each, and so on, without the kinds {in_a_list(SET_APART)}. Each of these has at most {CLEAREST} entries. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
+    "rankings": ("Rankings", f"Every ranking on the pages. Clearest of a kind (label_group): by clearness_low, then clearness, among features whose clearness_low is at least {CLEAR}; of features with the same label, only the first. Features of the kinds {in_a_list(COUNTED_KINDS)} that are active on at least {100 * COMMON_DENSITY:g} % of the tokens, or whose token_rule is one letter (of a script with capitals) or makes up at least {100 * COMMON_TOKEN:g} % of the tokens, are ranked as 'common' instead. Clearest: the first of each kind, then the second of each, and so on, without the kinds {in_a_list(SET_APART)}. Each of these has at most {CLEAREST} entries. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
     "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip

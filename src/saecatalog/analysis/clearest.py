@@ -11,15 +11,28 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 
-from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COUNTED_KINDS, SET_APART
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COMMON_TOKEN, COUNTED_KINDS, SET_APART
 
 
 def kinds(features: pd.DataFrame) -> pd.Series:
     """The kind of rule, a key of `CLEAR_KINDS`, by which each feature is clear; "" if it is not clear by any."""
     group = features["label_group"]
-    is_common = group.isin(COUNTED_KINDS) & (features["density"] >= COMMON_DENSITY)
+    is_common = group.isin(COUNTED_KINDS) & is_of_common_tokens(features)
     is_clear = group.isin(CLEAR_KINDS) & (features["clearness_low"] >= CLEAR)
     return group.mask(is_common, "common").where(is_clear, "")
+
+
+def is_of_common_tokens(features: pd.DataFrame) -> pd.Series:
+    """Whether a feature is active on many tokens, or the single token that predicts it best is common or one letter.
+
+    Letters are those of scripts with capitals: in other scripts, a word may have one character.
+    """
+    # Recall is hits / n_active, and precision is hits / occurrences of the token.
+    occurrences = (features["token_recall"] * features["n_active"] / features["token_precision"]).round()
+    token = features["token_rule"].str.strip()
+    is_letter = (token.str.len() == 1) & (token.str.lower() != token.str.upper())
+    is_common = occurrences >= COMMON_TOKEN * features["n_tokens"]
+    return (features["density"] >= COMMON_DENSITY) | is_common | is_letter
 
 
 def clearest_rankings(features: pd.DataFrame, most: int = CLEAREST) -> pd.DataFrame:

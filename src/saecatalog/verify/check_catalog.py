@@ -46,7 +46,7 @@ def _rank(e: Evidence, rows: list[Row], key: Key, value: Callable[[Row], float])
 
 
 SAME_LIST = {"words", "syntax", "code"}
-"""The groups of labels whose features are listed as common if they are active on one of 200 tokens or more."""
+"""The groups of labels whose features may be listed as common."""
 
 
 def _clearest_rankings(e: Evidence) -> Ranked:
@@ -55,10 +55,11 @@ def _clearest_rankings(e: Evidence) -> Ranked:
         name: [] for name in ("words", "topics", "syntax", "code", "scripts", "common", "positions")
     }
     for row in sorted(rows_of(e.published["features"]), key=_clearness):
-        common = row.label_group in SAME_LIST and 200 * row.n_active >= row.n_tokens
-        members = lists.get("common" if common else row.label_group)
         # A feature without a clearness has nan, which is not above anything.
-        if members is not None and row.clearness_low >= 0.5 and all(row.label != other.label for other in members):
+        if not row.clearness_low >= 0.5:
+            continue
+        members = lists.get("common" if row.label_group in SAME_LIST and _common(row) else row.label_group)
+        if members is not None and all(row.label != other.label for other in members):
             members.append(row)
     dealt = [
         members[turn]
@@ -68,6 +69,14 @@ def _clearest_rankings(e: Evidence) -> Ranked:
     ]
     named = {"clearest": dealt, **{f"clearest:{name}": members for name, members in lists.items()}}
     return {name: [(r.feature, float(r.clearness_low)) for r in members[:60]] for name, members in named.items()}
+
+
+def _common(row: Row) -> bool:
+    """Active on one of 200 tokens or more, or best predicted by a letter or by a token that is one of 1,000 or more."""
+    token = row.token_rule.strip()
+    occurrences = round(row.token_recall * row.n_active / row.token_precision)
+    is_letter = len(token) == 1 and token.upper() != token.lower()
+    return bool(200 * row.n_active >= row.n_tokens or 1000 * occurrences >= row.n_tokens or is_letter)
 
 
 def _clearness(row: Row) -> tuple[float, ...]:

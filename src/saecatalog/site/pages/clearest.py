@@ -6,7 +6,7 @@ In: a `Catalog`. Out: plain values for the template.
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COMMON_TOKEN
 from saecatalog.site import formats
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.pages.front import Ranked, ranked
@@ -17,7 +17,8 @@ ABOUT = {
     "syntax": "The rule names punctuation, a class of tokens, or what comes before or after a token.",
     "code": "The rule names what is written in code and in formats of data.",
     "scripts": "The rule names a script or a language.",
-    "common": f"Words, syntax and code: features active on at least {formats.percent(COMMON_DENSITY)} of the tokens.",
+    "common": f"Words, syntax and code again: active on at least {formats.percent(COMMON_DENSITY)} of the tokens, "
+    f"or best predicted by a single letter or by a token that makes up at least {formats.percent(COMMON_TOKEN)}.",
     "positions": "The rule names a place in the text, such as its first token.",
 }
 """What the rules of each kind are about."""
@@ -46,9 +47,8 @@ class Kind:
 
 
 def kinds(catalog: Catalog) -> list[Kind]:
-    """Every kind with a clear feature, in the order of `CLEAR_KINDS`."""
-    found = [Kind(n, words, ABOUT[n], ranked(catalog, f"clearest:{n}", CLEAREST)) for n, words in CLEAR_KINDS.items()]
-    return [kind for kind in found if kind.found]
+    """Every kind, in the order of `CLEAR_KINDS`; it may be without a clear feature."""
+    return [Kind(n, words, ABOUT[n], ranked(catalog, f"clearest:{n}", CLEAREST)) for n, words in CLEAR_KINDS.items()]
 
 
 def view(catalog: Catalog) -> dict[str, Any]:
