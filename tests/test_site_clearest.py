@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+from sites import Workplace
 from synthetic import CLEAR, PAGED, TOUR, write
 from test_browser_tables import shown, table
 from test_site_pages import TEMPLATES, build
 
+from saecatalog import open_catalog
 from saecatalog.constants import CLEAR_KINDS
 from saecatalog.site import formats, render
 from saecatalog.site.catalog import CLEAREST_PAGE
@@ -71,10 +73,12 @@ def test_the_front_page_begins_with_the_clearest(site: Path, features: pd.DataFr
     page = parsed(site / "index.html")
     headings = [heading.text() for heading in page.css("main h2")]
     assert headings.index("Clearest") < headings.index("Strongest")
-    found = rows(page.css_first("#clearest"))
-    assert [row[0].split()[0] for row in found] == ["6", "4", "9"]
-    assert [row[1] for row in found] == ["Words and their forms", "Topics", "Words and their forms"]
-    assert [row[2] for row in found] == [figures(features.loc[n]) for n in (6, 4, 9)]
+    sections = {section.css_first("h3").text(): rows(section) for section in page.css("#clearest section")}
+    wanted = {"Words and their forms": (6, 9), "Topics": (4,)}
+    assert sections == {
+        kind: [[f"{n} {features['label'][n]}", figures(features.loc[n])] for n in members]
+        for kind, members in wanted.items()
+    }
     counts = {a.attributes["href"]: a.css_first(".sub").text() for a in page.css("#clearest nav a")}
     assert counts == {
         f"{CLEAREST_PAGE}#{kind}": str(sum(other == kind for other, _ in CLEAR.values()))
@@ -102,6 +106,16 @@ def test_a_catalog_without_clear_features_says_so(tmp_path: Path) -> None:
     front = parsed(out / "index.html").css_first("#clearest")
     assert "No feature is clear." in front.text()
     assert not front.css("nav, table")
+
+
+def test_the_library_lists_them_by_kind(published: Workplace, features: pd.DataFrame) -> None:
+    catalog = open_catalog(published.catalog)
+    rows = catalog.clearest()
+    assert rows["feature"].tolist() == [6, 4, 9]
+    assert rows["rank"].tolist() == [0, 1, 2]
+    assert rows["clearness_low"].tolist() == features["clearness_low"].loc[[6, 4, 9]].tolist()
+    assert catalog.clearest("words", n=1)["feature"].tolist() == [6]
+    assert catalog.clearest("code").empty
 
 
 def test_kinds_filter_the_table(site: Path, page: Page, features: pd.DataFrame) -> None:

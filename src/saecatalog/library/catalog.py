@@ -13,7 +13,7 @@ import pandas as pd
 
 from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import CLEAR_KINDS, TEXT_TOP
+from saecatalog.constants import CLEAR_KINDS, CLEAREST, TEXT_TOP
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
@@ -98,11 +98,9 @@ class Catalog:
                 feature of each kind, then the second, and so on, without the last two kinds.
             n: Number of features.
         """
-        check_count(n)
         name = "clearest" if kind is None else f"clearest:{known(kind, CLEAR_KINDS, 'kind of features')}"
         with reading(self._tables.folder.parent):
-            found = clearest_rankings(self._tables["features"], n)
-            return self._rows(found.loc[found["ranking"] == name, "feature"].tolist(), CLEARNESS)
+            return self._rows(self._ranking(name, n), CLEARNESS)
 
     def strongest(self, n: int = 12) -> pd.DataFrame:
         """The features with the largest activation."""
@@ -226,9 +224,12 @@ class Catalog:
         with reading(self._tables.folder.parent):
             published = self._tables["rankings"]
             first = published.loc[published["ranking"] == name, "feature"].tolist()
-            if n > len(first) == self.manifest["settings"]["top"]:
+            is_clearest = name.partition(":")[0] == "clearest"
+            if n > len(first) == (CLEAREST if is_clearest else self.manifest["settings"]["top"]):
                 features, categories, concepts = (self._tables[part] for part in RANKED)
-                more = rank_features(features, categories, concepts, n)
+                more = (
+                    clearest_rankings(features, n) if is_clearest else rank_features(features, categories, concepts, n)
+                )
                 # Figures are published in single precision, which may leave ties that were none.
                 first = list(dict.fromkeys([*first, *more.loc[more["ranking"] == name, "feature"].tolist()]))
         return first[:n]

@@ -6,10 +6,10 @@ In: a `Catalog`. Out: plain values for the template.
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COMMON_TOKEN
+from saecatalog.constants import CLEAR, CLEAR_KINDS, CLEAREST, COMMON_DENSITY, COMMON_TOKEN, SET_APART
 from saecatalog.site import formats
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.pages.front import Ranked, ranked
+from saecatalog.site.pages.ranked import Ranked, ranked
 
 ABOUT = {
     "words": "The rule names a word, several words, or the forms of a word.",
@@ -35,6 +35,11 @@ class Kind:
     title: str
     about: str
     found: list[Ranked]
+
+    @property
+    def set_apart(self) -> bool:
+        """Whether its features are left out where the clearest of all kinds are listed."""
+        return self.name in SET_APART
 
     @property
     def in_table(self) -> bool:
