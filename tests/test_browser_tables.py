@@ -19,7 +19,7 @@ from test_site_pages import TEMPLATES, build
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site import formats, render, search
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.pages.features import COLUMNS
+from saecatalog.site.pages.features import COLUMNS, LEFT_OUT
 from saecatalog.tables import TableWriter
 
 MANY = 330
@@ -190,7 +190,7 @@ def test_download_holds_the_rows_of_the_data_file(page: Page, site: Path, featur
     assert download.value.suggested_filename == "features.csv"
     text = Path(download.value.path()).read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert list(rows[0]) == [name for name in SCHEMAS["features"] if name != "page"]
+    assert list(rows[0]) == [name for name in SCHEMAS["features"] if name not in LEFT_OUT]
     assert [int(row["feature"]) for row in rows] == order
     for row in rows:
         same_row(row, features.loc[int(row["feature"])])
@@ -210,7 +210,7 @@ def same_row(row: dict[str, Any], wanted: pd.Series) -> None:
 def test_a_page_can_have_the_data_row_of_a_feature(page: Page, site: Path, features: pd.DataFrame) -> None:
     page.goto((site / "features/2.html").as_uri())
     row = page.evaluate("saeLoad('../assets/row.js').then(() => saeRow('../', 2))")
-    assert list(row) == [name for name in SCHEMAS["features"] if name != "page"]
+    assert list(row) == [name for name in SCHEMAS["features"] if name not in LEFT_OUT]
     same_row(row, features.loc[2])
     assert page.evaluate("saeRow('../', 11)") is None
 

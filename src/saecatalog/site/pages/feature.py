@@ -40,6 +40,9 @@ START_SHARE_SHOWN = 0.1
 # How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
 # near 20 kB; the data files have the rest.
 
+QUOTES = "“”,"
+"""Signs around the first word of a label."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -212,7 +215,7 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """
     shown = sorted(catalog.embedded) or catalog.paged
     strong = [n for n in shown if catalog.features[n].n_texts_strong >= INTRODUCED] or shown
-    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
+    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].strip(QUOTES).isalpha()] or strong
     frame = catalog.tables["rankings"]
     for kind in ("clearest:words", "contrast:", "specialist:", "strongest"):
         found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
