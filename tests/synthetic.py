@@ -42,6 +42,10 @@ CONTENTS = {
 FEATURES = 12
 SILENT = 5
 PAGED = [0, 1, 2, 3, 4, 5, 6, 7]
+CLEAR = {6: ("words", 0.9), 9: ("words", 0.8), 4: ("topics", 0.85), 0: ("common", 0.95), 7: ("positions", 0.7)}
+"""The features that are listed as clear: the kind of each and the lower end of its clearness."""
+TOUR = [6, 4, 0, 1, 2, 3, 5, 7]
+"""The features with a page in the order of "next": the clearest first."""
 THRESHOLD = 5.0
 LIVE = {
     "bytes_first": 33_204_112,
@@ -249,15 +253,15 @@ def _features(world: World) -> list[dict[str, Any]]:
         scores = world.scores(feature)
         active = len(values)
         quantiles = np.quantile(values, [0.25, 0.5, 0.75, 0.9, 0.99]) if active else np.zeros(5)
-        low, high = _wilson(active, tokens)
+        (density_low, density_high), (group, low) = _wilson(active, tokens), CLEAR.get(feature, ("syntax", 0.2))
         found.append(
             {
                 "feature": feature,
                 "n_tokens": tokens,
                 "n_active": active,
                 "density": active / tokens,
-                "density_low": low,
-                "density_high": high,
+                "density_low": density_low,
+                "density_high": density_high,
                 "silent_below": math.nan if active else 3 / tokens,
                 "max": values.max() if active else 0,
                 "mean_active": values.mean() if active else 0,
@@ -282,16 +286,16 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "logit_kurtosis": 3.0,
                 "label": "" if feature == SILENT else f"label <{feature}> & '\"",
                 "label_kind": "word" if active else "silent",
-                "label_group": "words" if active else "",
+                "label_group": group.replace("common", "words") if active else "",
                 "label_rule": json.dumps({"kind": "word", "values": [world.texts[0]["tokens"][0]]}) if active else "",
                 "label_half": "first" if active else "",
                 "label_precision": 0.5 if active else 0,
                 "label_recall": 0.25 if active else 0,
                 "label_f1": 1 / 3 if active else 0,
                 "label_share": 0.3 if active else 0,
-                "clearness": 0.375 if active else None,
-                "clearness_low": 0.2 if active else None,
-                "clearness_high": 0.6 if active else None,
+                "clearness": low + 0.02 if active else None,
+                "clearness_low": low if active else None,
+                "clearness_high": low + 0.05 if active else None,
                 "notable": _notable(feature),
                 "page": f"features/{feature}.html" if feature in PAGED else "",
             }
@@ -304,6 +308,8 @@ def _notable(feature: int) -> str:
         0: "strongest,frequent",
         1: f"specialist:{CATEGORIES[1]}",
         2: f"common:{CATEGORIES[2]},concept:{CONCEPT}",
+        4: "clearest,selective",
+        6: "clearest,selective",
     }
     return reasons.get(feature, "selective") if feature in PAGED else ""
 
@@ -593,6 +599,8 @@ def _neighbours(world: World) -> list[dict[str, Any]]:
 
 def _rankings(world: World) -> list[dict[str, Any]]:
     lists = {
+        "clearest": [6, 4, 9],
+        **{f"clearest:{kind}": [f for f, (k, _) in CLEAR.items() if k == kind] for kind, _ in CLEAR.values()},
         "strongest": [0, 1, 9],
         "frequent": [0, 2, 3],
         "selective": [4, 6, 7],

@@ -20,9 +20,9 @@ from conftest import CONSTANT, CONTEXT, D_SAE, SILENT, SaeKind
 
 import saecatalog.verify
 from saecatalog.cli import main
+from saecatalog.judged import NO_FIGURES, UNJUDGED
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
-from saecatalog.judged import NO_FIGURES, UNJUDGED
 from saecatalog.verify.evidence import Evidence, gather
 from saecatalog.verify.pages import why_not
 from saecatalog.verify.published import Published, choose_features

@@ -86,8 +86,8 @@ def few_notable_warnings(counts: Mapping[str, int], settings: Mapping[str, Any])
     notable, wanted = counts["notable"], settings["notable"]
     if notable < min(wanted, counts["features_fired"]):
         yield (
-            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, with at most "
-            f"{settings['top']:,} entries each, name no more. A larger `top` makes them longer."
+            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, most with "
+            f"at most {settings['top']:,} entries, name no more. A larger `top` makes them longer."
         )
 
 

@@ -85,3 +85,37 @@ TOGETHER = 2.0
 
 SHUFFLED = 100
 """The most rules of other features that a rule is compared with."""
+
+CLEAR_KINDS = {
+    "words": "Words and their forms",
+    "topics": "Topics",
+    "syntax": "Syntax",
+    "code": "Code",
+    "scripts": "Scripts and languages",
+    "common": "Common tokens and letters",
+    "positions": "Positions",
+}
+"""The kinds of features to browse by what their label's rule is about (`label_group`), and what readers call them.
+
+`common` are features of the kinds in `COUNTED_KINDS` that are active on many tokens (`COMMON_DENSITY`), or that fire on
+a common token (`COMMON_TOKEN`) or a single letter.
+"""
+
+COUNTED_KINDS = ("words", "syntax", "code")
+COMMON_DENSITY = 0.005
+"""A feature of these kinds that is active on at least this share of the tokens is one of common tokens."""
+
+COMMON_TOKEN = 0.001
+"""So is one whose best single token makes up at least this share of the tokens."""
+
+SET_APART = ("common", "positions")
+"""Kinds that the ranking of the clearest features of all kinds leaves out."""
+
+CLEAR = 0.5
+"""A feature is clear if its label's rule explains its activation this well: the lower end of its clearness."""
+
+CLEAREST = 60
+"""The most entries of the ranking of the clearest features, and of that of each kind."""
+
+CLEAREST_SHARE = 4
+"""One of this many notable features is notable as one of the clearest, if there are enough."""

@@ -9,9 +9,15 @@ from saecatalog.constants import (
     AFTER,
     BEFORE,
     BIGRAM_GAIN,
+    CLEAR,
     CLEAR_AUROC,
+    CLEAREST,
+    CLEAREST_SHARE,
     CLUSTER_PHI,
+    COMMON_DENSITY,
+    COMMON_TOKEN,
     CONCEPT_HALF,
+    COUNTED_KINDS,
     FIRINGS_MAX,
     LABEL_TOKENS,
     LENS_BINS,
@@ -22,12 +28,13 @@ from saecatalog.constants import (
     PAIR_FEATURES,
     PARTNERS,
     SCORE_DECIMALS,
+    SET_APART,
     SHUFFLED,
     SURE_Q,
     TEXT_TOP,
     TOKENS_KEPT,
 )
-from saecatalog.names import in_words
+from saecatalog.names import in_a_list, in_words
 
 _TEXT = (pa.string(), "Id of the text; the page of that text is texts/<id>.html.")
 _CATEGORY = (pa.string(), "Category of the text.")
@@ -65,7 +72,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "logits": ("Promoted and suppressed tokens", f"The {in_words(LENS_ENTRIES)} tokens whose logits each feature raises most and the {in_words(LENS_ENTRIES)} whose logits it lowers most. Effects are direct: later layers are skipped."),
     "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
-    "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: those with clear evidence first, then those with moderate evidence, each by balanced_score, then AUROC. Weak specialists: the others, in the same order. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and, among features that respond to the concept, by auroc_low, then AUROC, then mean_all (contrast). The smaller index breaks remaining ties."),
+    "rankings": ("Rankings", f"Every ranking on the pages. Clearest of a kind (label_group): by clearness_low, then clearness, among features whose clearness_low is at least {CLEAR}; of features with the same label, only the first. Features of the kinds {in_a_list(COUNTED_KINDS)} that are active on at least {100 * COMMON_DENSITY:g} % of the tokens, or whose token_rule is one letter (of a script with capitals) or makes up at least {100 * COMMON_TOKEN:g} % of the tokens, are ranked as 'common' instead. Clearest: the first of each kind, then the second of each, and so on, without the kinds {in_a_list(SET_APART)}. Each of these has at most {CLEAREST} entries. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: those with clear evidence first, then those with moderate evidence, each by balanced_score, then AUROC. Weak specialists: the others, in the same order. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and, among features that respond to the concept, by auroc_low, then AUROC, then mean_all (contrast). The smaller index breaks remaining ties."),
     "detection": ("Detection scores", "How well a rule picks out the tokens and texts on which a feature is active, on the half of the texts that its label was not chosen on: one row per rule. A rule predicts that the feature is active on every token that it matches."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
     "explanations": ("Explanations", "What others say about features, mostly language models: one row per explanation, from Neuronpedia's exports or from `explain`; empty if the catalog was built without them. They are not results of the analysis. Where a judge, a language model too, scored them: it reads excerpts of held-out texts (texts.half is 'second') in random order, with the feature active on some of the texts and silent on the others, and names those that the explanation fits."),
@@ -118,7 +125,7 @@ SCHEMAS: dict[str, Schema] = {
         "clearness": (pa.float64(), f"How much of the feature the rule explains on the second half of the texts, which had no say in its choice: the harmonic mean of its share of the activation and of its precision beyond chance, (precision - density) / (1 - density). Empty if there is no rule, or if the feature has fewer than {in_words(LABEL_TOKENS)} active tokens in either half."),
         "clearness_low": (pa.float64(), "Lower end of the 95 % interval of the clearness. Its variance is that of a function of sums over texts (Woodruff 1971), and the interval is Wilson's for the number of independent texts with this variance (Korn & Graubard 1998)."),
         "clearness_high": (pa.float64(), "Upper end of the 95 % interval of the clearness."),
-        "notable": (pa.string(), "Why the feature is notable, as reasons separated by commas; empty if it is not."),
+        "notable": (pa.string(), f"Why the feature is notable, as reasons separated by commas; empty if it is not. One in {in_words(CLEAREST_SHARE)} of the notable features are the first of the ranking 'clearest'. The others come from all rankings that give a reason, each read to the same depth."),
         "page": (pa.string(), "Relative URL of its page; empty if it has none."),
     },
     "contexts": {
@@ -324,7 +331,7 @@ SCHEMAS: dict[str, Schema] = {
         "cosine": (pa.float32(), "Cosine of the two decoder rows."),
     },
     "rankings": {
-        "ranking": (pa.string(), "'strongest', 'frequent', 'selective', 'specialist:<category>', 'weak specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
+        "ranking": (pa.string(), "'clearest', 'clearest:<kind>', 'strongest', 'frequent', 'selective', 'specialist:<category>', 'weak specialist:<category>', 'common:<category>', 'consistent:<concept>', 'strong:<concept>' or 'contrast:<concept>'."),
         "rank": _RANK,
         "feature": _FEATURE,
         "value": (pa.float64(), "The value that the features are ranked by."),

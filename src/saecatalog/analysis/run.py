@@ -15,6 +15,7 @@ from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
 from saecatalog.analysis.category_pairs import category_pair_table
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.concepts import ConceptFigures, concept_rows, concept_table
 from saecatalog.analysis.contexts import context_rows
@@ -68,7 +69,9 @@ def analyse(
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
         features, by_category, by_concept = _analyse_blocks(study, writer)
-        rankings = rank_features(features, by_category, by_concept, config.top)
+        features = features.assign(label=in_category(features["label"], features["label_kind"], by_category))
+        ranked = rank_features(features, by_category, by_concept, config.top)
+        rankings = pd.concat([clearest_rankings(features), ranked], ignore_index=True)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
         clusters, text_top = cluster_table(pairs, len(features)), text_top_rows(study)
@@ -77,7 +80,6 @@ def analyse(
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
-                label=in_category(features["label"], features["label_kind"], by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import TEXT_TOP, WEAK_SPECIALIST
+from saecatalog.constants import CLEAR_KINDS, CLEAREST, TEXT_TOP, WEAK_SPECIALIST
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
@@ -33,6 +34,8 @@ RANKED = ("features", "categories", "concepts")
 """The tables that rankings are made from."""
 SHOWN = ["max", "density", "n_texts_active", "n_texts_strong", "top_text"]
 """The columns of the table of features that a ranking of the whole dictionary has."""
+CLEARNESS = ["clearness", "clearness_low", "clearness_high"]
+"""Those that the ranking of the clearest features has too."""
 
 
 class Catalog:
@@ -99,6 +102,18 @@ class Catalog:
     def meanings(self, name: str) -> dict[str, str]:
         """What each column of a table means."""
         return {column: words for column, (_, words) in SCHEMAS[known(name, SCHEMAS, "table")].items()}
+
+    def clearest(self, kind: str | None = None, n: int = 12) -> pd.DataFrame:
+        """The features whose label's rule explains best where they fire; `meanings` describes their `clearness`.
+
+        Args:
+            kind: `words`, `topics`, `syntax`, `code`, `scripts`, `common` (tokens) or `positions`. None means the first
+                feature of each kind, then the second, and so on, without the last two kinds.
+            n: Number of features.
+        """
+        name = "clearest" if kind is None else f"clearest:{known(kind, CLEAR_KINDS, 'kind of features')}"
+        with reading(self._tables.folder.parent):
+            return self._rows(self._ranking(name, n), CLEARNESS)
 
     def strongest(self, n: int = 12) -> pd.DataFrame:
         """The features with the largest activation."""
@@ -224,17 +239,23 @@ class Catalog:
         with reading(self._tables.folder.parent):
             published = self._tables["rankings"]
             first = published.loc[published["ranking"] == name, "feature"].tolist()
-            if n > len(first) == self.manifest["settings"]["top"]:
+            is_clearest = name.partition(":")[0] == "clearest"
+            if n > len(first) == (CLEAREST if is_clearest else self.manifest["settings"]["top"]):
                 features, categories, concepts = (self._tables[part] for part in RANKED)
-                more = rank_features(features, categories, concepts, n)
+                more = (
+                    clearest_rankings(features, n) if is_clearest else rank_features(features, categories, concepts, n)
+                )
                 # Figures are published in single precision, which may leave ties that were none.
                 first = list(dict.fromkeys([*first, *more.loc[more["ranking"] == name, "feature"].tolist()]))
         return first[:n]
 
     def _of_dictionary(self, name: str, n: int) -> pd.DataFrame:
         """A ranking of the whole dictionary."""
-        ranked = self._ranking(name, n)
-        rows = self.features.loc[ranked, ["feature", "label", *SHOWN]].reset_index(drop=True)
+        return self._rows(self._ranking(name, n))
+
+    def _rows(self, ranked: list[int], columns: Iterable[str] = ()) -> pd.DataFrame:
+        """Some features in this order, with further columns of theirs."""
+        rows = self.features.loc[ranked, ["feature", "label", *columns, *SHOWN]].reset_index(drop=True)
         rows.insert(0, "rank", range(len(rows)))
         return rows
 

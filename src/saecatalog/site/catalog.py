@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-from saecatalog.constants import EVIDENCE, MANY_CATEGORIES, WEAK_SPECIALIST
+from saecatalog.constants import CLEAR_KINDS, EVIDENCE, MANY_CATEGORIES, WEAK_SPECIALIST
 from saecatalog.manifest import Manifest, has_live_part, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
@@ -18,6 +18,7 @@ from saecatalog.site.records import Groups, Records, rows
 from saecatalog.tables import Tables
 
 REASONS = (
+    "clearest",
     "strongest",
     "frequent",
     "selective",
@@ -34,6 +35,9 @@ REASONS = (
 
 ROW_PAGE = "row.html"
 """The page that shows the row of any feature without a page of its own; its address names the feature."""
+
+CLEAREST_PAGE = "clearest/index.html"
+"""The page of the clearest features, with an anchor for each kind."""
 
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
@@ -104,11 +108,18 @@ class Catalog:
 
     @cached_property
     def tour(self) -> list[int]:
-        """The features with a page through which "previous" and "next" lead: the notable ones.
+        """The features with a page through which "previous" and "next" lead: the clearest first, then by number.
 
-        It is all of them if the author chose features and left out notable ones, or if none is notable.
+        It is the notable ones, or all of them if the author chose features and left out notable ones, or if none is
+        notable.
         """
-        return self.notable if self.notable and set(self.notable) <= set(self.paged) else self.paged
+        among = self.notable if self.visits_notable else self.paged
+        return sorted(among, key=lambda number: (self.places.get(("clearest", number), len(self.places)), number))
+
+    @cached_property
+    def visits_notable(self) -> bool:
+        """Whether "previous" and "next" lead through the notable features only."""
+        return bool(self.notable) and set(self.notable) <= set(self.paged)
 
     @cached_property
     def listed(self) -> list[int]:
@@ -223,6 +234,10 @@ class Catalog:
         frame = self.tables["rankings"]
         columns = (frame[name].to_numpy().tolist() for name in ("ranking", "feature", "rank"))
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
+
+    def clear_kind(self, number: int) -> str:
+        """The kind of clear features, a key of `CLEAR_KINDS`, that lists this one; "" if it is in no list."""
+        return next((kind for kind in CLEAR_KINDS if (f"clearest:{kind}", number) in self.places), "")
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""

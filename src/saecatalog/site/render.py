@@ -22,7 +22,7 @@ from saecatalog.manifest import Manifest
 from saecatalog.processes import worker_processes
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
-from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
+from saecatalog.site.catalog import CLEAREST_PAGE, ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
@@ -30,6 +30,7 @@ from saecatalog.site.pages import (
     about,
     catalogs,
     category_pairs,
+    clearest,
     coactivation,
     feature,
     features,
@@ -122,6 +123,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("co-activation", _coactivation(writer, names)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
+        ("clearest", _clearest(writer)),
         ("rows", _rows(writer)),
         ("text lists", _text_lists(writer)),
         ("pairs of features", _pairs(writer)),
@@ -324,6 +326,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         "bands": features.BANDS,
         "reasons": features.all_reasons(catalog),
         "groups": catalog.categories,
+        "kinds": features.label_groups(catalog),
         "most": MANY_CATEGORIES,
         "titles": features.titles(catalog),
     }
@@ -333,6 +336,14 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
     writer.write("features/table-data.js", lambda: _table_script(features.table_data(catalog)))
+
+
+def _clearest(writer: Writer) -> Iterator[None]:
+    if not writer.wants(CLEAREST_PAGE):
+        return
+    words = "The features whose label explains best where they fire, by kind."
+    writer.page("clearest.html", CLEAREST_PAGE, "The clearest features", words, **clearest.view(writer.catalog))
+    yield
 
 
 def _table_script(data: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ TEMPLATES = (
     (r"features/(index|page-\d+)\.html", "features.html"),
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
-    (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
+    (r"(categories|clearest|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
     (r"categories/[^/]*\.vs\.[^/]*\.html", "category_pair.html"),
     (r"categories/.*\.html", "category.html"),
     (r"concepts/.*\.html", "concept.html"),
