@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.errors import nearest
+from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.language_model import LanguageModel, LogitParts, NoSuchHook, layer_of
 
 FLAGS = {
@@ -31,6 +32,7 @@ class HookedModel(LanguageModel):
         config = module.cfg
         self.d_model, self.n_layers, self.d_vocab = int(config.d_model), int(config.n_layers), int(config.d_vocab)
         self.n_ctx = int(getattr(config, "n_ctx", 0) or 1 << 20)
+        self.n_heads = int(config.n_heads)
 
     def prepare(self, hooks: Sequence[str]) -> None:
         for hook in hooks:
@@ -97,3 +99,10 @@ class HookedModel(LanguageModel):
                 bridge = isinstance(self.module, TransformerBridge)
                 return weight.detach().float() + int(bridge and getattr(self.module.cfg, "rmsnorm_uses_offset", False))
         return None
+
+    def branches(self, layer: int) -> Branches:
+        block = self.module.blocks[layer]
+        weight, bias = block.attn.W_O.detach().flatten(0, 1), block.attn.b_O
+        after, attention, mlp = (norm_of(getattr(block, name, None), weight) for name in ("ln1_post", "ln1", "ln2"))
+        parallel = bool(getattr(self.module.cfg, "parallel_attn_mlp", False))
+        return Branches(weight, None if bias is None else bias.detach(), after, attention, mlp, parallel)

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saecatalog.models.branches import Branches
+
 PROOF_TOKENS = 8
 """Tokens of the forward pass that proves a hook."""
 
@@ -49,6 +51,8 @@ class LanguageModel(ABC):
     """Rows of the unembedding: token ids are below this."""
     n_ctx: int
     """Most positions in a window."""
+    n_heads: int
+    """Attention heads of a layer."""
 
     def __init__(self, module: Any, tokenizer: Any):
         self.module, self.tokenizer = module, tokenizer
@@ -70,6 +74,14 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def logit_parts(self) -> LogitParts: ...
+
+    @abstractmethod
+    def branches(self, layer: int) -> Branches:
+        """How a layer's attention and MLP read and write; raises NoSuchHook if it cannot be told."""
+
+    def usual_name(self, hook: str) -> str:
+        """The name that transformer_lens has for a hook; the name itself if it is one, or if there is none."""
+        return hook
 
     def values(self, hooks: Sequence[str], tokens: Int[Tensor, "window position"]) -> list[Tensor]:
         """The values `[window, position, ...]` at each hook, from a forward pass that ends at the last of them."""

@@ -1,0 +1,1 @@
+"""What features do: effects on the predictions of the model, steering, and what a feature is made of."""
