@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformer_lens import TransformerLensKeyValueCache
 from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.errors import nearest
@@ -104,7 +105,7 @@ class HookedModel(LanguageModel):
     def entering(self, layer: int, tokens: Tensor) -> Tensor:
         return self.values([f"blocks.{layer}.hook_resid_pre"], tokens)[0]
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None) -> Tensor:
         logits: Tensor
         if not isinstance(self.module, TransformerBridge):
             with only_at(self.module.unembed, at):
@@ -113,7 +114,17 @@ class HookedModel(LanguageModel):
             inner = self.module.original_model
             with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
                 logits = inner(tokens, use_cache=False).logits
-        return logits[:, 0]
+        return logits if at is None else logits[:, 0]
+
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.unembed, last):
+            if isinstance(self.module, TransformerBridge):
+                out = self.module.original_model(tokens, past_key_values=memory, use_cache=True)
+                return out.logits[:, 0], out.past_key_values
+            if memory is None:
+                memory = TransformerLensKeyValueCache.init_cache(self.module.cfg, tokens.device, len(tokens))
+            return self.module(tokens, past_kv_cache=memory)[:, 0], memory
 
     @cached_property
     def _in_tuple(self) -> bool:

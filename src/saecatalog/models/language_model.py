@@ -98,11 +98,21 @@ class LanguageModel(ABC):
         layer: int,
         tokens: Int[Tensor, "window position"],
         residual: Float[Tensor, "window position d_model"],
-        at: Int[Tensor, "window"],
-    ) -> Float[Tensor, "window d_vocab"]:
+        at: Int[Tensor, "window"] | None,
+    ) -> Float[Tensor, "window *position d_vocab"]:
         """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
 
-        What `changing` does at hooks in that layer and later ones holds.
+        If `at` is None, they are those of every position. What `changing` does at hooks in that layer and later ones
+        holds.
+        """
+
+    @abstractmethod
+    def next_logits(
+        self, tokens: Int[Tensor, "window position"], memory: Any = None
+    ) -> tuple[Float[Tensor, "window d_vocab"], Any]:
+        """The logits after the last token, and the memory of all tokens for a pass that goes on with further ones.
+
+        `memory` is that of the tokens before: keys and values of every layer.
         """
 
     @abstractmethod

@@ -210,10 +210,17 @@ class PlainModel(LanguageModel):
         self._places.setdefault(hook, Place(f"{self._layers}.{layer}", "in"))
         return self.values([hook], tokens)[0]
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None) -> Tensor:
         layers = self.module.get_submodule(self._layers)
         with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
-            return self.logits(tokens)[:, 0]
+            logits = self.logits(tokens)
+        return logits if at is None else logits[:, 0]
+
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.get_output_embeddings(), last):
+            out = self.module(tokens, past_key_values=memory, use_cache=True)
+        return out.logits[:, 0], out.past_key_values
 
     @cached_property
     def _in_tuple(self) -> bool:
