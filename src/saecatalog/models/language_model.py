@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saecatalog.models.branches import Branches
+from saecatalog.models.resuming import Past
 
 PROOF_TOKENS = 8
 """Tokens of the forward pass that proves a hook."""
@@ -89,8 +90,18 @@ class LanguageModel(ABC):
         """The layer before which a pass can begin in which the value at a hook is changed; raises NoSuchHook."""
 
     @abstractmethod
+    def is_entry(self, hook: str) -> bool:
+        """Whether the values at a hook are the residual stream before its layer."""
+
+    @abstractmethod
     def entering(self, layer: int, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_model"]:
         """The residual stream before a layer."""
+
+    @abstractmethod
+    def remember(
+        self, layer: int, tokens: Int[Tensor, "window position"], residual: Float[Tensor, "window position d_model"]
+    ) -> Past:
+        """The keys and values of a layer and all later ones, from a pass that begins with the residual stream there."""
 
     @abstractmethod
     def logits_from(
@@ -99,11 +110,12 @@ class LanguageModel(ABC):
         tokens: Int[Tensor, "window position"],
         residual: Float[Tensor, "window position d_model"],
         at: Int[Tensor, "window"] | None,
+        past: Past | None = None,
     ) -> Float[Tensor, "window *position d_vocab"]:
         """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
 
-        If `at` is None, they are those of every position. What `changing` does at hooks in that layer and later ones
-        holds.
+        If `at` is None, they are those of every position. With a past, the windows are its continuation. What
+        `changing` does at hooks in that layer and later ones holds.
         """
 
     @abstractmethod
