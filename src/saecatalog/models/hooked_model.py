@@ -104,7 +104,8 @@ class HookedModel(LanguageModel):
         return layer
 
     def entering(self, layer: int, tokens: Tensor) -> Tensor:
-        return self.values([f"blocks.{layer}.hook_resid_pre"], tokens)[0]
+        hook = f"blocks.{layer}.hook_resid_pre" if layer < self.n_layers else f"blocks.{layer - 1}.hook_resid_post"
+        return self.values([hook], tokens)[0]
 
     def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
         last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)

@@ -95,7 +95,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def entering(self, layer: int, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_model"]:
-        """The residual stream before a layer."""
+        """The residual stream before a layer; before layer `n_layers` means after the last one."""
 
     @abstractmethod
     def remember(

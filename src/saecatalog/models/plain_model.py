@@ -207,8 +207,9 @@ class PlainModel(LanguageModel):
         return layer
 
     def entering(self, layer: int, tokens: Tensor) -> Tensor:
-        hook = f"{self._layers}.{layer}.input"
-        self._places.setdefault(hook, Place(f"{self._layers}.{layer}", "in"))
+        side, number = ("input", layer) if layer < self.n_layers else ("output", layer - 1)
+        hook = f"{self._layers}.{number}.{side}"
+        self._places.setdefault(hook, Place(f"{self._layers}.{number}", SIDES[f".{side}"]))
         return self.values([hook], tokens)[0]
 
     def is_entry(self, hook: str) -> bool:
