@@ -1,7 +1,7 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,8 @@ def build_from(pipeline: Pipeline) -> Summary:
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        parts = (
-            pipeline.progress,
-            live,
-            explanations,
-            [part for part in (pipeline.effects, pipeline.steering) if part],
-        )
+        effects = [part for part in (pipeline.effects, pipeline.steering) if part]
+        parts = (pipeline.progress, live, explanations, effects)
         return build_site(analysis, manifest, notes, site, files, workspace, *parts)
 
 
@@ -154,7 +150,7 @@ def build_site(
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
-    live part, which is named by its key, if there is one. `effects` are outputs with tables that take the place of the analysis'.
+    live part, which is named by its key, if there is one. `effects` have tables that take the place of the analysis'.
     """
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, effects, live, manifest, notes, explanations, config)

@@ -102,11 +102,13 @@ def _group(steering: Steering, features: list[int], maxima: list[float], kept: P
             return dict(tables)
         notice(f"the cache's {path} is damaged; its features are steered again")
         path.unlink()
-    found = {name: pd.DataFrame(rows).to_dict("list") for name, rows in steering.steered(features, maxima).items()}
+    found: dict[str, Columns] = {}
+    for name, rows in steering.steered(features, maxima).items():
+        found[name] = {str(column): values for column, values in pd.DataFrame(rows).to_dict("list").items()}
     part = kept / ".part"
     part.write_text(json.dumps(found), encoding="utf-8")
     part.replace(kept / f"{key}-{checksum(part)}.json")
-    return dict(found)
+    return found
 
 
 def _split(job: Job, table: pd.DataFrame, writer: TableWriter, progress: Progress) -> dict[str, object]:
