@@ -63,7 +63,7 @@ def slowly(values: np.ndarray, texts: np.ndarray, seed: int) -> tuple[float, flo
         again, spread = mean_and_error([parts[i] for i in np.repeat(np.arange(len(names)), row)])
         if spread > 1e-9 * error:
             ratios.append((again - mean) / spread)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    low, high = np.quantile(ratios, [0.0175, 0.9825])
     return mean, mean - high * error, mean - low * error
 
 
@@ -94,4 +94,4 @@ def test_few_texts_have_no_interval_and_equal_values_an_empty_one() -> None:
     assert np.isnan([low, high]).all()
     assert np.isnan(mean_interval(np.arange(20.0), np.repeat([1, 2], 10), 0)[1:]).all()
     assert mean_interval(np.full(9, 0.25), np.arange(9), 0) == (0.25, 0.25, 0.25)
-    assert bootstrap.LEVEL == 0.95
+    assert bootstrap.LEVEL == 0.965

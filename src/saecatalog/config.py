@@ -268,8 +268,8 @@ class Config:
     subject: SubjectConfig = SubjectConfig()
     corpus: CorpusConfig = CorpusConfig()
     analysis: AnalysisConfig = AnalysisConfig()
-    effects: EffectsConfig = EffectsConfig()
     site: SiteConfig = SiteConfig()
+    effects: EffectsConfig = EffectsConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
 

@@ -36,7 +36,7 @@ LENS_ENTRIES = 10
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
 
-EFFECT_REACH = 8
+EFFECT_REACH = 4
 """A feature is taken out at the sampled token and at those of this many last tokens up to it where it is active. It is
 a power of two."""
 

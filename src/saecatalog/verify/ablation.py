@@ -14,8 +14,8 @@ from saecatalog.verify.model import n_heads
 from saecatalog.verify.places import Module, place_of
 from saecatalog.verify.sae import Sae, decode_rows
 
-REACH = 8
-"""As the table's description says: the sampled token and the 7 before it."""
+REACH = 4
+"""As the table's description says: the sampled token and the 3 before it."""
 
 
 @dataclass(frozen=True)
