@@ -55,6 +55,13 @@ LENS_ENTRIES = 10
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
 
+EFFECT_REACH = 4
+"""A feature is taken out at the sampled token and at those of this many last tokens up to it where it is active. It is
+a power of two."""
+
+EFFECT_TOKENS = 10
+"""Tokens kept for each feature of those it raises in context, and of those it lowers."""
+
 FEATURE_PAGE_MEAN = 20_000
 """The most bytes that the feature pages of a catalog may have on average."""
 
@@ -119,3 +126,14 @@ CLEAREST = 60
 
 CLEAREST_SHARE = 4
 """One of this many notable features is notable as one of the clearest, if there are enough."""
+NEXT_TOKENS = 5
+"""Most probable next tokens kept after a prompt."""
+
+CONTINUATION = 12
+"""Tokens of a greedy continuation."""
+
+ATTRIBUTION_PARTS = 10
+"""Parts of the model kept for each feature, of those that add to its activation."""
+
+ATTRIBUTION_CONTEXTS = 12
+"""Strongest tokens of a feature, one per text, over which these contributions are averaged."""

@@ -17,6 +17,7 @@ from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
+from saecatalog.effects import EFFECTS, STEERING
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations, read_explanations
 from saecatalog.json_files import write_json
@@ -256,24 +257,79 @@ class Pipeline:
 
     @cached_property
     def note_scores(self) -> Output | None:
-        """Detection scores of the rules in notes, in the table `detection`; None if no note has a rule."""
+        """The table `detection` with the scores of the rules in notes beside those of labels; None without such a rule."""
         notes, config = self.notes, self.config.analysis
         if not notes.rules:
             return None
         corpus, analysed = self.corpus, self.analysed
 
         def make(folder: Path) -> None:
+            import pandas as pd
+
             from saecatalog.analysis.note_detection import note_rows
             from saecatalog.tables import Tables, write_table
 
-            vocabulary = self.lens.json("vocabulary.json")
-            labels = Tables(analysed.folder).read("features", ["feature", "label_rule", "label_half"])
-            table = note_rows(corpus, vocabulary, labels, config, notes.rules, notes.rule_places)
-            write_table(folder, "detection", table)
+            found, vocabulary = Tables(analysed.folder), self.lens.json("vocabulary.json")
+            labels = found.read("features", ["feature", "label_rule", "label_half"])
+            rows = note_rows(corpus, vocabulary, labels, config, notes.rules, notes.rule_places)
+            both = pd.concat([found["detection"], rows]).sort_values(["feature", "rule_source"])
+            write_table(folder, "detection", both)
 
         rules = [[feature, rule.json()] for feature, rule in notes.rules.items()]
         inputs = (corpus.output, self.lens, analysed, asdict(config), rules)
         return self._output("saecatalog.analysis.note_detection", make, *inputs)
+
+    @cached_property
+    def effects(self) -> Output | None:
+        """What features do to the model's predictions; None if that is not wanted."""
+        wanted = self.config.effects
+        if wanted.features == "off":
+            return None
+        config, corpus, features = self.config, self.corpus, self._features_with_effects()
+        multiple = config.analysis.outlier_multiple
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.stage import Job, measure_effects
+
+            job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
+            with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
+                measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))
+
+        origins = [[text.id, text.category] for text in corpus.texts]
+        read = (self.info.identity, corpus.output, origins, features, wanted.contexts, wanted.seed, multiple)
+        return self._output("saecatalog.effects.stage", make, *read)
+
+    @cached_property
+    def steering(self) -> Output | None:
+        """What the model writes when it is steered, and where features come from; None where there are no effects."""
+        if self.effects is None or "reason" in self.effects.json(EFFECTS):
+            return None
+        corpus, analysis, wanted, features = (
+            self.corpus,
+            self.analysed,
+            self.config.effects,
+            self._features_with_effects(),
+        )
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.steering_stage import Job, measure_steering
+
+            chosen = (features, wanted.prompts, wanted.multiples, self.config.subject.batch_tokens)
+            job = Job(self.subject, corpus.texts, corpus.store, analysis.folder, *chosen)
+            bars = [lambda n, w=what: self.progress.bar(w, n, " features") for what in ("steering", "attribution")]
+            key = stage_key("saecatalog.effects.steering_stage", self.info.identity)
+            with self.cache.collection("steering", key) as kept:
+                measure_steering(job, folder, kept, *bars)
+
+        read = (self.info.identity, corpus.output, analysis, features, wanted.prompts, wanted.multiples)
+        made = self._output("saecatalog.effects.steering_stage", make, *read)
+        # Nothing runs the model from here on.
+        self._subject = None
+        return made
+
+    def _features_with_effects(self) -> list[int]:
+        findings = self.analysed.json(FINDINGS)
+        return list(range(self.info.d_sae)) if self.config.effects.features == "all" else list(findings["notable"])
 
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
@@ -292,7 +348,10 @@ class Pipeline:
         """The manifest without what it says of explanations."""
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
-        return make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
+        effects = None if self.effects is None else self.effects.json(EFFECTS)
+        effects = {**effects, **self.steering.json(STEERING)} if effects and self.steering else effects
+        return {**manifest, "effects": effects}
 
 
 def named(config: Config) -> dict[str, object]:

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from saecatalog.constants import (
     AFTER,
+    ATTRIBUTION_CONTEXTS,
+    ATTRIBUTION_PARTS,
     BEFORE,
     BIGRAM_GAIN,
     CLEAR,
@@ -17,7 +19,10 @@ from saecatalog.constants import (
     COMMON_DENSITY,
     COMMON_TOKEN,
     CONCEPT_HALF,
+    CONTINUATION,
     COUNTED_KINDS,
+    EFFECT_REACH,
+    EFFECT_TOKENS,
     FIRINGS_MAX,
     LABEL_TOKENS,
     LENS_BINS,
@@ -25,6 +30,7 @@ from saecatalog.constants import (
     MANY_CATEGORIES,
     MIN_SUPPORT,
     NEAR,
+    NEXT_TOKENS,
     PAIR_FEATURES,
     PARTNERS,
     SCORE_DECIMALS,
@@ -51,6 +57,14 @@ _TOKEN = (
 _ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the whole text where the feature is active.")
 _ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those positions.")
 
+_PROMPT = (pa.int32(), "Number of the prompt, in the order of the settings, starting at 0.")
+_MULTIPLE = (
+    pa.float32(),
+    "Strength of the steering: this multiple of the feature's largest activation in the corpus (features.max), times its "
+    "decoder row, is added at the hook at every position, in the scale of what the SAE writes.",
+)
+_INTERVAL = "It is from a studentised bootstrap over texts (Efron 1981), whose level was chosen by simulation so that 32 values of skewed distributions give 94 to 96 % coverage. Empty with fewer than eight texts."
+
 Schema = dict[str, tuple[pa.DataType, str]]
 
 TABLES: dict[str, tuple[str, str]] = {
@@ -75,6 +89,13 @@ TABLES: dict[str, tuple[str, str]] = {
     "rankings": ("Rankings", f"Every ranking on the pages. Clearest of a kind (label_group): by clearness_low, then clearness, among features whose clearness_low is at least {CLEAR}; of features with the same label, only the first. Features of the kinds {in_a_list(COUNTED_KINDS)} that are active on at least {100 * COMMON_DENSITY:g} % of the tokens, or whose token_rule is one letter (of a script with capitals) or makes up at least {100 * COMMON_TOKEN:g} % of the tokens, are ranked as 'common' instead. Clearest: the first of each kind, then the second of each, and so on, without the kinds {in_a_list(SET_APART)}. Each of these has at most {CLEAREST} entries. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: those with clear evidence first, then those with moderate evidence, each by balanced_score, then AUROC. Weak specialists: the others, in the same order. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and, among features that respond to the concept, by auroc_low, then AUROC, then mean_all (contrast). The smaller index breaks remaining ties."),
     "detection": ("Detection scores", "How well a rule picks out the tokens and texts on which a feature is active, on the half of the texts that its label was not chosen on: one row per rule. A rule predicts that the feature is active on every token that it matches."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
+    "effects": ("Effects by ablation", "What the model's predictions lose when a feature's contribution is taken out, beside a control: one row per feature and group of sampled contexts. Empty if the catalog was built without effects."),
+    "effect_contexts": ("Contexts of the effects", "Every sampled context: the next-token prediction at one active token, with the feature and without it."),
+    "effect_tokens": ("Tokens a feature raises and lowers in context", f"The {in_words(EFFECT_TOKENS)} tokens whose log probability each feature raises most, on average over the sampled contexts, and the {in_words(EFFECT_TOKENS)} that it lowers most. Unlike the direct logit effect, this includes all later layers."),
+    "steering_prompts": ("Prompts for steering", "What the model writes after each prompt when nothing is changed: what steering is compared with. Empty if effects were not computed."),
+    "steering": ("Steering", "What the model writes after each prompt when a feature's decoder row is added at its hook: one row per notable feature, multiple and prompt. Empty if effects were not computed."),
+    "steering_prices": ("Price of steering", "How much worse the model predicts a neutral text while it is steered: one row per notable feature and multiple. Empty if effects were not computed."),
+    "attributions": ("Where a feature comes from", f"The {in_words(ATTRIBUTION_PARTS)} parts of the model that add most to each notable feature's activation at its strongest tokens, by direct attribution: the SAE's input is the sum of what the embedding, the attention heads, the MLP layers and their biases before it write. The effect of one part through another is not followed back. Empty if effects were not computed, or if what the SAE reads is no such sum."),
     "explanations": ("Explanations", "What others say about features, mostly language models: one row per explanation, from Neuronpedia's exports or from `explain`; empty if the catalog was built without them. They are not results of the analysis. Where a judge, a language model too, scored them: it reads excerpts of held-out texts (texts.half is 'second') in random order, with the feature active on some of the texts and silent on the others, and names those that the explanation fits."),
 }  # fmt: skip
 """The title of each table and what it contains."""
@@ -369,6 +390,90 @@ SCHEMAS: dict[str, Schema] = {
         "images": (pa.list_(pa.string()), "The images it shows, as files in the folder notes/."),
         "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
     },
+    "effects": {
+        "feature": _FEATURE,
+        "group_kind": (pa.string(), "Which sampled contexts the row is about: 'all', those of one 'band' of activations, or those of one 'category' of texts."),
+        "group": (pa.string(), "The band, as in contexts ('q75-100', 'q50-75', 'q25-50' or 'q0-25'), or the category; empty for all contexts."),
+        "n_contexts": (pa.int32(), "Sampled contexts: active tokens, in equal numbers from the quarters of the feature's activations and spread over categories, so that plain means estimate those over all active tokens."),
+        "n_next": (pa.int32(), "Those of them that are not the last token of their text, from which the change in loss is computed."),
+        "n_texts": (pa.int32(), "Texts that the contexts are from: one context of each where there are enough. Intervals treat the contexts of one text as one draw."),
+        "loss_change": (pa.float64(), f"Mean change in the loss of the actual next token, in nats, when the feature is taken out (without it minus with it): above 0 if the feature helps to predict. Its contribution, activation * decoder row in the scale of the SAE's output, is subtracted at the hook, at the sampled token and, where the feature is active, at the {in_words(EFFECT_REACH - 1)} tokens before it in its window; everything else stays, the SAE's error included. Tokens excluded as massive activations keep it. Empty if no context has a next token."),
+        "loss_low": (pa.float64(), "Lower end of the 95 % interval of loss_change. " + _INTERVAL),
+        "loss_high": (pa.float64(), "Upper end of that interval."),
+        "kl": (pa.float64(), "Mean Kullback-Leibler divergence, in nats, of the next-token distribution without the feature from the one with it: the sum over the vocabulary of p_with * log(p_with / p_without)."),
+        "kl_low": (pa.float64(), "Lower end of the 95 % interval of kl; see loss_low."),
+        "kl_high": (pa.float64(), "Upper end of that interval."),
+        "n_control": (pa.int32(), "Contexts with a control: those where another feature is active at the sampled token."),
+        "control_loss_change": (pa.float64(), "Mean change in loss when a control is taken out instead: the direction of another feature, drawn among those active at the sampled token, with a contribution of the same norm at the same tokens. Empty without a control."),
+        "control_loss_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "control_loss_high": (pa.float64(), "Upper end of that interval."),
+        "control_kl": (pa.float64(), "Mean Kullback-Leibler divergence, in nats, when the control is taken out instead."),
+        "control_kl_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "control_kl_high": (pa.float64(), "Upper end of that interval."),
+        "kl_excess": (pa.float64(), "Mean of the difference between the two divergences of each context with a control: feature minus control. An interval that includes 0 means: no more than chance."),
+        "kl_excess_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "kl_excess_high": (pa.float64(), "Upper end of that interval."),
+        "direct_correlation": (pa.float64(), "Pearson correlation, over the vocabulary, of the mean change in logits in context (with the feature minus without it) and the direct logit effect (see logits). Only for all contexts; empty elsewhere, and if the SAE does not write to the residual stream."),
+    },
+    "effect_contexts": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Rank by kl, the largest first, starting at 0; ties in the order of the texts."),
+        "text": _TEXT,
+        "category": _CATEGORY,
+        "position": (pa.int32(), "Index of the sampled token in its text, not counting BOS."),
+        "token": _TOKEN,
+        "activation": (pa.float32(), "Activation of the feature at that token."),
+        "band": (pa.string(), "The quarter of the feature's active tokens that it was drawn from: 'q75-100', 'q50-75', 'q25-50' or 'q0-25', as in contexts."),
+        "loss_change": (pa.float64(), "Change in the loss of the actual next token, in nats, when the feature is taken out; empty at the end of a text."),
+        "kl": (pa.float64(), "Kullback-Leibler divergence, in nats, of the distribution without the feature from the one with it."),
+        "next_token": (pa.string(), "The actual next token as text; empty at the end of a text."),
+        "p_with": (pa.float64(), "Probability of the actual next token as the model runs; empty at the end of a text."),
+        "p_without": (pa.float64(), "Its probability when the feature is taken out; empty at the end of a text."),
+        "control_feature": (pa.int32(), "The feature whose direction is the control; -1 if no other feature is active at the token."),
+        "control_loss_change": (pa.float64(), "Change in loss when the control is taken out; empty without a control or a next token."),
+        "control_kl": (pa.float64(), "Kullback-Leibler divergence when the control is taken out; empty without a control."),
+    },
+    "effect_tokens": {
+        "feature": _FEATURE,
+        "direction": (pa.string(), "'raised' or 'lowered' by the feature."),
+        "rank": _RANK,
+        "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
+        "token": _TOKEN,
+        "change": (pa.float64(), "Mean over the sampled contexts of the change in the token's log probability, in nats: with the feature minus without it."),
+        "direct_logit": (pa.float64(), "Direct logit effect of one unit of activation on the token, minus the mean over the vocabulary, as in logits; empty if the SAE does not write to the residual stream."),
+    },
+    "steering_prompts": {
+        "prompt": _PROMPT,
+        "text": (pa.string(), "The prompt, as in the settings."),
+        "next_tokens": (pa.list_(pa.string()), f"The {in_words(NEXT_TOKENS)} most probable tokens after the prompt, most probable first; the smaller token id breaks ties."),
+        "next_probs": (pa.list_(pa.float32()), "The probability of each of those tokens."),
+        "continuation": (pa.string(), f"What follows if the most probable token is taken {in_words(CONTINUATION)} times (greedy decoding); it ends with the first token that ends a text. Special tokens are written by name."),
+    },
+    "steering": {
+        "feature": _FEATURE,
+        "multiple": _MULTIPLE,
+        "prompt": _PROMPT,
+        "next_tokens": (pa.list_(pa.string()), f"The {in_words(NEXT_TOKENS)} most probable tokens after the prompt under steering, most probable first; the smaller token id breaks ties."),
+        "next_probs": (pa.list_(pa.float32()), "The probability of each of those tokens under steering."),
+        "continuation": (pa.string(), "The continuation by greedy decoding under steering, as in steering_prompts."),
+    },
+    "steering_prices": {
+        "feature": _FEATURE,
+        "multiple": _MULTIPLE,
+        "loss": (pa.float64(), "Mean next-token loss, in nats, on a neutral text that comes with the program, as far as it fits into a window of the model, while the model is steered."),
+        "loss_unsteered": (pa.float64(), "The same when nothing is changed."),
+        "n_tokens": (pa.int32(), "Tokens of the neutral text that are predicted: all but the first, which is predicted too if BOS comes before it."),
+    },
+    "attributions": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Rank by size of the contribution, whatever its sign, starting at 0; the part that comes first in the model breaks ties."),
+        "kind": (pa.string(), "The part: 'embedding' (what enters the first layer: the token's embedding, with that of its position if the model has one), 'head' (an attention head), 'mlp' (an MLP layer), or 'bias' (what does not depend on the text: the bias of a layer's attention, or, without a layer, the biases of the SAE and of the norm before it)."),
+        "layer": (pa.int32(), "Layer of the part, starting at 0; -1 for the embedding and the SAE's bias."),
+        "head": (pa.int32(), "Number of the attention head in its layer, starting at 0; -1 for other parts."),
+        "contribution": (pa.float64(), "What the part adds to the feature's activation: the dot product of its output with the feature's encoder column, mean over the contexts. The parts, those not listed included, add up to the mean activation. Where a norm lies between the part and the SAE, or the SAE normalises its input, the norm's scale is held at its value in each context (frozen), which makes it linear. Rounded to six significant digits."),
+        "share": (pa.float64(), "contribution divided by the mean activation: below 0 if the part works against the feature. The shares of all parts add up to 1."),
+        "n_contexts": (pa.int32(), f"Contexts: the peaks of the band 'top' in contexts, up to {in_words(ATTRIBUTION_CONTEXTS)}."),
+    },
     "explanations": {
         "feature": _FEATURE,
         "rank": (pa.int32(), "Place among the feature's explanations, in the order of the file, starting at 0."),
@@ -407,6 +512,12 @@ FEATURE_TABLES = {
     "logits": ("feature",),
     "logit_histograms": ("feature",),
     "neighbours": ("feature",),
+    "steering": ("feature",),
+    "steering_prices": ("feature",),
+    "attributions": ("feature",),
+    "effects": ("feature",),
+    "effect_contexts": ("feature",),
+    "effect_tokens": ("feature",),
     "explanations": ("feature",),
     "detection": ("feature",),
 }

@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ SCORES = ("data/detection.parquet", "data/detection.csv")
 
 
 def publish(
-    analysis: Path,
+    made: Sequence[Path],
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
@@ -66,19 +66,18 @@ def publish(
     standing: Files,
     workspace: Workspace,
     progress: Callable[..., Any],
-    note_scores: Path | None = None,
 ) -> None:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
-    `live` is the folder of the live part, if there is one, and `note_scores` that of the scores of notes' rules. `keys`
-    identify the build for the next time, and `standing` are the files of the output folder. If the existing catalog
-    differs only in notes and templates, only the pages made from these are written again and the rest is carried over.
-    Raises CatalogError for a template that is not valid, for a note that links to a feature without a page, and for
-    another catalog of the site whose manifest cannot be read.
+    `made` are folders of tables: of those with the same table, the last counts. `live` is the folder of the live part,
+    if there is one. `keys` identify the build for the next time, and `standing` are the files of the output folder. If
+    the existing catalog differs only in notes and templates, only the pages made from these are written again and the
+    rest is carried over. Raises CatalogError for a template that is not valid, for a note that links to a feature
+    without a page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
-    features = Tables(analysis).read("features", ["feature", "page"])
+    features = Tables(made[0]).read("features", ["feature", "page"])
     paged = set(features.loc[features["page"] != "", "feature"])
     check_pages(notes, paged)
     for line in explanations.notices(paged):
@@ -96,7 +95,7 @@ def publish(
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
-    tables = _write_tables(analysis, note_scores, notes, explanations, folder / "data", config.csv)
+    tables = _write_tables(made, notes, explanations, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
@@ -183,9 +182,7 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(
-    analysis: Path, note_scores: Path | None, notes: Notes, explanations: Explanations, data: Path, csv: bool
-) -> Tables:
+def _write_tables(made: Sequence[Path], notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
     """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
@@ -193,11 +190,9 @@ def _write_tables(
     data.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS.keys() - {"notes", "explanations"}:
         if not (data / f"{name}.parquet").exists():
-            shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
+            found = [path for folder in made if (path := folder / f"{name}.parquet").exists()]
+            shutil.copyfile(found[-1], data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
-    if note_scores:
-        scores = pd.concat([Tables(folder)["detection"] for folder in (analysis, note_scores)])
-        write_table(data, "detection", scores.sort_values(["feature", "rule_source"]))
     if not (data / "explanations.parquet").exists():
         write_table(data, "explanations", explanations.columns())
     tables = Tables(data)
