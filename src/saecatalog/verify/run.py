@@ -17,6 +17,7 @@ from saecatalog.site.inventory import comparisons, files_below
 from saecatalog.site.reading import find_catalogs
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
+    check_ablation,
     check_catalog,
     check_categories,
     check_features,
@@ -59,6 +60,8 @@ CHECKS: tuple[Check, ...] = (
     (check_pairs.check_clusters, ("coactivation", "clusters")),
     (check_weights.check_effects, ("features", "logits", "logit_histograms")),
     (check_weights.check_neighbours, ("neighbours",)),
+    (check_ablation.check_effect_means, ("effect_contexts", "effects")),
+    (check_ablation.check_ablations, ("texts", "effects", "effect_tokens", "effect_contexts")),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
     (check_catalog.check_explanations, ("explanations",)),
