@@ -17,6 +17,7 @@ from saecatalog.site.inventory import comparisons, files_below
 from saecatalog.site.reading import find_catalogs
 from saecatalog.site.totals import Totals, page_counts
 from saecatalog.verify import (
+    check_ablation,
     check_catalog,
     check_categories,
     check_category_pairs,
@@ -71,6 +72,8 @@ CHECKS: tuple[Check, ...] = (
     (check_steering.check_steering, ("features", "steering_prompts", "steering")),
     (check_steering.check_attributions, ("features", "contexts", "attributions")),
     (check_weights.check_neighbours, ("neighbours",)),
+    (check_ablation.check_effect_means, ("effect_contexts", "effects")),
+    (check_ablation.check_ablations, ("texts", "effects", "effect_tokens", "effect_contexts")),
     (check_catalog.check_rankings, ("features", "categories", "concepts", "rankings")),
     (check_catalog.check_notable, ("features", "notes", "rankings")),
     (check_explanations.check_explanations, ("texts", "text_scores", "explanations")),
