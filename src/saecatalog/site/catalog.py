@@ -14,7 +14,7 @@ from saecatalog.notes import link_of, same_name
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.note_html import Note
-from saecatalog.site.records import Groups, Records, rows
+from saecatalog.site.records import Groups, Records, Row, rows
 from saecatalog.tables import Tables
 
 REASONS = (
@@ -33,6 +33,9 @@ REASONS = (
 
 ROW_PAGE = "row.html"
 """The page that shows the row of any feature without a page of its own; its address names the feature."""
+
+CROWDED = 0.2
+"""The share of pages with effects above which each page must be short, so that their mean size stays below the limit."""
 
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
@@ -127,7 +130,23 @@ class Catalog:
     @cached_property
     def examples(self) -> Examples:
         """The examples on feature pages."""
-        return Examples(self.tables, self.paged)
+        return Examples(self.tables, self.paged, self.effects if self.is_crowded else ())
+
+    @cached_property
+    def effects(self) -> Records:
+        """The row of `effects` over all contexts of each feature whose effect was measured."""
+        frame = self.tables["effects"]
+        return Records(frame[frame["group_kind"] == "all"], "feature")
+
+    @cached_property
+    def is_crowded(self) -> bool:
+        """Whether so many pages show what a feature does that each of them has room for little else."""
+        return len(self.effects) > CROWDED * len(self.paged)
+
+    @cached_property
+    def prompts(self) -> list[Row]:
+        """The prompts that features were steered on, with what the model writes without steering."""
+        return rows(self.tables["steering_prompts"])
 
     @cached_property
     def order(self) -> dict[int, int]:

@@ -58,9 +58,21 @@ def percent(share: float) -> str:
 
 def percent_interval(share: float, low: float, high: float) -> str:
     """A share with its interval, rounded to the order of a third of its width: `0.31 % [0.27, 0.36]`."""
-    width = 100 * (high - low)
-    places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
+    places = _places(100 * (high - low))
     return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
+
+
+def measured(value: float, low: float, high: float) -> str:
+    """A figure with its interval, rounded to the order of a third of its width: `0.021 [0.011, 0.040]`."""
+    if math.isnan(low) or math.isnan(high):
+        return number(value, 2)
+    places = max(1, _places(high - low))
+    return f"{decimals(value, places)} [{decimals(low, places)}, {decimals(high, places)}]"
+
+
+def _places(width: float) -> int:
+    """The decimals that an interval of this width deserves."""
+    return 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
 
 
 def interval(low: float, high: float) -> str:
@@ -89,6 +101,11 @@ def signed(value: float, places: int = 2) -> str:
     return ("+" if value >= 0 else MINUS) + f"{abs(value):.{places}f}"
 
 
+def factor(value: float) -> str:
+    """A multiple: `0.5` -> `0.5×`."""
+    return f"{value:g}×".replace("-", MINUS)
+
+
 def _power(value: float, digits: int) -> str:
     """`value` as a number times a power of ten: `3e-14` -> `3 × 10⁻¹⁴`."""
     mantissa, exponent = f"{value:.{max(0, digits - 1)}e}".split("e")
@@ -113,4 +130,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "probability": probability,
     "signed": signed,
+    "factor": factor,
 }

@@ -26,7 +26,7 @@ from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, li
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages import about, catalogs, coactivation, effects, feature, features, front, groups, live, texts
 from saecatalog.site.records import blocks
 from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
@@ -107,6 +107,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("overviews", _overviews(writer)),
         ("categories", _categories(writer, names)),
         ("co-activation", _coactivation(writer, names)),
+        ("effects", _effects(writer)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
         ("rows", _rows(writer)),
@@ -239,6 +240,15 @@ def _coactivation(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     view = coactivation.view(writer.catalog, names)
     writer.chart(view["heatmap"])
     writer.page("coactivation.html", "coactivation/index.html", "Co-activation", "Features that fire together.", **view)
+    yield
+
+
+def _effects(writer: Writer) -> Iterator[None]:
+    """The page of all effects, in a catalog that was built with effects."""
+    if not writer.catalog.manifest.get("effects") or not writer.wants("effects/index.html"):
+        return
+    words = "What features do to the model’s predictions, against chance."
+    writer.page("effects.html", "effects/index.html", "Effects", words, **effects.overview(writer.catalog))
     yield
 
 

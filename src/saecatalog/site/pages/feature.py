@@ -18,6 +18,7 @@ from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.pages import explanations
+from saecatalog.site.pages.effects import sections as effect_sections
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -175,6 +176,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "logit_spread": _logit_spread(by_feature, number),
         "partners": _partners(catalog, by_feature, number),
         "neighbours": _neighbours(catalog, by_feature, number),
+        **effect_sections(catalog, by_feature, row),
         "cite": cite.feature(catalog.manifest, row, number in catalog.embedded),
     }
 

@@ -39,6 +39,7 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
         "health": health,
         "categories": catalog.categories,
         "concepts": catalog.concepts,
+        "n_effects": len(catalog.effects),
     }
 
 
