@@ -48,3 +48,15 @@ a page, a chart or a table beside a chart shows at most this many of them."""
 
 LIST_ROWS = 200
 """The most categories, or concepts, on one page of a list; further ones are on further pages."""
+
+NEXT_TOKENS = 5
+"""Most probable next tokens kept after a prompt."""
+
+CONTINUATION = 12
+"""Tokens of a greedy continuation."""
+
+ATTRIBUTION_PARTS = 10
+"""Parts of the model kept for each feature, of those that add to its activation."""
+
+ATTRIBUTION_CONTEXTS = 12
+"""Strongest tokens of a feature, one per text, over which these contributions are averaged."""

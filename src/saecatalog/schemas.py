@@ -7,14 +7,18 @@ import pyarrow as pa
 
 from saecatalog.constants import (
     AFTER,
+    ATTRIBUTION_CONTEXTS,
+    ATTRIBUTION_PARTS,
     BEFORE,
     BIGRAM_GAIN,
     CLUSTER_PHI,
+    CONTINUATION,
     LENS_BINS,
     LENS_ENTRIES,
     MANY_CATEGORIES,
     MIN_SUPPORT,
     NEAR,
+    NEXT_TOKENS,
     PARTNERS,
     SCORE_DECIMALS,
     TEXT_TOP,
@@ -37,6 +41,13 @@ _TOKEN = (
 _ACTIVE_POSITIONS = (pa.list_(pa.int32()), "Positions in the whole text where the feature is active.")
 _ACTIVE_VALUES = (pa.list_(pa.float32()), "The activation at each of those positions.")
 
+_PROMPT = (pa.int32(), "Number of the prompt, in the order of the settings, starting at 0.")
+_MULTIPLE = (
+    pa.float32(),
+    "Strength of the steering: this multiple of the feature's largest activation in the corpus (features.max), times its "
+    "decoder row, is added at the hook at every position, in the scale of what the SAE writes.",
+)
+
 Schema = dict[str, tuple[pa.DataType, str]]
 
 TABLES: dict[str, tuple[str, str]] = {
@@ -57,6 +68,10 @@ TABLES: dict[str, tuple[str, str]] = {
     "logit_histograms": ("Spread of direct effects", "The distribution of each feature's direct logit effects over the vocabulary; empty if the SAE does not write to the residual stream."),
     "neighbours": ("Decoder neighbours", f"The {in_words(LENS_ENTRIES)} features whose decoder rows point in the most similar directions."),
     "rankings": ("Rankings", "Every ranking on the pages. Strongest: by max. Frequent: by n_texts_active. Selective: by n_texts_strong, fewest first, then max. Specialists: by balanced_score, then AUROC. Common features (active in more than half of the category's texts): by active rate inside minus active rate outside. Concepts: by consistency, then mean_all; by mean_all; and by AUROC, then mean_all, among features active on more than half of the texts. The smaller index breaks remaining ties."),
+    "steering_prompts": ("Prompts for steering", "What the model writes after each prompt when nothing is changed: what steering is compared with. Empty if effects were not computed."),
+    "steering": ("Steering", "What the model writes after each prompt when a feature's decoder row is added at its hook: one row per notable feature, multiple and prompt. Empty if effects were not computed."),
+    "steering_prices": ("Price of steering", "How much worse the model predicts a neutral text while it is steered: one row per notable feature and multiple. Empty if effects were not computed."),
+    "attributions": ("Where a feature comes from", f"The {in_words(ATTRIBUTION_PARTS)} parts of the model that add most to each notable feature's activation at its strongest tokens, by direct attribution: the SAE's input is the sum of what the embedding, the attention heads, the MLP layers and their biases before it write. The effect of one part through another is not followed back. Empty if effects were not computed, or if what the SAE reads is no such sum."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
     "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
@@ -266,6 +281,38 @@ SCHEMAS: dict[str, Schema] = {
         "feature": _FEATURE,
         "value": (pa.float64(), "The value that the features are ranked by."),
     },
+    "steering_prompts": {
+        "prompt": _PROMPT,
+        "text": (pa.string(), "The prompt, as in the settings."),
+        "next_tokens": (pa.list_(pa.string()), f"The {in_words(NEXT_TOKENS)} most probable tokens after the prompt, most probable first; the smaller token id breaks ties."),
+        "next_probs": (pa.list_(pa.float32()), "The probability of each of those tokens."),
+        "continuation": (pa.string(), f"What follows if the most probable token is taken {in_words(CONTINUATION)} times (greedy decoding); it ends with the first token that ends a text. Special tokens are written by name."),
+    },
+    "steering": {
+        "feature": _FEATURE,
+        "multiple": _MULTIPLE,
+        "prompt": _PROMPT,
+        "next_tokens": (pa.list_(pa.string()), f"The {in_words(NEXT_TOKENS)} most probable tokens after the prompt under steering, most probable first; the smaller token id breaks ties."),
+        "next_probs": (pa.list_(pa.float32()), "The probability of each of those tokens under steering."),
+        "continuation": (pa.string(), "The continuation by greedy decoding under steering, as in steering_prompts."),
+    },
+    "steering_prices": {
+        "feature": _FEATURE,
+        "multiple": _MULTIPLE,
+        "loss": (pa.float64(), "Mean next-token loss, in nats, on the program's neutral text while the model is steered."),
+        "loss_unsteered": (pa.float64(), "The same when nothing is changed."),
+        "n_tokens": (pa.int32(), "Tokens of the neutral text that are predicted: all but the first, which is predicted too if BOS comes before it."),
+    },
+    "attributions": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Rank by size of the contribution, whatever its sign, starting at 0; the part that comes first in the model breaks ties."),
+        "kind": (pa.string(), "The part: 'embedding' (what enters the first layer: the token's embedding, with that of its position if the model has one), 'head' (an attention head), 'mlp' (an MLP layer), or 'bias' (what does not depend on the text: the bias of a layer's attention, or, without a layer, the biases of the SAE and of the norm before it)."),
+        "layer": (pa.int32(), "Layer of the part, starting at 0; -1 for the embedding and the SAE's bias."),
+        "head": (pa.int32(), "Number of the attention head in its layer, starting at 0; -1 for other parts."),
+        "contribution": (pa.float64(), "What the part adds to the feature's activation: the dot product of its output with the feature's encoder column, mean over the contexts. The parts, those not listed included, add up to the mean activation. Where a norm lies between the part and the SAE, or the SAE normalises its input, the norm's scale is held at its value in each context (frozen), which makes it linear. Rounded to six significant digits."),
+        "share": (pa.float64(), "contribution divided by the mean activation: below 0 if the part works against the feature. The shares of all parts add up to 1."),
+        "n_contexts": (pa.int32(), f"Contexts: the peaks of the band 'top' in contexts, up to {in_words(ATTRIBUTION_CONTEXTS)}."),
+    },
     "notes": {
         "kind": (pa.string(), "The subject of the note: 'feature', 'category', 'concept', or 'index' for the front page."),
         "name": (pa.string(), "The feature's index, or the name of the category or concept; empty for the front page."),
@@ -292,6 +339,9 @@ FEATURE_TABLES = {
     "logits": ("feature",),
     "logit_histograms": ("feature",),
     "neighbours": ("feature",),
+    "steering": ("feature",),
+    "steering_prices": ("feature",),
+    "attributions": ("feature",),
     "explanations": ("feature",),
 }
 """The tables that grow with the dictionary and are read by feature, with the columns that contain a feature index."""
