@@ -35,7 +35,7 @@ ROW_PAGE = "row.html"
 """The page that shows the row of any feature without a page of its own; its address names the feature."""
 
 CROWDED = 0.2
-"""The share of pages with effects above which each page must be short, so that their mean size stays below the limit."""
+"""The share of pages with effects above which each of these must be short, so that the mean size keeps the limit."""
 
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""

@@ -53,7 +53,7 @@ def percent(share: float) -> str:
         return NO_VALUE
     value = 100 * share
     places = 0 if abs(value) >= 10 or value == 0 else min(5, 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{places}f}\u00a0%"
+    return f"{value:.{places}f}\u00a0%".replace("-", MINUS)
 
 
 def percent_interval(share: float, low: float, high: float) -> str:
@@ -62,10 +62,17 @@ def percent_interval(share: float, low: float, high: float) -> str:
     return f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
 
 
+def significant(value: float) -> str:
+    """A number to two significant digits, without a power of ten: `0.07` -> `0.070`."""
+    if value == 0 or math.isnan(value):
+        return decimals(value, 0)
+    return decimals(value, min(6, max(0, 1 - math.floor(math.log10(abs(value))))))
+
+
 def measured(value: float, low: float, high: float) -> str:
     """A figure with its interval, rounded to the order of a third of its width: `0.021 [0.011, 0.040]`."""
     if math.isnan(low) or math.isnan(high):
-        return number(value, 2)
+        return significant(value)
     places = max(1, _places(high - low))
     return f"{decimals(value, places)} [{decimals(low, places)}, {decimals(high, places)}]"
 
@@ -98,6 +105,8 @@ def probability(value: float) -> str:
 
 def signed(value: float, places: int = 2) -> str:
     """A number that always shows its sign."""
+    if math.isnan(value):
+        return NO_VALUE
     return ("+" if value >= 0 else MINUS) + f"{abs(value):.{places}f}"
 
 
@@ -130,5 +139,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "probability": probability,
     "signed": signed,
+    "significant": significant,
     "factor": factor,
 }

@@ -91,7 +91,9 @@ def dots(points: Sequence[tuple[float, float]], label: str, titles: tuple[str, s
     grid = "".join(f"M0 {size - n}h{size}M{n} 0v{size}" for n in at.values())
     left = "".join(f'<text y="{size - n}">{_share_of_ten(power)}</text>' for power, n in at.items())
     below = "".join(f'<text x="{n}" y="{size + 12}">{_share_of_ten(power)}</text>' for power, n in at.items())
-    where = [[max(0, round(step * (math.log10(value) - decades[0]))) if value > 0 else 0 for value in p] for p in points]
+    where = [
+        [max(0, round(step * (math.log10(value) - decades[0]))) if value > 0 else 0 for value in p] for p in points
+    ]
     marks = "".join(f"M{x} {size - y}h0" for x, y in where)
     body = (
         f'<path class="grid" d="{grid}"/><path class="equal" d="M0 {size}L{size} 0"/><path class="dots" d="{marks}"/>'
@@ -102,7 +104,7 @@ def dots(points: Sequence[tuple[float, float]], label: str, titles: tuple[str, s
 
 
 def _range(values: Sequence[float]) -> range:
-    """The powers of ten around all values above 0; at most six decades, so that a few tiny ones do not press the rest."""
+    """The powers of ten around all values above 0; at most six decades, as a few tiny values would press the rest."""
     above = [value for value in values if value > 0]
     top = math.ceil(math.log10(max(above, default=1)))
     low = math.floor(math.log10(min(above, default=0.1)))
