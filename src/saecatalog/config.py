@@ -23,6 +23,7 @@ from saecatalog.texts.text_files import decode, is_folder, printable, read_bytes
 TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURES = ("auto", "notable", "all")
+EFFECTS = ("off", "notable", "all")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
@@ -82,6 +83,11 @@ def _count(value: object) -> str:
 
 def _whole(value: object) -> str:
     return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number, 0 or more"
+
+
+def _contexts(value: object) -> str:
+    good = isinstance(value, int) and not _count(value) and value >= 4
+    return "" if good else "a whole number, 4 or more (one for each quarter of the activations)"
 
 
 def _context(value: object) -> str:
@@ -189,6 +195,18 @@ class AnalysisConfig:
 
 
 @dataclass(frozen=True)
+class EffectsConfig:
+    """How to measure what features do to the model's predictions."""
+
+    features: str = _setting("off", _choice(*EFFECTS))
+    """For which features: `notable`, `all`, or none (`off`)."""
+    contexts: int = _setting(32, _contexts)
+    """Active tokens sampled of each feature, in equal numbers from the quarters of its activations."""
+    seed: int = _setting(0, _whole)
+    """Which tokens and which controls are drawn; the same seed draws the same ones."""
+
+
+@dataclass(frozen=True)
 class SiteConfig:
     """What to write, and where."""
 
@@ -228,6 +246,7 @@ class Config:
     subject: SubjectConfig = SubjectConfig()
     corpus: CorpusConfig = CorpusConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    effects: EffectsConfig = EffectsConfig()
     site: SiteConfig = SiteConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 

@@ -36,6 +36,9 @@ LENS_ENTRIES = 10
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
 
+EFFECT_TOKENS = 10
+"""Tokens kept for each feature of those it raises in context, and of those it lowers."""
+
 FEATURE_PAGE_MEAN = 20_000
 """The most bytes that the feature pages of a catalog may have on average."""
 

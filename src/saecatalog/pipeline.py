@@ -261,7 +261,7 @@ class Pipeline:
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
         manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
-        return {**manifest, "explanations": self.explanations.facts()}
+        return {**manifest, "explanations": self.explanations.facts(), "effects": None}
 
 
 def named(config: Config) -> dict[str, object]:

@@ -13,6 +13,7 @@ from saecatalog.constants import (
     BIGRAM_GAIN,
     CLUSTER_PHI,
     CONTINUATION,
+    EFFECT_TOKENS,
     LENS_BINS,
     LENS_ENTRIES,
     MANY_CATEGORIES,
@@ -47,6 +48,7 @@ _MULTIPLE = (
     "Strength of the steering: this multiple of the feature's largest activation in the corpus (features.max), times its "
     "decoder row, is added at the hook at every position, in the scale of what the SAE writes.",
 )
+_INTERVAL = "It is a bootstrap interval over texts."
 
 Schema = dict[str, tuple[pa.DataType, str]]
 
@@ -73,6 +75,9 @@ TABLES: dict[str, tuple[str, str]] = {
     "steering_prices": ("Price of steering", "How much worse the model predicts a neutral text while it is steered: one row per notable feature and multiple. Empty if effects were not computed."),
     "attributions": ("Where a feature comes from", f"The {in_words(ATTRIBUTION_PARTS)} parts of the model that add most to each notable feature's activation at its strongest tokens, by direct attribution: the SAE's input is the sum of what the embedding, the attention heads, the MLP layers and their biases before it write. The effect of one part through another is not followed back. Empty if effects were not computed, or if what the SAE reads is no such sum."),
     "notes": ("Notes", "The author's notes, one row per note; empty if there are none. They are not results of the analysis."),
+    "effects": ("Effects by ablation", "What the model's predictions lose when a feature's contribution is taken out, beside a control: one row per feature and group of sampled contexts. Empty if the catalog was built without effects."),
+    "effect_contexts": ("Contexts of the effects", "Every sampled context: the next-token prediction at one active token, with the feature and without it."),
+    "effect_tokens": ("Tokens a feature raises and lowers in context", f"The {in_words(EFFECT_TOKENS)} tokens whose log probability each feature raises most, on average over the sampled contexts, and the {in_words(EFFECT_TOKENS)} that it lowers most. Unlike the direct logit effect, this includes all later layers."),
     "explanations": ("Explanations", "What Neuronpedia's exports say about features: one row per explanation; empty if the catalog was built without them. They are not results of the analysis."),
 }  # fmt: skip
 """The title of each table and what it contains."""
@@ -320,6 +325,58 @@ SCHEMAS: dict[str, Schema] = {
         "images": (pa.list_(pa.string()), "The images it shows, as files in the folder notes/."),
         "images_sha256": (pa.list_(pa.string()), "The SHA-256 of each of those files."),
     },
+    "effects": {
+        "feature": _FEATURE,
+        "group_kind": (pa.string(), "Which sampled contexts the row is about: 'all', those of one 'band' of activations, or those of one 'category' of texts."),
+        "group": (pa.string(), "The band, as in contexts ('q75-100', 'q50-75', 'q25-50' or 'q0-25'), or the category; empty for all contexts."),
+        "n_contexts": (pa.int32(), "Sampled contexts with a KL divergence. All but those that end a text or a window also have a next token."),
+        "n_next": (pa.int32(), "Those of them with a next token in the same window, from which the change in loss is computed."),
+        "n_texts": (pa.int32(), "Texts that the contexts are from; intervals treat the contexts of one text as one draw."),
+        "loss_change": (pa.float64(), "Mean change in the loss of the actual next token, in nats, when the feature is taken out (without it minus with it): above 0 if the feature helps to predict. Its contribution, activation * decoder row in the SAE's output scale, is subtracted at every token of the window up to the sampled one; everything else at the hook stays, the SAE's error included. Empty if no context has a next token."),
+        "loss_low": (pa.float64(), "Lower end of the 95 % interval of loss_change. " + _INTERVAL),
+        "loss_high": (pa.float64(), "Upper end of that interval."),
+        "kl": (pa.float64(), "Mean Kullback-Leibler divergence, in nats, of the next-token distribution without the feature from the one with it: the sum over the vocabulary of p_with * log(p_with / p_without)."),
+        "kl_low": (pa.float64(), "Lower end of the 95 % interval of kl; see loss_low."),
+        "kl_high": (pa.float64(), "Upper end of that interval."),
+        "n_control": (pa.int32(), "Contexts with a control: those where another feature is active at the sampled token."),
+        "control_loss_change": (pa.float64(), "Mean change in loss when a control is taken out instead: the direction of another feature, drawn among those active at the sampled token, with a contribution of the same norm at the same tokens. Empty without a control."),
+        "control_loss_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "control_loss_high": (pa.float64(), "Upper end of that interval."),
+        "control_kl": (pa.float64(), "Mean Kullback-Leibler divergence, in nats, when the control is taken out instead."),
+        "control_kl_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "control_kl_high": (pa.float64(), "Upper end of that interval."),
+        "kl_excess": (pa.float64(), "Mean of the difference between the two divergences of each context with a control: feature minus control. An interval that includes 0 means: no more than chance."),
+        "kl_excess_low": (pa.float64(), "Lower end of its 95 % interval; see loss_low."),
+        "kl_excess_high": (pa.float64(), "Upper end of that interval."),
+        "direct_correlation": (pa.float64(), "Pearson correlation, over the vocabulary, of the mean change in logits in context (with the feature minus without it) and the direct logit effect (see logits). Only for all contexts; empty elsewhere, and if the SAE does not write to the residual stream."),
+    },
+    "effect_contexts": {
+        "feature": _FEATURE,
+        "rank": (pa.int32(), "Rank by kl, the largest first, starting at 0; ties in the order of the texts."),
+        "text": _TEXT,
+        "category": _CATEGORY,
+        "position": (pa.int32(), "Index of the sampled token in its text, not counting BOS."),
+        "token": _TOKEN,
+        "activation": (pa.float32(), "Activation of the feature at that token."),
+        "band": (pa.string(), "The quarter of the feature's active tokens that it was drawn from: 'q75-100', 'q50-75', 'q25-50' or 'q0-25', as in contexts."),
+        "loss_change": (pa.float64(), "Change in the loss of the actual next token, in nats, when the feature is taken out; empty if there is no next token in the window."),
+        "kl": (pa.float64(), "Kullback-Leibler divergence, in nats, of the distribution without the feature from the one with it."),
+        "next_token": (pa.string(), "The actual next token as text; empty if there is none in the window."),
+        "p_with": (pa.float64(), "Probability of the actual next token as the model runs; empty if there is none."),
+        "p_without": (pa.float64(), "Its probability when the feature is taken out; empty if there is none."),
+        "control_feature": (pa.int32(), "The feature whose direction is the control; -1 if no other feature is active at the token."),
+        "control_loss_change": (pa.float64(), "Change in loss when the control is taken out; empty without a control or a next token."),
+        "control_kl": (pa.float64(), "Kullback-Leibler divergence when the control is taken out; empty without a control."),
+    },
+    "effect_tokens": {
+        "feature": _FEATURE,
+        "direction": (pa.string(), "'raised' or 'lowered' by the feature."),
+        "rank": _RANK,
+        "token_id": (pa.int32(), "Id of the token in the model's vocabulary."),
+        "token": _TOKEN,
+        "change": (pa.float64(), "Mean over the sampled contexts of the change in the token's log probability, in nats: with the feature minus without it."),
+        "direct_logit": (pa.float64(), "Direct logit effect of one unit of activation on the token, minus the mean over the vocabulary, as in logits; empty if the SAE does not write to the residual stream."),
+    },
     "explanations": {
         "feature": _FEATURE,
         "rank": (pa.int32(), "Place among the feature's explanations, in the order of the file, starting at 0."),
@@ -342,6 +399,9 @@ FEATURE_TABLES = {
     "steering": ("feature",),
     "steering_prices": ("feature",),
     "attributions": ("feature",),
+    "effects": ("feature",),
+    "effect_contexts": ("feature",),
+    "effect_tokens": ("feature",),
     "explanations": ("feature",),
 }
 """The tables that grow with the dictionary and are read by feature, with the columns that contain a feature index."""

@@ -5,7 +5,7 @@ import time
 
 from saecatalog.commands.flags import add_catalog, add_corpus, add_subject
 from saecatalog.commands.settings import config_of, left_out
-from saecatalog.config import AnalysisConfig, SiteConfig
+from saecatalog.config import EFFECTS, AnalysisConfig, EffectsConfig, SiteConfig
 from saecatalog.progress import Progress
 
 EXAMPLE = "build --sae gpt2-small-res-jb/blocks.6.hook_resid_pre --corpus mytexts --out site"
@@ -24,6 +24,9 @@ def add(p: argparse.ArgumentParser) -> None:
     )
     g.add_argument(
         "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
+    )
+    g.add_argument(
+        "--effects", choices=EFFECTS, help=f"features whose effects are measured; default: {EffectsConfig.features}"
     )
     g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the settings file")
     g.add_argument(

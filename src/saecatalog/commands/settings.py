@@ -50,6 +50,7 @@ def config_of(a: argparse.Namespace) -> Config:
         text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
+    config = _with_effects(config, get("effects"))
     defaults: dict[str, Any] = {name: getattr(SiteConfig, name) for name in _of_others(a)}
     config = replace(config, site=replace(config.site, **defaults))
     config = override(
@@ -58,6 +59,11 @@ def config_of(a: argparse.Namespace) -> Config:
         live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
     return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def _with_effects(config: Config, which: str | None) -> Config:
+    """The config with the features that `--effects` names."""
+    return config if which is None else replace(config, effects=replace(config.effects, features=which))
 
 
 def _of_others(a: argparse.Namespace) -> list[str]:

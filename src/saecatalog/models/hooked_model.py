@@ -1,6 +1,8 @@
 """Models of `transformer_lens`: a HookedTransformer or a TransformerBridge flows in, a `LanguageModel` flows out."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from saecatalog.errors import nearest
-from saecatalog.models.language_model import LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.resuming import beginning_at, only_at, returns_tuple
 
 FLAGS = {
     "hook_mlp_in": "set_use_hook_mlp_in",
@@ -80,6 +83,41 @@ class HookedModel(LanguageModel):
     def _returned(self, hook: str) -> bool:
         """Whether a pass that ends before layer `_stop` returns the values at the hook."""
         return self._is_input(hook) or (hook.endswith(".hook_resid_post") and self._stop([hook]) is not None)
+
+    def changing(self, hook: str, change: Change) -> AbstractContextManager[None]:
+        functions = [(hook, lambda value, hook: change(value))]
+        changed: AbstractContextManager[None] = self.module.hooks(fwd_hooks=functions)
+        return changed
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.module(tokens)
+        return logits
+
+    def start_layer(self, hook: str) -> int:
+        layer = layer_of(hook) if hook.startswith("blocks.") else None
+        if layer is None:
+            raise NoSuchHook(f"The hook '{hook}' is not in a layer.")
+        return layer
+
+    def entering(self, layer: int, tokens: Tensor) -> Tensor:
+        return self.values([f"blocks.{layer}.hook_resid_pre"], tokens)[0]
+
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
+        logits: Tensor
+        if not isinstance(self.module, TransformerBridge):
+            with only_at(self.module.unembed, at):
+                logits = self.module(residual, start_at_layer=layer)
+        else:
+            inner = self.module.original_model
+            with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
+                logits = inner(tokens, use_cache=False).logits
+        return logits[:, 0]
+
+    @cached_property
+    def _in_tuple(self) -> bool:
+        """Whether the layers inside a bridge return tuples."""
+        tokens = torch.arange(PROOF_TOKENS, device=self.module.W_U.device)[None] % self.d_vocab
+        return returns_tuple(self.module.blocks, lambda: self.module.original_model(tokens, use_cache=False))
 
     def adds_to_residual(self, hook: str) -> bool:
         return any(point in hook for point in ("resid", "mlp_out", "attn_out", "hook_mlp_in"))

@@ -7,7 +7,8 @@ import copy
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from torch import Tensor
 
 PROOF_TOKENS = 8
 """Tokens of the forward pass that proves a hook."""
+
+Change = Callable[[Tensor], Tensor]
+"""Makes the value that a pass goes on with, from the value `[window, position, ...]` that it has at a hook."""
 
 
 class NoSuchHook(Exception):
@@ -62,6 +66,39 @@ class LanguageModel(ABC):
         """Every value `[window, position, ...]` that each hook saw in one forward pass.
 
         The pass ends as soon as each hook has seen one, or a little later; only if `whole`, it may see more.
+        """
+
+    @abstractmethod
+    def changing(self, hook: str, change: Change) -> AbstractContextManager[None]:
+        """Inside the block, every pass goes on with what `change` makes of the value at a hook.
+
+        This holds for passes of this object and for calls of its `module`. Raises NoSuchHook if the value cannot be
+        replaced.
+        """
+
+    @abstractmethod
+    def logits(self, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_vocab"]:
+        """The logits of a pass through the whole model."""
+
+    @abstractmethod
+    def start_layer(self, hook: str) -> int:
+        """The layer before which a pass can begin in which the value at a hook is changed; raises NoSuchHook."""
+
+    @abstractmethod
+    def entering(self, layer: int, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_model"]:
+        """The residual stream before a layer."""
+
+    @abstractmethod
+    def logits_from(
+        self,
+        layer: int,
+        tokens: Int[Tensor, "window position"],
+        residual: Float[Tensor, "window position d_model"],
+        at: Int[Tensor, "window"],
+    ) -> Float[Tensor, "window d_vocab"]:
+        """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
+
+        What `changing` does at hooks in that layer and later ones holds.
         """
 
     @abstractmethod

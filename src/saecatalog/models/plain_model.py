@@ -5,7 +5,9 @@ A hook is a module (`transformer.h.3`, whose output it is), a module with `.inpu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,8 +24,10 @@ from saecatalog.models.decoder_layer import (
     place_of,
     record_calls,
     same,
+    with_input,
 )
-from saecatalog.models.language_model import PROOF_TOKENS, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.resuming import beginning_at, only_at, returns_tuple
 
 SIDES = {".input": "in", ".output": "out"}
 
@@ -158,6 +162,59 @@ class PlainModel(LanguageModel):
         if place.change == "heads" and value.shape[-1] % self.n_heads == 0:
             return torch.unflatten(value, -1, (self.n_heads, -1))
         return value
+
+    @contextmanager
+    def changing(self, hook: str, change: Change) -> Iterator[None]:
+        place = self._places[hook]
+        if place.change not in ("", "heads"):
+            raise NoSuchHook(f"Plain transformers cannot replace the values at '{hook}'.")
+
+        def changed(value: Tensor) -> Tensor:
+            return change(self._changed(value, place)).reshape(value.shape)
+
+        def enter(_: Any, given: Any, named: Any) -> Any:
+            value = input_of(given, named)
+            return (given, named) if value is None else with_input(given, named, changed(value))
+
+        def leave(_: Any, __: Any, out: Any) -> Any:
+            return (changed(out[0]), *out[1:]) if isinstance(out, tuple) else changed(out)
+
+        module = self.module.get_submodule(place.module)
+        handle = (
+            module.register_forward_hook(leave)
+            if place.side == "out"
+            else module.register_forward_pre_hook(enter, with_kwargs=True)
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.module(tokens, use_cache=False).logits
+        return logits
+
+    def start_layer(self, hook: str) -> int:
+        layer = layer_of(self._places[hook].module)
+        if layer is None:
+            raise NoSuchHook(f"The hook '{hook}' is not in a layer.")
+        return layer
+
+    def entering(self, layer: int, tokens: Tensor) -> Tensor:
+        hook = f"{self._layers}.{layer}.input"
+        self._places.setdefault(hook, Place(f"{self._layers}.{layer}", "in"))
+        return self.values([hook], tokens)[0]
+
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
+        layers = self.module.get_submodule(self._layers)
+        with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
+            return self.logits(tokens)[:, 0]
+
+    @cached_property
+    def _in_tuple(self) -> bool:
+        """Whether layers return tuples."""
+        tokens = torch.arange(PROOF_TOKENS, device=self.module.device)[None] % self.d_vocab
+        return returns_tuple(self.module.get_submodule(self._layers), lambda: self.logits(tokens))
 
     def adds_to_residual(self, hook: str) -> bool:
         return hook in self._residual
