@@ -1,8 +1,11 @@
 """What features do, on the pages: figures as in the tables, chance said plainly, and nothing where nothing is known."""
 
+import json
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from synthetic import PAGED, SCRIPT
 from test_site_pages import build
 
 from saecatalog.site import catalog, svg
+from saecatalog.site.check import check_site
 from saecatalog.site.formats import decimals, factor, measured, percent, signed, significant
 from saecatalog.tables import Tables, write_table
 
@@ -226,6 +230,46 @@ def test_hostile_tokens_and_continuations_stay_text(site: Path) -> None:
         parsed = HTMLParser(html)
         assert not [node for node in parsed.css("script") if not node.attributes.get("src")], path
         assert len(parsed.css("title")) == len(parsed.css("main")) == 1, path
+
+
+def drop_section(place: Path) -> None:
+    path = place / "features/1.html"
+    path.write_text(path.read_text("utf-8").replace('id="effect"', 'id="other"'), encoding="utf-8")
+
+
+def state(**entry: Any) -> Callable[[Path], None]:
+    """Change what the manifest says of the effects."""
+
+    def change(place: Path) -> None:
+        path = place / "data/manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"effects": entry or None}), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "wanted"),
+    [
+        (lambda _: None, []),
+        (drop_section, ["features/1.html: does not show the effect of the feature"]),
+        (lambda place: (place / "effects/index.html").unlink(), ["effects/index.html: missing, though"]),
+        (state(features=4), ["data/effects.parquet: has 5 features, but tiny/0-res/data/manifest.json states 4"]),
+        (state(reason="none"), ["data/effects.parquet: has 5 features"]),
+        (state(features="five"), []),
+        (state(), ["effects/index.html: the catalog was built without effects", "has 5 features"]),
+    ],
+)
+def test_check_sees_effects_that_are_not_shown(
+    site: Path, tables: Tables, tmp_path: Path, damage: Callable[[Path], object], wanted: list[str]
+) -> None:
+    place = tmp_path / "tiny/0-res"
+    shutil.copytree(site.parent.parent, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tables.folder, place / "data", dirs_exist_ok=True)
+    state(**effect_tables.MANIFEST)(place)
+    damage(place)
+    found = [line for line in check_site(tmp_path, workers=1) if "effect" in line and ": link to " not in line]
+    assert len(found) == len(wanted), found
+    assert all(any(words in line for line in found) for words in wanted), found
 
 
 @pytest.mark.parametrize(
