@@ -50,6 +50,7 @@ TEMPLATES = (
     (r"features/\d+\.html", "feature.html"),
     (r"features/\d+\.embed\.html", "feature_embed.html"),
     (r"features/(index|page-\d+)\.html", "features.html"),
+    (r"effects/\d+\.html", "effect_page.html"),
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
     (r"(categories|coactivation|concepts|effects)/index(?:\.\d+)?\.html", r"\1.html"),

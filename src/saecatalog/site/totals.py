@@ -46,7 +46,7 @@ def page_counts(files: Iterable[str]) -> dict[str, int]:
 
     A page is an HTML file in the catalog's folder. Embeds are a separate kind.
     """
-    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
+    counts = {"features": 0, "embeds": 0, "effects": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
     for path in files:
         folder, _, name = path.rpartition("/")
         if not name.endswith(".html"):

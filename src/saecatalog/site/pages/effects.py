@@ -32,6 +32,8 @@ LISTED = 10
 """Features in each list of the page of all effects."""
 ROWS = 500
 """Features in its table and its picture."""
+CATEGORIES, MOMENTS, TOKENS = 6, 3, 6
+"""How many categories, contexts, and tokens each way are shown of one feature; the data files have the rest."""
 
 CONTEXT_COLUMNS = (
     "feature", "rank", "text", "category", "position", "activation", "loss_change", "kl", "next_token", "p_with",
@@ -41,16 +43,8 @@ LOGIT_COLUMNS = ("feature", "direction", "rank", "token_id")
 """What is read of a feature's contexts and of its direct logit effects."""
 
 
-class Room(NamedTuple):
-    """How many rows of each kind a feature's page has room for."""
-
-    categories: int
-    moments: int
-    tokens: int
-
-
-ROOM, LITTLE_ROOM = Room(6, 3, 6), Room(0, 1, 4)
-"""What fits if the pages of a catalog may take 20 kB on average and few of them, or most of them, show effects."""
+EMPTY: dict[str, Any] = {"effect": None, "no_effect": "", "steering": None, "origin": None, "apart": ""}
+"""The sections of a page that shows none of them."""
 
 
 class Group(NamedTuple):
@@ -111,38 +105,61 @@ def verdict(row: Row) -> str:
 
 
 def sections(catalog: Catalog, by_feature: FeatureRows, row: Row) -> dict[str, Any]:
-    """What the page of a feature shows of what it does: its effect, steering with it, and where it comes from."""
+    """What the page of a feature shows of what it does: its effect, steering with it, and where it comes from.
+
+    In a catalog whose pages are `crowded`, that is the effect in a sentence; `page_view` has the rest.
+    """
+    shown = EMPTY | {"no_effect": reason(catalog) if row.notable else ""}
+    if row.feature not in catalog.effects:
+        return shown
+    if catalog.is_crowded:
+        return shown | {"effect": of_feature(catalog, by_feature, row.feature), "apart": page_of(row.feature)}
+    return shown | _all_sections(catalog, by_feature, row.feature)
+
+
+def page_of(number: int) -> str:
+    """The page of a feature's effect in a crowded catalog, from the catalog's root."""
+    return f"effects/{number}.html"
+
+
+def paged(catalog: Catalog) -> list[int]:
+    """The features whose effect has a page of its own, in order."""
+    return [number for number in catalog.paged if number in catalog.effects] if catalog.is_crowded else []
+
+
+def page_view(catalog: Catalog, by_feature: FeatureRows, number: int) -> dict[str, Any]:
+    """What the page of a feature's effect shows."""
+    return EMPTY | {"ref": catalog.ref(number)} | _all_sections(catalog, by_feature, number)
+
+
+def _all_sections(catalog: Catalog, by_feature: FeatureRows, number: int) -> dict[str, Any]:
     return {
-        "effect": of_feature(catalog, by_feature, row.feature),
-        "no_effect": reason(catalog) if row.notable else "",
-        "steering": steering.of_feature(catalog, by_feature, row.feature),
-        "origin": steering.origin(catalog, by_feature, row.feature),
+        "effect": of_feature(catalog, by_feature, number),
+        "steering": steering.of_feature(catalog, by_feature, number),
+        "origin": steering.origin(by_feature, number),
     }
 
 
-def of_feature(catalog: Catalog, by_feature: FeatureRows, number: int) -> Effect | None:
-    """What the page of a feature shows of its effect; None if it was not measured."""
-    row = catalog.effects.get(number)
-    if row is None:
-        return None
-    room = LITTLE_ROOM if catalog.is_crowded else ROOM
+def of_feature(catalog: Catalog, by_feature: FeatureRows, number: int) -> Effect:
+    """The effect of a feature that was measured."""
+    row = catalog.effects[number]
     groups = by_feature.of("effects")[number]
     by_band = {group.group: group for group in groups if group.group_kind == "band"}
-    contexts = by_feature.of("effect_contexts", CONTEXT_COLUMNS).first(number, room.moments)
+    contexts = by_feature.of("effect_contexts", CONTEXT_COLUMNS).first(number, MOMENTS)
     return Effect(
         row,
         verdict(row),
         [Group(words, by_band[name]) for name, words in BANDS.items() if name in by_band],
-        _categories(catalog, groups, room.categories),
+        _categories(catalog, groups),
         [_moment(catalog, number, context) for context in contexts],
-        _moved(by_feature, row, room.tokens),
+        _moved(by_feature, row),
     )
 
 
-def _categories(catalog: Catalog, groups: Sequence[Row], most: int) -> list[Group]:
+def _categories(catalog: Catalog, groups: Sequence[Row]) -> list[Group]:
     """The categories with enough contexts, the largest effect first."""
     found = [group for group in groups if group.group_kind == "category" and group.n_contexts >= LEAST]
-    ranked = sorted(found, key=lambda group: -group.kl)[:most]
+    ranked = sorted(found, key=lambda group: -group.kl)[:CATEGORIES]
     return [Group(catalog.category[group.group].title, group) for group in ranked]
 
 
@@ -156,13 +173,13 @@ def _moment(catalog: Catalog, number: int, context: Row) -> Moment:
     return Moment(markup, window[0] > 0, context, page, catalog.category[context.category].title)
 
 
-def _moved(by_feature: FeatureRows, row: Row, most: int) -> Moved:
+def _moved(by_feature: FeatureRows, row: Row) -> Moved:
     rows = by_feature.of("effect_tokens")[row.feature]
     direct = by_feature.of("logits", LOGIT_COLUMNS)[row.feature]
     ways, shared = [], []
     for way, counterpart in (("raised", "promoted"), ("lowered", "suppressed")):
         found = [moved for moved in rows if moved.direction == way]
-        ways.append((way.capitalize(), found[:most]))
+        ways.append((way.capitalize(), found[:TOKENS]))
         moved_ids = {moved.token_id for moved in found}
         shared.append(len(moved_ids & {entry.token_id for entry in direct if entry.direction == counterpart}))
     ids: dict[str, set[int]] = {}

@@ -14,17 +14,8 @@ from saecatalog.site.catalog import Catalog
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.records import Row
 
-
-class Room(NamedTuple):
-    """How many prompts, tokens of each prediction, and components a feature's page has room for."""
-
-    prompts: int
-    tokens: int
-    components: int
-
-
-ROOM, LITTLE_ROOM = Room(3, 3, 10), Room(1, 1, 5)
-"""What fits if few of a catalog's pages show effects, and if most do; see `pages.effects`."""
+PROMPTS, TOKENS, COMPONENTS = 3, 3, 10
+"""How many prompts, tokens of each prediction, and components are shown of a feature; the data files have the rest."""
 LONGEST = 80
 """Characters of a continuation on a page."""
 NAMES = {"embedding": "Embedding", "head": "Head", "mlp": "MLP", "bias": "Attention bias"}
@@ -75,35 +66,30 @@ def of_feature(catalog: Catalog, by_feature: FeatureRows, number: int) -> Steeri
     rows = by_feature.of("steering")[number]
     if not rows:
         return None
-    room = LITTLE_ROOM if catalog.is_crowded else ROOM
     prices = by_feature.of("steering_prices")[number]
     return Steering(
-        [
-            Steered(tokens.visible(prompt.text), _written(prompt, rows, room.tokens))
-            for prompt in catalog.prompts[: room.prompts]
-        ],
+        [Steered(tokens.visible(prompt.text), _written(prompt, rows)) for prompt in catalog.prompts[:PROMPTS]],
         [(0.0, price.loss_unsteered) for price in prices[:1]] + [(price.multiple, price.loss) for price in prices],
         prices[0].n_tokens if prices else 0,
     )
 
 
-def _written(prompt: Row, rows: Sequence[Row], most: int) -> list[Written]:
+def _written(prompt: Row, rows: Sequence[Row]) -> list[Written]:
     """What the model writes after a prompt: without the feature, then with it by its multiple."""
     steered = sorted((row for row in rows if row.prompt == prompt.prompt), key=lambda row: row.multiple)
     return [
         Written(
             getattr(row, "multiple", 0.0),
-            list(zip(row.next_tokens, row.next_probs, strict=True))[:most],
+            list(zip(row.next_tokens, row.next_probs, strict=True))[:TOKENS],
             tokens.visible(tokens.shorten(row.continuation, LONGEST)),
         )
         for row in (prompt, *steered)
     ]
 
 
-def origin(catalog: Catalog, by_feature: FeatureRows, number: int) -> Origin | None:
+def origin(by_feature: FeatureRows, number: int) -> Origin | None:
     """The components before the hook that add most to the feature; None if it was not attributed to any."""
-    room = LITTLE_ROOM if catalog.is_crowded else ROOM
-    rows = by_feature.of("attributions").first(number, room.components)
+    rows = by_feature.of("attributions").first(number, COMPONENTS)
     if not rows:
         return None
     components = [Component(_name(row), row.contribution, row.share) for row in rows]
