@@ -17,6 +17,8 @@ from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from synthetic import PAGED, SCRIPT
 from test_site_pages import build
 
+from saecatalog import open_catalog
+from saecatalog.errors import CatalogError
 from saecatalog.site import catalog, svg
 from saecatalog.site.check import check_site
 from saecatalog.site.formats import decimals, factor, measured, percent, signed, significant
@@ -240,6 +242,36 @@ def test_hostile_tokens_and_continuations_stay_text(site: Path) -> None:
         assert len(parsed.css("title")) == len(parsed.css("main")) == 1, path
 
 
+def with_data(site: Path, tables: Tables, folder: Path) -> Path:
+    """A copy of the site with its data files in `folder`; returns the folder of the catalog."""
+    shutil.copytree(site.parent.parent, folder, dirs_exist_ok=True)
+    shutil.copytree(tables.folder, folder / "tiny/0-res/data", dirs_exist_ok=True)
+    state(**effect_tables.MANIFEST)(folder / "tiny/0-res")
+    return folder / "tiny/0-res"
+
+
+def test_the_library_has_the_effects_in_the_order_of_the_page(site: Path, tables: Tables, tmp_path: Path) -> None:
+    opened = open_catalog(with_data(site, tables, tmp_path))
+    frame = opened.effects()
+    assert frame["feature"].tolist() == [int(row[0]) for row in cells(page(site, "effects/index.html"), "#all")]
+    assert frame["rank"].tolist() == list(range(len(MEASURED)))
+    assert opened.effects(2)["feature"].tolist() == frame["feature"].tolist()[:2]
+    assert "label <0>" in frame.set_index("feature").loc[0, "label"]
+    points = opened.effects_plot().data[1]
+    assert len(points.x) == len(EXCESS)
+    assert opened.about("effect_tokens", 0)["direction"].tolist().count("raised") == len(effect_tables.MOVED)
+    with pytest.raises(CatalogError):
+        opened.effects(0)
+
+
+def test_the_library_has_no_effects_of_a_catalog_without_any(tmp_path: Path) -> None:
+    place = build(tmp_path)
+    shutil.copytree(tmp_path / "tables", place / "data", dirs_exist_ok=True)
+    opened = open_catalog(place)
+    assert opened.effects().empty
+    assert len(opened.effects_plot().data[1].x or ()) == 0
+
+
 def drop_section(place: Path) -> None:
     path = place / "features/1.html"
     path.write_text(path.read_text("utf-8").replace('id="effect"', 'id="other"'), encoding="utf-8")
@@ -270,11 +302,7 @@ def state(**entry: Any) -> Callable[[Path], None]:
 def test_check_sees_effects_that_are_not_shown(
     site: Path, tables: Tables, tmp_path: Path, damage: Callable[[Path], object], wanted: list[str]
 ) -> None:
-    place = tmp_path / "tiny/0-res"
-    shutil.copytree(site.parent.parent, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(tables.folder, place / "data", dirs_exist_ok=True)
-    state(**effect_tables.MANIFEST)(place)
-    damage(place)
+    damage(with_data(site, tables, tmp_path))
     found = [line for line in check_site(tmp_path, workers=1) if "effect" in line and ": link to " not in line]
     assert len(found) == len(wanted), found
     assert all(any(words in line for line in found) for words in wanted), found
