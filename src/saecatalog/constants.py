@@ -15,6 +15,10 @@ TOKENS_KEPT = 10
 BIGRAM_GAIN = 0.1
 """A bigram rule is kept if its F1 exceeds that of the best single token by at least this."""
 
+LABEL_TOKENS = 10
+"""A label's rule is chosen, and checked, on halves of the texts on which the feature has at least this many active
+tokens."""
+
 TEXT_TOP = 10
 """Features kept for each text."""
 

@@ -19,7 +19,8 @@ from saecatalog.analysis.concepts import concept_rows
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
 from saecatalog.analysis.health import sae_health
-from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.label_rows import label_rows
+from saecatalog.analysis.labels import in_category
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.page_choice import choose_pages
 from saecatalog.analysis.rankings import choose_notable, rank_features
@@ -63,7 +64,7 @@ def analyse(
     """
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
-        features, words, by_category, by_concept = _analyse_blocks(study, writer)
+        features, by_category, by_concept = _analyse_blocks(study, writer)
         rankings = rank_features(features, by_category, by_concept, config.top)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
@@ -73,7 +74,7 @@ def analyse(
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
-                label=make_labels(words, by_category),
+                label=in_category(features["label"], features["label_kind"], by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
@@ -103,24 +104,20 @@ def analyse(
     return findings
 
 
-def _analyse_blocks(
-    study: Study, writer: TableWriter
-) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
-    """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
-    features, words, by_category, by_concept = [], [], [], []
+def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Every analysis of single features: the features, and their rows by category and concept."""
+    features, by_category, by_concept = [], [], []
     with study.bar("features") as bar:
         for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
             for name, columns in found.tables.items():
                 writer.write(name, columns)
             features.append(found.features)
-            words += found.words
             by_category.append(found.categories)
             by_concept += found.concepts
             bar.update(len(found.features))
     concepts = [*by_concept, pd.DataFrame({name: [] for name in SCHEMAS["concepts"]})][: max(1, len(by_concept))]
     return (
         pd.concat(features, ignore_index=True),
-        words,
         category.category_table(by_category, study.groups),
         pd.concat(concepts, ignore_index=True).sort_values(["concept", "feature"], ignore_index=True),
     )
@@ -131,7 +128,6 @@ class BlockFindings:
     """The results of the analyses for one block of features."""
 
     features: pd.DataFrame
-    words: list[dict[str, float]]
     categories: category.Figures
     concepts: list[pd.DataFrame]
     """One table, or none if there are no concepts."""
@@ -147,8 +143,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
         mine = shared.scores.block(first, stop)
         concepts = [concept_rows(mine, shared.groups, scores, shared.in_corpus, study.strong, first)]
     return BlockFindings(
-        rows,
-        telling_words(study.activations, block, rows, tokens, study.contents),
+        rows.join(label_rows(study.labelling, block, rows, tokens)),
         category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
         concepts,
         {
