@@ -170,6 +170,18 @@ def test_contradictions_are_listed_with_their_figures(site: Path) -> None:
     assert [row[0].split()[0] for row in cells(parsed, "#harmful")] == ["0"]
 
 
+def test_a_clear_label_without_an_effect_of_its_own_is_named(tmp_path: Path) -> None:
+    """Features 1 and 2 have no more effect than chance, and the interval of the clearness of 1 begins above a half."""
+
+    def clear(tables: Tables, manifest: dict[str, Any]) -> None:
+        effect_tables.add(tables, manifest)
+        features = tables.read("features").assign(clearness_low=[0.9, 0.6, 0.4, 0.9, *[math.nan] * 8])
+        write_table(tables.folder, "features", features)
+
+    parsed = page(build(tmp_path, clear), "effects/index.html")
+    assert [row[0].split()[0] for row in cells(parsed, "#idle")] == ["1"]
+
+
 def test_a_list_of_contradictions_without_a_feature_is_left_out(tmp_path: Path) -> None:
     def agree(tables: Tables, manifest: dict[str, Any]) -> None:
         effect_tables.add(tables, manifest)
@@ -314,6 +326,9 @@ def test_check_sees_effects_that_are_not_shown(
         (measured(0.0213, 0.011, 0.0402), "0.021 [0.011, 0.040]"),
         (measured(-0.5, -2.0, 1.0), "−0.5 [−2.0, 1.0]"),
         (measured(0.25, math.nan, math.nan), "0.25"),
+        (measured(-0.02, -0.04, -0.0004), "−0.0200 [−0.0400, −0.0004]"),
+        (measured(0.02, 0.0, 0.04), "0.02 [0.00, 0.04]"),
+        (measured(0.02, 1e-12, 0.04), "0.020000 [0.000000, 0.040000]"),
         (significant(0.07), "0.070"),
         (significant(0.00042), "0.00042"),
         (significant(-12.3), "−12"),

@@ -70,10 +70,15 @@ def significant(value: float) -> str:
 
 
 def measured(value: float, low: float, high: float) -> str:
-    """A figure with its interval, rounded to the order of a third of its width: `0.021 [0.011, 0.040]`."""
+    """A figure with its interval, rounded to the order of a third of its width: `0.021 [0.011, 0.040]`.
+
+    An end that is not 0 does not become 0, because that is the line between chance and more.
+    """
     if math.isnan(low) or math.isnan(high):
         return significant(value)
     places = max(1, _places(high - low))
+    while places < 6 and any(end and not round(end, places) for end in (low, high)):
+        places += 1
     return f"{decimals(value, places)} [{decimals(low, places)}, {decimals(high, places)}]"
 
 

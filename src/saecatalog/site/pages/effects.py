@@ -30,6 +30,8 @@ BEFORE = 9
 """Tokens shown before the one at which a feature was taken out."""
 LISTED = 10
 """Features in each list of the page of all effects."""
+CLEAR = 0.5
+"""A label is clear if its rule explains at least this much of the feature, by the lower end of the interval."""
 ROWS = 500
 """Features in its table and its picture."""
 CATEGORIES, MOMENTS, TOKENS = 6, 3, 6
@@ -237,9 +239,17 @@ def _or_last(value: float) -> float:
 
 def contrary(catalog: Catalog, ranked: Sequence[Ranked]) -> list[Contrary]:
     """The features whose effect contradicts their texts or their weights, in three lists; empty lists are left out."""
+    idle = [e for e in ranked if e.verdict in ("same", "less") and _clearness(catalog, e) >= CLEAR]
     against = [e for e in ranked if e.verdict == "more" and e.row.direct_correlation < 0]
     harmful = [e for e in ranked if e.row.loss_high < 0]
     lists = [
+        (
+            "idle",
+            "Clear, but without an effect of their own",
+            f"Their label’s rule explains at least {100 * CLEAR:.0f} % of them (the lower end of the clearness), so it is "
+            "plain when they fire; but taking them out does no more than taking out another feature of the same size.",
+            sorted(idle, key=lambda e: (-_clearness(catalog, e), e.ref.number)),
+        ),
         (
             "against",
             "Work against their direct effect",
@@ -255,6 +265,11 @@ def contrary(catalog: Catalog, ranked: Sequence[Ranked]) -> list[Contrary]:
         ),
     ]
     return [Contrary(anchor, name, words, all_[:LISTED], len(all_)) for anchor, name, words, all_ in lists if all_]
+
+
+def _clearness(catalog: Catalog, entry: Ranked) -> float:
+    """How clear a feature's label is at least; nan if that is not known."""
+    return float(catalog.features[entry.ref.number].clearness_low)
 
 
 def _picture(ranked: Sequence[Ranked]) -> Markup | None:
