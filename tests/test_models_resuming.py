@@ -8,7 +8,8 @@ import pytest
 import torch
 from test_hook_matrix import FAMILIES, LAYER, RUNNERS, UNLOADABLE, family_models, load
 
-from saecatalog.models.language_model import LanguageModel, NoSuchHook
+from saecatalog.models.language_model import NoSuchHook
+from saecatalog.models.resuming import Past
 
 __all__ = ["family_models"]
 
@@ -17,6 +18,11 @@ HOOKS = [
     f"blocks.{LAYER}.{point}"
     for point in ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z")
 ]
+
+
+def first(past: Past, n: int) -> Past:
+    """The first positions of a past."""
+    return Past([(keys[:, :, :n], values[:, :, :n]) for keys, values in past.layers])
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
@@ -50,5 +56,12 @@ def test_a_pass_from_a_layer_on_is_the_end_of_a_whole_pass(
             resumed = model.logits_from(layer, TOKENS, residual, at)
         assert (changed - whole).abs().max() > 0.01
         torch.testing.assert_close(resumed, changed[[0, 1], at], atol=1e-4, rtol=1e-4)
+        past = first(model.remember(layer, TOKENS, residual), 7)
+        last = torch.tensor([2, 2])
+        with model.changing(hook, lambda value, delta=delta: value + delta[:, 7:]):
+            continued = model.logits_from(layer, TOKENS[:, 7:], residual[:, 7:], last, past)
+        late = torch.cat([torch.zeros_like(delta[:, :7]), delta[:, 7:]], 1)
+        with model.changing(hook, lambda value, late=late: value + late):
+            torch.testing.assert_close(continued, model.logits(TOKENS)[:, 9], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(model.logits(TOKENS), whole)
     assert checked >= 4

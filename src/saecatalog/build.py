@@ -68,7 +68,8 @@ def build_from(pipeline: Pipeline) -> Summary:
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
+        parts = (pipeline.progress, live, explanations, pipeline.effects)
+        return build_site(analysis, manifest, notes, site, files, workspace, *parts)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -94,6 +95,8 @@ def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
     yield from few_notable_warnings(manifest["counts"], manifest["settings"])
+    if "reason" in (manifest.get("effects") or {}):
+        yield f"effects are not measured: {manifest['effects']['reason']}"
     if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
@@ -138,20 +141,22 @@ def build_site(
     progress: Progress,
     live: Path | None = None,
     explanations: Explanations = NO_EXPLANATIONS,
+    effects: Output | None = None,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
-    live part, which is named by its key, if there is one.
+    live part, which is named by its key, if there is one. `effects` are tables that take the place of the analysis'.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, live, manifest, notes, explanations, config)
+    keys = _keys(analysis, effects, live, manifest, notes, explanations, config)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
+        folders = [analysis.folder, *([effects.folder] if effects else [])]
+        publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
@@ -160,6 +165,7 @@ def build_site(
 
 def _keys(
     analysis: Output,
+    effects: Output | None,
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
@@ -174,6 +180,7 @@ def _keys(
     elsewhere = ("out", "templates", "notes", "explanations", "live", "live_limit_mb")
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
-    rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
+    tables = (analysis.key, effects and effects.key)
+    rest = digest(code, *tables, live and live.name, facts, settings, explanations.facts())
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
     return Keys(every, rest, root_made_with(templates), templates)

@@ -40,6 +40,10 @@ LENS_ENTRIES = 10
 LENS_BINS = 40
 """Bins in the histogram of a feature's direct logit effects."""
 
+EFFECT_REACH = 8
+"""A feature is taken out at the sampled token and at those of this many last tokens up to it where it is active. It is
+a power of two."""
+
 EFFECT_TOKENS = 10
 """Tokens kept for each feature of those it raises in context, and of those it lowers."""
 

@@ -17,6 +17,7 @@ from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
+from saecatalog.effects import EFFECTS
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import Explanations, read_explanations
 from saecatalog.json_files import write_json
@@ -248,6 +249,32 @@ class Pipeline:
         origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
+    @cached_property
+    def effects(self) -> Output | None:
+        """What features do to the model's predictions; None if that is not wanted."""
+        wanted = self.config.effects
+        if wanted.features == "off":
+            return None
+        config, corpus, features = self.config, self.corpus, self._features_with_effects()
+        multiple = config.analysis.outlier_multiple
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.stage import Job, measure_effects
+
+            job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
+            with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
+                measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))
+            # Nothing runs the model from here on.
+            self._subject = None
+
+        origins = [[text.id, text.category] for text in corpus.texts]
+        read = (self.info.identity, corpus.output, origins, features, asdict(wanted), multiple)
+        return self._output("saecatalog.effects.stage", make, *read)
+
+    def _features_with_effects(self) -> list[int]:
+        findings = self.analysed.json(FINDINGS)
+        return list(range(self.info.d_sae)) if self.config.effects.features == "all" else list(findings["notable"])
+
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
         if outside:
@@ -261,7 +288,8 @@ class Pipeline:
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
         manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
-        return {**manifest, "explanations": self.explanations.facts(), "effects": None}
+        effects = None if self.effects is None else self.effects.json(EFFECTS)
+        return {**manifest, "explanations": self.explanations.facts(), "effects": effects}
 
 
 def named(config: Config) -> dict[str, object]:

@@ -47,6 +47,8 @@ class Findings:
     """A sentence that explains the threshold."""
     counts: dict[str, int]
     """Number of included tokens, features that fired, and notable features."""
+    notable: list[int]
+    """The notable features."""
 
 
 def analyse(
@@ -99,7 +101,8 @@ def analyse(
         "features_fired": int((features["n_active"] > 0).sum()),
         "notable": len(notable),
     }
-    findings = Findings(Tables(folder), sae_health(study.activations), study.strong, study.strong_rule, counts)
+    health = sae_health(study.activations)
+    findings = Findings(Tables(folder), health, study.strong, study.strong_rule, counts, sorted(notable))
     write_json(folder / FINDINGS, {name: value for name, value in vars(findings).items() if name != "tables"})
     return findings
 

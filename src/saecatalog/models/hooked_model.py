@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformer_lens import TransformerLensKeyValueCache
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import DynamicCache
 
 from saecatalog.errors import nearest
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import beginning_at, only_at, returns_tuple
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
 
 FLAGS = {
     "hook_mlp_in": "set_use_hook_mlp_in",
@@ -100,18 +102,44 @@ class HookedModel(LanguageModel):
         return layer
 
     def entering(self, layer: int, tokens: Tensor) -> Tensor:
-        return self.values([f"blocks.{layer}.hook_resid_pre"], tokens)[0]
+        hook = f"blocks.{layer}.hook_resid_pre" if layer < self.n_layers else f"blocks.{layer - 1}.hook_resid_post"
+        return self.values([hook], tokens)[0]
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
-        logits: Tensor
-        if not isinstance(self.module, TransformerBridge):
-            with only_at(self.module.unembed, at):
-                logits = self.module(residual, start_at_layer=layer)
-        else:
-            inner = self.module.original_model
-            with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
-                logits = inner(tokens, use_cache=False).logits
+    def is_entry(self, hook: str) -> bool:
+        return hook.endswith(".hook_resid_pre")
+
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
+        if isinstance(self.module, TransformerBridge):
+            cache = cache_of(None, layer)
+            self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+            return past_of(cache, layer)
+        own = self._own_cache(len(tokens))
+        self.module(residual, start_at_layer=layer, past_kv_cache=own, return_type=None)
+        return Past([(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]])
+
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, past: Past | None = None) -> Tensor:
+        if isinstance(self.module, TransformerBridge):
+            return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+        own = past and self._own_cache(len(tokens))
+        for entry, (keys, values) in zip(own.entries[layer:] if own else (), past.layers if past else (), strict=True):
+            entry.past_keys, entry.past_values = keys.transpose(1, 2), values.transpose(1, 2)
+        with only_at(self.module.unembed, at):
+            logits: Tensor = self.module(residual, start_at_layer=layer, past_kv_cache=own)
         return logits[:, 0]
+
+    def _resume(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, cache: DynamicCache | None) -> Tensor:
+        """`logits_from` of a bridge, with a cache of transformers."""
+        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
+            logits: Tensor = self.module.original_model(tokens, **kept).logits
+        return logits[:, 0]
+
+    def _own_cache(self, windows: int) -> TransformerLensKeyValueCache:
+        """An empty cache of transformer_lens."""
+        cache: TransformerLensKeyValueCache = TransformerLensKeyValueCache.init_cache(
+            self.module.cfg, self.module.W_U.device, windows
+        )
+        return cache
 
     @cached_property
     def _in_tuple(self) -> bool:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saecatalog.models.resuming import Past
+
 PROOF_TOKENS = 8
 """Tokens of the forward pass that proves a hook."""
 
@@ -85,8 +87,18 @@ class LanguageModel(ABC):
         """The layer before which a pass can begin in which the value at a hook is changed; raises NoSuchHook."""
 
     @abstractmethod
+    def is_entry(self, hook: str) -> bool:
+        """Whether the values at a hook are the residual stream before its layer."""
+
+    @abstractmethod
     def entering(self, layer: int, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_model"]:
-        """The residual stream before a layer."""
+        """The residual stream before a layer; before layer `n_layers` means after the last one."""
+
+    @abstractmethod
+    def remember(
+        self, layer: int, tokens: Int[Tensor, "window position"], residual: Float[Tensor, "window position d_model"]
+    ) -> Past:
+        """The keys and values of a layer and all later ones, from a pass that begins with the residual stream there."""
 
     @abstractmethod
     def logits_from(
@@ -95,10 +107,11 @@ class LanguageModel(ABC):
         tokens: Int[Tensor, "window position"],
         residual: Float[Tensor, "window position d_model"],
         at: Int[Tensor, "window"],
+        past: Past | None = None,
     ) -> Float[Tensor, "window d_vocab"]:
         """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
 
-        What `changing` does at hooks in that layer and later ones holds.
+        With a past, the windows are its continuation. What `changing` does at hooks in that layer and later ones holds.
         """
 
     @abstractmethod

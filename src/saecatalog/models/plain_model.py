@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from transformers import DynamicCache
 
 from saecatalog.errors import nearest
 from saecatalog.models.decoder_layer import (
@@ -27,7 +28,7 @@ from saecatalog.models.decoder_layer import (
     with_input,
 )
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import beginning_at, only_at, returns_tuple
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
 
 SIDES = {".input": "in", ".output": "out"}
 
@@ -201,14 +202,29 @@ class PlainModel(LanguageModel):
         return layer
 
     def entering(self, layer: int, tokens: Tensor) -> Tensor:
-        hook = f"{self._layers}.{layer}.input"
-        self._places.setdefault(hook, Place(f"{self._layers}.{layer}", "in"))
+        side, number = ("input", layer) if layer < self.n_layers else ("output", layer - 1)
+        hook = f"{self._layers}.{number}.{side}"
+        self._places.setdefault(hook, Place(f"{self._layers}.{number}", SIDES[f".{side}"]))
         return self.values([hook], tokens)[0]
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor) -> Tensor:
+    def is_entry(self, hook: str) -> bool:
+        return self._places[hook] == Place(f"{self._layers}.{self.start_layer(hook)}", "in")
+
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
+        cache = cache_of(None, layer)
+        self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+        return past_of(cache, layer)
+
+    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, past: Past | None = None) -> Tensor:
+        return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+
+    def _resume(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, cache: DynamicCache | None) -> Tensor:
+        """`logits_from`, with a cache of transformers."""
+        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
         layers = self.module.get_submodule(self._layers)
         with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
-            return self.logits(tokens)[:, 0]
+            logits: Tensor = self.module(tokens, **kept).logits
+        return logits[:, 0]
 
     @cached_property
     def _in_tuple(self) -> bool:

@@ -6,11 +6,25 @@ to begin.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True)
+class Past:
+    """What later tokens attend to: the keys and values of some positions, from one layer on."""
+
+    layers: list[tuple[Float[Tensor, "window head position d_head"], Float[Tensor, "window head position d_head"]]]
+
+    @property
+    def length(self) -> int:
+        """The number of positions."""
+        return self.layers[0][0].shape[2]
 
 
 @contextmanager
@@ -67,3 +81,20 @@ def returns_tuple(layers: torch.nn.ModuleList, run: Any) -> bool:
     finally:
         handle.remove()
     return bool(seen and seen[0])
+
+
+def cache_of(past: Past | None, skipped: int) -> DynamicCache:
+    """A cache of transformers with a past; the `skipped` layers before it have zeros, whose number tells positions."""
+    # Made without the model's settings, so that sliding windows keep all positions too; masks leave the old ones out.
+    cache = DynamicCache()
+    if past is not None:
+        first = past.layers[0][0]
+        none = first.new_zeros((len(first), 1, past.length, 1))
+        for layer, (keys, values) in enumerate([(none, none)] * skipped + past.layers):
+            cache.update(keys, values, layer)
+    return cache
+
+
+def past_of(cache: DynamicCache, layer: int) -> Past:
+    """The keys and values in a cache of transformers from a layer on."""
+    return Past([(part.keys, part.values) for part in cache.layers[layer:]])

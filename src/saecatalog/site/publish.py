@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FIL
 
 
 def publish(
-    analysis: Path,
+    analysis: Sequence[Path],
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
@@ -67,14 +67,15 @@ def publish(
 ) -> None:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
-    `live` is the folder of the live part, if there is one. `keys` identify the build for the next time, and `standing`
+    `analysis` are folders of tables, the last of which that has a table counts. `live` is the folder of the live part,
+    if there is one. `keys` identify the build for the next time, and `standing`
     are the files of the output folder. If the existing catalog differs only in notes and templates, only the pages made
     from these are written again and the rest is carried over. Raises CatalogError for a template that is not valid, for
     a note that links to a feature without a page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
-    features = Tables(analysis).read("features", ["feature", "page"])
+    features = Tables(analysis[0]).read("features", ["feature", "page"])
     paged = set(features.loc[features["page"] != "", "feature"])
     check_pages(notes, paged)
     for line in explanations.notices(paged):
@@ -176,7 +177,7 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
+def _write_tables(analysis: Sequence[Path], notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
     """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
@@ -184,7 +185,8 @@ def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data
     data.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS.keys() - {"notes", "explanations"}:
         if not (data / f"{name}.parquet").exists():
-            shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
+            found = [path for folder in analysis if (path := folder / f"{name}.parquet").exists()]
+            shutil.copyfile(found[-1], data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
     if not (data / "explanations.parquet").exists():
         write_table(data, "explanations", explanations.columns())
