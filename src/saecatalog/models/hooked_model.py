@@ -12,6 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
 
 from saecatalog.errors import nearest
+from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
 from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
 
@@ -36,6 +37,7 @@ class HookedModel(LanguageModel):
         config = module.cfg
         self.d_model, self.n_layers, self.d_vocab = int(config.d_model), int(config.n_layers), int(config.d_vocab)
         self.n_ctx = int(getattr(config, "n_ctx", 0) or 1 << 20)
+        self.n_heads = int(config.n_heads)
 
     def prepare(self, hooks: Sequence[str]) -> None:
         for hook in hooks:
@@ -105,6 +107,15 @@ class HookedModel(LanguageModel):
         hook = f"blocks.{layer}.hook_resid_pre" if layer < self.n_layers else f"blocks.{layer - 1}.hook_resid_post"
         return self.values([hook], tokens)[0]
 
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.unembed, last):
+            if isinstance(self.module, TransformerBridge):
+                out = self.module.original_model(tokens, past_key_values=memory, use_cache=True)
+                return out.logits[:, 0], out.past_key_values
+            memory = memory or self._own_cache(len(tokens))
+            return self.module(tokens, past_kv_cache=memory)[:, 0], memory
+
     def is_entry(self, hook: str) -> bool:
         return hook.endswith(".hook_resid_pre")
 
@@ -117,7 +128,9 @@ class HookedModel(LanguageModel):
         self.module(residual, start_at_layer=layer, past_kv_cache=own, return_type=None)
         return Past([(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]])
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, past: Past | None = None) -> Tensor:
+    def logits_from(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+    ) -> Tensor:
         if isinstance(self.module, TransformerBridge):
             return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
         own = past and self._own_cache(len(tokens))
@@ -125,14 +138,16 @@ class HookedModel(LanguageModel):
             entry.past_keys, entry.past_values = keys.transpose(1, 2), values.transpose(1, 2)
         with only_at(self.module.unembed, at):
             logits: Tensor = self.module(residual, start_at_layer=layer, past_kv_cache=own)
-        return logits[:, 0]
+        return logits if at is None else logits[:, 0]
 
-    def _resume(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, cache: DynamicCache | None) -> Tensor:
+    def _resume(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+    ) -> Tensor:
         """`logits_from` of a bridge, with a cache of transformers."""
         kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
         with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
             logits: Tensor = self.module.original_model(tokens, **kept).logits
-        return logits[:, 0]
+        return logits if at is None else logits[:, 0]
 
     def _own_cache(self, windows: int) -> TransformerLensKeyValueCache:
         """An empty cache of transformer_lens."""
@@ -163,3 +178,10 @@ class HookedModel(LanguageModel):
                 bridge = isinstance(self.module, TransformerBridge)
                 return weight.detach().float() + int(bridge and getattr(self.module.cfg, "rmsnorm_uses_offset", False))
         return None
+
+    def branches(self, layer: int) -> Branches:
+        block = self.module.blocks[layer]
+        weight, bias = block.attn.W_O.detach().flatten(0, 1), block.attn.b_O
+        after, attention, mlp = (norm_of(getattr(block, name, None), weight) for name in ("ln1_post", "ln1", "ln2"))
+        parallel = bool(getattr(self.module.cfg, "parallel_attn_mlp", False))
+        return Branches(weight, None if bias is None else bias.detach(), after, attention, mlp, parallel)

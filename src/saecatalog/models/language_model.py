@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saecatalog.models.branches import Branches
 from saecatalog.models.resuming import Past
 
 PROOF_TOKENS = 8
@@ -55,6 +56,8 @@ class LanguageModel(ABC):
     """Rows of the unembedding: token ids are below this."""
     n_ctx: int
     """Most positions in a window."""
+    n_heads: int
+    """Attention heads of a layer."""
 
     def __init__(self, module: Any, tokenizer: Any):
         self.module, self.tokenizer = module, tokenizer
@@ -106,12 +109,22 @@ class LanguageModel(ABC):
         layer: int,
         tokens: Int[Tensor, "window position"],
         residual: Float[Tensor, "window position d_model"],
-        at: Int[Tensor, "window"],
+        at: Int[Tensor, "window"] | None,
         past: Past | None = None,
-    ) -> Float[Tensor, "window d_vocab"]:
+    ) -> Float[Tensor, "window *position d_vocab"]:
         """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
 
-        With a past, the windows are its continuation. What `changing` does at hooks in that layer and later ones holds.
+        If `at` is None, they are those of every position. With a past, the windows are its continuation. What
+        `changing` does at hooks in that layer and later ones holds.
+        """
+
+    @abstractmethod
+    def next_logits(
+        self, tokens: Int[Tensor, "window position"], memory: Any = None
+    ) -> tuple[Float[Tensor, "window d_vocab"], Any]:
+        """The logits after the last token, and the memory of all tokens for a pass that goes on with further ones.
+
+        `memory` is that of the tokens before: keys and values of every layer.
         """
 
     @abstractmethod
@@ -120,6 +133,14 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def logit_parts(self) -> LogitParts: ...
+
+    @abstractmethod
+    def branches(self, layer: int) -> Branches:
+        """How a layer's attention and MLP read and write; raises NoSuchHook if it cannot be told."""
+
+    def usual_name(self, hook: str) -> str:
+        """The name that transformer_lens has for a hook; the name itself if it is one, or if there is none."""
+        return hook
 
     def values(self, hooks: Sequence[str], tokens: Int[Tensor, "window position"]) -> list[Tensor]:
         """The values `[window, position, ...]` at each hook, from a forward pass that ends at the last of them."""

@@ -16,7 +16,9 @@ from torch.func import functional_call
 from transformers import DynamicCache
 
 from saecatalog.errors import nearest
+from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.decoder_layer import (
+    POINTS,
     Layer,
     Place,
     input_of,
@@ -56,6 +58,7 @@ class PlainModel(LanguageModel):
         self.n_heads = int(getattr(config, "num_attention_heads", 1))
         self._places: dict[str, Place] = {}
         self._residual: set[str] = set()
+        self._layers_seen: dict[int, Layer] = {}
 
     def prepare(self, hooks: Sequence[str]) -> None:
         for hook in hooks:
@@ -115,8 +118,10 @@ class PlainModel(LanguageModel):
         return record_calls(self.module, inside, self._path_of(inside), tokens)
 
     def _layer(self, number: int) -> Layer:
-        path = f"{self._layers}.{number}"
-        return Layer(path, self._calls(self.module.get_submodule(path)))
+        if number not in self._layers_seen:
+            path = f"{self._layers}.{number}"
+            self._layers_seen[number] = Layer(path, self._calls(self.module.get_submodule(path)))
+        return self._layers_seen[number]
 
     def _in_residual(self, place: Place, layer: Layer) -> bool:
         """Whether values are the residual stream or added to it, by comparison with those that are known to be."""
@@ -215,16 +220,26 @@ class PlainModel(LanguageModel):
         self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
         return past_of(cache, layer)
 
-    def logits_from(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, past: Past | None = None) -> Tensor:
+    def logits_from(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+    ) -> Tensor:
         return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
 
-    def _resume(self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor, cache: DynamicCache | None) -> Tensor:
+    def _resume(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+    ) -> Tensor:
         """`logits_from`, with a cache of transformers."""
         kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
         layers = self.module.get_submodule(self._layers)
         with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
             logits: Tensor = self.module(tokens, **kept).logits
-        return logits[:, 0]
+        return logits if at is None else logits[:, 0]
+
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.get_output_embeddings(), last):
+            out = self.module(tokens, past_key_values=memory, use_cache=True)
+        return out.logits[:, 0], out.past_key_values
 
     @cached_property
     def _in_tuple(self) -> bool:
@@ -247,11 +262,40 @@ class PlainModel(LanguageModel):
         centred = not without_weight(norm, torch.ones_like(head.weight[:1])).any()
         return LogitParts(unembedding, gain, bool(centred))
 
+    def branches(self, layer: int) -> Branches:
+        found = self._layer(layer)
+        matrix: Any = found.projection(found.attention).module
+        # GPT-2 stores its matrices the other way round.
+        weight = matrix.weight.detach().T if isinstance(matrix, torch.nn.Linear) else matrix.weight.detach()
+        bias = None if matrix.bias is None else matrix.bias.detach()
+        written = self.module.get_submodule(found.written_by(found.attention).module)
+        after = None if written is found.attention.module else norm_of(written, weight)
+        read = (found.norm_before(branch) for branch in (found.attention, found.mlp))
+        attention, mlp = (norm_of(norm.module if norm else None, weight) for norm in read)
+        return Branches(weight, bias, after, attention, mlp, found.parallel)
+
+    def usual_name(self, hook: str) -> str:
+        place = self._places.get(hook) or self._find(hook)
+        number = layer_of(place.module)
+        if not is_module_path(hook) or number is None:
+            return hook
+        layer = self._layer(number)
+        return next((f"blocks.{number}.{point}" for point in POINTS if _is_at(point, place, layer)), hook)
+
     def _final_norm(self, head: torch.nn.Module) -> Any:
         """The norm whose output the unembedding reads; None if there is none."""
         calls = self._calls(self.module)
         read = next(call.before for call in calls if call.module is head)
         return next((c.module for c in calls if is_norm(c.module) and same(c.after, read)), None)
+
+
+def _is_at(point: str, place: Place, layer: Layer) -> bool:
+    """Whether a hook of transformer_lens has the same values as a place."""
+    try:
+        other = place_of(point, layer)
+        return not (place.change or other.change) and same(layer.value(other), layer.value(place))
+    except (KeyError, NoSuchHook):
+        return False
 
 
 def _with_weight(norm: torch.nn.Module, value: Tensor, weight: float) -> Tensor:

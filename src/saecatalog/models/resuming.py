@@ -58,8 +58,14 @@ def beginning_at(
 
 
 @contextmanager
-def only_at(head: torch.nn.Module, at: Int[Tensor, "window"]) -> Iterator[None]:
-    """Inside the block, the unembedding reads one position of each window; logits are `[window, 1, d_vocab]`."""
+def only_at(head: torch.nn.Module, at: Int[Tensor, "window"] | None) -> Iterator[None]:
+    """Inside the block, the unembedding reads one position of each window; logits are `[window, 1, d_vocab]`.
+
+    None stands for all positions.
+    """
+    if at is None:
+        yield
+        return
 
     def select(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden = given[0]
