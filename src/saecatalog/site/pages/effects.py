@@ -247,7 +247,7 @@ def contrary(catalog: Catalog, ranked: Sequence[Ranked]) -> list[Contrary]:
             "idle",
             "Clear, but without an effect of their own",
             f"Their label’s rule explains at least {100 * CLEAR:.0f} % of them (the lower end of the clearness), so it "
-            "is plain when they fire; but taking them out does no more than taking out another feature of the same size.",
+            "is plain when they fire; but taking them out does no more than taking out another one of the same size.",
             sorted(idle, key=lambda e: (-_clearness(catalog, e), e.ref.number)),
         ),
         (
