@@ -202,6 +202,14 @@ def test_pages_link_to_the_effects_and_define_them(site: Path) -> None:
     assert "The effects of 5 features were measured" in text(site, "about.html", "#limits")
 
 
+def test_an_embed_says_the_effect(site: Path) -> None:
+    said = [text(site, f"features/{number}.embed.html", "footer") for number in (0, 1, 3, 4)]
+    assert "moves the model’s prediction by 0.070 [0.060, 0.080] nats (KL), more than chance." in said[0]
+    assert ", no more than chance." in said[1]
+    assert "nats (KL).All evidence" in said[2]
+    assert "nats" not in said[3]
+
+
 def test_a_catalog_without_effects_shows_nothing_of_them(tmp_path: Path) -> None:
     plain = build(tmp_path)
     assert not (plain / "effects").exists()

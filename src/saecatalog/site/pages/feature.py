@@ -182,8 +182,8 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
 
 
 def embed(view: dict[str, Any]) -> dict[str, Any]:
-    """What a feature's embed shows, taken from the view of its page: the best examples and the histogram."""
-    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia")}
+    """What a feature's embed shows, taken from the view of its page: the best examples, the histogram, its effect."""
+    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia", "effect")}
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
 
 
