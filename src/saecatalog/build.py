@@ -1,7 +1,7 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def build_from(pipeline: Pipeline) -> Summary:
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        parts = (pipeline.progress, live, explanations, pipeline.effects)
+        effects = [part for part in (pipeline.effects, pipeline.steering) if part]
+        parts = (pipeline.progress, live, explanations, effects)
         return build_site(analysis, manifest, notes, site, files, workspace, *parts)
 
 
@@ -97,6 +98,9 @@ def warnings(manifest: Manifest) -> Iterator[str]:
     yield from few_notable_warnings(manifest["counts"], manifest["settings"])
     if "reason" in (manifest.get("effects") or {}):
         yield f"effects are not measured: {manifest['effects']['reason']}"
+    for part in ("steering", "attribution"):
+        if "reason" in ((manifest.get("effects") or {}).get(part) or {}):
+            yield f"there is no {part}: {manifest['effects'][part]['reason']}"
     if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
@@ -141,12 +145,12 @@ def build_site(
     progress: Progress,
     live: Path | None = None,
     explanations: Explanations = NO_EXPLANATIONS,
-    effects: Output | None = None,
+    effects: Sequence[Output] = (),
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
-    live part, which is named by its key, if there is one. `effects` are tables that take the place of the analysis'.
+    live part, which is named by its key, if there is one. `effects` have tables that take the place of the analysis'.
     """
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, effects, live, manifest, notes, explanations, config)
@@ -155,7 +159,7 @@ def build_site(
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        folders = [analysis.folder, *([effects.folder] if effects else [])]
+        folders = [analysis.folder, *(part.folder for part in effects)]
         publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
@@ -165,7 +169,7 @@ def build_site(
 
 def _keys(
     analysis: Output,
-    effects: Output | None,
+    effects: Sequence[Output],
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
@@ -180,7 +184,7 @@ def _keys(
     elsewhere = ("out", "templates", "notes", "explanations", "live", "live_limit_mb")
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
-    tables = (analysis.key, effects and effects.key)
+    tables = (analysis.key, *(part.key for part in effects))
     rest = digest(code, *tables, live and live.name, facts, settings, explanations.facts())
     every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
     return Keys(every, rest, root_made_with(templates), templates)

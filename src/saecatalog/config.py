@@ -90,6 +90,22 @@ def _contexts(value: object) -> str:
     return "" if good else "a whole number, 4 or more (one for each quarter of the activations)"
 
 
+def _prompts(value: object) -> str:
+    good = isinstance(value, list | tuple) and all(isinstance(p, str) and p.strip() for p in value)
+    return "" if good else "a list of non-empty strings"
+
+
+def _multiples(value: object) -> str:
+    good = isinstance(value, list | tuple) and all(
+        isinstance(m, int | float) and not isinstance(m, bool) and 0 < abs(m) < float("inf") for m in value
+    )
+    return (
+        ""
+        if good and isinstance(value, list | tuple) and len(set(value)) == len(value)
+        else ("a list of different numbers, none of them 0")
+    )
+
+
 def _context(value: object) -> str:
     good = not _count(value) and value != 1
     return "" if good else "a whole number, 2 or more (BOS takes one position)"
@@ -204,6 +220,12 @@ class EffectsConfig:
     """Active tokens sampled of each feature, in equal numbers from the quarters of its activations."""
     seed: int = _setting(0, _whole)
     """Which tokens and which controls are drawn; the same seed draws the same ones."""
+    prompts: tuple[str, ...] = _setting(
+        ("I think that", "The most important thing about the", "When we arrived, we"), _prompts
+    )
+    """What the model goes on with when it is steered; none for no continuations."""
+    multiples: tuple[float, ...] = _setting((0.5, 1.0, 2.0), _multiples)
+    """How strongly it is steered: multiples of a feature's largest activation; none for no steering."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
-from saecatalog.effects import EFFECTS
+from saecatalog.effects import EFFECTS, STEERING
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import Explanations, read_explanations
 from saecatalog.json_files import write_json
@@ -264,12 +264,38 @@ class Pipeline:
             job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
             with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
                 measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))
-            # Nothing runs the model from here on.
-            self._subject = None
 
         origins = [[text.id, text.category] for text in corpus.texts]
-        read = (self.info.identity, corpus.output, origins, features, asdict(wanted), multiple)
+        read = (self.info.identity, corpus.output, origins, features, wanted.contexts, wanted.seed, multiple)
         return self._output("saecatalog.effects.stage", make, *read)
+
+    @cached_property
+    def steering(self) -> Output | None:
+        """What the model writes when it is steered, and where features come from; None where there are no effects."""
+        if self.effects is None or "reason" in self.effects.json(EFFECTS):
+            return None
+        corpus, analysis, wanted, features = (
+            self.corpus,
+            self.analysed,
+            self.config.effects,
+            self._features_with_effects(),
+        )
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.steering_stage import Job, measure_steering
+
+            chosen = (features, wanted.prompts, wanted.multiples, self.config.subject.batch_tokens)
+            job = Job(self.subject, corpus.texts, corpus.store, analysis.folder, *chosen)
+            bars = [lambda n, w=what: self.progress.bar(w, n, " features") for what in ("steering", "attribution")]
+            key = stage_key("saecatalog.effects.steering_stage", self.info.identity)
+            with self.cache.collection("steering", key) as kept:
+                measure_steering(job, folder, kept, *bars)
+
+        read = (self.info.identity, corpus.output, analysis, features, wanted.prompts, wanted.multiples)
+        made = self._output("saecatalog.effects.steering_stage", make, *read)
+        # Nothing runs the model from here on.
+        self._subject = None
+        return made
 
     def _features_with_effects(self) -> list[int]:
         findings = self.analysed.json(FINDINGS)
@@ -289,6 +315,7 @@ class Pipeline:
         live = None if self.live is None else self.live.json(LIVE)
         manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
         effects = None if self.effects is None else self.effects.json(EFFECTS)
+        effects = {**effects, **self.steering.json(STEERING)} if effects and self.steering else effects
         return {**manifest, "explanations": self.explanations.facts(), "effects": effects}
 
 

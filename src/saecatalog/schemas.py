@@ -377,7 +377,7 @@ SCHEMAS: dict[str, Schema] = {
     "steering_prices": {
         "feature": _FEATURE,
         "multiple": _MULTIPLE,
-        "loss": (pa.float64(), "Mean next-token loss, in nats, on the program's neutral text while the model is steered."),
+        "loss": (pa.float64(), "Mean next-token loss, in nats, on a neutral text that comes with the program, as far as it fits into a window of the model, while the model is steered."),
         "loss_unsteered": (pa.float64(), "The same when nothing is changed."),
         "n_tokens": (pa.int32(), "Tokens of the neutral text that are predicted: all but the first, which is predicted too if BOS comes before it."),
     },

@@ -2,3 +2,6 @@
 
 EFFECTS = "effects.json"
 """In the output of the stage: the facts about the effects, or the reason why there are none."""
+
+STEERING = "steering.json"
+"""In the output of that stage: the facts about steering and attribution, or the reasons why there are none."""

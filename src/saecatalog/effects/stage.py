@@ -6,7 +6,7 @@ Finished windows are kept, so that an interrupted run resumes.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -69,8 +69,7 @@ def measure_effects(job: Job, folder: Path, kept: Path, progress: Callable[[int]
             write_json(folder / EFFECTS, {"reason": str(error)})
             return
         n = _measure(job, folder, kept, writer, progress)
-    settings = {name: value for name, value in asdict(job.config).items() if name != "features"}
-    write_json(folder / EFFECTS, {"features": n, **settings})
+    write_json(folder / EFFECTS, {"features": n, "contexts": job.config.contexts, "seed": job.config.seed})
 
 
 def _measure(

@@ -20,6 +20,7 @@ from saecatalog.constants import CONTINUATION, NEXT_TOKENS
 from saecatalog.effects import neutral
 from saecatalog.errors import CatalogError
 from saecatalog.lens import strongest
+from saecatalog.models.language_model import NoSuchHook
 from saecatalog.schemas import SCHEMAS
 from saecatalog.subject import Subject
 from saecatalog.tables import Columns
@@ -34,6 +35,10 @@ PRICE_ROWS = 8
 """Rows of a batch of the neutral text, each with logits for all of its tokens."""
 
 Result = TypeVar("Result")
+
+
+class NoSteering(Exception):
+    """Why a model cannot be steered, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,16 @@ class Steering:
         The subject's SAE must write to the residual stream.
         """
         self.subject, self.vocabulary, self.multiples = subject, vocabulary, tuple(multiples)
-        self.prompts, self.neutral = tuple(prompts), _ids(subject, neutral.TEXT)
+        self.prompts, self.neutral = tuple(prompts), _ids(subject, neutral.TEXT)[: subject.model.n_ctx]
         self._prompt_ids = [_checked(subject, prompt) for prompt in prompts]
 
     def unsteered(self) -> Columns:
         """The table `steering_prompts`: what the model writes after each prompt by itself."""
-        found = [self._continued(self.subject, ids, [UNSTEERED])[0] for ids in self._prompt_ids]
+        jobs = [(ids, [UNSTEERED]) for ids in self._prompt_ids]
+        found = self._in_threads(lambda own, job: self._continued(own, *job), jobs, lambda _: None)
         rows = [
             {"prompt": prompt, "text": self.prompts[prompt], **self._cells(prompt, written)}
-            for prompt, written in enumerate(found)
+            for prompt, (written,) in enumerate(found)
         ]
         return pd.DataFrame(rows, columns=list(SCHEMAS["steering_prompts"]))
 
@@ -96,6 +102,25 @@ class Steering:
         losses = self._in_threads(self._losses, _parts([UNSTEERED, *kinds], PRICE_ROWS), tick)
         unsteered, *steered = [loss for batch in losses for loss in batch]
         return {"steering": self._rows(kinds, written), "steering_prices": self._prices(kinds, unsteered, steered)}
+
+    @torch.inference_mode()
+    def check(self) -> None:
+        """Raise NoSteering unless a pass in two parts, the way continuations are made, ends as a whole one does."""
+        subject = self.subject
+        model, tokens = subject.model, torch.tensor([self.neutral], device=subject.device)
+        if not model.adds_to_residual(subject.info.hook_out):
+            raise NoSteering("The SAE does not write to the residual stream.")
+        try:
+            model.start_layer(subject.info.hook_out)
+            with model.changing(subject.info.hook_out, _adding(subject, [Steered(0, 1.0, 1.0)], 1)):
+                whole = model.logits(tokens)[:, -1].float()
+                memory = model.next_logits(tokens[:, :-1])[1]
+                parts = model.next_logits(tokens[:, -1:], memory)[0].float()
+        except NoSuchHook as error:
+            raise NoSteering(str(error)) from error
+        slack = max(1e-3, 8 * torch.finfo(getattr(torch, subject.info.dtype)).eps)
+        if (whole - parts).abs().max() > slack * whole.abs().max():
+            raise NoSteering("The model does not go on from what it remembers of a text as it does in one pass.")
 
     @property
     def n_rows(self) -> int:
@@ -208,7 +233,7 @@ def _checked(subject: Subject, prompt: str) -> list[int]:
 
 
 def _adding(subject: Subject, kinds: Sequence[Steered], rows: int) -> Callable[[Tensor], Tensor]:
-    """The change at the hook: each row's direction, scaled as the SAE scales its output; further rows repeat the last."""
+    """The change at the hook: each row's direction in the scale of the SAE's output; further rows repeat the last."""
     sae = subject.sae
     padded = [*kinds, *[kinds[-1]] * (rows - len(kinds))]
     features = torch.tensor([kind.feature for kind in padded], device=sae.W_dec.device)
