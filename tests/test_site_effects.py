@@ -229,6 +229,29 @@ def test_a_catalog_says_why_there_are_no_effects(tmp_path: Path) -> None:
     assert not page(plain, "index.html").css(".ways a[href='effects/index.html']")
 
 
+@pytest.mark.parametrize("crowded", [True, False])
+def test_steering_is_shown_where_the_effect_could_not_be_measured(
+    tmp_path: Path, crowded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "CROWDED", 0 if crowded else 1)
+
+    def only_steering(tables: Tables, manifest: dict[str, Any]) -> None:
+        effect_tables.add(tables, manifest)
+        for name in ("effects", "effect_contexts", "effect_tokens", "attributions"):
+            write_table(tables.folder, name, tables.read(name).head(0))
+        manifest["effects"] = {"reason": "No layer follows.", "attribution": {"reason": "No sum of parts."}}
+
+    place = build(tmp_path, only_steering)
+    assert "Not measured: No layer follows." in text(place, "features/0.html", "#effect")
+    steered = "effects/0.html" if crowded else "features/0.html"
+    assert page(place, steered).css_first("#steering") is not None
+    assert not page(place, steered).css("#moments, #origin, #effect table")
+    about = text(place, "about.html", "#limits")
+    assert "The effects of features could not be measured: No layer follows. " in about
+    assert "Where features come from could not be computed: No sum of parts." in about
+    assert "No feature could be steered with" not in about
+
+
 def test_effects_have_pages_of_their_own_where_most_features_have_one(site: Path, tmp_path: Path) -> None:
     """The feature's page then has the effect in a sentence, and fewer examples, so that it stays small."""
     crowded = build(tmp_path / "crowded", effect_tables.add)

@@ -130,7 +130,7 @@ class Catalog:
     @cached_property
     def examples(self) -> Examples:
         """The examples on feature pages."""
-        return Examples(self.tables, self.paged, self.effects if self.is_crowded else ())
+        return Examples(self.tables, self.paged, self.acting if self.is_crowded else ())
 
     @cached_property
     def effects(self) -> Records:
@@ -139,9 +139,15 @@ class Catalog:
         return Records(frame[frame["group_kind"] == "all"], "feature")
 
     @cached_property
+    def acting(self) -> set[int]:
+        """The features of which something is known of what they do: an effect, steering, or where they come from."""
+        found = (self.tables.read(name, ["feature"])["feature"] for name in ("effects", "steering", "attributions"))
+        return {int(number) for column in found for number in column.unique()}
+
+    @cached_property
     def is_crowded(self) -> bool:
         """Whether so many pages show what a feature does that each of them has room for little else."""
-        return len(self.effects) > CROWDED * len(self.paged)
+        return len(self.acting.intersection(self.paged)) > CROWDED * len(self.paged)
 
     @cached_property
     def prompts(self) -> list[Row]:

@@ -29,7 +29,7 @@ def view(catalog: Catalog) -> dict[str, Any]:
     return {
         "definitions": [(name, *TABLES[name], definitions(name)) for name in SCHEMAS],
         "provenance": provenance(manifest),
-        "no_effect": effects.reason(catalog),
+        "no_effects": effects.reasons(catalog),
         "n_effects": len(catalog.effects),
         "libraries": sorted(manifest["libraries"].items()),
         "settings": sorted(manifest["settings"].items()),

@@ -94,9 +94,21 @@ class Effect(NamedTuple):
     moved: Moved
 
 
-def reason(catalog: Catalog) -> str:
-    """Why no effects could be measured; "" if they were, or if nobody asked for them."""
-    return str((catalog.manifest.get("effects") or {}).get("reason", ""))
+def reason(catalog: Catalog, part: str = "") -> str:
+    """Why no effects could be measured, or why `part` is missing, as a sentence; "" if it is there or not wanted."""
+    stated = catalog.manifest.get("effects") or {}
+    why = str((stated.get(part) or {} if part else stated).get("reason", ""))
+    return why and why.rstrip(".") + "."
+
+
+def reasons(catalog: Catalog) -> list[str]:
+    """Why the effects, or parts of what belongs to them, are missing: a sentence for each, for the page about all."""
+    parts = {
+        "": "The effects of features could not be measured",
+        "steering": "No feature could be steered with",
+        "attribution": "Where features come from could not be computed",
+    }
+    return [f"{words}: {why}" for part, words in parts.items() if (why := reason(catalog, part))]
 
 
 def verdict(row: Row) -> str:
@@ -112,9 +124,7 @@ def sections(catalog: Catalog, by_feature: FeatureRows, row: Row) -> dict[str, A
     In a catalog whose pages are `crowded`, that is the effect in a sentence; `page_view` has the rest.
     """
     shown = EMPTY | {"no_effect": reason(catalog) if row.notable else ""}
-    if row.feature not in catalog.effects:
-        return shown
-    if catalog.is_crowded:
+    if catalog.is_crowded and row.feature in catalog.acting:
         return shown | {"effect": of_feature(catalog, by_feature, row.feature), "apart": page_of(row.feature)}
     return shown | _all_sections(catalog, by_feature, row.feature)
 
@@ -126,12 +136,13 @@ def page_of(number: int) -> str:
 
 def paged(catalog: Catalog) -> list[int]:
     """The features whose effect has a page of its own, in order."""
-    return [number for number in catalog.paged if number in catalog.effects] if catalog.is_crowded else []
+    return [number for number in catalog.paged if number in catalog.acting] if catalog.is_crowded else []
 
 
 def page_view(catalog: Catalog, by_feature: FeatureRows, number: int) -> dict[str, Any]:
     """What the page of a feature's effect shows."""
-    return EMPTY | {"ref": catalog.ref(number)} | _all_sections(catalog, by_feature, number)
+    shown = EMPTY | {"ref": catalog.ref(number), "no_effect": reason(catalog)}
+    return shown | _all_sections(catalog, by_feature, number)
 
 
 def _all_sections(catalog: Catalog, by_feature: FeatureRows, number: int) -> dict[str, Any]:
@@ -142,9 +153,11 @@ def _all_sections(catalog: Catalog, by_feature: FeatureRows, number: int) -> dic
     }
 
 
-def of_feature(catalog: Catalog, by_feature: FeatureRows, number: int) -> Effect:
-    """The effect of a feature that was measured."""
-    row = catalog.effects[number]
+def of_feature(catalog: Catalog, by_feature: FeatureRows, number: int) -> Effect | None:
+    """The effect of a feature; None if it was not measured."""
+    row = catalog.effects.get(number)
+    if row is None:
+        return None
     groups = by_feature.of("effects")[number]
     by_band = {group.group: group for group in groups if group.group_kind == "band"}
     contexts = by_feature.of("effect_contexts", CONTEXT_COLUMNS).first(number, MOMENTS)
