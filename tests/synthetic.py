@@ -166,7 +166,9 @@ def write(
     }
     with TableWriter(folder) as writer:
         for name, columns in SCHEMAS.items():
-            writer.write(name, pd.DataFrame(makers[name](world), columns=list(columns)))
+            # The tables of effects are empty in a catalog without effects; `effect_tables` fills them.
+            rows = makers[name](world) if name in makers else []
+            writer.write(name, pd.DataFrame(rows, columns=list(columns)))
     made = manifest(world, neuronpedia, base_url, csv)
     (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
     return Tables(folder), made

@@ -257,7 +257,7 @@ class Pipeline:
 
     @cached_property
     def note_scores(self) -> Output | None:
-        """The table `detection` with the scores of the rules in notes beside those of labels; None without such a rule."""
+        """The table `detection` with the scores of the rules in notes beside those of labels; None without one."""
         notes, config = self.notes, self.config.analysis
         if not notes.rules:
             return None

@@ -196,6 +196,31 @@ class Catalog:
         ).sort_values(["phi", "feature"], ascending=[False, True], ignore_index=True)
         return with_labels(partners, self._labels)
 
+    def effects(self, n: int | None = None) -> pd.DataFrame:
+        """What features do to the predictions, the surest first; empty if the catalog was built without effects.
+
+        Args:
+            n: Number of features; None means every feature whose effect was measured.
+
+        Returns:
+            The columns `rank`, `feature` and `label`, and the figures over all sampled contexts. `kl_excess` is the
+            effect beyond that of the control; the order is by the lower end of its interval, `kl_excess_low`, with
+            features without a control last.
+        """
+        check_count(1 if n is None else n)
+        found = self.frame("effects")
+        found = found[found["group_kind"] == "all"].drop(columns=["group_kind", "group"])
+        found = found.sort_values(["kl_excess_low", "feature"], ascending=[False, True], ignore_index=True)[:n]
+        found.insert(0, "rank", range(len(found)))
+        return with_labels(found, self._labels)
+
+    def effects_plot(self) -> "Figure":
+        """Each feature's effect on the predictions against that of its control, on logarithmic axes."""
+        from saecatalog.library.figures import effects_plot
+
+        with reading(self._tables.folder.parent):
+            return effects_plot(self._pages)
+
     def category_heatmap(self, which: str = "notable") -> "Figure":
         """The heatmap of features x texts, grouped by category; `which` is `notable` or `frequent` features."""
         from saecatalog.library.figures import category_heatmap

@@ -14,7 +14,7 @@ from saecatalog.notes import link_of, same_name
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.note_html import Note
-from saecatalog.site.records import Groups, Records, rows
+from saecatalog.site.records import Groups, Records, Row, rows
 from saecatalog.tables import Tables
 
 REASONS = (
@@ -38,6 +38,9 @@ ROW_PAGE = "row.html"
 
 CLEAREST_PAGE = "clearest/index.html"
 """The page of the clearest features, with an anchor for each kind."""
+
+CROWDED = 0.2
+"""The share of pages with effects above which each of these must be short, so that the mean size keeps the limit."""
 
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
@@ -150,7 +153,29 @@ class Catalog:
     @cached_property
     def examples(self) -> Examples:
         """The examples on feature pages."""
-        return Examples(self.tables, self.paged)
+        return Examples(self.tables, self.paged, self.acting if self.is_crowded else ())
+
+    @cached_property
+    def effects(self) -> Records:
+        """The row of `effects` over all contexts of each feature whose effect was measured."""
+        frame = self.tables["effects"]
+        return Records(frame[frame["group_kind"] == "all"], "feature")
+
+    @cached_property
+    def acting(self) -> set[int]:
+        """The features of which something is known of what they do: an effect, steering, or where they come from."""
+        found = (self.tables.read(name, ["feature"])["feature"] for name in ("effects", "steering", "attributions"))
+        return {int(number) for column in found for number in column.unique()}
+
+    @cached_property
+    def is_crowded(self) -> bool:
+        """Whether so many pages show what a feature does that each of them has room for little else."""
+        return len(self.acting.intersection(self.paged)) > CROWDED * len(self.paged)
+
+    @cached_property
+    def prompts(self) -> list[Row]:
+        """The prompts that features were steered on, with what the model writes without steering."""
+        return rows(self.tables["steering_prompts"])
 
     @cached_property
     def order(self) -> dict[int, int]:

@@ -32,6 +32,7 @@ from saecatalog.site.pages import (
     category_pairs,
     clearest,
     coactivation,
+    effects,
     feature,
     features,
     front,
@@ -60,7 +61,7 @@ Progress = Callable[[str, int], Bar]
 POOL_FROM = 2000
 """With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
 
-PART = {"features": 2048, "texts": 512}
+PART = {"features": 2048, "effects": 2048, "texts": 512}
 """Pages of one kind written per reading of the tables; one reading takes as long as a few hundred pages."""
 
 
@@ -96,6 +97,7 @@ def render_catalog(
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
     many = {
         "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
+        "effects": [n for n in effects.paged(catalog) if writer.wants(effects.page_of(n))],
         "texts": [text for text, row in catalog.texts.items() if writer.wants(*texts.files(row))],
     }
     with _processes(sum(map(len, many.values())), workers) as pool:
@@ -121,6 +123,7 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("categories", _categories(writer, names)),
         ("pairs of categories", _category_pairs(writer)),
         ("co-activation", _coactivation(writer, names)),
+        ("effects together", _effects(writer)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
         ("clearest", _clearest(writer)),
@@ -255,6 +258,15 @@ def _coactivation(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     view = coactivation.view(writer.catalog, names)
     writer.chart(view["heatmap"])
     writer.page("coactivation.html", "coactivation/index.html", "Co-activation", "Features that fire together.", **view)
+    yield
+
+
+def _effects(writer: Writer) -> Iterator[None]:
+    """The page of all effects, in a catalog that was built with effects."""
+    if not writer.catalog.manifest.get("effects") or not writer.wants("effects/index.html"):
+        return
+    words = "What features do to the model’s predictions, against chance."
+    writer.page("effects.html", "effects/index.html", "Effects", words, **effects.overview(writer.catalog))
     yield
 
 
@@ -393,6 +405,16 @@ def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
         yield
 
 
+def _effect_pages(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
+    """The pages of single effects, in a catalog whose feature pages have no room for them."""
+    catalog, by_feature = writer.catalog, FeatureRows(writer.catalog.tables, numbers)
+    for number in numbers:
+        view = effects.page_view(catalog, by_feature, number)
+        words = f"What the model does because of feature {number}, against chance."
+        writer.page("effect_page.html", effects.page_of(number), f"What feature {number} does", words, **view)
+        yield
+
+
 def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
     catalog, examples = writer.catalog, writer.catalog.examples.of_texts(names)
     for name in names:
@@ -407,7 +429,7 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
         yield
 
 
-BY_KEY: dict[str, Make] = {"features": _features, "texts": _texts}
+BY_KEY: dict[str, Make] = {"features": _features, "effects": _effect_pages, "texts": _texts}
 """The kinds of page of which there may be many: each function writes the pages of the given keys."""
 
 

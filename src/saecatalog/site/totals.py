@@ -46,7 +46,7 @@ def page_counts(files: Iterable[str]) -> dict[str, int]:
 
     A page is an HTML file in the catalog's folder. Embeds are a separate kind.
     """
-    kinds = ("features", "embeds", "categories", "category_pairs", "concepts", "texts", "overviews")
+    kinds = ("features", "embeds", "effects", "categories", "category_pairs", "concepts", "texts", "overviews")
     counts = dict.fromkeys(kinds, 0)
     for path in files:
         folder, _, name = path.rpartition("/")

@@ -18,6 +18,7 @@ from saecatalog.site.catalog import CLEAREST_PAGE, Catalog, FeatureRef, split_re
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.pages import explanations
+from saecatalog.site.pages.effects import sections as effect_sections
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -176,13 +177,14 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "logit_spread": _logit_spread(by_feature, number),
         "partners": _partners(catalog, by_feature, number),
         "neighbours": _neighbours(catalog, by_feature, number),
+        **effect_sections(catalog, by_feature, row),
         "cite": cite.feature(catalog.manifest, row, number in catalog.embedded),
     }
 
 
 def embed(view: dict[str, Any]) -> dict[str, Any]:
-    """What a feature's embed shows, taken from the view of its page: the best examples and the histogram."""
-    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia")}
+    """What a feature's embed shows, taken from the view of its page: the best examples, the histogram, its effect."""
+    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia", "effect")}
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
 
 

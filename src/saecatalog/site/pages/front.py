@@ -32,4 +32,5 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
         "health": health,
         "categories": catalog.categories,
         "concepts": catalog.concepts,
+        "n_effects": len(catalog.effects),
     }
