@@ -159,7 +159,7 @@ def write(
     }
     with TableWriter(folder) as writer:
         for name, columns in SCHEMAS.items():
-            writer.write(name, pd.DataFrame(makers[name](world), columns=list(columns)))
+            writer.write(name, pd.DataFrame(makers.get(name, lambda _: [])(world), columns=list(columns)))
     made = manifest(world, neuronpedia, base_url, csv)
     (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
     return Tables(folder), made
