@@ -136,6 +136,7 @@ def test_going_on_from_memory(name: str, runner: str, family_models: Callable[[s
     tokens = torch.arange(3, 23).reshape(2, 10)
     hook = "blocks.1.hook_resid_pre"
     model.prove([hook], torch.device("cpu"))
+    residual = model.entering(1, tokens)
     with model.changing(hook, lambda value: value + 0.5):
         whole = model.logits(tokens)
         first, memory = model.next_logits(tokens[:, :7])
@@ -143,7 +144,6 @@ def test_going_on_from_memory(name: str, runner: str, family_models: Callable[[s
         for place in range(7, 10):
             after, memory = model.next_logits(tokens[:, [place]], memory)
             torch.testing.assert_close(after, whole[:, place], atol=1e-4, rtol=1e-4)
-        residual = model.entering(1, tokens)
         torch.testing.assert_close(model.logits_from(1, tokens, residual, None), whole, atol=1e-4, rtol=1e-4)
 
 
@@ -235,3 +235,27 @@ def test_the_stage_resumes(
     steering_stage.measure_steering(job, tmp_path / "second", tmp_path / "kept", Bars(), Bars())
     assert steered == [[9], [5], [9]]
     pd.testing.assert_frame_equal(pq.read_table(tmp_path / "second" / "steering.parquet").to_pandas(), found)
+
+
+@pytest.mark.slow
+def test_verify_recomputes_a_catalog_and_finds_what_was_changed(
+    saes: Callable, models: Callable, workshop: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    from saecatalog.cli import main
+
+    places = ["--cache", str(tmp_path / "cache"), "--quiet"]
+    sae = ["--sae", str(saes("llama", KINDS["plain"])), "--corpus", str(workshop / "corpus"), "--device", "cpu"]
+    assert main(["build", *sae, "--effects", "notable", "--out", str(tmp_path / "site"), *places]) == 0
+    (data,) = (tmp_path / "site").glob("*/*/data")
+    table = pq.read_table(data / "steering.parquet")
+    assert len(table) > 0
+    assert len(pq.read_table(data / "attributions.parquet")) > 0
+    verify = ["verify", str(tmp_path / "site"), "--sample", "48", *places]
+    code, said = main(verify), "".join(capfd.readouterr())
+    assert [line for line in said.splitlines() if "steering" in line or "attribution" in line] == []
+    changed = table.to_pandas()
+    changed["continuation"] = changed["continuation"] + " and more"
+    pq.write_table(pa.Table.from_pandas(changed, table.schema, preserve_index=False), data / "steering.parquet")
+    assert main(verify) == 1
+    assert "is not the greedy one" in "".join(capfd.readouterr())
+    assert code == 0
