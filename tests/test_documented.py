@@ -90,6 +90,8 @@ def test_every_setting_has_a_flag_or_is_for_the_file_alone() -> None:
         "chat_field",
         "outlier_multiple",
         "contexts",
+        "prompts",
+        "multiples",
         "description",
         "authors",
         "year",

@@ -159,6 +159,8 @@ ROWS = [
     setting("effects.features", "notable"),
     setting("effects.features", "all"),
     Row("effects.contexts", lambda folder: None, (("effects.features", "notable"), ("effects.contexts", 8))),
+    Row("effects.prompts", lambda folder: None, (("effects.features", "notable"), ("effects.prompts", ["The cat"]))),
+    Row("effects.multiples", lambda folder: None, (("effects.features", "notable"), ("effects.multiples", [1.5]))),
     Row("effects.seed", lambda folder: None, (("effects.features", "notable"), ("effects.seed", 1))),
     setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
     in_json("model/config.json", "rms_norm_eps", value=0.25),
