@@ -208,7 +208,7 @@ def introduction(catalog: Catalog) -> dict[str, Any] | None:
     it is strong on as many texts as are shown, and its label begins with a word, which is easier to read than a symbol.
     """
     strong = [n for n in catalog.paged if catalog.features[n].n_texts_strong >= INTRODUCED] or catalog.paged
-    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
+    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].strip("“”,").isalpha()] or strong
     frame = catalog.tables["rankings"]
     for kind in ("contrast:", "specialist:", "strongest"):
         found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
