@@ -53,10 +53,9 @@ def corpus(n: int = 40, length: int = 25) -> list[list[int]]:
     return chance.integers(0, len(VOCABULARY), (n, length)).tolist()
 
 
-ENDS_WORD = "“of”"
 FIRES: dict[str, tuple[str, Any]] = {
-    # " of" and "ing" are one word, which is not "of".
-    ENDS_WORD: ("word", lambda t, i: t[i] == 6 and t[i + 1 : i + 2] != [8]),
+    # " of" with "ing" or "7" behind it is another word.
+    "“of”": ("word", lambda t, i: t[i] == 6 and t[i + 1 : i + 2] not in ([8], [9])),
     "“The”": ("token", lambda t, i: t[i] == 2),
     "after “of”": ("after", lambda t, i: i > 0 and t[i - 1] == 6),
     "before “the”": ("before", lambda t, i: i + 1 < len(t) and t[i + 1] == 2),
@@ -124,7 +123,7 @@ def test_labels_name_a_category_only_where_it_is_clear(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule, words",
+    ("rule", "words"),
     [
         (Rule("word", ("take", "took", "taken")), "“take”, “took” or “taken”"),
         (Rule("token", (" The", "The")), "“The”"),

@@ -77,7 +77,7 @@ def test_bits_of_a_density() -> None:
 
 def test_signs_are_found_by_their_names(tmp_path: Path) -> None:
     tables, manifest = write(tmp_path)
-    labels = [", · ? · the", "( (in code)", "🙂", "the · a", *[""] * 8]
+    labels = ["“,”, “?” or “the”", "“(” (in code)", "“🙂”", "“the” or “a”", *[""] * 8]
     changed = tables["features"].assign(label=labels)
     with pytest.MonkeyPatch.context() as patch:
         given = type(tables).__getitem__

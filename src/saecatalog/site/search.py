@@ -105,8 +105,8 @@ def _tokens(source: Source, number: int) -> str:
 
 def _names(source: Source, number: int) -> str:
     """The Unicode names of the signs in its label, such as `comma` or `slightly smiling face`."""
-    words = [part.partition(" ")[0] for part in _label(source, number).split(" · ")]
-    names = (unicodedata.name(word, "").lower() for word in words if len(word) == 1 and not word.isalnum())
+    words = re.findall("“(.)”", _label(source, number))
+    names = (unicodedata.name(word, "").lower() for word in words if not word.isalnum())
     return ", ".join(filter(None, names))
 
 
