@@ -30,7 +30,7 @@ def add(p: argparse.ArgumentParser) -> None:
     )
     g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the settings file")
     g.add_argument(
-        "--explanations", metavar="FILE", help="a .jsonl(.gz) file or folder, from Neuronpedia or from the command explain"
+        "--explanations", metavar="FILE", help="file or folder of explanations, from Neuronpedia or `explain`"
     )
     g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
     g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")

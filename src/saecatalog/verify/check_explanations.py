@@ -1,6 +1,6 @@
 """Checks of explanations: that they are those of the manifest, and that their scores follow from the counts.
 
-What a judge answered cannot be recomputed; how many texts it was shown can, and everything that follows from the counts.
+What a judge answered cannot be recomputed; how many texts it was shown can, and what follows from the counts.
 """
 
 import hashlib
