@@ -298,7 +298,7 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "clearness": low + 0.02 if active else None,
                 "clearness_low": low if active else None,
                 "clearness_high": low + 0.05 if active else None,
-                "notable": _notable(feature),
+                "notable": _notable(feature) if active else _notable(feature).removeprefix("clearest,"),
                 "page": f"features/{feature}.html" if feature in PAGED else "",
             }
         )
@@ -601,8 +601,11 @@ def _neighbours(world: World) -> list[dict[str, Any]]:
 
 def _rankings(world: World) -> list[dict[str, Any]]:
     lists = {
-        "clearest": [6, 4, 9],
-        **{f"clearest:{kind}": [f for f, (k, _) in CLEAR.items() if k == kind] for kind, _ in CLEAR.values()},
+        "clearest": [f for f in (6, 4, 9) if world.firing(f)],
+        **{
+            f"clearest:{kind}": [f for f, (k, _) in CLEAR.items() if k == kind and world.firing(f)]
+            for kind, _ in CLEAR.values()
+        },
         "strongest": [0, 1, 9],
         "frequent": [0, 2, 3],
         "selective": [4, 6, 7],
