@@ -220,9 +220,7 @@ class EffectsConfig:
     """Active tokens sampled of each feature, in equal numbers from the quarters of its activations."""
     seed: int = _setting(0, _whole)
     """Which tokens and which controls are drawn; the same seed draws the same ones."""
-    prompts: tuple[str, ...] = _setting(
-        ("I think that", "The most important thing about the", "When we arrived, we"), _prompts
-    )
+    prompts: tuple[str, ...] = _setting(("I think that", "When we arrived, we"), _prompts)
     """What the model goes on with when it is steered; none for no continuations."""
     multiples: tuple[float, ...] = _setting((0.5, 1.0, 2.0), _multiples)
     """How strongly it is steered: multiples of a feature's largest activation; none for no steering."""

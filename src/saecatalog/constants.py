@@ -129,7 +129,7 @@ CLEAREST_SHARE = 4
 NEXT_TOKENS = 5
 """Most probable next tokens kept after a prompt."""
 
-CONTINUATION = 12
+CONTINUATION = 10
 """Tokens of a greedy continuation."""
 
 ATTRIBUTION_PARTS = 10
