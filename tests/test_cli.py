@@ -486,3 +486,16 @@ def test_settings_about_other_texts_are_left_out_and_named(tmp_path: Path, monke
     a = parser().parse_args(["build", "--sae", "x", "--title", "Theirs"])
     assert left_out(a) == ["live"]
     assert config_of(a).site.title == "Theirs"
+
+
+def test_effects_of_another_sae_are_measured_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run the whole model, which may be large."""
+    monkeypatch.chdir(tmp_path)
+    Path("catalog.toml").write_text('[effects]\nfeatures = "notable"\n', encoding="utf-8")
+    a = parser().parse_args(["build", "--sae", "x"])
+    assert left_out(a) == ["effects"]
+    assert config_of(a).effects.features == "off"
+    a = parser().parse_args(["build", "--sae", "x", "--effects", "all"])
+    assert left_out(a) == []
+    assert config_of(a).effects.features == "all"
+    assert config_of(parser().parse_args(["build", "--corpus", "x.txt"])).effects.features == "notable"

@@ -531,7 +531,9 @@ def test_features_without_a_direction_are_cataloged(
         numbers = pd.read_parquet(file).select_dtypes("number")
         assert np.isfinite(numbers).all(axis=None), name
     (features,) = site.rglob("data/features.parquet")
-    assert not pd.read_parquet(features).drop(columns="silent_below").isna().any(axis=None)
+    # Too few firings for a score on held-out texts, or none.
+    unscored = ("clearness", "clearness_low", "clearness_high")
+    assert not pd.read_parquet(features).drop(columns=["silent_below", *unscored]).isna().any(axis=None)
     assert not re.search(r"\bnan\b|\binf\b", next(site.rglob("features/6.html")).read_text(encoding="utf-8"), re.I)
 
 

@@ -181,7 +181,7 @@ def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
         ("text.html", {"texts"}),
         ("feature_embed.html", {"features"}),
         ("about.html", {"."}),
-        ("macros.html", {".", "features", "texts", "categories", "concepts", "coactivation"}),
+        ("macros.html", {".", "features", "texts", "categories", "clearest", "concepts", "coactivation"}),
     ],
 )
 def test_an_edited_template_gives_what_a_full_build_gives_and_takes_the_rest_over(

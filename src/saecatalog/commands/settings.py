@@ -21,6 +21,9 @@ OWN = {
 }
 """Settings of a site that are about the file's own SAE or texts, and the flags that name others."""
 
+OFF = "off"
+"""No effects: so it is for another SAE than the file's, whose model may be large, unless a flag asks for them."""
+
 
 def config_of(a: argparse.Namespace) -> Config:
     """The settings of the catalog file, overridden by the flags."""
@@ -50,7 +53,7 @@ def config_of(a: argparse.Namespace) -> Config:
         text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
-    config = _with_effects(config, get("effects"))
+    config = _with_effects(config, get("effects") or (OFF if get("sae") else None))
     defaults: dict[str, Any] = {name: getattr(SiteConfig, name) for name in _of_others(a)}
     config = replace(config, site=replace(config.site, **defaults))
     config = override(
@@ -62,7 +65,7 @@ def config_of(a: argparse.Namespace) -> Config:
 
 
 def _with_effects(config: Config, which: str | None) -> Config:
-    """The config with the features that `--effects` names."""
+    """The config with effects of these features; None keeps those of the file."""
     return config if which is None else replace(config, effects=replace(config.effects, features=which))
 
 
@@ -74,8 +77,10 @@ def _of_others(a: argparse.Namespace) -> list[str]:
 def left_out(a: argparse.Namespace) -> list[str]:
     """Settings of the catalog file that a build does not use, because flags name another SAE or other texts."""
     path = a.catalog or DEFAULT_CATALOG
-    site = load_config(path).site if path.exists() else SiteConfig()
-    return [name for name in _of_others(a) if getattr(site, name) and getattr(a, name, None) is None]
+    config = load_config(path) if path.exists() else Config()
+    names = [name for name in _of_others(a) if getattr(config.site, name) and getattr(a, name, None) is None]
+    no_effects = a.sae and not a.effects and config.effects.features != OFF
+    return [*names, *(["effects"] if no_effects else [])]
 
 
 def _check_texts(config: Config) -> None:
