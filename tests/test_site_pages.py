@@ -215,11 +215,14 @@ def test_a_silent_features_bound_is_the_one_in_the_data(site: Path) -> None:
 
 
 def test_a_specialist_shows_its_evidence(site: Path) -> None:
-    """Strong rates with their intervals, and whether each half of the texts would have found it."""
+    """Strong rates with their intervals, how sure they are, and whether each half of the texts would have found it."""
     page = HTMLParser((site / "features/1.html").read_text("utf-8"))
     said = page.css_first("#categories .hint").text()
     assert "AUROC" in said
-    assert "Split-half check: a specialist in only one half of the corpus." in said
+    assert "(clear evidence)" in said
+    assert "Split-half check: a specialist in both halves of the corpus." in said
+    weak = HTMLParser((site / "features/10.html").read_text("utf-8")) if (site / "features/10.html").exists() else None
+    assert weak is None or "(weak evidence)" in weak.css_first("#categories .hint").text()
     page = HTMLParser((site / "categories/python-code.html").read_text("utf-8"))
     assert "6 are in both lists (6.0 expected by chance)" in page.css_first("#specialist").text()
 
