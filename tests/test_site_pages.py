@@ -227,6 +227,25 @@ def test_a_specialist_shows_its_evidence(site: Path) -> None:
     assert "6 are in both lists (6.0 expected by chance)" in page.css_first("#specialist").text()
 
 
+def test_of_many_reasons_a_page_names_those_with_the_best_places(tmp_path: Path) -> None:
+    """Feature 2 is in the rankings of 25 concepts, one place further down in each."""
+    tables, manifest = write(tmp_path / "tables")
+    names = [f"idea {n:02d}" for n in range(25)]
+    features, rankings = tables["features"], tables["rankings"]
+    mine = features["feature"] == 2
+    reasons = ",".join(f"concept:{name}" for name in reversed(names))
+    write_table(tables.folder, "features", features.assign(notable=features["notable"].where(~mine, reasons)))
+    added = pd.DataFrame(
+        [{"ranking": f"contrast:{name}", "rank": n, "feature": 2, "value": 0.6} for n, name in enumerate(names)]
+    )
+    write_table(tables.folder, "rankings", pd.concat([rankings, added], ignore_index=True))
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    page = HTMLParser((tmp_path / "out/features/2.html").read_text("utf-8"))
+    shown = [" ".join(line.text().split()) for line in page.css(".reasons li")]
+    assert shown[:10] == [f"#{n + 1} for the concept Idea {n:02d}" for n in range(10)]
+    assert shown[10] == "and 15 more reasons"
+
+
 def test_rules_of_two_tokens_are_told(site: Path) -> None:
     told = [HTMLParser((site / f"features/{n}.html").read_text("utf-8")).css_first("#tokens").text() for n in (1, 2, 3)]
     assert "start of text, then day" in told[0]
