@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
+import effect_tables
 import pytest
 from synthetic import CATEGORIES, CONCEPT, FEATURES, World, write
 from test_site_pages import build
@@ -33,7 +34,7 @@ FETCH_FIRST = "the default model is not in the cache; `make site` fetches it"
 ADDRESS = f"https://example.org/{'catalog-' * 5}"
 """A long one: every citation and link preview repeats it, so pages are larger with it."""
 
-KINDS = ("*.embed.html", "all.*.html", "page-*.html", "*.html")
+KINDS = ("*.embed.html", "*.vs.*.html", "all.*.html", "page-*.html", "*.html")
 """How pages of one kind in one folder are named; the first pattern that fits counts."""
 
 SMALL = 0.7
@@ -58,8 +59,8 @@ def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic catalog, with hostile names and texts."""
-    return build(tmp_path_factory.mktemp("hostile") / "papers").parent.parent
+    """The synthetic catalog, with hostile names and texts, and effects."""
+    return build(tmp_path_factory.mktemp("hostile") / "papers", effect_tables.add).parent.parent
 
 
 @pytest.fixture(params=["default", "hostile"])

@@ -42,6 +42,10 @@ CONTENTS = {
 FEATURES = 12
 SILENT = 5
 PAGED = [0, 1, 2, 3, 4, 5, 6, 7]
+CLEAR = {6: ("words", 0.9), 9: ("words", 0.8), 4: ("topics", 0.85), 0: ("common", 0.95), 7: ("positions", 0.7)}
+"""The features that are listed as clear: the kind of each and the lower end of its clearness."""
+TOUR = [6, 4, 0, 1, 2, 3, 5, 7]
+"""The features with a page in the order of "next": the clearest first."""
 THRESHOLD = 5.0
 LIVE = {
     "bytes_first": 33_204_112,
@@ -146,7 +150,9 @@ def write(
         "texts": _texts,
         "categories": _categories,
         "held_out": _held_out,
+        "category_pairs": _category_pairs,
         "coactivation": _coactivation,
+        "firings": _firings,
         "clusters": lambda _: [{"cluster": 0, "feature": 0}, {"cluster": 0, "feature": 2}],
         "concepts": _concepts,
         "concept_texts": _concept_texts,
@@ -154,12 +160,15 @@ def write(
         "logit_histograms": _logit_histograms,
         "neighbours": _neighbours,
         "rankings": _rankings,
-        "notes": lambda _: notes or [],
+        "detection": _detection,
+        "notes": lambda _: [{"rule": ""} | note for note in notes or []],
         "explanations": lambda _: explanations or [],
     }
     with TableWriter(folder) as writer:
         for name, columns in SCHEMAS.items():
-            writer.write(name, pd.DataFrame(makers[name](world), columns=list(columns)))
+            # The tables of effects are empty in a catalog without effects; `effect_tables` fills them.
+            rows = makers[name](world) if name in makers else []
+            writer.write(name, pd.DataFrame(rows, columns=list(columns)))
     made = manifest(world, neuronpedia, base_url, csv)
     (folder / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
     return Tables(folder), made
@@ -246,15 +255,15 @@ def _features(world: World) -> list[dict[str, Any]]:
         scores = world.scores(feature)
         active = len(values)
         quantiles = np.quantile(values, [0.25, 0.5, 0.75, 0.9, 0.99]) if active else np.zeros(5)
-        low, high = _wilson(active, tokens)
+        (density_low, density_high), (group, low) = _wilson(active, tokens), CLEAR.get(feature, ("syntax", 0.2))
         found.append(
             {
                 "feature": feature,
                 "n_tokens": tokens,
                 "n_active": active,
                 "density": active / tokens,
-                "density_low": low,
-                "density_high": high,
+                "density_low": density_low,
+                "density_high": density_high,
                 "silent_below": math.nan if active else 3 / tokens,
                 "max": values.max() if active else 0,
                 "mean_active": values.mean() if active else 0,
@@ -267,6 +276,8 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "token_rule": world.texts[0]["tokens"][0] if active else "",
                 "token_precision": 0.5 if active else 0,
                 "token_recall": 0.25 if active else 0,
+                "token_f1": 1 / 3 if active else 0,
+                "token_share": 0.3 if active else 0,
                 "bigram_first": "<start>" if feature == 1 else SCRIPT if feature == 2 else "",
                 "bigram_second": "day" if feature in (1, 2) else "",
                 "bigram_precision": 0.75 if feature in (1, 2) else 0,
@@ -276,7 +287,18 @@ def _features(world: World) -> list[dict[str, Any]]:
                 "logit_skew": 0.5,
                 "logit_kurtosis": 3.0,
                 "label": "" if feature == SILENT else f"label <{feature}> & '\"",
-                "notable": _notable(feature),
+                "label_kind": "word" if active else "silent",
+                "label_group": group.replace("common", "words") if active else "",
+                "label_rule": json.dumps({"kind": "word", "values": [world.texts[0]["tokens"][0]]}) if active else "",
+                "label_half": "first" if active else "",
+                "label_precision": 0.5 if active else 0,
+                "label_recall": 0.25 if active else 0,
+                "label_f1": 1 / 3 if active else 0,
+                "label_share": 0.3 if active else 0,
+                "clearness": low + 0.02 if active else None,
+                "clearness_low": low if active else None,
+                "clearness_high": low + 0.05 if active else None,
+                "notable": _notable(feature) if active else _notable(feature).removeprefix("clearest,"),
                 "page": f"features/{feature}.html" if feature in PAGED else "",
             }
         )
@@ -288,6 +310,8 @@ def _notable(feature: int) -> str:
         0: "strongest,frequent",
         1: f"specialist:{CATEGORIES[1]}",
         2: f"common:{CATEGORIES[2]},concept:{CONCEPT}",
+        4: "clearest,selective",
+        6: "clearest,selective",
     }
     return reasons.get(feature, "selective") if feature in PAGED else ""
 
@@ -407,6 +431,19 @@ def _texts(world: World) -> list[dict[str, Any]]:
     ]
 
 
+def _detection(world: World) -> list[dict[str, Any]]:
+    counts = {"n_tokens": 60, "n_active": 8, "n_matched": 6, "n_hit": 4, "precision": 2 / 3, "recall": 0.5, "f1": 4 / 7}
+    counts |= {"n_texts": 6, "n_texts_active": 4, "n_texts_matched": 3, "n_texts_hit": 2, "text_precision": 2 / 3}
+    rates = {"share": 0.6, "token_auroc": 0.5 + 0.25 - 1 / 52, "text_recall": 0.5, "text_auroc": 0.75}
+    control = {"n_shuffled": 10, "shuffled_auroc": 0.5, "shuffled_high": 0.6}
+    row = {**counts, **rates, **control, "half": "second"}
+    found = [row | {"feature": f, "rule_source": "label", "rule": f"label <{f}> & '\""} for f in range(FEATURES)]
+    found[1] |= {"token_auroc": 0.55}
+    found[3] |= {"n_active": 0, "n_hit": 0, "recall": math.nan, "token_auroc": math.nan, "shuffled_high": math.nan}
+    noted = row | {"feature": 2, "rule_source": "note", "rule": f'" {SCRIPT}" or "U+202Etxt"'}
+    return sorted([one for one in found if one["feature"] != SILENT] + [noted], key=lambda one: one["feature"])
+
+
 TITLES = {
     "t0-0": (SCRIPT, 'https://example.org/?a=1&b="2"'),
     "t0-1": ("A title\u202e without a link", ""),
@@ -414,6 +451,31 @@ TITLES = {
     "t1-1": ("A link that runs", "javascript:alert(1)"),
 }
 """Title and link of some texts."""
+
+
+def _category_pairs(world: World) -> list[dict[str, Any]]:
+    """Feature 1 tells the second category from the first; between the others, nothing is clear."""
+    names, pairs = CATEGORIES, ((1, 0, 0.97), (0, 2, 0.6), (2, 0, 0.6))
+    shared = {"rank": 0, "texts": 4, "active": 4, "strong": 3, "texts_other": 4, "active_other": 0, "strong_other": 0}
+    figures = {"mean": 9.5, "mean_other": 0.0, "auroc_low": 0.51, "auroc_high": 0.99, "p_value": 0.01}
+    return [
+        shared
+        | figures
+        | {"category": names[a], "other": names[b], "feature": place + 1, "auroc": auroc}
+        | {"q_value": 0.02 if auroc > 0.9 else 0.4, "clear": auroc > 0.9}
+        for place, (a, b, auroc) in enumerate(pairs)
+    ]
+
+
+def _firings(world: World) -> list[dict[str, Any]]:
+    """The tokens of each feature with a page, and directions of which two are the same."""
+    values = np.concatenate([text["values"] for text in world.texts])
+    directions = np.random.default_rng(3).integers(-127, 128, (FEATURES, 6))
+    directions[2] = directions[0]
+    return [
+        {"feature": f, "tokens": np.flatnonzero(values[:, f]).tolist(), "direction": directions[f].tolist()}
+        for f in PAGED
+    ]
 
 
 def _categories(world: World) -> list[dict[str, Any]]:
@@ -539,6 +601,11 @@ def _neighbours(world: World) -> list[dict[str, Any]]:
 
 def _rankings(world: World) -> list[dict[str, Any]]:
     lists = {
+        "clearest": [f for f in (6, 4, 9) if world.firing(f)],
+        **{
+            f"clearest:{kind}": [f for f, (k, _) in CLEAR.items() if k == kind and world.firing(f)]
+            for kind, _ in CLEAR.values()
+        },
         "strongest": [0, 1, 9],
         "frequent": [0, 2, 3],
         "selective": [4, 6, 7],

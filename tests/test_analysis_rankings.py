@@ -101,7 +101,7 @@ def test_notable_features_have_reasons_from_the_rankings(study: Study) -> None:
     wanted: dict[int, set[str]] = {}
     for row in rankings.itertuples():
         kind, _, name = row.ranking.partition(":")
-        if kind in ("strongest", "frequent", "selective"):
+        if row.ranking in ("clearest", "strongest", "frequent", "selective"):
             wanted.setdefault(row.feature, set()).add(kind)
         if kind in ("specialist", "weak specialist"):
             wanted.setdefault(row.feature, set()).add(f"{kind}:{name}")

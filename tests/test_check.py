@@ -308,7 +308,8 @@ def test_summary_of_a_broken_table_of_texts_counts_none(site: Path, fault: Calla
 def test_summary_counts_what_is_there(site: Path) -> None:
     numbers = summary(site)
     files = [p for p in site.rglob("*") if p.is_file()]
-    pages = {"features": 1, "embeds": 1, "categories": 0, "concepts": 0, "texts": 1, "overviews": 2}
+    pages = {"features": 1, "embeds": 1, "effects": 0, "categories": 0, "category_pairs": 0, "concepts": 0}
+    pages |= {"texts": 1, "overviews": 2}
     assert numbers == {
         "catalogs": {CATALOG: Totals(texts=0, tokens=0, counted=0, pages=pages)},
         "files": len(files),

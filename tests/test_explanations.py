@@ -14,7 +14,8 @@ from test_site_pages import TEMPLATES
 
 from saecatalog.config import Config, load_config, override
 from saecatalog.errors import CatalogError
-from saecatalog.explanations import Explanation, Explanations, read_explanations
+from saecatalog.explanations import ASKED, Explanation, Explanations, read_explanations
+from saecatalog.judged import NO_FIGURES, UNJUDGED, Judged
 from saecatalog.site.pages.explanations import LONGEST, MOST
 from saecatalog.site.render import render_catalog
 
@@ -103,7 +104,8 @@ def test_a_file_without_an_explanation_and_no_file_are_refused(tmp_path: Path) -
 
 
 def rows(*texts: str, feature: int = 2, model: str = "gpt-4o-mini", kind: str = "") -> list[dict[str, Any]]:
-    row = {"feature": feature, "model": model, "type": kind, "source": ID}
+    row = {"feature": feature, "model": model, "type": kind, "source": ID, "unscored": "not judged"}
+    row |= UNJUDGED._asdict() | NO_FIGURES
     return [row | {"rank": rank, "description": text} for rank, text in enumerate(texts)]
 
 
@@ -133,6 +135,28 @@ def test_a_page_shows_explanations_with_their_source(tmp_path: Path) -> None:
     other = HTMLParser(found[3])
     assert other.css_first("#explanations li").text().strip() == "x (author not stated)"
     assert 'id="explanations"' not in found[4]
+
+
+def test_a_page_says_how_good_an_explanation_is(tmp_path: Path) -> None:
+    weak = Judged(f"judge {SCRIPT}", 10, 8, 6, 4, 3, 5, 4, 9, 1)
+    clear = Judged("judge", 10, 10, 10, 0)
+    (first, second, third) = rows("weak", "clear", "too few", kind=ASKED)
+    first |= {"unscored": "", **weak._asdict(), **weak.figures()}
+    second |= {"unscored": "", **clear._asdict(), **clear.figures()}
+    third |= {"unscored": "active on fewer than five held-out texts"}
+    found = pages(tmp_path, neuronpedia=ID, explanations=[first, second, third])[2]
+    section = HTMLParser(found).css_first("#explanations")
+    assert SCRIPT not in found
+    assert section.css_first("h2").text() == "Explanations"
+    shown = [" ".join(item.text().split()) for item in section.css("li")]
+    assert shown == [
+        f"weak (gpt-4o-mini)judge {SCRIPT} named 6 of 10 texts with the feature and 4 of 8 without: balanced accuracy "
+        "0.55 [0.35, 0.73], no better than chance; another feature’s explanation 0.50, this label’s rule 0.89.",
+        "clear (gpt-4o-mini)judge named 10 of 10 texts with the feature and 0 of 10 without: balanced accuracy "
+        "1.00 [0.80, 1.00].",
+        "too few (gpt-4o-mini)Not scored: active on fewer than five held-out texts.",
+    ]
+    assert "0.5 is chance" in section.text()
 
 
 def test_those_of_an_sae_that_is_not_there_are_not_called_neuronpedias(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_every_number_leads_to_its_feature_where_some_have_no_page(tmp_path: Pat
     labels = [f"label <{n}> & '\"" if n != 5 else "" for n in range(12)]
     wrong, seen = unlinked(catalog, labels)
     assert wrong == []
-    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation"}
+    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation", "clearest"}
 
 
 def test_every_number_of_the_default_catalog_leads_to_its_feature(default_site: Path) -> None:
@@ -90,7 +90,7 @@ def test_every_number_of_the_default_catalog_leads_to_its_feature(default_site: 
     catalog = manifest.parent.parent
     wrong, seen = unlinked(catalog, labels_of(catalog))
     assert wrong == []
-    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation"}
+    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation", "clearest"}
     # Without a page for every feature, most of these would lead to the shared page.
     assert not (catalog / ROW_PAGE).exists()
 

@@ -290,6 +290,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "concept": (lambda c: c.concept_features("animal"), "Did you mean animals"),
     "table": (lambda c: c.frame("feature"), "Did you mean features"),
     "n": (lambda c: c.strongest(0), "1 or more"),
+    "kind": (lambda c: c.clearest("word"), "Did you mean words"),
     "n of texts": (lambda c: c.top_features(n=0), "1 or more"),
     "setting": (lambda c: c.build_site("x", titel="a"), "Did you mean title"),
     "value": (lambda c: c.build_site("x", csv="yes"), "true or false"),

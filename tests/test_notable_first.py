@@ -1,4 +1,4 @@
-"""Notable features come first: in the table, with and without script, and for "previous" and "next" on a page.
+"""Clear, then other notable features come first: in the table, with and without script, and for "previous" and "next".
 
 Of the synthetic catalog's features with a page, some are made ordinary here.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 from selectolax.lexbor import LexborHTMLParser
-from synthetic import FEATURES, PAGED
+from synthetic import FEATURES, PAGED, TOUR
 from test_browser_tables import shown, table
 from test_site_pages import build
 
@@ -19,7 +19,8 @@ from saecatalog.site.pages.features import COLUMNS
 from saecatalog.tables import Tables, write_table
 
 ORDINARY = [0, 3, 6]
-NOTABLE = [n for n in PAGED if n not in ORDINARY]
+NOTABLE = [n for n in TOUR if n not in ORDINARY]
+"""In the order of "next"."""
 
 
 def make_ordinary(tables: Tables, manifest: dict[str, Any]) -> None:
@@ -43,7 +44,9 @@ def test_previous_and_next_lead_through_the_notable_features(site: Path) -> None
     for number in PAGED:
         page = parsed(site, f"features/{number}.html")
         found = {rel: page.css_first(f"a[rel={rel}]") for rel in ("prev", "next")}
-        before, after = [n for n in NOTABLE if n < number], [n for n in NOTABLE if n > number]
+        at = NOTABLE.index(number) if number in NOTABLE else None
+        before = sorted(n for n in NOTABLE if n < number) if at is None else NOTABLE[:at]
+        after = sorted(n for n in NOTABLE if n > number) if at is None else NOTABLE[at + 1 :]
         wanted = {"prev": before[-1:], "next": after[:1]}
         for rel, numbers in wanted.items():
             link = found[rel]

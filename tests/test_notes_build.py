@@ -35,6 +35,8 @@ NOTES = {
     "index.md": "Welcome.",
 }
 PICTURE = b"\x89PNG any bytes"
+RULED = f"---\nrule:\n  regex: '[a-m]+'\n  category: prose\n---\n{NOTES[f'{NOTED[1]}.md']}"
+"""One of these notes with a rule."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +151,7 @@ def test_an_edit_of_a_note_changes_its_page_and_loads_no_model(
         ("categories/code.md", "A note that is new.", {"categories/code.html"}),
         ("concepts/animals.md", "No cats.", {"concepts/animals.html"}),
         ("index.md", "", {"index.html"}),
+        (f"{NOTED[1]}.md", RULED, {f"features/{NOTED[1]}.html", "search-index.js", "data/detection.parquet"}),
     ],
 )
 def test_an_edit_gives_what_a_full_build_gives_and_takes_the_rest_over(
@@ -249,6 +252,8 @@ def test_an_image_that_changed_is_published_again(copy: tuple[Path, Path], flags
         (f"{D_SAE}.md", "x", f"0 to {D_SAE - 1}"),
         ("categories/prise.md", "x", "Did you mean prose"),
         ("1.md", "![x](none.png)", "none.png"),
+        ("1.md", "---\nrule:\n  regex: '('\n---", "1.md, line 3"),
+        ("1.md", "---\nrule: {tokens: [' thnaks']}\n---", "1.md, line 2"),
     ],
 )
 def test_a_mistake_leaves_the_old_site_as_it_was(
@@ -318,3 +323,35 @@ def test_verify_finds_a_feature_that_is_noted_without_a_note(copy: tuple[Path, P
     said = notable_lines(copy[1])
     assert said
     assert all(f"feature {NOTED[1]}" in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_rule_is_scored_shown_and_verified(
+    copy: tuple[Path, Path], flags: list[str], workshop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The analyses are not repeated for it. Its figures follow from the texts of the second half."""
+    notes, site = copy
+    (notes / f"{NOTED[1]}.md").write_text(RULED, encoding="utf-8")
+    (notes / f"{NOTED[0]}.md").write_text("---\nrule: {category: code}\n---\nSilent.", encoding="utf-8")
+    analyses = sorted((workshop / "cli-cache/analysis").iterdir())
+    assert main(["build", *flags, "--notes", str(notes), "--out", str(site)]) == GOOD
+    assert len(sorted((workshop / "cli-cache/analysis").iterdir())) == len(analyses) + 1
+    rows = {row["feature"]: row for row in table(site, "detection") if row["rule_source"] == "note"}
+    assert set(rows) == set(NOTED)
+    row, texts = rows[NOTED[1]], [text for text in table(site, "texts") if text["half"] == "second"]
+    assert row["rule"] == "in a match of [a-m]+, in category prose"
+    wanted = 0
+    for text in texts:
+        starts = [0, *text["token_ends"][:-1]]
+        spans = [(min(a, b - 1), b) for a, b in zip(starts, text["token_ends"], strict=True)]
+        if text["category"] == "prose":
+            wanted += sum(any(char in "abcdefghijklm" for char in text["content"][max(a, 0) : b]) for a, b in spans)
+    assert (row["n_matched"], row["n_tokens"]) == (wanted, sum(t["n_tokens"] - t["n_excluded"] for t in texts))
+    page = (catalog(site) / f"features/{NOTED[1]}.html").read_text("utf-8")
+    assert "The author’s rule, <b>in a match of [a-m]+, in category prose</b>, on the" in page
+    assert "regex" not in page
+    assert "cannot be tested" in (catalog(site) / f"features/{NOTED[0]}.html").read_text("utf-8")
+    assert check_site(site) == []
+    capsys.readouterr()
+    words = ["verify", str(site), "--sample", str(D_SAE), "--cache", str(workshop / "cli-cache"), "--quiet"]
+    assert main(words) == GOOD, capsys.readouterr().out

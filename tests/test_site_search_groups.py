@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from synthetic import CONCEPT, write
 
+from saecatalog.constants import CLEAR_KINDS
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.search import bits, index
 from saecatalog.site.search_groups import groups, information
@@ -30,7 +31,7 @@ def told(catalog: Catalog, row: Any, active: str, texts: str) -> float:
 
 def test_groups_have_the_features_that_tell_most_of_them(catalog: Catalog) -> None:
     found = {page: (title, kind, strengths) for title, page, kind, _, strengths in groups(catalog)}
-    assert [kind for _, kind, _ in found.values()] == ["category"] * 3 + ["concept"]
+    assert [kind for _, kind, _ in found.values()] == ["category"] * 3 + ["concept"] + ["clearest features"] * 4
     for ref in catalog.categories:
         rows = catalog.tables["categories"].query("category == @ref.name").itertuples()
         wanted = {row.feature: told(catalog, row, "active_inside", "n_inside") for row in rows}
@@ -42,6 +43,14 @@ def test_groups_have_the_features_that_tell_most_of_them(catalog: Catalog) -> No
         assert list(strengths) == sorted(strengths, key=lambda f: (-wanted[f], f))
         # Feature 0 fires on every text, so it tells nothing of any.
         assert 0 not in strengths
+
+
+def test_kinds_of_clear_features_lead_to_their_lists_only(catalog: Catalog) -> None:
+    found = {page: (title, words, strengths) for title, page, _, words, strengths in groups(catalog)[-4:]}
+    assert found == {
+        f"clearest/index.html#{kind}": (CLEAR_KINDS[kind], "", [])
+        for kind in ("words", "topics", "common", "positions")
+    }
 
 
 def test_words_of_a_concept_are_those_that_the_corpus_lacks(catalog: Catalog) -> None:
@@ -68,7 +77,7 @@ def test_bits_of_a_density() -> None:
 
 def test_signs_are_found_by_their_names(tmp_path: Path) -> None:
     tables, manifest = write(tmp_path)
-    labels = [", · ? · the", "( (in code)", "🙂", "the · a", *[""] * 8]
+    labels = ["“,”, “?” or “the”", "“(” (in code)", "“🙂”", "“the” or “a”", *[""] * 8]
     changed = tables["features"].assign(label=labels)
     with pytest.MonkeyPatch.context() as patch:
         given = type(tables).__getitem__

@@ -8,6 +8,7 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
+import effect_tables
 import pytest
 from jinja2.meta import find_referenced_templates
 from sites import Workplace
@@ -24,11 +25,16 @@ PAGES = {
     "about.live.html": "about.html",
     "catalogs.html": "../../index.html",
     "categories.html": "categories/index.html",
+    "category_pair.html": "categories/script-alert-1-script.vs.python-code.html",
     "category.html": "categories/python-code.html",
     "coactivation.html": "coactivation/index.html",
     "concept.html": "concepts/numbers-title-b.html",
     "concepts.html": "concepts/index.html",
+    "clearest.html": "clearest/index.html",
+    "effect_page.effects.html": "effects/0.html",
+    "effects.effects.html": "effects/index.html",
     "embed.html": "embed.html",
+    "feature.effects.html": "features/0.html",
     "feature.html": "features/1.html",
     "feature.live.html": "features/1.html",
     "feature.silent.html": "features/5.html",
@@ -36,6 +42,7 @@ PAGES = {
     "features.html": "features/index.html",
     "index.html": "index.html",
     "live.html": "live/index.html",
+    "pair.html": "pair.html",
     "row.html": "row.html",
     "text.html": "texts/t1-0.html",
     "texts.html": "texts/index.html",
@@ -43,7 +50,7 @@ PAGES = {
 }
 """Each snapshot, named for its template and a case of it, and the page it is of.
 
-Those with `live` in the name are of a catalog with a live part.
+Those with `live` in the name are of a catalog with a live part, and those with `.effects` of one with effects.
 """
 
 OF_THREE = {
@@ -55,8 +62,8 @@ OF_THREE = {
 
 
 @pytest.fixture(scope="module")
-def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """The synthetic catalog without and with a live part; with the definitions of one table, to keep pages short."""
+def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The synthetic catalog alone, with a live part, and with effects; with the definitions of one table, to keep pages short."""
     view_of_about = about.view
 
     def brief(*given: Any) -> dict[str, Any]:
@@ -66,8 +73,9 @@ def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(about, "view", brief)
         return {
-            False: build(tmp_path_factory.mktemp("snapshots")),
-            True: build(tmp_path_factory.mktemp("live"), lambda _, manifest: manifest.update(live=LIVE)),
+            "": build(tmp_path_factory.mktemp("snapshots")),
+            "live": build(tmp_path_factory.mktemp("live"), lambda _, manifest: manifest.update(live=LIVE)),
+            "effects": build(tmp_path_factory.mktemp("effects"), effect_tables.add),
         }
 
 
@@ -80,8 +88,9 @@ def rendered_templates() -> set[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_the_one_in_the_snapshot(catalogs: dict[bool, Path], name: str, update: bool) -> None:
-    compare(catalogs["live" in name] / PAGES[name], SNAPSHOTS / name, update)
+def test_page_is_the_one_in_the_snapshot(catalogs: dict[str, Path], name: str, update: bool) -> None:
+    kind = next((part for part in name.split(".") if part in catalogs), "")
+    compare(catalogs[kind] / PAGES[name], SNAPSHOTS / name, update)
 
 
 @pytest.mark.parametrize("name", OF_THREE)

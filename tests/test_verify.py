@@ -20,6 +20,7 @@ from conftest import CONSTANT, CONTEXT, D_SAE, SILENT, SaeKind
 
 import saecatalog.verify
 from saecatalog.cli import main
+from saecatalog.judged import NO_FIGURES, UNJUDGED
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.verify.evidence import Evidence, gather
@@ -303,7 +304,8 @@ def drop(row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def explain(table: pd.DataFrame) -> pd.DataFrame:
-    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": ""}
+    row = {"feature": 3, "rank": 0, "description": "x", "model": "", "type": "", "source": "", "unscored": "not judged"}
+    row |= UNJUDGED._asdict() | NO_FIGURES
     return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
 
 
@@ -354,6 +356,12 @@ def smallest_p_of_0(table: pd.DataFrame) -> None:
     """The smallest of the sampled features, rounded to 0."""
     sampled = table["feature"].isin(SAMPLE)
     put("p_value", int(table.loc[sampled, "p_value"].idxmin()), 0.0)(table)
+
+
+def swap_leaders(table: pd.DataFrame) -> None:
+    """Swaps the two strongest features."""
+    first = int(table["ranking"].eq("strongest").idxmax())
+    swap("feature", first, first + 1)(table)
 
 
 def far_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -420,6 +428,13 @@ PLANTED = [
     Planted("ends", "texts", put("token_ends", 2, lambda e: e - 1), "token_ends: published"),
     Planted("BOS counted", "texts", lambda t: t.assign(n_tokens=t["n_tokens"] + 1), "n_tokens: published"),
     Planted("half", "texts", put("half", 3, "third"), "half: published 'third'"),
+    Planted("hit", "detection", put("n_hit", 3, lambda n: n + 1), "label, n_hit: published"),
+    Planted("matched text", "detection", put("n_texts_matched", 3, lambda n: n + 1), "label, n_texts_hit: published"),
+    Planted("share", "detection", put("share", 3, lambda v: v + 0.001), "label, share: published"),
+    Planted("rule's AUROC", "detection", put("token_auroc", 3, lambda v: v - 0.001), "label, token_auroc: published"),
+    Planted("AUROC on texts", "detection", put("text_auroc", 3, lambda v: v - 0.001), "label, text_auroc: published"),
+    Planted("control", "detection", put("shuffled_high", 3, lambda v: v - 0.001), "label, shuffled_high: published"),
+    Planted("untested", "detection", drop(3), "detection.parquet, feature: published"),
     Planted("mean of active", "categories", mean_over_active, "mean_inside: published"),
     Planted("p of 0", "categories", smallest_p_of_0, "p_value: published 0"),
     Planted("q", "categories", put("q_value", 4, lambda q: q / 2), "q_value: published"),
@@ -449,7 +464,7 @@ PLANTED = [
     Planted(
         "cosine", "neighbours", put("cosine", 0, lambda v: v - 0.01), "neighbours.parquet, feature 0, rank 0, cosine"
     ),
-    Planted("ranking", "rankings", swap("feature", 0, 1), "rankings.parquet, strongest, feature: published"),
+    Planted("ranking", "rankings", swap_leaders, "rankings.parquet, strongest, feature: published"),
     Planted("value", "rankings", put("value", 0, 77.0), "value: published 77"),
     Planted("explanation", "explanations", explain, "explanations.parquet: 1 rows, but the manifest names 0"),
     Planted("outside", "rankings", put("feature", 0, D_SAE), "outside the dictionary"),

@@ -1,7 +1,7 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,14 @@ def build_from(pipeline: Pipeline) -> Summary:
     out = Path(site.out)
     with output_folder(out) as workspace:
         files = check_out(out)
-        notes, explanations, analysis = pipeline.notes, pipeline.explanations, pipeline.analysed
+        notes, analysis, explanations = pipeline.notes, pipeline.analysed, pipeline.explanations
         manifest = {**pipeline.manifest, "slug": place_of(out, files, pipeline.manifest)}
         for line in (*warnings(manifest), *_replaced(out, manifest, pipeline.corpus)):
             notice(line)
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
-        return build_site(analysis, manifest, notes, site, files, workspace, pipeline.progress, live, explanations)
+        effects = [part for part in (pipeline.effects, pipeline.steering) if part]
+        parts = (pipeline.progress, live, explanations, effects, pipeline.note_scores)
+        return build_site(analysis, manifest, notes, site, files, workspace, *parts)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -85,8 +87,8 @@ def few_notable_warnings(counts: Mapping[str, int], settings: Mapping[str, Any])
     notable, wanted = counts["notable"], settings["notable"]
     if notable < min(wanted, counts["features_fired"]):
         yield (
-            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, with at most "
-            f"{settings['top']:,} entries each, name no more. A larger `top` makes them longer."
+            f"{notable:,} features are notable, although `notable` allows {wanted:,}: the rankings, most with "
+            f"at most {settings['top']:,} entries, name no more. A larger `top` makes them longer."
         )
 
 
@@ -94,6 +96,11 @@ def warnings(manifest: Manifest) -> Iterator[str]:
     """What a user may have overlooked and what makes the figures mean something else."""
     yield from plain_names_warnings(**manifest["corpus"]["plain_names"])
     yield from few_notable_warnings(manifest["counts"], manifest["settings"])
+    if "reason" in (manifest.get("effects") or {}):
+        yield f"effects are not measured: {manifest['effects']['reason']}"
+    for part in ("steering", "attribution"):
+        if "reason" in ((manifest.get("effects") or {}).get(part) or {}):
+            yield f"there is no {part}: {manifest['effects'][part]['reason']}"
     if "reason" in (manifest.get("live") or {}):
         yield f"there is no live part: {manifest['live']['reason']}."
     sae, variance = manifest["sae"], manifest["health"]["explained_variance"]
@@ -138,20 +145,25 @@ def build_site(
     progress: Progress,
     live: Path | None = None,
     explanations: Explanations = NO_EXPLANATIONS,
+    effects: Sequence[Output] = (),
+    note_scores: Output | None = None,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
-    live part, which is named by its key, if there is one.
+    live part, which is named by its key, if there is one. Tables of `effects` and of `note_scores`, the scores of the
+    rules in notes, take the place of the analysis'.
     """
     out, slug = Path(config.out), manifest["slug"]
-    keys = _keys(analysis, live, manifest, notes, explanations, config)
+    keys = _keys(analysis, effects, live, manifest, notes, explanations, config, note_scores)
     rebuilt = not is_current(out, files, slug, keys)
     if rebuilt:
         # Imported late, so that a build with nothing to do loads neither tables nor the template engine.
         from saecatalog.site.publish import publish
 
-        publish(analysis.folder, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
+        made = [analysis, *effects, *([note_scores] if note_scores else [])]
+        folders = [part.folder for part in made]
+        publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
         files = files_below(out)
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
     size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
@@ -160,11 +172,13 @@ def build_site(
 
 def _keys(
     analysis: Output,
+    effects: Sequence[Output],
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
     explanations: Explanations,
     config: SiteConfig,
+    note_scores: Output | None,
 ) -> Keys:
     """Keys of everything a site depends on: analysis, manifest, settings, templates, code and notes."""
     templates = template_digests(Path(config.templates))
@@ -174,6 +188,8 @@ def _keys(
     elsewhere = ("out", "templates", "notes", "explanations", "live", "live_limit_mb")
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     code = stage_key("saecatalog.site.publish")
-    rest = digest(code, analysis.key, live and live.name, facts, settings, explanations.facts())
-    every = digest(rest, templates, [asdict(note) for note in notes.files], notes.images)
+    tables = (analysis.key, *(part.key for part in effects))
+    rest = digest(code, *tables, live and live.name, facts, settings, explanations.facts())
+    noted = [asdict(note) for note in notes.files], notes.images, note_scores and note_scores.key
+    every = digest(rest, templates, *noted)
     return Keys(every, rest, root_made_with(templates), templates)

@@ -23,6 +23,7 @@ from saecatalog.texts.text_files import decode, is_folder, printable, read_bytes
 TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURES = ("auto", "notable", "all")
+EFFECTS = ("off", "notable", "all")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
@@ -82,6 +83,27 @@ def _count(value: object) -> str:
 
 def _whole(value: object) -> str:
     return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number, 0 or more"
+
+
+def _contexts(value: object) -> str:
+    good = isinstance(value, int) and not _count(value) and value >= 4
+    return "" if good else "a whole number, 4 or more (one for each quarter of the activations)"
+
+
+def _prompts(value: object) -> str:
+    good = isinstance(value, list | tuple) and all(isinstance(p, str) and p.strip() for p in value)
+    return "" if good else "a list of non-empty strings"
+
+
+def _multiples(value: object) -> str:
+    good = isinstance(value, list | tuple) and all(
+        isinstance(m, int | float) and not isinstance(m, bool) and 0 < abs(m) < float("inf") for m in value
+    )
+    return (
+        ""
+        if good and isinstance(value, list | tuple) and len(set(value)) == len(value)
+        else ("a list of different numbers, none of them 0")
+    )
 
 
 def _context(value: object) -> str:
@@ -189,6 +211,24 @@ class AnalysisConfig:
 
 
 @dataclass(frozen=True)
+class EffectsConfig:
+    """How to measure what features do to the model's predictions."""
+
+    features: str = _setting("off", _choice(*EFFECTS))
+    """For which features: `notable`, `all`, or none (`off`)."""
+    contexts: int = _setting(32, _contexts)
+    """Active tokens sampled of each feature, in equal numbers from the quarters of its activations."""
+    seed: int = _setting(0, _whole)
+    """Which tokens and which controls are drawn; the same seed draws the same ones."""
+    prompts: tuple[str, ...] = _setting(
+        ("I think that", "The most important thing about the", "When we arrived, we"), _prompts
+    )
+    """What the model goes on with when it is steered; none for no continuations."""
+    multiples: tuple[float, ...] = _setting((0.5, 1.0, 2.0), _multiples)
+    """How strongly it is steered: multiples of a feature's largest activation; none for no steering."""
+
+
+@dataclass(frozen=True)
 class SiteConfig:
     """What to write, and where."""
 
@@ -216,7 +256,7 @@ class SiteConfig:
     notes: str = _setting("", _any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
     explanations: str = _setting("", _any_text)
-    """File or folder of explanations that Neuronpedia exported for this SAE; "" for none."""
+    """File or folder of explanations of this SAE's features, from Neuronpedia or from `explain`; "" for none."""
     templates: str = _setting("", _any_text)
     """Folder of the page templates; "" for the program's own."""
 
@@ -229,6 +269,7 @@ class Config:
     corpus: CorpusConfig = CorpusConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     site: SiteConfig = SiteConfig()
+    effects: EffectsConfig = EffectsConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
 

@@ -14,6 +14,11 @@ class CatalogError(Exception):
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
 
+    def line(self) -> str:
+        """The error on one line, for a notice."""
+        said = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{said} {self.fix}".strip()
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:

@@ -63,10 +63,10 @@ def _effects(
     """
     logits = decoder @ unembedding if unembedding is not None else decoder.new_zeros((len(decoder), 0))
     logits -= logits.mean(-1, keepdim=True)
-    promoted, promoted_logits = _top(logits, k)
+    promoted, promoted_logits = strongest(logits, k)
     spread = _spread(logits)
     # In place, after everything else has read the logits, to save a second array of this size.
-    suppressed, suppressed_logits = _top(logits.neg_(), k)
+    suppressed, suppressed_logits = strongest(logits.neg_(), k)
     return {
         "promoted_ids": promoted,
         "promoted_logits": promoted_logits,
@@ -81,7 +81,7 @@ def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[s
     part = unit[start : start + CHUNK]
     cosines = part @ unit.T
     cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
-    ids, values = _top(cosines, k)
+    ids, values = strongest(cosines, k)
     return {"neighbour_ids": ids, "neighbour_cosines": values}
 
 
@@ -119,7 +119,7 @@ def _power_of_two(rows: Float[Tensor, "row n"]) -> Float[Tensor, "row 1"]:
     return sizes.log2().floor().exp2()
 
 
-def _top(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:
+def strongest(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:
     """Columns and values of the k largest of each row, largest first, ties in the order of the columns."""
     indices = _stable_top(values, min(k, values.shape[1]))
     return indices, values.gather(1, indices)

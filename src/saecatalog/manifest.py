@@ -108,6 +108,7 @@ def _sae(info: SubjectInfo) -> dict[str, object]:
         "weights_sha256": info.sae_sha256,
         "settings_hash": info.sae_settings,
         "neuronpedia_id": info.neuronpedia_id,
+        "source": info.neuronpedia_id or info.slug,
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 LONGEST_SLUG = 100
 """Bytes of a file name made from a name; suffixes and endings fit into the 255 that file systems allow."""
@@ -38,6 +39,11 @@ def in_words(n: int) -> str:
     """A whole number, 0 or more, as in prose: a word up to ten, digits above."""
     words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return words[n] if n < len(words) else f"{n:,}"
+
+
+def in_a_list(names: Sequence[str]) -> str:
+    """Two or more names as in prose: `words, syntax and code`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"

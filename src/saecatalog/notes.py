@@ -23,6 +23,7 @@ from markdown.treeprocessors import Treeprocessor
 
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.names import slug
+from saecatalog.note_rules import NoteRule, split_rule
 from saecatalog.texts.corpus import IGNORED
 from saecatalog.texts.text_files import decode, files_below, is_folder, printable, read_bytes
 
@@ -78,6 +79,8 @@ class NoteFile:
     path: str
     markdown: str
     images: tuple[str, ...]
+    rule: NoteRule | None = None
+    """On which tokens the author thinks that the feature fires; it stands before the text."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,17 @@ class Notes:
         """The features with a note."""
         return tuple(sorted(int(note.name) for note in self.files if note.kind == "feature"))
 
+    @property
+    def rules(self) -> dict[int, NoteRule]:
+        """The rule of each feature whose note has one, by feature."""
+        return {int(note.name): note.rule for note in self.files if note.rule}
+
+    @property
+    def rule_places(self) -> dict[int, str]:
+        """The file and the line of each of these rules."""
+        ruled = ((note, note.rule) for note in self.files if note.rule)
+        return {int(note.name): f"{self.folder / note.path}, line {rule.line}" for note, rule in ruled}
+
     def columns(self) -> dict[str, list[object]]:
         """The rows of the table `notes`."""
         hashes = dict(self.images)
@@ -100,6 +114,7 @@ class Notes:
             "kind": [note.kind for note in self.files],
             "name": [note.name for note in self.files],
             "markdown": [note.markdown for note in self.files],
+            "rule": [note.rule.json() if note.rule else "" for note in self.files],
             "images": [list(note.images) for note in self.files],
             "images_sha256": [[hashes[image] for image in note.images] for note in self.files],
         }
@@ -290,12 +305,12 @@ def _read(root: Path, path: str, subjects: Subjects) -> NoteFile:
     subject = subjects.find(kind, name)
     if subject is None:
         raise _unnamed(root / path, kind, name, subjects)
-    markdown = _text(root / path)
+    rule, markdown = split_rule(_text(root / path), kind, subjects.categories, str(root / path))
     try:
         links = [link_of(kind, url) for urls in references(markdown) for url in urls]
     except CatalogError as error:
         raise CatalogError(error.what, str(root / path), error.fix) from None
-    return NoteFile(kind, subject, path, markdown, tuple(sorted({x.name for x in links if x.kind == "image"})))
+    return NoteFile(kind, subject, path, markdown, tuple(sorted({x.name for x in links if x.kind == "image"})), rule)
 
 
 def _unnamed(path: Path, kind: str, name: str, subjects: Subjects) -> CatalogError:

@@ -17,13 +17,15 @@ from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config
+from saecatalog.effects import EFFECTS, STEERING
 from saecatalog.errors import CatalogError
-from saecatalog.explanations import Explanations, read_explanations
+from saecatalog.explanations import NO_EXPLANATIONS, Explanations, read_explanations
 from saecatalog.json_files import write_json
+from saecatalog.judged import basis_of
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
-from saecatalog.progress import Progress
+from saecatalog.progress import Progress, notice
 from saecatalog.saes.directory import find_sae
 from saecatalog.stage_keys import stage_key
 from saecatalog.store import Harvested
@@ -107,9 +109,14 @@ class Pipeline:
 
     @cached_property
     def explanations(self) -> Explanations:
-        """Neuronpedia's explanations of this SAE's features; an SAE that is not there goes by its catalog's folder."""
-        info = self.info
-        return read_explanations(self.config.site.explanations, info.neuronpedia_id or info.slug, info.d_sae)
+        """What others say of this SAE's features; none, with a notice, if their files are not as they should be."""
+        made = self._facts
+        try:
+            path, source = self.config.site.explanations, str(made["sae"]["source"])
+            return read_explanations(path, source, self.info.d_sae, basis_of(made))
+        except CatalogError as error:
+            notice(f"there are no explanations: {error.line()} The catalog is built without them.")
+            return NO_EXPLANATIONS
 
     @property
     def subject(self) -> "Subject":
@@ -248,6 +255,82 @@ class Pipeline:
         origins = [[[t.source, t.file, t.title, t.link] for t in part.texts] for part in (corpus, concepts) if part]
         return self._output("saecatalog.analysis.run", make, *read, asdict(config.analysis), pages, noted, origins)
 
+    @cached_property
+    def note_scores(self) -> Output | None:
+        """The table `detection` with the scores of the rules in notes beside those of labels; None without one."""
+        notes, config = self.notes, self.config.analysis
+        if not notes.rules:
+            return None
+        corpus, analysed = self.corpus, self.analysed
+
+        def make(folder: Path) -> None:
+            import pandas as pd
+
+            from saecatalog.analysis.note_detection import note_rows
+            from saecatalog.tables import Tables, write_table
+
+            found, vocabulary = Tables(analysed.folder), self.lens.json("vocabulary.json")
+            labels = found.read("features", ["feature", "label_rule", "label_half"])
+            rows = note_rows(corpus, vocabulary, labels, config, notes.rules, notes.rule_places)
+            both = pd.concat([found["detection"], rows]).sort_values(["feature", "rule_source"])
+            write_table(folder, "detection", both)
+
+        rules = [[feature, rule.json()] for feature, rule in notes.rules.items()]
+        inputs = (corpus.output, self.lens, analysed, asdict(config), rules)
+        return self._output("saecatalog.analysis.note_detection", make, *inputs)
+
+    @cached_property
+    def effects(self) -> Output | None:
+        """What features do to the model's predictions; None if that is not wanted."""
+        wanted = self.config.effects
+        if wanted.features == "off":
+            return None
+        config, corpus, features = self.config, self.corpus, self._features_with_effects()
+        multiple = config.analysis.outlier_multiple
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.stage import Job, measure_effects
+
+            job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
+            with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
+                measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))
+
+        origins = [[text.id, text.category] for text in corpus.texts]
+        read = (self.info.identity, corpus.output, origins, features, wanted.contexts, wanted.seed, multiple)
+        return self._output("saecatalog.effects.stage", make, *read)
+
+    @cached_property
+    def steering(self) -> Output | None:
+        """What the model writes when it is steered, and where features come from; None where there are no effects."""
+        if self.effects is None or "reason" in self.effects.json(EFFECTS):
+            return None
+        corpus, analysis, wanted, features = (
+            self.corpus,
+            self.analysed,
+            self.config.effects,
+            self._features_with_effects(),
+        )
+
+        def make(folder: Path) -> None:
+            from saecatalog.effects.steering_stage import Job, measure_steering
+
+            chosen = (features, wanted.prompts, wanted.multiples, self.config.subject.batch_tokens)
+            job = Job(self.subject, corpus.texts, corpus.store, analysis.folder, *chosen)
+            bars = [lambda n, w=what: self.progress.bar(w, n, " features") for what in ("steering", "attribution")]
+            key = stage_key("saecatalog.effects.steering_stage", self.info.identity)
+            with self.cache.collection("steering", key) as kept:
+                measure_steering(job, folder, kept, *bars)
+
+        read = (self.info.identity, corpus.output, analysis, features, wanted.prompts, wanted.multiples)
+        made = self._output("saecatalog.effects.steering_stage", make, *read)
+        # Nothing runs the model from here on.
+        self._subject = None
+        return made
+
+    def _features_with_effects(self) -> list[int]:
+        findings = self.analysed.json(FINDINGS)
+        return list(range(self.info.d_sae)) if self.config.effects.features == "all" else list(findings["notable"])
+
     def _check_features(self, pages: str | tuple[int, ...]) -> None:
         outside = [f for f in pages if f >= self.info.d_sae] if isinstance(pages, tuple) else []
         if outside:
@@ -258,10 +341,17 @@ class Pipeline:
     @cached_property
     def manifest(self) -> Manifest:
         """What the catalog is built from; made anew each time, from the outputs of the stages."""
+        return {**self._facts, "explanations": self.explanations.facts()}
+
+    @cached_property
+    def _facts(self) -> Manifest:
+        """The manifest without what it says of explanations."""
         findings = self.analysed.json(FINDINGS)
         live = None if self.live is None else self.live.json(LIVE)
         manifest = make_manifest(self.info, self.corpus, self.concept_corpus, findings, live, self.config)
-        return {**manifest, "explanations": self.explanations.facts()}
+        effects = None if self.effects is None else self.effects.json(EFFECTS)
+        effects = {**effects, **self.steering.json(STEERING)} if effects and self.steering else effects
+        return {**manifest, "effects": effects}
 
 
 def named(config: Config) -> dict[str, object]:

@@ -18,6 +18,9 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 
+DISTRIBUTIONS = {"yaml": "PyYAML"}
+"""The distributions of libraries that are imported by another name."""
+
 
 def digest(*parts: object) -> str:
     """A short hash of JSON-like parts."""
@@ -109,9 +112,9 @@ def file_sha256(file: Path) -> str:
 
 @cache
 def _version(name: str) -> str:
-    # For the libraries used here, the name of the distribution and the import name differ only in case, hyphens and
-    # underscores.
+    # For the other libraries used here, the name of the distribution and the import name differ only in case, hyphens
+    # and underscores. Asking for the distribution of any import name takes most of a second.
     try:
-        return version(name)
+        return version(DISTRIBUTIONS.get(name, name))
     except PackageNotFoundError:
         return ""

@@ -86,13 +86,13 @@ def _packing(name: str) -> dict[str, Any]:
 
 
 class TableWriter:
-    """Writes tables into a folder, each in one piece or in many. On exit, every table of the schemas exists.
+    """Writes tables into a folder, each in one piece or in many. On exit, every table of `names` exists.
 
     Small pieces are collected until they have `GROUP_ROWS` rows, because each row group repeats its string dictionary.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, names: Iterable[str] = SCHEMAS):
+        self.folder, self.names = folder, tuple(names)
         self._files: dict[str, pq.ParquetWriter] = {}
         self._waiting: dict[str, list[pa.Table]] = {}
 
@@ -100,7 +100,7 @@ class TableWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for name in SCHEMAS:
+        for name in self.names:
             self._flush(name)
             self._file(name).close()
 

@@ -1,35 +1,47 @@
-"""A label for each feature, from the data alone: tables flow in, one short label per feature flows out.
+"""The words of a label: a rule and how well it holds flow in, one short sentence part per feature flows out.
 
-A label names the most telling tokens of the feature, or a pair of tokens if that is clearly the better rule, and the
-category if the feature is a specialist. A token is telling if it carries much of the feature's activation and the
-feature fires on it far more often than on other tokens.
+A label says what kind of token a feature fires on, by the rule that explains it best. Where no rule does, it says so,
+and names the most telling tokens: those that carry much of the activation and on which the feature fires far more often
+than on others.
 """
 
 import numpy as np
 import pandas as pd
 
 from saecatalog.analysis.activations import Activations, Block
-from saecatalog.analysis.token_view import START
-from saecatalog.names import with_signs
+from saecatalog.analysis.readings import END, START, Readings, character
+from saecatalog.analysis.rules import Rule
+from saecatalog.analysis.token_kinds import BYTE, script_of
+from saecatalog.names import title, with_signs
 
-TOKENS, LEAST, SHARE = 3, 0.1, 0.25
-"""A label names up to TOKENS tokens. Each carries at least LEAST times the activation of the most telling token. An
-ellipsis follows if together they carry less than SHARE of the feature's activation."""
+TOKENS, LEAST = 3, 0.1
+"""A label without a rule names up to TOKENS tokens, each with at least LEAST times the activation of the first."""
 
-AT_START = 0.5
-"""A feature with more than this share of its activation on first tokens is labelled "start of text"."""
+EXPLAINS, WEAK = 0.1, 0.25
+"""A rule that explains less than EXPLAINS of a feature is not stated; one that explains less than WEAK is weak."""
+
+DENSE = 0.1
+"""A feature without a rule that is active on more than this share of all tokens is called dense."""
 
 SPECIALIST, Q = 3, 0.05
 """A label names a category if the balanced score is at least SPECIALIST and the q-value at most Q."""
 
+LONGEST, LONGEST_NAME = 60, 24
+"""Characters of the names in a label, and of each of them."""
+
 BLANKS = {"\n": "line break", "\r": "return", "\t": "tab", "\u00a0": "no-break space", " ": "space"}
 """Names of white space; for a token with several kinds, the first one here is used."""
 
+EDGES = {START: "the start of a text", END: "the end of a text"}
 
-def telling_words(
-    activations: Activations, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, contents: list[str]
-) -> list[dict[str, float]]:
-    """For each feature of a block, up to three words with their share of its activation, the most telling first.
+SCRIPTS = {"CJK": "Chinese characters"}
+"""Scripts that Unicode's names of letters do not call by their usual name."""
+
+
+def telling_tokens(
+    activations: Activations, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, readings: Readings
+) -> list[list[str]]:
+    """For each feature of a block, up to three tokens, the most telling first.
 
     `rows` are the block's rows of the features table, `tokens` those of the tokens table.
     """
@@ -39,64 +51,132 @@ def telling_words(
     ordered = tokens.assign(telling=telling).sort_values(
         ["feature", "telling", "rank"], ascending=[True, False, True], kind="stable"
     )
-    start = (rows[name].tolist() for name in ("start_share", "bigram_first", "bigram_second"))
-    words = [_first_words(*figures) for figures in zip(*start, strict=True)]
-    telling_first: dict[int, float] = {}
-    columns = (ordered[name].tolist() for name in ("feature", "token_id", "token", "share"))
-    for feature, token_id, token, share in zip(*columns, strict=True):
-        known = words[feature - block.first]
-        if share < LEAST * telling_first.setdefault(feature, share):
+    found: list[list[str]] = [[] for _ in range(len(block))]
+    first_share: dict[int, float] = {}
+    columns = (ordered[name].tolist() for name in ("feature", "token", "share"))
+    for feature, token, share in zip(*columns, strict=True):
+        known = found[feature - block.first]
+        if share < LEAST * first_share.setdefault(feature, share) or len(known) == TOKENS:
             continue
-        if "<0x" in token:
-            token = _character(activations, block, feature - block.first, token_id, contents)
-        word = readable(token)
-        # Words that differ only in case or surrounding space, or are part of one already named, count as one.
-        same = next((w for w in known if word.lower() in (w.lower(), *w.lower().split(" "))), word)
-        if same in known or len(known) < TOKENS:
-            known[same] = known.get(same, 0.0) + share
-    return words
+        if BYTE in token:
+            token = strongest_character(activations, block, feature - block.first, token, readings)
+        # Tokens that differ only in case or surrounding space count as one.
+        if token.strip().lower() not in (name.strip().lower() for name in known):
+            known.append(token)
+    return found
 
 
-def _first_words(start_share: float, first: str, second: str) -> dict[str, float]:
-    """The words that come before single tokens: the start of a text, and a pair of tokens that is the better rule."""
-    words = {}
-    if start_share > AT_START:
-        words["start of text"] = start_share
-    if second and first != START:
-        words[readable(first + second)] = 0.0
-    return words
-
-
-def _character(activations: Activations, block: Block, column: int, token_id: int, contents: list[str]) -> str:
-    """The whole character of which a token has only some bytes, at the token's strongest occurrence."""
-    store = activations.store
+def strongest_character(activations: Activations, block: Block, column: int, token: str, readings: Readings) -> str:
+    """The whole character of which a token has only some bytes, where a feature of the block is strongest on it."""
     entries = slice(block.indptr[column], block.indptr[column + 1])
-    tokens = block.tokens[entries]
-    values = np.where(store.token_ids[tokens] == token_id, block.values[entries], 0)
-    token = int(tokens[int(values.argmax())])
-    content, end = contents[int(activations.token_texts[token])], int(store.token_ends[token])
-    # A token that ends where the one before it ends adds no character: it is part of the last one.
-    start = int(store.token_ends[token - 1]) if activations.token_positions[token] else 0
-    return content[min(start, end - 1) : end]
+    family, tokens = readings["token"], block.tokens[entries]
+    values = np.where(family.codes[tokens] == family.places[token], block.values[entries], 0)
+    return character(readings.corpus, int(tokens[int(values.argmax())]))
 
 
-def make_labels(words: list[dict[str, float]], categories: pd.DataFrame) -> list[str]:
-    """The label of every feature: its telling words, and the category if it is clearly a specialist."""
+def in_category(labels: pd.Series, kinds: pd.Series, categories: pd.DataFrame) -> pd.Series:
+    """The labels, with the category of every feature that is clearly a specialist of one, unless it says so already."""
     clear = categories[(categories["balanced_score"] >= SPECIALIST) & (categories["q_value"] <= Q)]
     best = clear.sort_values(["feature", "balanced_score", "category"], ascending=[True, False, True])
     first = best.drop_duplicates("feature")
-    specialist = dict(zip(first["feature"].tolist(), first["category"].tolist(), strict=True))
-    return [_label(found, specialist.get(feature)) for feature, found in enumerate(words)]
+    first = first[~kinds.loc[first["feature"]].eq("category").to_numpy()]
+    names = {name: f" (in {_cut(with_signs(title(name)))})" for name in first["category"].unique()}
+    found = labels.copy()
+    found.loc[first["feature"]] += first["category"].map(names).to_numpy(object)
+    return found
 
 
-def _label(words: dict[str, float], category: str | None) -> str:
-    if not words:
-        return "silent"
-    label = " · ".join(words) + (" …" if sum(words.values()) < SHARE else "")
-    return f"{label} (in {category.replace('-', ' ').replace('_', ' ')})" if category else label
+def make_label(rule: Rule | None, strength: float, rare: bool, density: float, telling: list[str]) -> str:
+    """The label of one feature that fired.
+
+    `strength` is how much the rule explains, at most what it explains of texts that had no say in its choice; a feature
+    is `rare` if there are too few active tokens to choose a rule on one half and check it on the other. `telling` are
+    the tokens named where there is no rule.
+    """
+    if rule is None:
+        return "dense, mixed" if density > DENSE else f"mixed: {listed(telling, ', ')}" if telling else "mixed"
+    before = "rare: " if rare else "weak: " if strength < WEAK else ""
+    return before + in_words(rule)
 
 
-def readable(token: str) -> str:
-    """A token for a label: without surrounding spaces; white space is named, and what cannot be seen has a sign."""
-    blank = next((name for sign, name in BLANKS.items() if sign in token), "white space")
-    return with_signs(token.strip()) or (blank if token else "empty")
+def in_words(rule: Rule) -> str:
+    """What a rule matches, as a reader says it."""
+    match rule.kind:
+        case "position":
+            n = int(rule.values[0])
+            return "start of text" if n == 1 else f"first {n} tokens of a text"
+        case "class":
+            return rule.values[0]
+        case "script":
+            return SCRIPTS.get(rule.values[0], f"{rule.values[0].capitalize()} letters")
+        case "category":
+            return f"texts in {_cut(with_signs(title(rule.values[0])), LONGEST)}"
+        case "stem":
+            return f"words that begin with {quoted(rule.values[0])}"
+        case "after" | "before":
+            return f"{rule.kind} {listed(rule.values)}"
+        case "pair":
+            return f"{quoted(rule.values[1])} after {quoted(rule.values[0])}"
+    return listed(rule.values)
+
+
+def listed(names: tuple[str, ...] | list[str], last: str = " or ") -> str:
+    """Names in quotes, as many as fit; an ellipsis stands for those that do not."""
+    # Names that differ only in case or surrounding space count as one.
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.strip().lower() or name, quoted(name))
+    shown = list(first.values())
+    kept = shown
+    while len(kept) > 1 and sum(map(len, kept)) > LONGEST:
+        kept = kept[:-1]
+    if len(kept) < len(shown):
+        return ", ".join(kept) + " …"
+    return ", ".join(kept[:-1]) + last + kept[-1] if len(kept) > 1 else kept[0]
+
+
+def quoted(name: str) -> str:
+    """A token or word in quotes, with signs for what cannot be seen; white space and the ends of texts have names."""
+    if name in EDGES:
+        return EDGES[name]
+    shown = with_signs(name.strip())
+    if not shown:
+        return next((words for sign, words in BLANKS.items() if sign in name), "white space" if name else "empty")
+    return f"“{_cut(shown)}”"
+
+
+def _cut(text: str, longest: int = LONGEST_NAME) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def kind_of(rule: Rule) -> str:
+    """The kind of label that states a rule."""
+    return f"{rule.kind}s" if rule.kind in ("word", "token") and len(rule.values) > 1 else rule.kind
+
+
+def group_of(rule: Rule | None, code_share: float) -> str:
+    """The kind of feature, for browsing; `code_share` is the share of its activation on texts that look like code."""
+    if rule is None:
+        return "mixed"
+    if rule.kind == "position" or (rule.kind == "after" and set(rule.values) <= {START, "\n"}):
+        return "positions"
+    if rule.kind == "script" or rule.values == ("parts of characters",) or _foreign(rule):
+        return "scripts"
+    if code_share >= CODE_SHARE:
+        return "code"
+    if rule.kind == "category":
+        return "topics"
+    named = rule.kind in ("word", "token", "stem") and any(char.isalpha() for value in rule.values for char in value)
+    return "words" if named else "syntax"
+
+
+CODE_SHARE, CODE_SIGNS = 0.8, 0.25
+"""A feature belongs to code if at least CODE_SHARE of its activation is on texts in which at least CODE_SIGNS of the
+tokens are punctuation or symbols."""
+
+
+def _foreign(rule: Rule) -> bool:
+    """Whether the first of a rule's words with letters is in letters other than Latin ones."""
+    if rule.kind not in ("word", "token", "stem"):
+        return False
+    return next(filter(None, map(script_of, rule.values)), "LATIN") != "LATIN"

@@ -6,7 +6,7 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 
-from saecatalog.constants import EVIDENCE, WEAK_SPECIALIST
+from saecatalog.constants import CLEAREST_SHARE, EVIDENCE, WEAK_SPECIALIST
 
 COMMON_RATE = 0.5
 """A common feature of a category is active in more than this share of its texts."""
@@ -106,7 +106,7 @@ def reason_of(ranking: str) -> str:
     """
     kind, _, name = ranking.partition(":")
     name = name.replace(",", " ")
-    if kind in ("strongest", "frequent", "selective"):
+    if ranking == "clearest" or kind in ("strongest", "frequent", "selective"):
         return kind
     if kind in ("specialist", WEAK_SPECIALIST):
         return f"{kind}:{name}"
@@ -114,14 +114,16 @@ def reason_of(ranking: str) -> str:
 
 
 def choose_notable(rankings: pd.DataFrame, count: int, noted: Sequence[int] = ()) -> dict[int, list[str]]:
-    """Up to `count` notable features with their reasons: the first of every ranking, then the second, and so on.
+    """Up to `count` notable features with their reasons.
 
-    Every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog; those of
-    weak evidence come after all others. The features in `noted`, which have a note by the author, are added.
+    One in `CLEAREST_SHARE` of them are the clearest. The others are the first of every ranking, then the second, and so
+    on: every ranking that gives a reason is read to the same depth, so that none of them dominates the catalog. Those
+    of weak evidence come after all others. The features in `noted`, which have a note by the author, are added.
     """
     given = rankings[rankings["ranking"].map(reason_of) != ""]
     weak = given["ranking"].str.startswith(f"{WEAK_SPECIALIST}:")
-    chosen: list[int] = []
+    clearest: list[int] = rankings.loc[rankings["ranking"] == "clearest", "feature"].tolist()
+    chosen = clearest[: count // CLEAREST_SHARE]
     for row in [*_dealt(given[~weak]), *_dealt(given[weak])]:
         if len(chosen) >= count:
             break

@@ -14,12 +14,17 @@ import pandas as pd
 from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
+from saecatalog.analysis.category_pairs import category_pair_table
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.coactivation import cluster_table, pair_table
 from saecatalog.analysis.concepts import ConceptFigures, concept_rows, concept_table
 from saecatalog.analysis.contexts import context_rows
 from saecatalog.analysis.features import feature_rows, histogram_rows
+from saecatalog.analysis.firings import choose_compared, firing_rows
 from saecatalog.analysis.health import sae_health
-from saecatalog.analysis.labels import make_labels, telling_words
+from saecatalog.analysis.label_detection import detection_rows
+from saecatalog.analysis.label_rows import label_rows
+from saecatalog.analysis.labels import in_category
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.page_choice import choose_pages
 from saecatalog.analysis.rankings import choose_notable, rank_features
@@ -46,6 +51,8 @@ class Findings:
     """A sentence that explains the threshold."""
     counts: dict[str, int]
     """Number of included tokens, features that fired, and notable features."""
+    notable: list[int]
+    """The notable features."""
 
 
 def analyse(
@@ -63,8 +70,10 @@ def analyse(
     """
     study = Study(inputs, config, folder, progress or Progress(quiet=True))
     with TableWriter(folder) as writer:
-        features, words, by_category, by_concept = _analyse_blocks(study, writer)
-        rankings = rank_features(features, by_category, by_concept, config.top)
+        features, by_category, by_concept = _analyse_blocks(study, writer)
+        features = features.assign(label=in_category(features["label"], features["label_kind"], by_category))
+        ranked = rank_features(features, by_category, by_concept, config.top)
+        rankings = pd.concat([clearest_rankings(features), ranked], ignore_index=True)
         notable = choose_notable(rankings, config.notable, noted)
         pairs = _pairs(study)
         clusters, text_top = cluster_table(pairs, len(features)), text_top_rows(study)
@@ -73,12 +82,12 @@ def analyse(
         tables: dict[str, Columns] = {
             "features": features.assign(
                 **logit_moments(inputs.lens),
-                label=make_labels(words, by_category),
                 notable=[",".join(notable.get(f, [])) for f in range(len(features))],
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
             "categories": by_category,
             "held_out": category.held_out_table(by_category, study.groups, study.second),
+            "category_pairs": category_pair_table(study.scores, study.groups, study.sources, study.strong),
             "concepts": by_concept,
             "concept_texts": concept_text_rows(study),
             "rankings": rankings,
@@ -91,6 +100,10 @@ def analyse(
         }
         for name, columns in tables.items():
             writer.write(name, columns)
+        compared = choose_compared(features["n_active"].to_numpy(), notable, paged)
+        writer.write("firings", firing_rows(study.activations, inputs.lens.decoder, compared))
+        for found in detection_rows(study, pd.DataFrame(tables["features"])):
+            writer.write("detection", found)
         for part in logit_rows(inputs.lens, study.vocabulary):
             writer.write("logits", part)
     counts = {
@@ -98,28 +111,25 @@ def analyse(
         "features_fired": int((features["n_active"] > 0).sum()),
         "notable": len(notable),
     }
-    findings = Findings(Tables(folder), sae_health(study.activations), study.strong, study.strong_rule, counts)
+    health = sae_health(study.activations)
+    findings = Findings(Tables(folder), health, study.strong, study.strong_rule, counts, sorted(notable))
     write_json(folder / FINDINGS, {name: value for name, value in vars(findings).items() if name != "tables"})
     return findings
 
 
-def _analyse_blocks(
-    study: Study, writer: TableWriter
-) -> tuple[pd.DataFrame, list[dict[str, float]], pd.DataFrame, pd.DataFrame]:
-    """Every analysis of single features: the features, their telling words, and their rows by category and concept."""
-    features, words, by_category, by_concept = [], [], [], []
+def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Every analysis of single features: the features, and their rows by category and concept."""
+    features, by_category, by_concept = [], [], []
     with study.bar("features") as bar:
         for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
             for name, columns in found.tables.items():
                 writer.write(name, columns)
             features.append(found.features)
-            words += found.words
             by_category.append(found.categories)
             by_concept += found.concepts
             bar.update(len(found.features))
     return (
         pd.concat(features, ignore_index=True),
-        words,
         category.category_table(by_category, study.groups),
         concept_table(by_concept) if by_concept else pd.DataFrame({name: [] for name in SCHEMAS["concepts"]}),
     )
@@ -130,7 +140,6 @@ class BlockFindings:
     """The results of the analyses for one block of features."""
 
     features: pd.DataFrame
-    words: list[dict[str, float]]
     categories: category.Figures
     concepts: list[ConceptFigures]
     """One entry, or none if there are no concepts."""
@@ -146,8 +155,7 @@ def _analyse_block(study: Study, block: Block) -> BlockFindings:
         mine = shared.scores.block(first, stop)
         concepts = [concept_rows(mine, scores, shared.texts, study.strong, first)]
     return BlockFindings(
-        rows,
-        telling_words(study.activations, block, rows, tokens, study.contents),
+        rows.join(label_rows(study.labelling, block, rows, tokens)),
         category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
         concepts,
         {

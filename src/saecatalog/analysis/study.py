@@ -12,6 +12,8 @@ from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import second_half
 from saecatalog.analysis.concepts import ConceptTexts
 from saecatalog.analysis.contexts import surroundings
+from saecatalog.analysis.label_rows import Labelling
+from saecatalog.analysis.readings import Corpus, Readings
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
 from saecatalog.analysis.text_groups import TextGroups
@@ -72,6 +74,18 @@ class Study:
         self.surroundings = surroundings(self.activations)
         self.tokens = token_codes(self.activations)
         self.bigrams, self.bigram_tokens = bigram_codes(self.activations)
+        readings = Readings(
+            Corpus(
+                self.tokens.of_token,
+                np.asarray(inputs.store.token_ends),
+                self.activations.token_texts,
+                self.activations.token_positions,
+                self.contents,
+                self.categories,
+                inputs.vocabulary,
+            )
+        )
+        self.labelling = Labelling.of(self.activations, readings, self.second)
         self.concepts = Concepts(self, inputs.concept_store) if inputs.concept_store else None
 
     def bar(self, what: str) -> AbstractContextManager[Bar]:

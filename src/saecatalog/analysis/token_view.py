@@ -107,7 +107,7 @@ def count_bigrams(block: Block, tokens: CodeCounts, bigrams: Codes) -> CodeCount
 
 def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, "d_vocab"]) -> pd.DataFrame:
     """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
-    share = counts.totals / np.bincount(counts.columns, counts.totals, minlength=len(block))[counts.columns]
+    share = _shares(counts, len(block))
     # Only the few pairs of each feature that can be among the largest are sorted, by their exact share.
     near = np.flatnonzero(_among_largest(counts.columns, share))
     order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
@@ -128,6 +128,11 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, 
     )
 
 
+def _shares(counts: CodeCounts, width: int) -> Float64[np.ndarray, "pair"]:
+    """The share of its feature's activation that falls on each code."""
+    return np.asarray(counts.totals / np.bincount(counts.columns, counts.totals, minlength=width)[counts.columns])
+
+
 def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
     """Which values may be among the TOKENS_KEPT largest of their column: in float32, those not below the last one."""
     rounded = values.astype(np.float32)
@@ -141,8 +146,8 @@ def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray,
 def best_rules(n_active: Int64[np.ndarray, "feature"], counts: CodeCounts) -> pd.DataFrame:
     """The code with the largest F1 of each feature that fired: `code`, `precision`, `recall`, `f1`, indexed by feature.
 
-    Precision is P(active | code), recall is P(code | active). The smaller code wins a tie. `n_active` counts the active
-    positions of each feature.
+    `pair` is its place in `counts`. Precision is P(active | code), recall is P(code | active). The smaller code wins a
+    tie. `n_active` counts the active positions of each feature.
     """
     # Equal to 2 * precision * recall / (precision + recall), but with a single division, so that equal scores are also
     # equal in floating point.
@@ -151,6 +156,7 @@ def best_rules(n_active: Int64[np.ndarray, "feature"], counts: CodeCounts) -> pd
     columns = counts.columns[best]
     return pd.DataFrame(
         {
+            "pair": best,
             "code": counts.codes[best],
             "precision": counts.n_active[best] / counts.n_occurrences[best],
             "recall": counts.n_active[best] / n_active[columns],
@@ -181,11 +187,16 @@ def rule_rows(
     words[2, double.index] = vocabulary[second]
     numbers[:2, single.index] = single[["precision", "recall"]].to_numpy().T
     numbers[2:, double.index] = double[["precision", "recall"]].to_numpy().T
+    f1, share = np.zeros(len(block)), np.zeros(len(block))
+    f1[single.index] = single["f1"]
+    share[single.index] = _shares(tokens, len(block))[single["pair"]]
     return pd.DataFrame(
         {
             "token_rule": words[0],
             "token_precision": numbers[0],
             "token_recall": numbers[1],
+            "token_f1": f1,
+            "token_share": share,
             "bigram_first": words[1],
             "bigram_second": words[2],
             "bigram_precision": numbers[2],

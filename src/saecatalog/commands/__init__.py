@@ -5,6 +5,7 @@ NAMES = (
     "build",
     "explore",
     "concept",
+    "explain",
     "list",
     "compare",
     "remove",

@@ -5,7 +5,7 @@ import time
 
 from saecatalog.commands.flags import add_catalog, add_corpus, add_subject
 from saecatalog.commands.settings import config_of, left_out
-from saecatalog.config import AnalysisConfig, SiteConfig
+from saecatalog.config import EFFECTS, AnalysisConfig, EffectsConfig, SiteConfig
 from saecatalog.progress import Progress
 
 EXAMPLE = "build --sae gpt2-small-res-jb/blocks.6.hook_resid_pre --corpus mytexts --out site"
@@ -25,9 +25,12 @@ def add(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--notable", metavar="N", type=int, help=f"number of notable features; default: {AnalysisConfig.notable}"
     )
+    g.add_argument(
+        "--effects", choices=EFFECTS, help=f"features whose effects are measured; default: {EffectsConfig.features}"
+    )
     g.add_argument("--notes", metavar="DIR", help="folder of Markdown notes; default: `notes` beside the settings file")
     g.add_argument(
-        "--explanations", metavar="FILE", help="explanations that Neuronpedia exported: a .jsonl(.gz) file or a folder"
+        "--explanations", metavar="FILE", help="file or folder of explanations, from Neuronpedia or `explain`"
     )
     g.add_argument("--title", metavar="WORDS", help="title of the catalog; default: made from the model and the SAE")
     g.add_argument("--base-url", metavar="URL", help="address the site will have, for canonical links and citations")

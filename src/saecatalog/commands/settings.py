@@ -50,14 +50,20 @@ def config_of(a: argparse.Namespace) -> Config:
         text_field=get("text_field"), category_field=get("category_field"), special_tokens=get("special_tokens"),
     )  # fmt: skip
     config = override(config, "analysis", **{n: get(n) for n in ("text_score", "strong", "top", "notable")})
+    config = _with_effects(config, get("effects"))
     defaults: dict[str, Any] = {name: getattr(SiteConfig, name) for name in _of_others(a)}
     config = replace(config, site=replace(config.site, **defaults))
     config = override(
-        config, "site", out=get("out"), features=_features(get("features")), title=get("title"),
+        config, "site", out=get("out"), features=features_of(get("features")), title=get("title"),
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
         live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
     return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def _with_effects(config: Config, which: str | None) -> Config:
+    """The config with the features that `--effects` names."""
+    return config if which is None else replace(config, effects=replace(config.effects, features=which))
 
 
 def _of_others(a: argparse.Namespace) -> list[str]:
@@ -85,7 +91,7 @@ def cache_of(a: argparse.Namespace) -> Path:
     return Path(a.cache.expanduser()) if a.cache else Config().cache
 
 
-def _features(words: str | None) -> str | tuple[int, ...] | None:
+def features_of(words: str | None) -> str | tuple[int, ...] | None:
     """One of the words of `FEATURES`, or the numbers of `1,2,3`."""
     if words is None or words in FEATURES:
         return words

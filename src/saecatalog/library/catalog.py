@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.rankings import rank_features
-from saecatalog.constants import TEXT_TOP, WEAK_SPECIALIST
+from saecatalog.constants import CLEAR_KINDS, CLEAREST, TEXT_TOP, WEAK_SPECIALIST
 from saecatalog.errors import CatalogError
 from saecatalog.explore import check_feature
 from saecatalog.labels import with_labels
+from saecatalog.library.pairs import pair_figures
 from saecatalog.library.sessions import FEW, check_count, known
 from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS
@@ -32,6 +34,8 @@ RANKED = ("features", "categories", "concepts")
 """The tables that rankings are made from."""
 SHOWN = ["max", "density", "n_texts_active", "n_texts_strong", "top_text"]
 """The columns of the table of features that a ranking of the whole dictionary has."""
+CLEARNESS = ["clearness", "clearness_low", "clearness_high"]
+"""Those that the ranking of the clearest features has too."""
 
 
 class Catalog:
@@ -83,9 +87,33 @@ class Catalog:
         with reading(self._tables.folder.parent):
             return self._tables.read(name, features=[feature]).reset_index(drop=True)
 
+    def pair(self, a: int, b: int) -> pd.Series:
+        """Two features side by side: how far they fire on the same tokens and texts, and write in the same direction.
+
+        The index names the figures: for `tokens` and `texts`, on how many each is active (`tokens_a`, `tokens_b`) and
+        both are (`tokens_both`), `jaccard`, `lift` and `phi`; then `cosine` (of the decoder rows, to about 0.01), and
+        `pearson` and `spearman` (of the scores on all texts). NaN where a feature is silent or active everywhere.
+        """
+        for feature in (a, b):
+            check_feature(feature, self._d_sae)
+        with reading(self._tables.folder.parent):
+            return pair_figures(self._tables, a, b, int(self.manifest["counts"]["tokens"]))
+
     def meanings(self, name: str) -> dict[str, str]:
         """What each column of a table means."""
         return {column: words for column, (_, words) in SCHEMAS[known(name, SCHEMAS, "table")].items()}
+
+    def clearest(self, kind: str | None = None, n: int = 12) -> pd.DataFrame:
+        """The features whose label's rule explains best where they fire; `meanings` describes their `clearness`.
+
+        Args:
+            kind: `words`, `topics`, `syntax`, `code`, `scripts`, `common` (tokens) or `positions`. None means the first
+                feature of each kind, then the second, and so on, without the last two kinds.
+            n: Number of features.
+        """
+        name = "clearest" if kind is None else f"clearest:{known(kind, CLEAR_KINDS, 'kind of features')}"
+        with reading(self._tables.folder.parent):
+            return self._rows(self._ranking(name, n), CLEARNESS)
 
     def strongest(self, n: int = 12) -> pd.DataFrame:
         """The features with the largest activation."""
@@ -168,6 +196,31 @@ class Catalog:
         ).sort_values(["phi", "feature"], ascending=[False, True], ignore_index=True)
         return with_labels(partners, self._labels)
 
+    def effects(self, n: int | None = None) -> pd.DataFrame:
+        """What features do to the predictions, the surest first; empty if the catalog was built without effects.
+
+        Args:
+            n: Number of features; None means every feature whose effect was measured.
+
+        Returns:
+            The columns `rank`, `feature` and `label`, and the figures over all sampled contexts. `kl_excess` is the
+            effect beyond that of the control; the order is by the lower end of its interval, `kl_excess_low`, with
+            features without a control last.
+        """
+        check_count(1 if n is None else n)
+        found = self.frame("effects")
+        found = found[found["group_kind"] == "all"].drop(columns=["group_kind", "group"])
+        found = found.sort_values(["kl_excess_low", "feature"], ascending=[False, True], ignore_index=True)[:n]
+        found.insert(0, "rank", range(len(found)))
+        return with_labels(found, self._labels)
+
+    def effects_plot(self) -> "Figure":
+        """Each feature's effect on the predictions against that of its control, on logarithmic axes."""
+        from saecatalog.library.figures import effects_plot
+
+        with reading(self._tables.folder.parent):
+            return effects_plot(self._pages)
+
     def category_heatmap(self, which: str = "notable") -> "Figure":
         """The heatmap of features x texts, grouped by category; `which` is `notable` or `frequent` features."""
         from saecatalog.library.figures import category_heatmap
@@ -211,17 +264,23 @@ class Catalog:
         with reading(self._tables.folder.parent):
             published = self._tables["rankings"]
             first = published.loc[published["ranking"] == name, "feature"].tolist()
-            if n > len(first) == self.manifest["settings"]["top"]:
+            is_clearest = name.partition(":")[0] == "clearest"
+            if n > len(first) == (CLEAREST if is_clearest else self.manifest["settings"]["top"]):
                 features, categories, concepts = (self._tables[part] for part in RANKED)
-                more = rank_features(features, categories, concepts, n)
+                more = (
+                    clearest_rankings(features, n) if is_clearest else rank_features(features, categories, concepts, n)
+                )
                 # Figures are published in single precision, which may leave ties that were none.
                 first = list(dict.fromkeys([*first, *more.loc[more["ranking"] == name, "feature"].tolist()]))
         return first[:n]
 
     def _of_dictionary(self, name: str, n: int) -> pd.DataFrame:
         """A ranking of the whole dictionary."""
-        ranked = self._ranking(name, n)
-        rows = self.features.loc[ranked, ["feature", "label", *SHOWN]].reset_index(drop=True)
+        return self._rows(self._ranking(name, n))
+
+    def _rows(self, ranked: list[int], columns: Iterable[str] = ()) -> pd.DataFrame:
+        """Some features in this order, with further columns of theirs."""
+        rows = self.features.loc[ranked, ["feature", "label", *columns, *SHOWN]].reset_index(drop=True)
         rows.insert(0, "rank", range(len(rows)))
         return rows
 

@@ -55,6 +55,21 @@ def histogram(catalog: Catalog, feature: int) -> go.Figure:
     return figure
 
 
+def effects_plot(catalog: Catalog) -> go.Figure:
+    """Each feature's effect against that of its control, as on the page of effects; the line is that of chance."""
+    rows = [row for row in catalog.effects.values() if row.n_control]
+    x, y = ([getattr(row, name) for row in rows] for name in ("control_kl", "kl"))
+    ends = [min([*x, *y], default=0.1), max([*x, *y], default=1)]
+    names = [_name(catalog, row.feature) for row in rows]
+    hover = "%{text}<br>feature %{y:.3g}, control %{x:.3g} nats<extra></extra>"
+    points = go.Scatter(x=x, y=y, mode="markers", text=names, hovertemplate=hover, showlegend=False)
+    line = go.Scatter(x=ends, y=ends, mode="lines", line={"dash": "dash"}, name="as the control", hoverinfo="skip")
+    figure = go.Figure([line, points])
+    figure.update_xaxes(title="Control: KL in nats (log)", type="log")
+    figure.update_yaxes(title="Feature: KL in nats (log)", type="log")
+    return figure
+
+
 def _heatmap(catalog: Catalog, heatmap: charts.Heatmap, z: Any, columns: list[str], features: list[int]) -> go.Figure:
     """A heatmap with a row for each feature; colours end where those of the page do."""
     names = [_name(catalog, feature) for feature in features]

@@ -55,6 +55,12 @@ def input_of(given: Sequence[Any], named: dict[str, Any]) -> Tensor | None:
     return first_tensor([*given, named.get("hidden_states"), *named.values()])
 
 
+def with_input(given: tuple[Any, ...], named: dict[str, Any], value: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a module with another value in the place of what it reads (see `input_of`)."""
+    before = input_of(given, named)
+    return tuple(value if v is before else v for v in given), {k: value if v is before else v for k, v in named.items()}
+
+
 def output_of(out: Any) -> Tensor | None:
     return first_tensor(out if isinstance(out, tuple) else (out,))
 

@@ -1,14 +1,20 @@
 """Models of `transformer_lens`: a HookedTransformer or a TransformerBridge flows in, a `LanguageModel` flows out."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformer_lens import TransformerLensKeyValueCache
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import DynamicCache
 
 from saecatalog.errors import nearest
-from saecatalog.models.language_model import LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.branches import Branches, norm_of
+from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
 
 FLAGS = {
     "hook_mlp_in": "set_use_hook_mlp_in",
@@ -31,6 +37,7 @@ class HookedModel(LanguageModel):
         config = module.cfg
         self.d_model, self.n_layers, self.d_vocab = int(config.d_model), int(config.n_layers), int(config.d_vocab)
         self.n_ctx = int(getattr(config, "n_ctx", 0) or 1 << 20)
+        self.n_heads = int(config.n_heads)
 
     def prepare(self, hooks: Sequence[str]) -> None:
         for hook in hooks:
@@ -81,6 +88,80 @@ class HookedModel(LanguageModel):
         """Whether a pass that ends before layer `_stop` returns the values at the hook."""
         return self._is_input(hook) or (hook.endswith(".hook_resid_post") and self._stop([hook]) is not None)
 
+    def changing(self, hook: str, change: Change) -> AbstractContextManager[None]:
+        functions = [(hook, lambda value, hook: change(value))]
+        changed: AbstractContextManager[None] = self.module.hooks(fwd_hooks=functions)
+        return changed
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.module(tokens)
+        return logits
+
+    def start_layer(self, hook: str) -> int:
+        layer = layer_of(hook) if hook.startswith("blocks.") else None
+        if layer is None:
+            raise NoSuchHook(f"The hook '{hook}' is not in a layer.")
+        return layer
+
+    def entering(self, layer: int, tokens: Tensor) -> Tensor:
+        hook = f"blocks.{layer}.hook_resid_pre" if layer < self.n_layers else f"blocks.{layer - 1}.hook_resid_post"
+        return self.values([hook], tokens)[0]
+
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.unembed, last):
+            if isinstance(self.module, TransformerBridge):
+                out = self.module.original_model(tokens, past_key_values=memory, use_cache=True)
+                return out.logits[:, 0], out.past_key_values
+            memory = memory or self._own_cache(len(tokens))
+            return self.module(tokens, past_kv_cache=memory)[:, 0], memory
+
+    def is_entry(self, hook: str) -> bool:
+        return hook.endswith(".hook_resid_pre")
+
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
+        if isinstance(self.module, TransformerBridge):
+            cache = cache_of(None, layer)
+            self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+            return past_of(cache, layer)
+        own = self._own_cache(len(tokens))
+        self.module(residual, start_at_layer=layer, past_kv_cache=own, return_type=None)
+        return Past([(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]])
+
+    def logits_from(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+    ) -> Tensor:
+        if isinstance(self.module, TransformerBridge):
+            return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+        own = past and self._own_cache(len(tokens))
+        for entry, (keys, values) in zip(own.entries[layer:] if own else (), past.layers if past else (), strict=True):
+            entry.past_keys, entry.past_values = keys.transpose(1, 2), values.transpose(1, 2)
+        with only_at(self.module.unembed, at):
+            logits: Tensor = self.module(residual, start_at_layer=layer, past_kv_cache=own)
+        return logits if at is None else logits[:, 0]
+
+    def _resume(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+    ) -> Tensor:
+        """`logits_from` of a bridge, with a cache of transformers."""
+        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
+            logits: Tensor = self.module.original_model(tokens, **kept).logits
+        return logits if at is None else logits[:, 0]
+
+    def _own_cache(self, windows: int) -> TransformerLensKeyValueCache:
+        """An empty cache of transformer_lens."""
+        cache: TransformerLensKeyValueCache = TransformerLensKeyValueCache.init_cache(
+            self.module.cfg, self.module.W_U.device, windows
+        )
+        return cache
+
+    @cached_property
+    def _in_tuple(self) -> bool:
+        """Whether the layers inside a bridge return tuples."""
+        tokens = torch.arange(PROOF_TOKENS, device=self.module.W_U.device)[None] % self.d_vocab
+        return returns_tuple(self.module.blocks, lambda: self.module.original_model(tokens, use_cache=False))
+
     def adds_to_residual(self, hook: str) -> bool:
         return any(point in hook for point in ("resid", "mlp_out", "attn_out", "hook_mlp_in"))
 
@@ -97,3 +178,10 @@ class HookedModel(LanguageModel):
                 bridge = isinstance(self.module, TransformerBridge)
                 return weight.detach().float() + int(bridge and getattr(self.module.cfg, "rmsnorm_uses_offset", False))
         return None
+
+    def branches(self, layer: int) -> Branches:
+        block = self.module.blocks[layer]
+        weight, bias = block.attn.W_O.detach().flatten(0, 1), block.attn.b_O
+        after, attention, mlp = (norm_of(getattr(block, name, None), weight) for name in ("ln1_post", "ln1", "ln2"))
+        parallel = bool(getattr(self.module.cfg, "parallel_attn_mlp", False))
+        return Branches(weight, None if bias is None else bias.detach(), after, attention, mlp, parallel)

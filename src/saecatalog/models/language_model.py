@@ -7,7 +7,8 @@ import copy
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saecatalog.models.branches import Branches
+from saecatalog.models.resuming import Past
+
 PROOF_TOKENS = 8
 """Tokens of the forward pass that proves a hook."""
+
+Change = Callable[[Tensor], Tensor]
+"""Makes the value that a pass goes on with, from the value `[window, position, ...]` that it has at a hook."""
 
 
 class NoSuchHook(Exception):
@@ -49,6 +56,8 @@ class LanguageModel(ABC):
     """Rows of the unembedding: token ids are below this."""
     n_ctx: int
     """Most positions in a window."""
+    n_heads: int
+    """Attention heads of a layer."""
 
     def __init__(self, module: Any, tokenizer: Any):
         self.module, self.tokenizer = module, tokenizer
@@ -65,11 +74,73 @@ class LanguageModel(ABC):
         """
 
     @abstractmethod
+    def changing(self, hook: str, change: Change) -> AbstractContextManager[None]:
+        """Inside the block, every pass goes on with what `change` makes of the value at a hook.
+
+        This holds for passes of this object and for calls of its `module`. Raises NoSuchHook if the value cannot be
+        replaced.
+        """
+
+    @abstractmethod
+    def logits(self, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_vocab"]:
+        """The logits of a pass through the whole model."""
+
+    @abstractmethod
+    def start_layer(self, hook: str) -> int:
+        """The layer before which a pass can begin in which the value at a hook is changed; raises NoSuchHook."""
+
+    @abstractmethod
+    def is_entry(self, hook: str) -> bool:
+        """Whether the values at a hook are the residual stream before its layer."""
+
+    @abstractmethod
+    def entering(self, layer: int, tokens: Int[Tensor, "window position"]) -> Float[Tensor, "window position d_model"]:
+        """The residual stream before a layer; before layer `n_layers` means after the last one."""
+
+    @abstractmethod
+    def remember(
+        self, layer: int, tokens: Int[Tensor, "window position"], residual: Float[Tensor, "window position d_model"]
+    ) -> Past:
+        """The keys and values of a layer and all later ones, from a pass that begins with the residual stream there."""
+
+    @abstractmethod
+    def logits_from(
+        self,
+        layer: int,
+        tokens: Int[Tensor, "window position"],
+        residual: Float[Tensor, "window position d_model"],
+        at: Int[Tensor, "window"] | None,
+        past: Past | None = None,
+    ) -> Float[Tensor, "window *position d_vocab"]:
+        """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
+
+        If `at` is None, they are those of every position. With a past, the windows are its continuation. What
+        `changing` does at hooks in that layer and later ones holds.
+        """
+
+    @abstractmethod
+    def next_logits(
+        self, tokens: Int[Tensor, "window position"], memory: Any = None
+    ) -> tuple[Float[Tensor, "window d_vocab"], Any]:
+        """The logits after the last token, and the memory of all tokens for a pass that goes on with further ones.
+
+        `memory` is that of the tokens before: keys and values of every layer.
+        """
+
+    @abstractmethod
     def adds_to_residual(self, hook: str) -> bool:
         """Whether the values at a hook are the residual stream itself or are added to it."""
 
     @abstractmethod
     def logit_parts(self) -> LogitParts: ...
+
+    @abstractmethod
+    def branches(self, layer: int) -> Branches:
+        """How a layer's attention and MLP read and write; raises NoSuchHook if it cannot be told."""
+
+    def usual_name(self, hook: str) -> str:
+        """The name that transformer_lens has for a hook; the name itself if it is one, or if there is none."""
+        return hook
 
     def values(self, hooks: Sequence[str], tokens: Int[Tensor, "window position"]) -> list[Tensor]:
         """The values `[window, position, ...]` at each hook, from a forward pass that ends at the last of them."""

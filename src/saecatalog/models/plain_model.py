@@ -5,15 +5,20 @@ A hook is a module (`transformer.h.3`, whose output it is), a module with `.inpu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from transformers import DynamicCache
 
 from saecatalog.errors import nearest
+from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.decoder_layer import (
+    POINTS,
     Layer,
     Place,
     input_of,
@@ -22,8 +27,10 @@ from saecatalog.models.decoder_layer import (
     place_of,
     record_calls,
     same,
+    with_input,
 )
-from saecatalog.models.language_model import PROOF_TOKENS, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
 
 SIDES = {".input": "in", ".output": "out"}
 
@@ -51,6 +58,7 @@ class PlainModel(LanguageModel):
         self.n_heads = int(getattr(config, "num_attention_heads", 1))
         self._places: dict[str, Place] = {}
         self._residual: set[str] = set()
+        self._layers_seen: dict[int, Layer] = {}
 
     def prepare(self, hooks: Sequence[str]) -> None:
         for hook in hooks:
@@ -110,8 +118,10 @@ class PlainModel(LanguageModel):
         return record_calls(self.module, inside, self._path_of(inside), tokens)
 
     def _layer(self, number: int) -> Layer:
-        path = f"{self._layers}.{number}"
-        return Layer(path, self._calls(self.module.get_submodule(path)))
+        if number not in self._layers_seen:
+            path = f"{self._layers}.{number}"
+            self._layers_seen[number] = Layer(path, self._calls(self.module.get_submodule(path)))
+        return self._layers_seen[number]
 
     def _in_residual(self, place: Place, layer: Layer) -> bool:
         """Whether values are the residual stream or added to it, by comparison with those that are known to be."""
@@ -159,6 +169,84 @@ class PlainModel(LanguageModel):
             return torch.unflatten(value, -1, (self.n_heads, -1))
         return value
 
+    @contextmanager
+    def changing(self, hook: str, change: Change) -> Iterator[None]:
+        place = self._places[hook]
+        if place.change not in ("", "heads"):
+            raise NoSuchHook(f"Plain transformers cannot replace the values at '{hook}'.")
+
+        def changed(value: Tensor) -> Tensor:
+            return change(self._changed(value, place)).reshape(value.shape)
+
+        def enter(_: Any, given: Any, named: Any) -> Any:
+            value = input_of(given, named)
+            return (given, named) if value is None else with_input(given, named, changed(value))
+
+        def leave(_: Any, __: Any, out: Any) -> Any:
+            return (changed(out[0]), *out[1:]) if isinstance(out, tuple) else changed(out)
+
+        module = self.module.get_submodule(place.module)
+        handle = (
+            module.register_forward_hook(leave)
+            if place.side == "out"
+            else module.register_forward_pre_hook(enter, with_kwargs=True)
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.module(tokens, use_cache=False).logits
+        return logits
+
+    def start_layer(self, hook: str) -> int:
+        layer = layer_of(self._places[hook].module)
+        if layer is None:
+            raise NoSuchHook(f"The hook '{hook}' is not in a layer.")
+        return layer
+
+    def entering(self, layer: int, tokens: Tensor) -> Tensor:
+        side, number = ("input", layer) if layer < self.n_layers else ("output", layer - 1)
+        hook = f"{self._layers}.{number}.{side}"
+        self._places.setdefault(hook, Place(f"{self._layers}.{number}", SIDES[f".{side}"]))
+        return self.values([hook], tokens)[0]
+
+    def is_entry(self, hook: str) -> bool:
+        return self._places[hook] == Place(f"{self._layers}.{self.start_layer(hook)}", "in")
+
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
+        cache = cache_of(None, layer)
+        self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+        return past_of(cache, layer)
+
+    def logits_from(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+    ) -> Tensor:
+        return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+
+    def _resume(
+        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+    ) -> Tensor:
+        """`logits_from`, with a cache of transformers."""
+        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        layers = self.module.get_submodule(self._layers)
+        with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
+            logits: Tensor = self.module(tokens, **kept).logits
+        return logits if at is None else logits[:, 0]
+
+    def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.module.get_output_embeddings(), last):
+            out = self.module(tokens, past_key_values=memory, use_cache=True)
+        return out.logits[:, 0], out.past_key_values
+
+    @cached_property
+    def _in_tuple(self) -> bool:
+        """Whether layers return tuples."""
+        tokens = torch.arange(PROOF_TOKENS, device=self.module.device)[None] % self.d_vocab
+        return returns_tuple(self.module.get_submodule(self._layers), lambda: self.logits(tokens))
+
     def adds_to_residual(self, hook: str) -> bool:
         return hook in self._residual
 
@@ -174,11 +262,40 @@ class PlainModel(LanguageModel):
         centred = not without_weight(norm, torch.ones_like(head.weight[:1])).any()
         return LogitParts(unembedding, gain, bool(centred))
 
+    def branches(self, layer: int) -> Branches:
+        found = self._layer(layer)
+        matrix: Any = found.projection(found.attention).module
+        # GPT-2 stores its matrices the other way round.
+        weight = matrix.weight.detach().T if isinstance(matrix, torch.nn.Linear) else matrix.weight.detach()
+        bias = None if matrix.bias is None else matrix.bias.detach()
+        written = self.module.get_submodule(found.written_by(found.attention).module)
+        after = None if written is found.attention.module else norm_of(written, weight)
+        read = (found.norm_before(branch) for branch in (found.attention, found.mlp))
+        attention, mlp = (norm_of(norm.module if norm else None, weight) for norm in read)
+        return Branches(weight, bias, after, attention, mlp, found.parallel)
+
+    def usual_name(self, hook: str) -> str:
+        place = self._places.get(hook) or self._find(hook)
+        number = layer_of(place.module)
+        if not is_module_path(hook) or number is None:
+            return hook
+        layer = self._layer(number)
+        return next((f"blocks.{number}.{point}" for point in POINTS if _is_at(point, place, layer)), hook)
+
     def _final_norm(self, head: torch.nn.Module) -> Any:
         """The norm whose output the unembedding reads; None if there is none."""
         calls = self._calls(self.module)
         read = next(call.before for call in calls if call.module is head)
         return next((c.module for c in calls if is_norm(c.module) and same(c.after, read)), None)
+
+
+def _is_at(point: str, place: Place, layer: Layer) -> bool:
+    """Whether a hook of transformer_lens has the same values as a place."""
+    try:
+        other = place_of(point, layer)
+        return not (place.change or other.change) and same(layer.value(other), layer.value(place))
+    except (KeyError, NoSuchHook):
+        return False
 
 
 def _with_weight(norm: torch.nn.Module, value: Tensor, weight: float) -> Tensor:

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-from saecatalog.constants import EVIDENCE, MANY_CATEGORIES, WEAK_SPECIALIST
+from saecatalog.constants import CLEAR_KINDS, EVIDENCE, MANY_CATEGORIES, WEAK_SPECIALIST
 from saecatalog.manifest import Manifest, has_live_part, without_paths
 from saecatalog.names import slug, title
 from saecatalog.notes import link_of, same_name
 from saecatalog.site import cite, note_html
 from saecatalog.site.examples import Examples
 from saecatalog.site.note_html import Note
-from saecatalog.site.records import Groups, Records, rows
+from saecatalog.site.records import Groups, Records, Row, rows
 from saecatalog.tables import Tables
 
 REASONS = (
+    "clearest",
     "strongest",
     "frequent",
     "selective",
@@ -34,6 +35,12 @@ REASONS = (
 
 ROW_PAGE = "row.html"
 """The page that shows the row of any feature without a page of its own; its address names the feature."""
+
+CLEAREST_PAGE = "clearest/index.html"
+"""The page of the clearest features, with an anchor for each kind."""
+
+CROWDED = 0.2
+"""The share of pages with effects above which each of these must be short, so that the mean size keeps the limit."""
 
 STATIC_ROWS = 500
 """Rows of the features table in the HTML of one page; further rows are on further pages (a script shows all on one)."""
@@ -104,11 +111,18 @@ class Catalog:
 
     @cached_property
     def tour(self) -> list[int]:
-        """The features with a page through which "previous" and "next" lead: the notable ones.
+        """The features with a page through which "previous" and "next" lead: the clearest first, then by number.
 
-        It is all of them if the author chose features and left out notable ones, or if none is notable.
+        It is the notable ones, or all of them if the author chose features and left out notable ones, or if none is
+        notable.
         """
-        return self.notable if self.notable and set(self.notable) <= set(self.paged) else self.paged
+        among = self.notable if self.visits_notable else self.paged
+        return sorted(among, key=lambda number: (self.places.get(("clearest", number), len(self.places)), number))
+
+    @cached_property
+    def visits_notable(self) -> bool:
+        """Whether "previous" and "next" lead through the notable features only."""
+        return bool(self.notable) and set(self.notable) <= set(self.paged)
 
     @cached_property
     def listed(self) -> list[int]:
@@ -121,6 +135,17 @@ class Catalog:
         return sorted(set(self.features) - set(self.paged))
 
     @cached_property
+    def compared(self) -> list[int]:
+        """The features that can be compared with each other, in order."""
+        found: list[int] = self.tables.read("firings", ["feature"])["feature"].tolist()
+        return found
+
+    @cached_property
+    def comparable(self) -> frozenset[int]:
+        """The same, for lookup; empty if there are fewer than two."""
+        return frozenset(self.compared if len(self.compared) > 1 else ())
+
+    @cached_property
     def embedded(self) -> set[int]:
         """The features with an embed."""
         return cite.embedded(self.paged, self.notable)
@@ -128,7 +153,29 @@ class Catalog:
     @cached_property
     def examples(self) -> Examples:
         """The examples on feature pages."""
-        return Examples(self.tables, self.paged)
+        return Examples(self.tables, self.paged, self.acting if self.is_crowded else ())
+
+    @cached_property
+    def effects(self) -> Records:
+        """The row of `effects` over all contexts of each feature whose effect was measured."""
+        frame = self.tables["effects"]
+        return Records(frame[frame["group_kind"] == "all"], "feature")
+
+    @cached_property
+    def acting(self) -> set[int]:
+        """The features of which something is known of what they do: an effect, steering, or where they come from."""
+        found = (self.tables.read(name, ["feature"])["feature"] for name in ("effects", "steering", "attributions"))
+        return {int(number) for column in found for number in column.unique()}
+
+    @cached_property
+    def is_crowded(self) -> bool:
+        """Whether so many pages show what a feature does that each of them has room for little else."""
+        return len(self.acting.intersection(self.paged)) > CROWDED * len(self.paged)
+
+    @cached_property
+    def prompts(self) -> list[Row]:
+        """The prompts that features were steered on, with what the model writes without steering."""
+        return rows(self.tables["steering_prompts"])
 
     @cached_property
     def order(self) -> dict[int, int]:
@@ -212,6 +259,10 @@ class Catalog:
         frame = self.tables["rankings"]
         columns = (frame[name].to_numpy().tolist() for name in ("ranking", "feature", "rank"))
         return {(ranking, feature): rank for ranking, feature, rank in zip(*columns, strict=True)}
+
+    def clear_kind(self, number: int) -> str:
+        """The kind of clear features, a key of `CLEAR_KINDS`, that lists this one; "" if it is in no list."""
+        return next((kind for kind in CLEAR_KINDS if (f"clearest:{kind}", number) in self.places), "")
 
     def ref(self, number: int) -> FeatureRef:
         """How a feature is mentioned."""

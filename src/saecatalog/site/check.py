@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from saecatalog.program import program_name
 from saecatalog.schemas import SCHEMAS, arrow_schema
 from saecatalog.site.check_addresses import address_problems
 from saecatalog.site.check_comparisons import comparison_problems
+from saecatalog.site.check_effects import effect_problems
 from saecatalog.site.check_live import live_problems
 from saecatalog.site.check_page import PageFacts, is_embed, linked_files, missing_anchors, read_page, style_urls
 from saecatalog.site.check_sums import changes
@@ -96,7 +97,7 @@ def check_site(site: Path, workers: int | None = None) -> list[str]:
         _size_problems(files),
         chain.from_iterable(_first_view_problems(page, files) for page in pages),
         *(_style_sheet_problems(site, path, files) for path in files if path.endswith(".css")),
-        *(_catalog_problems(site, catalog, files) for catalog in catalogs(files)),
+        *(_catalog_problems(site, catalog, files, ids) for catalog in catalogs(files)),
         *(comparison_problems(site, folder) for folder in comparisons(files)),
     )
     return sorted(set(problems))
@@ -215,18 +216,20 @@ def _style_sheet_problems(site: Path, path: str, files: Files) -> Iterator[str]:
             yield f"{path}: loads {url}, which does not exist"
 
 
-def _catalog_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:
+def _catalog_problems(site: Path, catalog: str, files: Files, ids: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """Problems in the data of one catalog: its manifest, its tables, and pages and rows that disagree."""
     yield from _manifest_problems(site, catalog, files)
     yield from live_problems(site, catalog, _has_live_part(site / catalog), files)
     data = site / catalog / "data"
-    broken = False
+    broken = set()
     for name in SCHEMAS:
         for problem in table_problems(data / f"{name}.parquet", arrow_schema(name)):
-            broken = broken or name == "features"
+            broken.add(name)
             yield f"{catalog}/data/{name}.parquet: {problem}"
-    if not broken:
+    if "features" not in broken:
         yield from _row_problems(data / "features.parquet", catalog, files)
+    if "effects" not in broken:
+        yield from effect_problems(site, catalog, files, ids)
 
 
 def _manifest_problems(site: Path, catalog: str, files: Files) -> Iterator[str]:

@@ -15,6 +15,8 @@ from saecatalog.tables import Tables
 
 TOP = 8
 """How many of the strongest contexts a feature's page shows."""
+TOP_SHORT = 6
+"""The same for a page with little room."""
 IN_BAND = range(2, 6)
 """How many contexts it shows for each quarter of the active tokens: as many as `BAND_TOKENS` allows."""
 BAND_TOKENS = 320
@@ -26,9 +28,9 @@ LISTED = 15
 
 
 class Examples:
-    """The contexts on feature pages, for lookup by feature and by text."""
+    """The contexts on feature pages, for lookup by feature and by text; `short` are features with little room."""
 
-    def __init__(self, tables: Tables, paged: Collection[int]):
+    def __init__(self, tables: Tables, paged: Collection[int], short: Collection[int] = ()):
         self._tables = tables
         columns = ["feature", "text", "band", "rank", "activation", "window_start", "window_end"]
         frame = tables.read("contexts", columns)
@@ -36,7 +38,7 @@ class Examples:
         self._features = frame["feature"].to_numpy()
         # The index in `_texts` of each context's text.
         self._text, self._texts = pd.factorize(frame["text"])
-        self._shown = (frame["rank"].to_numpy() < _most(frame, in_band)) & np.isin(self._features, list(paged))
+        self._shown = (frame["rank"].to_numpy() < _most(frame, in_band, short)) & np.isin(self._features, list(paged))
         strongest = self._among_strongest()
         others = np.flatnonzero(self._shown & ~strongest)
         self._listed = self._shown & strongest
@@ -67,11 +69,11 @@ class Examples:
         return np.isin(own, keys[texts >= 0])
 
 
-def _most(contexts: pd.DataFrame, counts: Sequence[int]) -> np.ndarray:
+def _most(contexts: pd.DataFrame, counts: Sequence[int], short: Collection[int]) -> np.ndarray:
     """For each context, how many contexts of its band are shown.
 
     For the quarters of a feature, this is the largest of `counts` with which all quarters stay within `BAND_TOKENS`, or
-    the first of `counts`.
+    the first of `counts`, as for all features that are `short` of room.
     """
     top = (contexts["band"] == "top").to_numpy()
     features, ranks = contexts["feature"].to_numpy(), contexts["rank"].to_numpy()
@@ -80,7 +82,8 @@ def _most(contexts: pd.DataFrame, counts: Sequence[int]) -> np.ndarray:
     for count in counts:
         shown = ~top & (ranks < count)
         in_band[np.bincount(features[shown], tokens[shown], len(in_band)) <= BAND_TOKENS] = count
-    return np.where(top, TOP, in_band[features])
+    is_short = np.isin(features, list(short))
+    return np.where(top, np.where(is_short, TOP_SHORT, TOP), np.where(is_short, counts[0], in_band[features]))
 
 
 def _first(texts: np.ndarray, contexts: pd.DataFrame, most: int) -> np.ndarray:

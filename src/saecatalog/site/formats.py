@@ -53,15 +53,39 @@ def percent(share: float) -> str:
         return NO_VALUE
     value = 100 * share
     places = 0 if abs(value) >= 10 or value == 0 else min(5, 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{places}f}\u00a0%"
+    return f"{value:.{places}f}\u00a0%".replace("-", MINUS)
 
 
 def percent_interval(share: float, low: float, high: float) -> str:
     """A share with its interval, rounded to the order of a third of its width: `0.31 % [0.27, 0.36]`."""
-    width = 100 * (high - low)
-    places = 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
+    places = _places(100 * (high - low))
     words = f"{100 * share:.{places}f}\u00a0% [{100 * low:.{places}f}, {100 * high:.{places}f}]"
     return words.replace("-", MINUS)
+
+
+def significant(value: float) -> str:
+    """A number to two significant digits, without a power of ten: `0.07` -> `0.070`."""
+    if value == 0 or math.isnan(value):
+        return decimals(value, 0)
+    return decimals(value, min(6, max(0, 1 - math.floor(math.log10(abs(value))))))
+
+
+def measured(value: float, low: float, high: float) -> str:
+    """A figure with its interval, rounded to the order of a third of its width: `0.021 [0.011, 0.040]`.
+
+    An end that is not 0 does not become 0, because that is the line between chance and more.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return significant(value)
+    places = max(1, _places(high - low))
+    while places < 6 and any(end and not round(end, places) for end in (low, high)):
+        places += 1
+    return f"{decimals(value, places)} [{decimals(low, places)}, {decimals(high, places)}]"
+
+
+def _places(width: float) -> int:
+    """The decimals that an interval of this width deserves."""
+    return 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
 
 
 def interval(low: float, high: float) -> str:
@@ -87,7 +111,14 @@ def probability(value: float) -> str:
 
 def signed(value: float, places: int = 2) -> str:
     """A number that always shows its sign."""
+    if math.isnan(value):
+        return NO_VALUE
     return ("+" if value >= 0 else MINUS) + f"{abs(value):.{places}f}"
+
+
+def factor(value: float) -> str:
+    """A multiple: `0.5` -> `0.5×`."""
+    return f"{value:g}×".replace("-", MINUS)
 
 
 def _power(value: float, digits: int) -> str:
@@ -114,4 +145,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "probability": probability,
     "signed": signed,
+    "significant": significant,
+    "factor": factor,
 }

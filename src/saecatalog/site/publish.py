@@ -7,7 +7,7 @@ a rebuild knows what it may replace; it stops with an error at files it did not 
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ from saecatalog.workspace import Workspace
 
 MADE_ANEW = (MANIFEST, "data/notes.parquet", "data/notes.csv", "about.html", FILE_LIST)
 """Files that can change even if only notes change, besides the pages that show them: `about.html` names the commit."""
+SCORES = ("data/detection.parquet", "data/detection.csv")
+"""Files that can change with the rules in notes."""
 
 
 def publish(
-    analysis: Path,
+    made: Sequence[Path],
     live: Path | None,
     manifest: Manifest,
     notes: Notes,
@@ -67,14 +69,15 @@ def publish(
 ) -> None:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
-    `live` is the folder of the live part, if there is one. `keys` identify the build for the next time, and `standing`
-    are the files of the output folder. If the existing catalog differs only in notes and templates, only the pages made
-    from these are written again and the rest is carried over. Raises CatalogError for a template that is not valid, for
-    a note that links to a feature without a page, and for another catalog of the site whose manifest cannot be read.
+    `made` are folders of tables: of those with the same table, the last counts. `live` is the folder of the live part,
+    if there is one. `keys` identify the build for the next time, and `standing` are the files of the output folder. If
+    the existing catalog differs only in notes and templates, only the pages made from these are written again and the
+    rest is carried over. Raises CatalogError for a template that is not valid, for a note that links to a feature
+    without a page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
-    features = Tables(analysis).read("features", ["feature", "page"])
+    features = Tables(made[0]).read("features", ["feature", "page"])
     paged = set(features.loc[features["page"] != "", "feature"])
     check_pages(notes, paged)
     for line in explanations.notices(paged):
@@ -92,7 +95,7 @@ def publish(
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
-    tables = _write_tables(analysis, notes, explanations, folder / "data", config.csv)
+    tables = _write_tables(made, notes, explanations, folder / "data", config.csv)
     render_catalog(tables, manifest, templates, folder, progress, only=only)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
@@ -156,13 +159,16 @@ def _check_apart(slug: str, others: Iterable[str]) -> None:
 
 def _noted(before: pd.DataFrame, notes: Notes) -> set[str]:
     """The files that change if only the notes change."""
-    columns = ("kind", "name", "markdown")
+    columns = ("kind", "name", "markdown", "rule")
     old = set(zip(*(before[name] for name in columns), strict=True))
-    new = {(note.kind, note.name, note.markdown) for note in notes.files}
-    found = {(kind, name) for kind, name, _ in old ^ new}
-    pages = {page_of(kind, name) for kind, name in found}
+    new = set(zip(*(notes.columns()[name] for name in columns), strict=True))
+    found = {(kind, name) for kind, name, _, _ in old ^ new}
+    # The score of an unchanged rule may have changed with the code.
+    ruled = {(kind, name) for kind, name, _, rule in old | new if rule}
+    pages = {page_of(kind, name) for kind, name in found | ruled}
     # The search index contains the notes of features.
-    return {*MADE_ANEW, *pages} | ({"search-index.js"} if "feature" in {kind for kind, _ in found} else set())
+    search = {"search-index.js"} if "feature" in {kind for kind, _ in found} else set()
+    return {*MADE_ANEW, *pages, *search, *(SCORES if ruled else ())}
 
 
 def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
@@ -176,7 +182,7 @@ def _carry_over(target: Path, folder: Path, files: Collection[str]) -> None:
             shutil.copyfile(target / file, folder / file)
 
 
-def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
+def _write_tables(made: Sequence[Path], notes: Notes, explanations: Explanations, data: Path, csv: bool) -> Tables:
     """Write the tables of a site, those of the analysis and the author's, as Parquet and, if `csv`, also as CSV.
 
     Files carried over from the previous catalog are left as they are.
@@ -184,7 +190,8 @@ def _write_tables(analysis: Path, notes: Notes, explanations: Explanations, data
     data.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS.keys() - {"notes", "explanations"}:
         if not (data / f"{name}.parquet").exists():
-            shutil.copyfile(analysis / f"{name}.parquet", data / f"{name}.parquet")
+            found = [path for folder in made if (path := folder / f"{name}.parquet").exists()]
+            shutil.copyfile(found[-1], data / f"{name}.parquet")
     write_table(data, "notes", notes.columns())
     if not (data / "explanations.parquet").exists():
         write_table(data, "explanations", explanations.columns())

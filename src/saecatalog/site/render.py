@@ -22,11 +22,25 @@ from saecatalog.manifest import Manifest
 from saecatalog.processes import worker_processes
 from saecatalog.site import cite, search, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
-from saecatalog.site.catalog import ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
+from saecatalog.site.catalog import CLEAREST_PAGE, ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
-from saecatalog.site.pages import about, catalogs, coactivation, feature, features, front, groups, live, texts
+from saecatalog.site.pages import (
+    about,
+    catalogs,
+    category_pairs,
+    clearest,
+    coactivation,
+    effects,
+    feature,
+    features,
+    front,
+    groups,
+    live,
+    pair,
+    texts,
+)
 from saecatalog.site.records import blocks
 from saecatalog.site.sitemap import common_address
 from saecatalog.site.templates import environment
@@ -47,7 +61,7 @@ Progress = Callable[[str, int], Bar]
 POOL_FROM = 2000
 """With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
 
-PART = {"features": 2048, "texts": 512}
+PART = {"features": 2048, "effects": 2048, "texts": 512}
 """Pages of one kind written per reading of the tables; one reading takes as long as a few hundred pages."""
 
 
@@ -83,6 +97,7 @@ def render_catalog(
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
     many = {
         "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
+        "effects": [n for n in effects.paged(catalog) if writer.wants(effects.page_of(n))],
         "texts": [text for text, row in catalog.texts.items() if writer.wants(*texts.files(row))],
     }
     with _processes(sum(map(len, many.values())), workers) as pool:
@@ -106,11 +121,15 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
     return [
         ("overviews", _overviews(writer)),
         ("categories", _categories(writer, names)),
+        ("pairs of categories", _category_pairs(writer)),
         ("co-activation", _coactivation(writer, names)),
+        ("effects together", _effects(writer)),
         ("concepts", _concepts(writer)),
         ("feature tables", _feature_tables(writer)),
+        ("clearest", _clearest(writer)),
         ("rows", _rows(writer)),
         ("text lists", _text_lists(writer)),
+        ("pairs of features", _pairs(writer)),
     ]
 
 
@@ -242,6 +261,15 @@ def _coactivation(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     yield
 
 
+def _effects(writer: Writer) -> Iterator[None]:
+    """The page of all effects, in a catalog that was built with effects."""
+    if not writer.catalog.manifest.get("effects") or not writer.wants("effects/index.html"):
+        return
+    words = "What features do to the model’s predictions, against chance."
+    writer.page("effects.html", "effects/index.html", "Effects", words, **effects.overview(writer.catalog))
+    yield
+
+
 def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
     catalog, refs = writer.catalog, [ref for ref in writer.catalog.categories if writer.wants(ref.page)]
     overview = writer.wants("categories/index.html")
@@ -258,12 +286,25 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
             path = f"categories/{pager.path}"
             writer.page("categories.html", path, "Categories", words, pager=pager, **view, **heatmaps)
             yield
+    pairs = category_pairs.CategoryPairs(catalog)
     for ref in refs:
         view = groups.category(catalog, ref, data, names)
         writer.chart(view["heatmap"])
         words = f"Specialists and common features of the {ref.texts} texts in {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
+        view["others"] = category_pairs.overview(pairs, ref.name)
         writer.page("category.html", ref.page, ref.title, words, **view)
+        yield
+
+
+def _category_pairs(writer: Writer) -> Iterator[None]:
+    for two in category_pairs.CategoryPairs(writer.catalog):
+        if not writer.wants(two.page):
+            continue
+        view = category_pairs.view(two)
+        a, b = view["titles"]
+        words = f"The features that tell {a} from {b}."
+        writer.page("category_pair.html", two.page, f"{a} versus {b}", words, **view)
         yield
 
 
@@ -297,6 +338,7 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         "bands": features.BANDS,
         "reasons": features.all_reasons(catalog),
         "groups": catalog.categories,
+        "kinds": features.label_groups(catalog),
         "most": MANY_CATEGORIES,
         "titles": features.titles(catalog),
     }
@@ -306,6 +348,14 @@ def _feature_tables(writer: Writer) -> Iterator[None]:
         writer.page("features.html", list_page(place), "Features", words, found=found, current=place + 1, **shared)
         yield
     writer.write("features/table-data.js", lambda: _table_script(features.table_data(catalog)))
+
+
+def _clearest(writer: Writer) -> Iterator[None]:
+    if not writer.wants(CLEAREST_PAGE):
+        return
+    words = "The features whose label explains best where they fire, by kind."
+    writer.page("clearest.html", CLEAREST_PAGE, "The clearest features", words, **clearest.view(writer.catalog))
+    yield
 
 
 def _table_script(data: dict[str, Any]) -> str:
@@ -326,6 +376,21 @@ def _rows(writer: Writer) -> Iterator[None]:
     yield
 
 
+def _pairs(writer: Writer) -> Iterator[None]:
+    """The page of any two features side by side, and its data."""
+    catalog = writer.catalog
+    if len(catalog.compared) < 2:
+        return
+    if writer.wants(pair.PAGE):
+        words = "Do two features double each other? Where each fires, and in which directions they write."
+        writer.page("pair.html", pair.PAGE, "Two features", words, **pair.view(catalog))
+        yield
+    if writer.wants(pair.TEXTS, *map(pair.script_of, range(catalog.compared[-1] // pair.IN_SCRIPT + 1))):
+        writer.write(pair.TEXTS, lambda: pair.texts_script(catalog))
+        for path, script in pair.feature_scripts(catalog):
+            writer.write(path, script)
+
+
 def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
     catalog = writer.catalog
     by_feature, examples = FeatureRows(catalog.tables, numbers), catalog.examples.of_features(numbers)
@@ -337,6 +402,16 @@ def _features(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
         writer.page("feature.html", ref.page, f"Feature {number}", words, **view)
         if number in catalog.embedded and writer.wants(cite.embed_page(ref.page)):
             writer.embed(ref.page, feature.embed(view))
+        yield
+
+
+def _effect_pages(writer: Writer, numbers: Sequence[int]) -> Iterator[None]:
+    """The pages of single effects, in a catalog whose feature pages have no room for them."""
+    catalog, by_feature = writer.catalog, FeatureRows(writer.catalog.tables, numbers)
+    for number in numbers:
+        view = effects.page_view(catalog, by_feature, number)
+        words = f"What the model does because of feature {number}, against chance."
+        writer.page("effect_page.html", effects.page_of(number), f"What feature {number} does", words, **view)
         yield
 
 
@@ -354,7 +429,7 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
         yield
 
 
-BY_KEY: dict[str, Make] = {"features": _features, "texts": _texts}
+BY_KEY: dict[str, Make] = {"features": _features, "effects": _effect_pages, "texts": _texts}
 """The kinds of page of which there may be many: each function writes the pages of the given keys."""
 
 

@@ -23,6 +23,8 @@ from saecatalog.site.search_groups import groups
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
 EXCERPTS = 2
+EXPLAINED = 120
+"""Characters of a feature's first explanation that are searched."""
 TOKEN_COLUMNS = ("feature", "rank", "token")
 CONTEXT_COLUMNS = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
 """The columns that are read of the tokens and of the contexts, without the activations of contexts, which are large."""
@@ -32,11 +34,12 @@ BEFORE, AFTER = 40, 30
 
 @dataclass(frozen=True)
 class Source:
-    """A catalog with the searched part of each feature's tokens and contexts."""
+    """A catalog with the searched part of each feature's tokens, contexts and explanations."""
 
     catalog: Catalog
     tokens: Groups
     contexts: Groups
+    explanations: Groups
 
     @classmethod
     def of(cls, catalog: Catalog) -> "Source":
@@ -44,7 +47,13 @@ class Source:
         tokens = catalog.tables.read("tokens", TOKEN_COLUMNS)
         contexts = catalog.tables.read("contexts", CONTEXT_COLUMNS)
         shown = (contexts["band"] == "top") & (contexts["rank"] < EXCERPTS)
-        return cls(catalog, Groups(tokens[tokens["rank"] < TOKENS], "feature"), Groups(contexts[shown], "feature"))
+        said = catalog.tables.read("explanations", ("feature", "rank", "description"))
+        return cls(
+            catalog,
+            Groups(tokens[tokens["rank"] < TOKENS], "feature"),
+            Groups(contexts[shown], "feature"),
+            Groups(said[said["rank"] == 0], "feature"),
+        )
 
 
 def index(catalog: Catalog) -> str:
@@ -96,8 +105,8 @@ def _tokens(source: Source, number: int) -> str:
 
 def _names(source: Source, number: int) -> str:
     """The Unicode names of the signs in its label, such as `comma` or `slightly smiling face`."""
-    words = [part.partition(" ")[0] for part in _label(source, number).split(" · ")]
-    names = (unicodedata.name(word, "").lower() for word in words if len(word) == 1 and not word.isalnum())
+    words = re.findall("“(.)”", _label(source, number))
+    names = (unicodedata.name(word, "").lower() for word in words if not word.isalnum())
     return ", ".join(filter(None, names))
 
 
@@ -117,6 +126,11 @@ def _note(source: Source, number: int) -> str:
     """The author's note on it."""
     note = source.catalog.note("feature", str(number))
     return note.text if note else ""
+
+
+def _explanation(source: Source, number: int) -> str:
+    """What others say it is."""
+    return " ".join(row.description[:EXPLAINED] for row in source.explanations[number])
 
 
 def _examples(source: Source, number: int) -> str:
@@ -142,6 +156,7 @@ FIELDS: dict[str, Callable[[Source, int], str]] = {
     "names": _names,
     "subjects": _subjects,
     "note": _note,
+    "explanation": _explanation,
     "examples": _examples,
 }
 """The searched fields of each feature, most telling first: `search.js` says what a match in each is worth."""

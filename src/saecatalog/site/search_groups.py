@@ -1,8 +1,8 @@
-"""The categories and concepts in the search: what they are called, their words, and the features that tell them apart.
+"""The categories, concepts and kinds of features in the search: their names, words, and the features they stand for.
 
 In: a `Catalog`. Out: for each category and concept its title, page and kind, for a concept the words that its texts
 share, and the features that it answers to with their strength. A search for "negation" so finds features that fire on
-"not" and "never", and those that fire everywhere come last.
+"not" and "never", and those that fire everywhere come last. A kind of clear features leads only to its list.
 """
 
 import math
@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from saecatalog.site.catalog import Catalog, GroupRef
+from saecatalog.constants import CLEAR_KINDS
+from saecatalog.site.catalog import CLEAREST_PAGE, Catalog, GroupRef
 from saecatalog.site.records import Groups
 
 WORD = re.compile(r"[^\W\d_]{2,}")
@@ -29,18 +30,27 @@ SearchGroup = list[str | Found]
 
 
 def groups(catalog: Catalog) -> list[SearchGroup]:
-    """Each category and concept as [title, page, kind, words, [[feature, strength], ...]]; the strongest has 1."""
+    """Each category, concept and kind of features as [title, page, kind, words, [[feature, strength], ...]].
+
+    The strongest feature has the strength 1.
+    """
     telling = {
         "category": _telling(catalog, "categories", "category", "active_inside", "n_inside"),
         "concept": _telling(catalog, "concepts", "concept", "n_active", "n_texts"),
     }
-    words: dict[str, dict[str, str]] = {"category": {}, "concept": _words(catalog)}
+    shared: dict[str, dict[str, str]] = {"category": {}, "concept": _words(catalog)}
     kinds: list[tuple[str, list[GroupRef]]] = [("category", catalog.categories), ("concept", catalog.concepts)]
-    return [
-        [ref.title, ref.page, kind, words[kind].get(ref.name, ""), telling[kind].get(ref.name, [])]
+    clear: list[SearchGroup] = [
+        [words, f"{CLEAREST_PAGE}#{name}", "clearest features", "", []]
+        for name, words in CLEAR_KINDS.items()
+        if catalog.rankings[f"clearest:{name}"]
+    ]
+    named: list[SearchGroup] = [
+        [ref.title, ref.page, kind, shared[kind].get(ref.name, ""), telling[kind].get(ref.name, [])]
         for kind, refs in kinds
         for ref in refs
     ]
+    return named + clear
 
 
 def information(share: float, elsewhere: float) -> float:

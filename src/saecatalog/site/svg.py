@@ -25,6 +25,8 @@ _ROW_NAME, _COLUMN_NAME = 32, 24
 """The most characters in the names of its rows and of its columns."""
 _RULE = 200
 """The length of a bar for the share `top`."""
+_DOTS = 240
+"""The length of both axes of `dots`."""
 
 
 def histogram(counts: Sequence[int], label: str, titles: tuple[str, str], ticks: Sequence[str]) -> Markup:
@@ -63,6 +65,55 @@ def shares(active: Sequence[float], strong: Sequence[float], top: float) -> Mark
     body = f'<path d="{_rules(active, top)}"/><path d="{_rules(strong, top)}"/>'
     box = f'viewBox="0 0 {_RULE} {2 * len(active)}" preserveAspectRatio="none"'
     return Markup(f'<svg {box} aria-hidden="true">{body}</svg>')
+
+
+def signed_bars(values: Sequence[float]) -> Markup:
+    """A bar per row from a line at 0, to the right if its value is above 0 and to the left if it is below.
+
+    The picture is stretched beside the rows of a table with the numbers, as that of `shares` is.
+    """
+    low, high = min([0.0, *values]), max([0.0, *values])
+    scale = _RULE / (high - low or 1)
+    zero = round(-low * scale)
+    bars = "".join(f"M{zero} {2 * i + 1}h{round(v * scale)}" for i, v in enumerate(values) if round(v * scale))
+    box = f'viewBox="0 0 {_RULE} {2 * len(values)}" preserveAspectRatio="none"'
+    return Markup(f'<svg {box} aria-hidden="true"><path d="M{zero} 0v{2 * len(values)}"/><path d="{bars}"/></svg>')
+
+
+def dots(points: Sequence[tuple[float, float]], label: str, titles: tuple[str, str]) -> Markup:
+    """Points above 0 over two logarithmic axes of equal length and range, with the line on which both are equal.
+
+    `titles` are those of the x and the y axis.
+    """
+    size, decades = _DOTS, _range([value for point in points for value in point])
+    step = size / (decades[-1] - decades[0])
+    at = {power: round(step * (power - decades[0])) for power in decades}
+    grid = "".join(f"M0 {size - n}h{size}M{n} 0v{size}" for n in at.values())
+    left = "".join(f'<text y="{size - n}">{_share_of_ten(power)}</text>' for power, n in at.items())
+    below = "".join(f'<text x="{n}" y="{size + 12}">{_share_of_ten(power)}</text>' for power, n in at.items())
+    where = [
+        [max(0, round(step * (math.log10(value) - decades[0]))) if value > 0 else 0 for value in p] for p in points
+    ]
+    marks = "".join(f"M{x} {size - y}h0" for x, y in where)
+    body = (
+        f'<path class="grid" d="{grid}"/><path class="equal" d="M0 {size}L{size} 0"/><path class="dots" d="{marks}"/>'
+        f'<text x="-34" y="-8">{escape(titles[1])}</text><g>{left}</g>{below}'
+        f'<text x="{size // 2}" y="{size + 26}">{escape(titles[0])}</text>'
+    )
+    return _svg("still plane", (-36, -18, size + 52, size + 50), label, body)
+
+
+def _range(values: Sequence[float]) -> range:
+    """The powers of ten around all values above 0; at most six decades, as a few tiny values would press the rest."""
+    above = [value for value in values if value > 0]
+    top = math.ceil(math.log10(max(above, default=1)))
+    low = math.floor(math.log10(min(above, default=0.1)))
+    return range(max(min(low, top - 1), top - 6), top + 1)
+
+
+def _share_of_ten(power: int) -> str:
+    """A power of ten as an axis shows it: `0.01`."""
+    return f"{10.0**power:.{max(0, -power)}f}"
 
 
 def matrix(

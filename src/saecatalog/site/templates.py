@@ -42,6 +42,8 @@ SECTIONS = (
     ("texts/index.html", "Texts"),
     ("about.html", "About"),
 )
+EFFECTS_SECTION = ("effects/index.html", "Effects")
+"""The section of a catalog that was built with effects, even if none could be measured."""
 LIVE_SECTION = ("live/index.html", "Try a text")
 """The section of a catalog with a live part. Its link needs a script, and shows only where scripts run."""
 
@@ -49,9 +51,11 @@ TEMPLATES = (
     (r"features/\d+\.html", "feature.html"),
     (r"features/\d+\.embed\.html", "feature_embed.html"),
     (r"features/(index|page-\d+)\.html", "features.html"),
+    (r"effects/\d+\.html", "effect_page.html"),
     (r"texts/(index|index\.\d+|all\..*)\.html", "texts.html"),
     (r"texts/.*\.html", "text.html"),
-    (r"(categories|coactivation|concepts)/index(?:\.\d+)?\.html", r"\1.html"),
+    (r"(categories|clearest|coactivation|concepts|effects)/index(?:\.\d+)?\.html", r"\1.html"),
+    (r"categories/[^/]*\.vs\.[^/]*\.html", "category_pair.html"),
     (r"categories/.*\.html", "category.html"),
     (r"concepts/.*\.html", "concept.html"),
     (r"live/index\.html", "live.html"),
@@ -83,6 +87,7 @@ def environment(templates: Path) -> Environment:
         csp=Markup(CSP),
         sections=SECTIONS,
         percent_interval=formats.percent_interval,
+        measured=formats.measured,
         interval=formats.interval,
         decimal_interval=formats.decimal_interval,
         levels=tokens.LEVELS,

@@ -46,13 +46,16 @@ def page_counts(files: Iterable[str]) -> dict[str, int]:
 
     A page is an HTML file in the catalog's folder. Embeds are a separate kind.
     """
-    counts = {"features": 0, "embeds": 0, "categories": 0, "concepts": 0, "texts": 0, "overviews": 0}
+    kinds = ("features", "embeds", "effects", "categories", "category_pairs", "concepts", "texts", "overviews")
+    counts = dict.fromkeys(kinds, 0)
     for path in files:
         folder, _, name = path.rpartition("/")
         if not name.endswith(".html"):
             continue
         if name.endswith(".embed.html"):
             counts["embeds"] += 1
+        elif folder == "categories" and ".vs." in name:
+            counts["category_pairs"] += 1
         elif name.startswith(("index.", "all.", "page-")) or folder not in counts:
             counts["overviews"] += 1
         else:

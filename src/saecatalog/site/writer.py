@@ -11,12 +11,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from saecatalog.manifest import Manifest
 from saecatalog.site import cite
 from saecatalog.site.asset_files import embed_style
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.charts import Heatmap, script_json
 from saecatalog.site.pages import live
-from saecatalog.site.templates import CSP, LIVE_CSP, LIVE_SECTION, SECTIONS, environment
+from saecatalog.site.templates import CSP, EFFECTS_SECTION, LIVE_CSP, LIVE_SECTION, SECTIONS, environment
 
 CARD = "assets/card.png"
 
@@ -52,7 +53,7 @@ class Writer:
         self.env = environment(templates)
         manifest = catalog.manifest
         self.live = live.part(manifest)
-        self.sections = (LIVE_SECTION, *SECTIONS) if self.live else SECTIONS
+        self.sections = _sections(manifest, self.live is not None)
         up = "../" * len(manifest["slug"].split("/"))
         self.env.globals.update(m=manifest, categories=catalog.category, up=up)
         self.env.globals.update(sections=self.sections, live=self.live)
@@ -109,6 +110,12 @@ class Writer:
             (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._folders.add(folder)
         write_whole(f"{self.out}/{path}", (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
+
+
+def _sections(manifest: Manifest, live: bool) -> tuple[tuple[str, str], ...]:
+    """The pages that every page links to, with the words of the links: those that this catalog has."""
+    first, rest = SECTIONS[:1], SECTIONS[1:]
+    return (*((LIVE_SECTION,) if live else ()), *first, *((EFFECTS_SECTION,) if manifest.get("effects") else ()), *rest)
 
 
 def write_whole(path: str | Path, content: bytes) -> None:

@@ -1,7 +1,5 @@
 """Checks of the catalog as a whole: rankings and notable features from the published tables, manifest and health."""
 
-import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -25,7 +23,7 @@ Key = Callable[[Row], tuple[float | Fraction, ...]]
 def check_rankings(e: Evidence) -> None:
     """Every ranking, recomputed from the published figures."""
     found = {str(name): rows_of(rows) for name, rows in parts_of(e.published["rankings"], "ranking").items()}
-    wanted = {**_feature_rankings(e), **_category_rankings(e), **_concept_rankings(e)}
+    wanted = {**_clearest_rankings(e), **_feature_rankings(e), **_category_rankings(e), **_concept_rankings(e)}
     e.report.at("rankings").lists("ranking", sorted(found), sorted(name for name, rows in wanted.items() if rows))
     for name, ranked in wanted.items():
         at, rows = e.report.at("rankings", name), found.get(name, [])
@@ -43,6 +41,46 @@ def _rank(e: Evidence, rows: list[Row], key: Key, value: Callable[[Row], float])
     """The first rows by a key; ties are broken by the feature's number."""
     ranked = formulas.ranked(rows, lambda row: (*key(row), row.feature), int(e.settings["top"]))
     return [(row.feature, float(value(row))) for row in ranked]
+
+
+SAME_LIST = {"words", "syntax", "code"}
+"""The groups of labels whose features may be listed as common."""
+
+
+def _clearest_rankings(e: Evidence) -> Ranked:
+    """The features that their labels explain best: those of each kind, and those of most kinds dealt one by one."""
+    lists: dict[str, list[Row]] = {
+        name: [] for name in ("words", "topics", "syntax", "code", "scripts", "common", "positions")
+    }
+    for row in sorted(rows_of(e.published["features"]), key=_clearness):
+        # A feature without a clearness has nan, which is not above anything.
+        if not row.clearness_low >= 0.5:
+            continue
+        members = lists.get("common" if row.label_group in SAME_LIST and _common(row) else row.label_group)
+        if members is not None and all(row.label != other.label for other in members):
+            members.append(row)
+    dealt = [
+        members[turn]
+        for turn in range(max(map(len, lists.values())))
+        for name, members in lists.items()
+        if name not in ("common", "positions") and turn < len(members)
+    ]
+    named = {"clearest": dealt, **{f"clearest:{name}": members for name, members in lists.items()}}
+    return {name: [(r.feature, float(r.clearness_low)) for r in members[:60]] for name, members in named.items()}
+
+
+def _common(row: Row) -> bool:
+    """Active on one of 200 tokens or more, or best predicted by a letter or by a token that is one of 1,000 or more."""
+    token = row.token_rule.strip()
+    occurrences = round(row.token_recall * row.n_active / row.token_precision)
+    is_letter = len(token) == 1 and token.upper() != token.lower()
+    return bool(200 * row.n_active >= row.n_tokens or 1000 * occurrences >= row.n_tokens or is_letter)
+
+
+def _clearness(row: Row) -> tuple[float, ...]:
+    """The order of the clearest features; those without a clearness come last."""
+    there = row.clearness_low == row.clearness_low
+    return (0, -row.clearness_low, -row.clearness, row.feature) if there else (1, row.feature)
 
 
 def _feature_rankings(e: Evidence) -> Ranked:
@@ -97,6 +135,7 @@ def _concept_rankings(e: Evidence) -> Ranked:
 
 
 REASONS = {
+    "clearest": "clearest",
     "strongest": "strongest",
     "frequent": "frequent",
     "selective": "selective",
@@ -107,30 +146,14 @@ REASONS = {
 """The reason for which each kind of ranking makes its features notable."""
 
 
-def check_explanations(e: Evidence) -> None:
-    """The explanations are those that the manifest names, and numbered from 0 for each feature."""
-    found = rows_of(e.published["explanations"])
-    named = e.manifest.get("explanations") or {"source": "", "rows": 0, "sha256": None}
-    at = e.report.at("explanations")
-    at.holds(len(found) == named["rows"], "", f"{len(found)} rows, but the manifest names {named['rows']}")
-    content = json.dumps([[row.feature, row.description, row.model, row.type] for row in found]).encode()
-    same = not found or hashlib.sha256(content).hexdigest() == named["sha256"]
-    at.holds(same, "", "the rows are not those that the manifest names")
-    seen: Counter[int] = Counter()
-    for row in found:
-        where = e.report.at("explanations", f"feature {row.feature}")
-        where.same("rank", row.rank, seen[row.feature])
-        where.same("source", row.source, named["source"])
-        seen[row.feature] += 1
-
-
 def check_notable(e: Evidence) -> None:
     """Every reason of a notable feature is a ranking that lists it or a note, and exactly the listed pages exist."""
     allowed: dict[int, set[str]] = {}
     noted = {row.name for row in rows_of(e.published["notes"]) if row.kind == "feature"}
     for row in rows_of(e.published["rankings"]):
         kind, _, name = row.ranking.partition(":")
-        if kind in REASONS:
+        # The lists of single kinds of clear features give no reason, the one of all kinds does.
+        if kind in REASONS and (kind != "clearest" or not name):
             allowed.setdefault(row.feature, set()).add(REASONS[kind].format(name))
     pages = {p.name for p in (e.published.folder / "features").glob("*.html") if p.stem.isdigit()}
     for row in rows_of(e.published["features"]):

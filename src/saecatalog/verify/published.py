@@ -38,6 +38,13 @@ LATER: dict[str, dict[str, object]] = {
 }
 """Columns that a catalog of an earlier version lacks, and what they would hold."""
 
+PART_OF = {
+    "explanations": "explanations",
+    "effects": "effects",
+    "effect_contexts": "effects",
+    "effect_tokens": "effects",
+}
+"""Tables that a catalog of an earlier version lacks, and the part of the manifest that it lacks with them."""
 
 Manifest = dict[str, Any]
 """The manifest of a catalog, or a part of it: JSON has no narrower type."""
@@ -82,7 +89,7 @@ class Published(Mapping[str, pd.DataFrame]):
 
     def _with_later(self, name: str, table: pa.Table | str) -> pa.Table | str:
         """A table with the columns that were not there yet when this catalog was built; the table itself may not be."""
-        if name == "explanations" and name not in self.manifest:
+        if name in PART_OF and PART_OF[name] not in self.manifest:
             return arrow_schema(name).empty_table()
         if isinstance(table, str) or "special_tokens" in self.settings:
             return table

@@ -72,6 +72,16 @@
   }
   if (tryLink) addPanel();
 
+  // A link beside each feature that fires on the same tokens or writes alike, to both side by side.
+  if (document.querySelector("a.compare")) {
+    for (const other of document.querySelectorAll("#partners tbody a.f, #neighbours tbody a.f")) {
+      const beside = Object.assign(document.createElement("a"), { textContent: "compare", className: "beside-link" });
+      beside.href = `${document.querySelector("a.compare").href}&b=${other.textContent}`;
+      beside.setAttribute("aria-label", `Compare with feature ${other.textContent}`);
+      other.parentElement.append(" ", beside);
+    }
+  }
+
   async function dataRow() {
     await window.saeLoad(`${root}assets/row.js`);
     return JSON.stringify(await window.saeRow(root, Number(/\d+/.exec(document.querySelector("h1").textContent)[0])), null, 1);

@@ -6,7 +6,7 @@
   const MOST = 12;
   const GROUPS = 4;
   // What a match is worth by field, times 1 for a whole word, BEGINS if it begins one, INSIDE if it is inside one.
-  const WORTH = { label: 8, tokens: 4, names: 4, subjects: 1.5, note: 4, examples: 1 };
+  const WORTH = { label: 8, tokens: 4, names: 4, subjects: 1.5, note: 4, explanation: 3, examples: 1 };
   const BEGINS = 0.45;
   const INSIDE = 0.2;
   const ORDERED = new Set(["label", "tokens", "names"]); // a match at the end is worth three quarters of one at the beginning

@@ -10,9 +10,11 @@
   const { shown, reasons, titles } = window.saeTable;
   const statistics = new Map(window.saeTable.statistics.map(([name, heading, format, meaning]) => [name, { heading, format, meaning }]));
   const [numbers, labels, notable, category, density] = ["feature", "label", "notable", "category", "density"].map(window.saeColumn);
-  // What a reader sees first: the notable features. The column says which rows these are; they need not be all rows.
-  const isOrdinary = notable.map((reasons) => Number(reasons === ""));
-  const begin = new Set(isOrdinary).size > 1 ? "first" : "feature";
+  const group = window.saeColumn("label_group");
+  // What a reader sees first: the clearest features, then the other notable ones. There is no column if that is the order
+  // of the numbers.
+  const first = window.saeTable.first ? window.saeColumn("first") : numbers;
+  const begin = first === numbers ? "feature" : "first";
   const placeOf = new Map(numbers.map((number, place) => [number, place]));
   const lowerLabels = labels.map((label) => label.toLowerCase());
 
@@ -23,7 +25,7 @@
   }
 
   // The state. The address has only what differs from the defaults.
-  const BEGIN = { q: "", reason: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
+  const BEGIN = { q: "", reason: "", kind: "", category: "", density: "", sort: "", dir: "up", columns: shown.join(), page: 1 };
   let state;
   const sort = () => state.sort || (state.q ? "match" : begin);
   // The columns shown: the number, the chosen ones, and the one that is sorted by.
@@ -51,7 +53,7 @@
   function order(key, dir) {
     const name = `${key} ${dir}`;
     if (!orders.has(name)) {
-      const column = { first: isOrdinary, label: lowerLabels }[key] ?? window.saeColumn(key);
+      const column = { first, label: lowerLabels }[key] ?? window.saeColumn(key);
       const way = dir === "down" ? -1 : 1;
       const compare = (x, y) => x === null ? 1 : y === null ? -1 : x < y ? -way : way;
       orders.set(name, [...numbers.keys()].sort((a, b) => column[a] === column[b] ? a - b : compare(column[a], column[b])));
@@ -70,6 +72,7 @@
     const all = sort() !== "match" ? order(sort(), state.dir) : best ?? order(begin, "up");
     return all.filter((place) => (!best || answers.has(place))
       && (!state.reason || wanted.has(notable[place]))
+      && (!state.kind || group[place] === state.kind)
       && (!state.category || category[place] === state.category)
       && (!state.density || (density[place] >= from && (!to || density[place] < to))));
   }
@@ -191,7 +194,7 @@
       filters.querySelector(`[name=${name}]`).append(...values.map(([value, words]) => new Option(words, value)));
     }
     const sorts = filters.querySelector("[name=sort]");
-    if (begin === "first") sorts.append(new Option("Notable first", "first"));
+    if (begin === "first") sorts.append(new Option("Clearest first", "first"));
     sorts.append(new Option("Best match", "match"), new Option("Label", "label"));
     for (const [name, { heading: words, meaning }] of statistics) {
       sorts.append(new Option(words, name));

@@ -10,6 +10,7 @@ from saecatalog.manifest import Manifest
 from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import cite
 from saecatalog.site.catalog import Catalog
+from saecatalog.site.pages import effects
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ def view(catalog: Catalog) -> dict[str, Any]:
     return {
         "definitions": [(name, *TABLES[name], definitions(name)) for name in SCHEMAS],
         "provenance": provenance(manifest),
+        "no_effects": effects.reasons(catalog),
+        "n_effects": len(catalog.effects),
         "libraries": sorted(manifest["libraries"].items()),
         "settings": sorted(manifest["settings"].items()),
         "corpus": [(ref, ref.texts, ref.tokens) for ref in catalog.largest_categories],

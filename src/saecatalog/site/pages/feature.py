@@ -3,7 +3,7 @@
 In: a `Catalog` and a feature's number. Out: plain values for the templates. This module does no file access.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from saecatalog.constants import MANY_CATEGORIES
+from saecatalog.constants import CLEAR_KINDS, MANY_CATEGORIES
 from saecatalog.names import slug, title
 from saecatalog.site import charts, cite, text_parts, tokens
-from saecatalog.site.catalog import Catalog, FeatureRef, split_reasons
+from saecatalog.site.catalog import CLEAREST_PAGE, Catalog, FeatureRef, split_reasons
 from saecatalog.site.charts import Histogram, Shares
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.pages import explanations
+from saecatalog.site.pages.effects import sections as effect_sections
 from saecatalog.site.pages.texts import origin
 from saecatalog.site.records import Row
 from saecatalog.site.text_parts import part_at
@@ -37,6 +38,9 @@ MANY_REASONS, REASONS_SHOWN = 20, 10
 START_SHARE_SHOWN = 0.1
 # How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
 # near 20 kB; the data files have the rest.
+
+QUOTES = "“”,"
+"""Signs around the first word of a label."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +155,13 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "f": row,
         "start_share_shown": START_SHARE_SHOWN,
         "note": catalog.note("feature", str(number)),
+        "scores": {"label": None, "note": None} | {r.rule_source: r for r in by_feature.of("detection")[number]},
         "explanations": explanations.view(by_feature.of("explanations")[number]),
         "reasons": why,
         "more_reasons": len(split_reasons(row.notable)) - len(why),
         "neuronpedia": catalog.neuronpedia(number),
-        "stops": "notable feature" if catalog.tour == catalog.notable else "feature",
+        "comparable": number in catalog.comparable,
+        "stops": "notable feature" if catalog.visits_notable else "feature",
         "previous": previous,
         "next": following,
         "examples": bands.get("top", []),
@@ -171,13 +177,14 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
         "logit_spread": _logit_spread(by_feature, number),
         "partners": _partners(catalog, by_feature, number),
         "neighbours": _neighbours(catalog, by_feature, number),
+        **effect_sections(catalog, by_feature, row),
         "cite": cite.feature(catalog.manifest, row, number in catalog.embedded),
     }
 
 
 def embed(view: dict[str, Any]) -> dict[str, Any]:
-    """What a feature's embed shows, taken from the view of its page: the best examples and the histogram."""
-    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia")}
+    """What a feature's embed shows, taken from the view of its page: the best examples, the histogram, its effect."""
+    shown = {name: view[name] for name in ("f", "histogram", "neuronpedia", "effect")}
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
 
 
@@ -200,18 +207,22 @@ def embedding(catalog: Catalog) -> dict[str, Any]:
 def introduction(catalog: Catalog) -> dict[str, Any] | None:
     """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
 
-    It is the one with the highest contrast for a concept, else the first specialist, else the strongest. If possible,
-    it is strong on as many texts as are shown, and its label begins with a word, which is easier to read than a symbol.
+    It has an embed if any has.
+
+    It is the clearest of words and their forms, else the one with the highest contrast for a concept, else the first
+    specialist, else the strongest. If possible, it is strong on as many texts as are shown, and its label begins with a
+    word, which is easier to read than a symbol.
     """
-    strong = [n for n in catalog.paged if catalog.features[n].n_texts_strong >= INTRODUCED] or catalog.paged
-    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].isalpha()] or strong
+    shown = sorted(catalog.embedded) or catalog.paged
+    strong = [n for n in shown if catalog.features[n].n_texts_strong >= INTRODUCED] or shown
+    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].strip(QUOTES).isalpha()] or strong
     frame = catalog.tables["rankings"]
-    for kind in ("contrast:", "specialist:", "strongest"):
+    for kind in ("clearest:words", "contrast:", "specialist:", "strongest"):
         found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
         if len(found):
             number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
-            shown = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
-            return {"ref": catalog.ref(number), "examples": shown.get("top", [])[:INTRODUCED]}
+            examples = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
+            return {"ref": catalog.ref(number), "examples": examples.get("top", [])[:INTRODUCED]}
     return None
 
 
@@ -259,6 +270,10 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
     kind, _, subject = name.partition(":")
     shown = title(subject)
     match kind:
+        case "clearest":
+            found = catalog.clear_kind(number)
+            name, text = f"clearest:{found}", f"clearest: {CLEAR_KINDS[found].lower()}"
+            page = f"{CLEAREST_PAGE}#{found}"
         case "strongest" | "frequent" | "selective":
             text = kind if kind == "strongest" else f"most {kind}"
             page = f"{catalog.table_page(number)}?reason={kind}#f{number}"
@@ -276,10 +291,14 @@ def _reason(catalog: Catalog, number: int, name: str) -> Reason:
 
 
 def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRef | None]:
-    """The previous and the next feature of the tour, by number, of a feature that may not be in it."""
-    before, after = bisect_left(catalog.tour, number), bisect_right(catalog.tour, number)
-    previous = catalog.ref(catalog.tour[before - 1]) if before else None
-    return previous, catalog.ref(catalog.tour[after]) if after < len(catalog.tour) else None
+    """The previous and the next feature of the tour; of a feature that is not in it, the nearest in it by number."""
+    stops, before = catalog.tour, catalog.order[number]
+    after = before + 1
+    if before >= len(stops):
+        stops = sorted(stops)
+        before = after = bisect(stops, number)
+    previous = catalog.ref(stops[before - 1]) if before else None
+    return previous, catalog.ref(stops[after]) if after < len(stops) else None
 
 
 def _examples(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, list[Example]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saecatalog.constants import MANY_CATEGORIES
+from saecatalog.constants import CLEAR_KINDS, MANY_CATEGORIES
 from saecatalog.names import title
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site.catalog import REASONS, Catalog, split_reasons
@@ -32,6 +32,9 @@ class Column:
 
 COLUMNS = (
     Column("feature", "Feature", "plain", shown=True),
+    Column("clearness", "Clearness", "percent", shown=True),
+    Column("clearness_low", "Clearness, low end", "percent"),
+    Column("clearness_high", "Clearness, high end", "percent"),
     Column("max", "Max", shown=True),
     Column("mean_active", "Mean active", shown=True),
     Column("std_active", "SD active"),
@@ -49,8 +52,14 @@ COLUMNS = (
     Column("n_texts", "Texts", "count"),
     Column("n_texts_active", "Texts active", "count", shown=True),
     Column("n_texts_strong", "Texts strong", "count", shown=True),
-    Column("token_precision", "Token precision", "percent", shown=True),
-    Column("token_recall", "Token recall", "percent", shown=True),
+    Column("label_f1", "Label F1", "percent"),
+    Column("label_precision", "Label precision", "percent"),
+    Column("label_recall", "Label recall", "percent"),
+    Column("label_share", "Label’s share of activation", "percent"),
+    Column("token_f1", "Token F1", "percent", shown=True),
+    Column("token_precision", "Token precision", "percent"),
+    Column("token_recall", "Token recall", "percent"),
+    Column("token_share", "Token’s share of activation", "percent"),
     Column("bigram_precision", "Bigram precision", "percent"),
     Column("bigram_recall", "Bigram recall", "percent"),
     Column("start_share", "On first tokens", "percent"),
@@ -60,6 +69,9 @@ COLUMNS = (
 )
 """Every number in the `features` table, in the order in which the page shows them."""
 
+GROUPS = CLEAR_KINDS | {"mixed": "Mixed"}
+"""The kinds of label to filter by, and their text."""
+
 BANDS = (
     ("0.1-", "above 10 %"),
     ("0.01-0.1", "1 to 10 %"),
@@ -68,6 +80,9 @@ BANDS = (
     ("-0.0001", "below 0.01 %"),
 )
 """Density ranges to filter by (lower bound included, upper bound excluded) and their text."""
+
+LEFT_OUT = ("page", "label_rule")
+"""The columns of `features` that the scripts do without: the second would be a fifth of their data."""
 
 ROWS_IN_PART = 1000
 """Features in one script with rows of features without a page, which is then about as large as a picture."""
@@ -102,25 +117,30 @@ def _in_order(reasons: Iterable[str]) -> list[str]:
 def row_data(catalog: Catalog, numbers: Sequence[int]) -> dict[str, Any]:
     """The rows of these features as scripts show them.
 
-    `values` has every column of `features` except `page`, packed. `statistics` says how to show the numbers.
+    `values` has the columns of `features` but for `LEFT_OUT`, packed. `statistics` says how to show the numbers.
     """
     frame = catalog.tables.features.loc[list(numbers)]
     return {
         "statistics": [[c.name, c.heading, c.format, c.meaning] for c in COLUMNS],
-        "values": {name: _packed(frame[name].tolist()) for name in SCHEMAS["features"] if name != "page"},
+        "values": {name: _packed(frame[name].tolist()) for name in SCHEMAS["features"] if name not in LEFT_OUT},
         "category": _packed([_category(catalog, text) for text in frame["top_text"]]),
         "titles": titles(catalog),
     }
 
 
 def table_data(catalog: Catalog) -> dict[str, Any]:
-    """The rows of all features with a page, with what the table's script needs to sort, filter and select them."""
+    """The rows of all features with a page, with what the table's script needs to sort, filter and select them.
+
+    `first` is the place of each in the order in which the table begins, if that is not the order of the numbers.
+    """
     reasons = set(catalog.tables.features.loc[catalog.paged, "notable"])
+    first = [catalog.order[number] for number in catalog.paged]
     return {
         **row_data(catalog, catalog.paged),
         "shown": [c.name for c in COLUMNS if c.shown],
         "reasons": {name: _in_order(split_reasons(name)) for name in sorted(reasons)},
         "selection": selection(catalog),
+        **({"first": _packed(first)} if first != sorted(first) else {}),
         **({"options": options} if (options := long_lists(catalog)) else {}),
     }
 
@@ -156,6 +176,12 @@ def all_reasons(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:
             kind, _, subject = reason.partition(":")
             found.setdefault(kind, set()).update([subject] if subject else [])
     return {kind: [(subject, title(subject)) for subject in sorted(found[kind])] for kind in _in_order(found)}
+
+
+def label_groups(catalog: Catalog) -> dict[str, str]:
+    """The kinds of label among the features with a page, with what readers call them."""
+    found = set(catalog.tables.features.loc[catalog.paged, "label_group"])
+    return {name: words for name, words in GROUPS.items() if name in found}
 
 
 def long_lists(catalog: Catalog) -> dict[str, list[tuple[str, str]]]:

@@ -3,35 +3,28 @@
 In: a `Catalog`. Out: plain values for the template.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from saecatalog.site import charts
-from saecatalog.site.catalog import Catalog, FeatureRef
-from saecatalog.site.pages import feature
-from saecatalog.site.records import Row
+from saecatalog.site.catalog import Catalog
+from saecatalog.site.pages import clearest, feature
+from saecatalog.site.pages.ranked import ranked
 
 LISTED = 10
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A feature's place in a ranking, with its row and the value it is ranked by."""
-
-    place: int
-    ref: FeatureRef
-    row: Row
-    value: float
+OF_KIND = 5
+"""Features listed of each ranking, and of each kind of clear features."""
 
 
 def catalog_front(catalog: Catalog) -> dict[str, Any]:
-    """A catalog's front page: an example, links, three rankings, and the health of the SAE on this corpus."""
+    """A catalog's front page: an example, links, four rankings, and the health of the SAE on this corpus."""
     health = catalog.manifest["health"]
     return {
         "note": catalog.note("index", ""),
         "n_pages": len(catalog.paged),
         "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
         "introduction": feature.introduction(catalog),
+        "clearest": clearest.kinds(catalog),
+        "of_kind": OF_KIND,
         "strongest": ranked(catalog, "strongest", LISTED),
         "frequent": ranked(catalog, "frequent", LISTED),
         "selective": ranked(catalog, "selective", LISTED),
@@ -39,10 +32,5 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
         "health": health,
         "categories": catalog.categories,
         "concepts": catalog.concepts,
+        "n_effects": len(catalog.effects),
     }
-
-
-def ranked(catalog: Catalog, ranking: str, most: int) -> list[Ranked]:
-    """The first `most` features of a ranking."""
-    found = catalog.rankings[ranking][:most]
-    return [Ranked(r.rank + 1, catalog.ref(r.feature), catalog.features[r.feature], r.value) for r in found]

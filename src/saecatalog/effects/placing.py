@@ -1,0 +1,102 @@
+"""Sampled contexts in their windows: a sample and the windows of a corpus flow in, what a pass has to run flows out."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from saecatalog.analysis.activations import Activations
+from saecatalog.constants import EFFECT_REACH
+from saecatalog.effects.ablation import Contexts
+from saecatalog.effects.sampling import Sample
+from saecatalog.texts.windows import Window
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The contexts of a sample in the order of the sample, and the windows they are in."""
+
+    windows: list[Window]
+    """The windows with a context, in the order of the corpus."""
+    where: Int64[np.ndarray, "context"]
+    """The window of each context: index in `windows`."""
+    depths: Int64[np.ndarray, "context"]
+    """How many positions of its window are before the sampled token, BOS included."""
+    activations: Float32[np.ndarray, "context reach"]
+    next_ids: Int64[np.ndarray, "context"]
+
+    def blocks(self, most: int) -> Iterator[range]:
+        """The windows in runs of at most `most` positions, or of one window."""
+        first, total = 0, 0
+        for place, window in enumerate(self.windows):
+            # One for BOS, whether there is one or not.
+            if total + window.run + 1 > most and place > first:
+                yield range(first, place)
+                first, total = place, 0
+            total += window.run + 1
+        if self.windows:
+            yield range(first, len(self.windows))
+
+    def rows(self, block: range) -> Int64[np.ndarray, "row"]:
+        """The contexts in the windows of a block, as rows of the sample."""
+        return np.flatnonzero((self.where >= block.start) & (self.where < block.stop))
+
+    def contexts(self, sample: Sample, block: range, starts: Int64[np.ndarray, "window"]) -> Contexts:
+        """The same as what a pass has to run; `starts` are the windows' first positions in the memory."""
+        rows = self.rows(block)
+        places = starts[self.where[rows] - block.start] + self.depths[rows]
+        parts = (self.depths, sample.features, sample.controls, self.activations, self.next_ids)
+        return Contexts(places, *(part[rows] for part in parts))
+
+    def key(self, sample: Sample, block: range) -> str:
+        """A hash of everything that the results of a block depend on, but for model and SAE."""
+        rows = self.rows(block)
+        found = hashlib.sha256(b"".join(self.windows[place].key for place in block))
+        parts = (self.where - block.start, self.depths, sample.features, sample.controls, self.activations)
+        for part in (*parts, self.next_ids):
+            found.update(np.ascontiguousarray(part[rows]).tobytes())
+        return found.hexdigest()[:24]
+
+
+def place_contexts(activations: Activations, sample: Sample, windows: list[Window], extra: int) -> Placed:
+    """Find the windows of a sample's contexts; `extra` positions are before the tokens of a window (BOS)."""
+    starts = np.array([window.start for window in windows], np.int64)
+    leads = np.array([window.lead for window in windows], np.int64)
+    tokens = sample.tokens.astype(np.int64)
+    used, where = np.unique(np.searchsorted(starts, tokens, side="right") - 1, return_inverse=True)
+    begins = starts[used][where]
+    return Placed(
+        [windows[place] for place in used.tolist()],
+        where.astype(np.int64),
+        extra + leads[used][where] + tokens - begins,
+        _before(activations, sample, begins),
+        _next_ids(activations, tokens),
+    )
+
+
+def _before(
+    activations: Activations, sample: Sample, begins: Int64[np.ndarray, "context"]
+) -> Float32[np.ndarray, "context reach"]:
+    """Each feature's activations at the last EFFECT_REACH tokens up to the sampled one, as far as its window counts.
+
+    Tokens that a window runs as context only, and massive ones, have 0: the feature is not taken out there.
+    """
+    back = sample.tokens.astype(np.int64)[:, None] - np.arange(EFFECT_REACH - 1, -1, -1)
+    found = np.zeros(back.shape, np.float32)
+    for feature in np.unique(sample.features).tolist():
+        rows = np.flatnonzero(sample.features == feature)
+        tokens, values = activations.column(feature)
+        at = np.minimum(np.searchsorted(tokens, back[rows]), len(tokens) - 1)
+        active = (tokens[at] == back[rows]) & (back[rows] >= begins[rows, None])
+        found[rows] = np.where(active, values[at], 0)
+    return found
+
+
+def _next_ids(activations: Activations, tokens: Int64[np.ndarray, "context"]) -> Int64[np.ndarray, "context"]:
+    """The token after each one in its text; -1 at the end of a text."""
+    store = activations.store
+    ends = np.asarray(store.text_offsets)[activations.token_texts[tokens] + 1]
+    after = np.minimum(tokens + 1, store.n_tokens - 1)
+    return np.where(tokens + 1 < ends, store.token_ids[after], -1).astype(np.int64)
