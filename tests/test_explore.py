@@ -180,7 +180,7 @@ def test_concept_as_json_is_what_the_lines_say(
     ]
     found = said(*words, "--top", "4")
     assert (found["concept"], found["n_texts"]) == ("animals", len(CONCEPTS["animals"]))
-    assert list(found["rankings"]) == ["consistent", "strong", "contrast"]
+    assert list(found["rankings"]) == ["contrast", "consistent", "strong"]
     means = [row["mean_all"] for row in found["rankings"]["strong"]]
     assert means == sorted(means, reverse=True)
     assert len(means) == 4

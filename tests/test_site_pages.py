@@ -215,13 +215,35 @@ def test_a_silent_features_bound_is_the_one_in_the_data(site: Path) -> None:
 
 
 def test_a_specialist_shows_its_evidence(site: Path) -> None:
-    """Strong rates with their intervals, and whether each half of the texts would have found it."""
+    """Strong rates with their intervals, how sure they are, and whether each half of the texts would have found it."""
     page = HTMLParser((site / "features/1.html").read_text("utf-8"))
     said = page.css_first("#categories .hint").text()
     assert "AUROC" in said
-    assert "Split-half check: a specialist in only one half of the corpus." in said
+    assert "(clear evidence)" in said
+    assert "Split-half check: a specialist in both halves of the corpus." in said
+    weak = HTMLParser((site / "features/10.html").read_text("utf-8")) if (site / "features/10.html").exists() else None
+    assert weak is None or "(weak evidence)" in weak.css_first("#categories .hint").text()
     page = HTMLParser((site / "categories/python-code.html").read_text("utf-8"))
     assert "6 are in both lists (6.0 expected by chance)" in page.css_first("#specialist").text()
+
+
+def test_of_many_reasons_a_page_names_those_with_the_best_places(tmp_path: Path) -> None:
+    """Feature 2 is in the rankings of 25 concepts, one place further down in each."""
+    tables, manifest = write(tmp_path / "tables")
+    names = [f"idea {n:02d}" for n in range(25)]
+    features, rankings = tables["features"], tables["rankings"]
+    mine = features["feature"] == 2
+    reasons = ",".join(f"concept:{name}" for name in reversed(names))
+    write_table(tables.folder, "features", features.assign(notable=features["notable"].where(~mine, reasons)))
+    added = pd.DataFrame(
+        [{"ranking": f"contrast:{name}", "rank": n, "feature": 2, "value": 0.6} for n, name in enumerate(names)]
+    )
+    write_table(tables.folder, "rankings", pd.concat([rankings, added], ignore_index=True))
+    render.render_catalog(Tables(tables.folder), manifest, TEMPLATES, tmp_path / "out")
+    page = HTMLParser((tmp_path / "out/features/2.html").read_text("utf-8"))
+    shown = [" ".join(line.text().split()) for line in page.css(".reasons li")]
+    assert shown[:10] == [f"#{n + 1} for the concept Idea {n:02d}" for n in range(10)]
+    assert shown[10] == "and 15 more reasons"
 
 
 def test_rules_of_two_tokens_are_told(site: Path) -> None:
@@ -476,7 +498,7 @@ def test_pages_are_the_same_however_many_processes_write_them(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "POOL_FROM", 1)
-    monkeypatch.setattr(render, "PART", {"features": 3, "texts": 5})
+    monkeypatch.setattr(render, "PART", {**dict.fromkeys(render.PART, 3), "texts": 5})
     tables, manifest = write(tmp_path / "tables")
     counts = render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
     assert (counts["features"], counts["texts"]) == (len(PAGED), 12)

@@ -1,8 +1,8 @@
 """Rank the features that respond to a list of texts that share a concept.
 
 --json prints one object: `concept`, `n_texts`, `n_corpus` (texts of the corpus), `strong` (a score above it is strong),
-`strong_rule` and `rankings`, an object with the lists `consistent`, `strong` and `contrast`. Their entries have
-`feature` and the columns of the table `concepts`, such as `n_strong`, `mean_all`, `mean_active` and `auroc`."""
+`strong_rule` and `rankings`, an object with the lists `contrast` (features that respond), `consistent` and `strong`.
+Their entries have `feature` and the columns of the table `concepts`, such as `n_strong`, `mean_all` and `auroc`."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 EXAMPLE = "concept corpora/concepts/weather.txt"
 
 TITLES = {
-    "consistent": "most consistent",
-    "strong": "largest mean score",
-    "contrast": "clearest contrast (AUROC)",
+    "contrast": "features that respond, by contrast (AUROC)",
+    "consistent": "most consistent (may fire on all texts)",
+    "strong": "largest mean score (may fire on all texts)",
 }
 """What the kinds of ranking are called."""
 
@@ -84,12 +84,17 @@ def _lines(found: "ConceptFeatures") -> Iterator[str]:
     yield f"{found.name}: {found.n_texts} texts, {compared}; strong: > {found.strong:g}"
     yield f"({found.strong_rule})"
     for kind, rows in _rankings(found).items():
-        if not rows:
+        if not rows and kind != "contrast":
             continue
         yield ""
+        if not rows:
+            yield "no feature responds: none surely scores these texts above the rest of the corpus"
+            continue
         yield TITLES[kind]
-        yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {'AUROC':>6}"
+        sure = f"{'AUROC':>6}  {'95 %':>12}  {'q':>7}"
+        yield f"{'feature':>8}  {'strong':>8}  {'mean, all':>9}  {'mean, active':>12}  {sure}"
         for row in rows:
             share = f"{row['n_strong']}/{row['n_texts']}"
             means = f"{row['mean_all']:9.2f}  {row['mean_active']:12.2f}"
-            yield f"{row['feature']:>8}  {share:>8}  {means}  {row['auroc']:6.3f}"
+            auroc = f"{row['auroc']:6.3f}  {row['auroc_low']:5.2f}, {row['auroc_high']:5.2f}"
+            yield f"{row['feature']:>8}  {share:>8}  {means}  {auroc}  {row['q_value']:7.2g}"

@@ -147,6 +147,8 @@ def _check_response(at: Checker, row: Row) -> None:
 def check_q_values(e: Evidence) -> None:
     """Benjamini-Hochberg over all concepts and all features that fired on a text; pairs without a row have p = 1."""
     rows = rows_of(e.published["concepts"][["concept", "feature", "p_value", "q_value"]])
+    if not rows:
+        return
     fired = {row.feature for row in rows} | set(e.scores.features)
     others = len(set(e.published["concept_texts"]["concept"])) * len(fired) - len(rows)
     found = formulas.benjamini_hochberg([row.p_value for row in rows] + [1.0], [1] * len(rows) + [others])
