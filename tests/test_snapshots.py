@@ -63,7 +63,7 @@ OF_THREE = {
 
 @pytest.fixture(scope="module")
 def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The synthetic catalog alone, with a live part, and with effects; with the definitions of one table, to keep pages short."""
+    """The synthetic catalog alone, with a live part, and with effects; `about.html` has one definition, to be short."""
     view_of_about = about.view
 
     def brief(*given: Any) -> dict[str, Any]:
