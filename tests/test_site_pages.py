@@ -476,7 +476,7 @@ def test_pages_are_the_same_however_many_processes_write_them(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "POOL_FROM", 1)
-    monkeypatch.setattr(render, "PART", {"features": 3, "texts": 5})
+    monkeypatch.setattr(render, "PART", {**render.PART, "features": 3, "texts": 5})
     tables, manifest = write(tmp_path / "tables")
     counts = render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
     assert (counts["features"], counts["texts"]) == (len(PAGED), 12)
