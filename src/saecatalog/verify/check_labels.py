@@ -95,16 +95,20 @@ def check_labels(e: Evidence) -> None:
         active = {(t, i): v for t, i, v in formulas.active_values(e.case, place)}
         for row in rows:
             at = e.report.at("features", f"feature {feature}")
-            matched = {half: r.label(row.label_rule) if row.label_rule else set() for half, r in readers.items()}
-            found = {half: Half.of(e, readers[half], matched[half], active) for half in readers}
-            rare = found["first"].n_active < LABEL_TOKENS
+            first, second = (_half(e, readers[half], row.label_rule, active) for half in ("first", "second"))
+            rare = first.n_active < LABEL_TOKENS
+            chosen = _half(e, readers["all"], row.label_rule, active) if rare else first
             at.same("label_half", row.label_half, ("all" if rare else "first") if row.label_rule else "")
-            _check_figures(e, at, row, found["all" if rare else "first"])
-            judged = bool(row.label_rule) and not rare and found["second"].n_active >= LABEL_TOKENS
-            _check_clearness(e, at, row, found["second"] if judged else None)
-            strength = found["all" if rare else "first"].explained() if row.label_rule else 0.0
-            strength = min(strength, found["second"].explained()) if judged else strength
+            _check_figures(e, at, row, chosen)
+            judged = bool(row.label_rule) and not rare and second.n_active >= LABEL_TOKENS
+            _check_clearness(e, at, row, second if judged else None)
+            strength = chosen.explained() if row.label_rule else 0.0
+            strength = min(strength, second.explained()) if judged else strength
             _check_words(e, at, row, strength, rare)
+
+
+def _half(e: Evidence, reader: RuleReader, rule: str, active: dict[Place, float]) -> Half:
+    return Half.of(e, reader, reader.label(rule) if rule else set(), active)
 
 
 def _check_figures(e: Evidence, at: Checker, row: Row, chosen: Half) -> None:
