@@ -112,7 +112,8 @@ def clearness_interval(
     n_texts = int((n_tokens > 0).sum())
     variance = squares * n_texts / max(n_texts - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        worth = np.where(variance > 0, c * (1 - c) / variance, np.inf)
+        # Where the rule is no better than chance, the figure stays 0 whatever a text adds.
+        worth = np.where((variance > 0) & (c > 0), c * (1 - c) / variance, np.inf)
     scale = (Z95 / stats.t.ppf(0.975, np.maximum(touched - 1, 1))) ** 2
     worth = np.minimum(worth, touched) * scale
     low, high = wilson(c * worth, worth)

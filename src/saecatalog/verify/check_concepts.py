@@ -151,6 +151,8 @@ def check_q_values(e: Evidence) -> None:
         return
     fired = {row.feature for row in rows} | set(e.scores.features)
     others = len(set(e.published["concept_texts"]["concept"])) * len(fired) - len(rows)
+    if not rows:
+        return
     found = formulas.benjamini_hochberg([row.p_value for row in rows] + [1.0], [1] * len(rows) + [others])
     for row, q in zip(rows, found, strict=False):
         at = e.report.at("concepts", f"{row.concept}, feature {row.feature}")

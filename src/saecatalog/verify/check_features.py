@@ -9,7 +9,7 @@ import numpy as np
 from saecatalog.verify import formulas
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.published import Row, rows_of
-from saecatalog.verify.report import EXACT, Checker
+from saecatalog.verify.report import EXACT, SINGLE, Checker
 
 TOKENS_OF_A_FEATURE = 10
 """As the table's description says: the ten tokens that carry most of each feature's activation."""
@@ -97,12 +97,16 @@ def check_token_rules(e: Evidence) -> None:
             if not by_token:
                 at.lists("token_rule", [row.token_rule, row.token_precision, row.token_recall], ["", 0, 0])
                 at.lists("bigram_first", _bigram(row), ["", "", 0, 0])
+                at.lists("token_f1", [row.token_f1, row.token_share], [0, 0])
                 continue
             n_active = sum(f.n_active for f in by_token.values())
             best = by_token[formulas.best_token(by_token)]
             at.same("token_rule", row.token_rule, e.token(formulas.best_token(by_token)))
             at.close("token_precision", row.token_precision, best.n_active / best.n_occurrences)
             at.close("token_recall", row.token_recall, best.n_active / n_active)
+            at.close("token_f1", row.token_f1, float(formulas.f1(best, n_active)))
+            share = best.total / sum(f.total for f in by_token.values())
+            at.close("token_share", row.token_share, share, e.tolerance.relative, SINGLE)
             _check_bigram(e, at, row, place, float(formulas.f1(best, n_active)))
 
 

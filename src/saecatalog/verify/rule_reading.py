@@ -56,11 +56,11 @@ class Token:
 
 
 class RuleReader:
-    """The counted tokens of one half of the texts."""
+    """The counted tokens of one half of the texts, or of all."""
 
     def __init__(self, e: Evidence, half: str):
         self.contents = e.published["texts"]["content"].tolist()
-        self.tokens = [token for t, mine in enumerate(e.halves) if mine == half for token in _tokens(e, t)]
+        self.tokens = [token for t, mine in enumerate(e.halves) if half in (mine, "all") for token in _tokens(e, t)]
 
     def label(self, rule: str) -> set[Place]:
         """The tokens that the rule of a label matches."""
