@@ -218,7 +218,7 @@ def test_nothing_is_sent_without_agreement(
         monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
         assert call(standin.url) == 2
         assert "add --yes" in capsys.readouterr().err
-        for answer in ("n\n", "\n", "no\n"):
+        for answer in ("n\n", "\n", "no\n", ""):
             monkeypatch.setattr("sys.stdin", Terminal(answer))
             assert call(standin.url) == 0
             assert "Nothing was sent." in capsys.readouterr().out
@@ -344,7 +344,18 @@ def test_an_endpoint_that_is_down_is_one_clear_error(
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a/v1", "localhost:8000", "http://", "https://me:key@a/v1", "http://a/v1?key=3", ""]
+    "url",
+    [
+        "ftp://a/v1",
+        "localhost:8000",
+        "http://",
+        "https://me:key@a/v1",
+        "https://:key@a/v1",
+        "http://[::1",
+        "http://a:port/v1",
+        "http://a/v1?key=3",
+        "",
+    ],
 )
 def test_an_address_that_is_none_is_refused(
     url: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]

@@ -79,7 +79,10 @@ def _agreed(plan: "Plan", dry_run: bool, yes: bool) -> bool:
         fix = "Look at what --dry-run shows; then add --yes."
         raise CatalogError("Nobody is here to agree to what would be sent.", "explain", fix)
     sys.stdout.flush()
-    return input(f"Send {plan.requests:,} requests? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"Send {plan.requests:,} requests? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D is no consent
+        return False
 
 
 def _key(name: str | None) -> str:

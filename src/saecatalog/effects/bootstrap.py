@@ -8,7 +8,7 @@ cases instead of 95 %. Texts are resampled rather than contexts, as contexts of 
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64, Int64, Num
+from jaxtyping import Float64, Int64, Num, Shaped
 
 LEVEL = 0.965
 """The share of the resamples between the ends. It makes a 95 % interval: with 0.95, intervals of 32 values from the
@@ -20,7 +20,7 @@ LEAST_TEXTS = 8
 
 
 def mean_interval(
-    values: Num[np.ndarray, "context"], texts: Num[np.ndarray, "context"], seed: int
+    values: Num[np.ndarray, "context"], texts: Shaped[np.ndarray, "context"], seed: int
 ) -> tuple[float, float, float]:
     """The mean of some values and the ends of its 95 % interval; NaN without values, ends NaN below LEAST_TEXTS texts.
 

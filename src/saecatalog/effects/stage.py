@@ -11,7 +11,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float32, Int64
 
@@ -236,11 +235,6 @@ def _direct(subject: Subject, features: list[int]) -> Changes | None:
     logits = subject.sae.W_dec[features].detach().float() @ unembedding
     direct: Changes = (logits - logits.mean(-1, keepdim=True)).cpu().numpy()
     return direct
-
-
-def fired(analysis: pd.DataFrame) -> list[int]:
-    """The features that fired."""
-    return [int(f) for f in analysis.loc[analysis["n_active"] > 0, "feature"]]
 
 
 TABLES = ("effects", "effect_contexts", "effect_tokens")

@@ -52,11 +52,15 @@ class Endpoint:
     """Seconds before the second try; each further pause is twice as long."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
         fix = "Give the base address of an OpenAI-compatible API, such as http://localhost:8000/v1."
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port  # is read only now
+        except ValueError as error:
+            raise CatalogError(f"This is not an address: {error}.", self._where, fix) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CatalogError("This is not an address that begins with http:// or https://.", self._where, fix)
-        if parts.username or parts.query or parts.fragment:
+        if parts.username or parts.password or parts.query or parts.fragment:
             what = "An endpoint's address may have no user name, password, ? or #."
             raise CatalogError(what, f"--endpoint {parts.scheme}://{parts.hostname}", f"{fix} A key has --key-env.")
         if not re.fullmatch("[!-~]*", self.key):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from saecatalog.constants import CLEAR
 from saecatalog.site import svg, tokens
 from saecatalog.site.catalog import Catalog, FeatureRef
 from saecatalog.site.feature_rows import FeatureRows
@@ -30,8 +31,6 @@ BEFORE = 9
 """Tokens shown before the one at which a feature was taken out."""
 LISTED = 10
 """Features in each list of the page of all effects."""
-CLEAR = 0.5
-"""A label is clear if its rule explains at least this much of the feature, by the lower end of the interval."""
 ROWS = 500
 """Features in its table and its picture."""
 CATEGORIES, MOMENTS, TOKENS = 6, 3, 6
