@@ -15,7 +15,7 @@ from saecatalog.subject import Subject
 from saecatalog.texts.windows import TokenizedTexts, Window, make_batches
 from saecatalog.threads import n_passes, passes_in_order
 
-KEPT_BYTES = 2**28
+KEPT_BYTES = 2**29
 """The most memory for the values of the windows that are in hand."""
 
 

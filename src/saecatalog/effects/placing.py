@@ -19,7 +19,7 @@ class Placed:
     """The contexts of a sample in the order of the sample, and the windows they are in."""
 
     windows: list[Window]
-    """The windows with a context, in the order of the corpus."""
+    """The windows with a context, by length: those of a block then fill batches, which have windows of one length."""
     where: Int64[np.ndarray, "context"]
     """The window of each context: index in `windows`."""
     depths: Int64[np.ndarray, "context"]
@@ -66,6 +66,8 @@ def place_contexts(activations: Activations, sample: Sample, windows: list[Windo
     leads = np.array([window.lead for window in windows], np.int64)
     tokens = sample.tokens.astype(np.int64)
     used, where = np.unique(np.searchsorted(starts, tokens, side="right") - 1, return_inverse=True)
+    by_length = np.argsort([windows[place].run for place in used.tolist()], kind="stable")
+    used, where = used[by_length], np.argsort(by_length, kind="stable")[where]
     begins = starts[used][where]
     return Placed(
         [windows[place] for place in used.tolist()],
