@@ -104,8 +104,12 @@ def run_group(
     removed = _removed(subject, memory.read[late], contexts, padded)
     ids, residual = (part[late].repeat(RUNS, *[1] * (part.ndim)) for part in (memory.ids, memory.residual))
     at = torch.full((len(ids),), span - 1, device=device)
-    with subject.model.changing(subject.info.hook_out, lambda value: subtracted(subject, value, removed)):
-        logits = subject.model.logits_from(layer, ids, residual, at, past)
+    if subject.model.is_entry(subject.info.hook_out):
+        # The passes begin with the very value that is changed, so that nothing has to be hooked, which takes long.
+        logits = subject.model.logits_from(layer, ids, subtracted(subject, residual, removed), at, past)
+    else:
+        with subject.model.changing(subject.info.hook_out, lambda value: subtracted(subject, value, removed)):
+            logits = subject.model.logits_from(layer, ids, residual, at, past)
     log_p = logits.float().log_softmax(-1).reshape(RUNS, len(padded), -1)[:, : len(rows)]
     return _results(log_p, contexts, rows), log_p[0] - log_p[1]
 
