@@ -122,10 +122,10 @@ def in_words(rule: Rule) -> str:
 
 def listed(names: tuple[str, ...] | list[str], last: str = " or ") -> str:
     """Names in quotes, as many as fit; an ellipsis stands for those that do not."""
-    # Names that differ only in case or surrounding space count as one.
+    # Names that differ only in case, surrounding space or the kind of white space count as one.
     first: dict[str, str] = {}
     for name in names:
-        first.setdefault(name.strip().lower() or name, quoted(name))
+        first.setdefault(name.strip().lower() or quoted(name), quoted(name))
     shown = list(first.values())
     kept = shown
     while len(kept) > 1 and sum(map(len, kept)) > LONGEST:
