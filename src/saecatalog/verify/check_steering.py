@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64
 
+from saecatalog.effects.neutral import TEXT
 from saecatalog.verify.ablation import contribution, log_probabilities
 from saecatalog.verify.check_features import sampled
 from saecatalog.verify.evidence import Evidence
@@ -20,7 +21,7 @@ NEAR = 1e-3
 
 def check_steering(e: Evidence) -> None:
     """The next tokens after each prompt, and one continuation, without steering and with it."""
-    if e.settings["dtype"] != "float32" or e.runner.hooks[-1].centred or not e.runner.writes_to_stream:
+    if not _can_be_steered(e):
         return
     prompts = {row.prompt: row for row in rows_of(e.published["steering_prompts"])}
     maxima = dict(zip(e.published["features"]["feature"], e.published["features"]["max"], strict=True))
@@ -40,9 +41,7 @@ def _check_written(e: Evidence, where: str, table: str, row: Row, prompt: Row, f
     start = ([] if runner.bos is None else [runner.bos]) + runner.token_ids(prompt.text)
 
     def after(ids: list[int]) -> Float64[np.ndarray, "d_vocab"]:
-        read = next(window_values(runner.model, [runner.hooks[-1].source], ids, len(ids), None))[0]
-        added = contribution(runner.sae, read, feature, np.full(len(ids), strength))
-        return log_probabilities(runner.model, runner.hooks[-1].source, ids, -added)
+        return _after(e, ids, feature, strength)
 
     found = after(start)
     best = np.sort(np.exp(found))[::-1]
@@ -52,6 +51,44 @@ def _check_written(e: Evidence, where: str, table: str, row: Row, prompt: Row, f
         at.holds(token in {e.token(i) for i in near.tolist()}, "next_tokens", f"'{token}' is not number {place}")
     if row.prompt == 0:
         at.holds(_continues(e, after, start, row.continuation), "continuation", "is not the greedy one")
+
+
+def check_prices(e: Evidence) -> None:
+    """The loss on the neutral text without steering, and with it for a few features, a token at a time."""
+    if not _can_be_steered(e):
+        return
+    maxima = dict(zip(e.published["features"]["feature"], e.published["features"]["max"], strict=True))
+    bos = [] if e.runner.bos is None else [e.runner.bos]
+    ids = bos + e.runner.token_ids(TEXT)
+    found = [(feature, rows) for feature, _, rows in sampled(e, "steering_prices") if rows]
+    alone = _neutral_loss(e, ids, 0, 0.0) if found else 0.0
+    for place, (feature, rows) in enumerate(found):
+        for row in rows:
+            at = e.report.at("steering_prices", f"feature {feature}, {row.multiple:g}")
+            at.same("n_tokens", row.n_tokens, len(ids) - 1)
+            at.close("loss_unsteered", row.loss_unsteered, alone, 1e-3)
+            if place < STEERED:
+                strength = float(row.multiple) * float(maxima[feature])
+                at.close("loss", row.loss, _neutral_loss(e, ids, feature, strength), 2e-3)
+
+
+def _neutral_loss(e: Evidence, ids: list[int], feature: int, strength: float) -> float:
+    """The mean loss on a text in nats, with a feature's direction added at every token before the one predicted."""
+    losses = [-_after(e, ids[:n], feature, strength)[ids[n]] for n in range(1, len(ids))]
+    return float(np.mean(losses))
+
+
+def _after(e: Evidence, ids: list[int], feature: int, strength: float) -> Float64[np.ndarray, "d_vocab"]:
+    """The log probability of every token after some, with a feature's direction added at each of these."""
+    runner = e.runner
+    source = runner.hooks[-1].source
+    read = next(window_values(runner.model, [source], ids, len(ids), None))[0]
+    added = contribution(runner.sae, read, feature, np.full(len(ids), strength))
+    return log_probabilities(runner.model, source, ids, -added)
+
+
+def _can_be_steered(e: Evidence) -> bool:
+    return bool(e.settings["dtype"] == "float32" and not e.runner.hooks[-1].centred and e.runner.writes_to_stream)
 
 
 def _continues(

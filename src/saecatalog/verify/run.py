@@ -72,6 +72,7 @@ CHECKS: tuple[Check, ...] = (
     (check_pairs.check_clusters, ("coactivation", "clusters")),
     (check_weights.check_effects, ("features", "logits", "logit_histograms")),
     (check_steering.check_steering, ("features", "steering_prompts", "steering")),
+    (check_steering.check_prices, ("features", "steering_prices")),
     (check_steering.check_attributions, ("features", "contexts", "attributions")),
     (check_weights.check_neighbours, ("neighbours",)),
     (check_ablation.check_effect_means, ("effect_contexts", "effects")),
