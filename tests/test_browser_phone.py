@@ -23,8 +23,8 @@ SIGHT = """head => {
 """Whether a heading lies within what its box shows, and not below the first column where that one stays in place."""
 
 RANKED = {
-    "index.html": ["Max", "Texts", "Strong texts"],
-    "categories/python-code.html": ["Excess strong texts"],
+    "index.html": ["Clearness", "Clearness", "Max", "Texts", "Strong texts"],
+    "categories/python-code.html": ["Evidence"],
     "categories/mixed-مرحبا.html": ["Active-rate difference"],
     "concepts/numbers-title-b.html": ["AUROC", "Strong", "Mean, all texts"],
     "coactivation/index.html": ["φ"],

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-NEGATION = {1050, 2001, 2273, 2378, 3657, 3743}
+NEGATION = {1573, 1050, 2001, 2273, 2378, 3657, 3743}
 """Features of the embedded SAE on "not", "'t", "no" and "never"; their labels are in the catalog."""
 
 FIRST: list[tuple[str, set[int], int]] = [
     ("negation", NEGATION, 5),
     ("Negation", NEGATION, 5),
     ("negative", NEGATION, 2),
-    (" not", {1344, 2001, 2020, 2704, 3316, 4044}, 5),
+    (" not", {1344, 3544, 2001, 2020, 2704, 3316, 4044}, 5),
     ("gratitude", {1714}, 1),
     ("thanks", {1714}, 1),
     ("python", {798, 817, 2795, 3713}, 4),

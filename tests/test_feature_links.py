@@ -90,7 +90,7 @@ def test_every_number_of_the_default_catalog_leads_to_its_feature(default_site: 
     catalog = manifest.parent.parent
     wrong, seen = unlinked(catalog, labels_of(catalog))
     assert wrong == []
-    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation", "clearest"}
+    assert set(seen) == {".", "features", "texts", "categories", "concepts", "coactivation", "clearest", "effects"}
     # Without a page for every feature, most of these would lead to the shared page.
     assert not (catalog / ROW_PAGE).exists()
 

@@ -19,7 +19,7 @@ TOP_SHORT = 6
 """The same for a page with little room."""
 IN_BAND = range(2, 6)
 """How many contexts it shows for each quarter of the active tokens: as many as `BAND_TOKENS` allows."""
-BAND_TOKENS = 320
+BAND_TOKENS = 270
 """The most tokens in the contexts of all quarters together, so that pages stay below 20 kB on average."""
 MANY_PAGES = 5000
 """With more feature pages than this, each shows the fewest contexts per quarter, because a site must stay small."""

@@ -85,7 +85,7 @@ def measured(value: float, low: float, high: float) -> str:
 
 def _places(width: float) -> int:
     """The decimals that an interval of this width deserves."""
-    return 4 if width <= 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
+    return 4 if not width > 0 else min(6, max(0, -math.floor(math.log10(width / 3))))
 
 
 def interval(low: float, high: float) -> str:

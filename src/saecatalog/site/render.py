@@ -292,7 +292,7 @@ def _categories(writer: Writer, names: HeatmapNames) -> Iterator[None]:
         writer.chart(view["heatmap"])
         words = f"Specialists and common features of the {ref.texts} texts in {ref.title}."
         view["list_page"] = texts.list_page(ref.name)
-        view["others"] = category_pairs.overview(pairs, ref.name)
+        view["others"], view["most"] = category_pairs.overview(pairs, ref.name), MANY_CATEGORIES
         writer.page("category.html", ref.page, ref.title, words, **view)
         yield
 
