@@ -3,6 +3,7 @@
 In: a `Catalog`. Out: plain values for the templates.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from saecatalog.names import slug
 from saecatalog.site.catalog import Catalog, FeatureRef, GroupRef
 from saecatalog.site.records import Row, rows
+
+LONGEST_HALF = 80
+"""Bytes of each category's part of the name of a pair's page, so that the whole fits into what file systems allow."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,17 @@ class CategoryPairs:
 
 def page_of(a: str, b: str) -> str:
     """The page of two categories; no file name of a category has a dot, so none is equal to another one."""
-    return f"categories/{slug(a)}.vs.{slug(b)}.html"
+    return f"categories/{_half(a)}.vs.{_half(b)}.html"
+
+
+def _half(name: str) -> str:
+    """A category's part of the file name: its own file name, or the beginning of a long one and a hash."""
+    whole = slug(name)
+    if len(whole.encode()) <= LONGEST_HALF:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    start = whole.encode()[: LONGEST_HALF - len(digest) - 1].decode(errors="ignore")
+    return f"{start}-{digest}"
 
 
 def view(pair: CategoryPair) -> dict[str, Any]:
