@@ -45,7 +45,7 @@ def test_off_notable_and_all(build: Callable, tmp_path: Path, capsys: pytest.Cap
     tables = Tables(folder / "data")
     notable = tables["features"].loc[tables["features"]["notable"] != "", "feature"]
     assert set(tables["effects"]["feature"]) == set(notable)
-    assert manifest["effects"] == {"features": len(notable), "contexts": 32, "seed": 0}
+    assert manifest["effects"].items() >= {"features": len(notable), "contexts": 32, "seed": 0}.items()
     assert main(["check", str(tmp_path / "notable")]) == 0
     code, out = verified(tmp_path / "notable", tmp_path / "cache", capsys)
     assert code == 0, out

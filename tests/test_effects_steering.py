@@ -170,7 +170,7 @@ def test_what_cannot_be_steered(subjects: Callable) -> None:
     subject = subjects("llama", SaeKind("standard", hook="blocks.1.attn.hook_z"))
     with pytest.raises(NoSteering, match="does not write to the residual stream"):
         steering_of(subject).check()
-    with pytest.raises(CatalogError, match=r"A prompt has [0-9]+ tokens, but the model takes 52"):
+    with pytest.raises(CatalogError, match=r"A prompt has [0-9]+ tokens, but the model takes 54"):
         steering_of(subjects("gpt2", KINDS["plain"]), ("cat " * 60,))
 
 

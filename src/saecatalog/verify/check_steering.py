@@ -59,7 +59,9 @@ def check_prices(e: Evidence) -> None:
         return
     maxima = dict(zip(e.published["features"]["feature"], e.published["features"]["max"], strict=True))
     bos = [] if e.runner.bos is None else [e.runner.bos]
-    ids = bos + e.runner.token_ids(TEXT)
+    # A model with a short context reads the beginning only.
+    most = getattr(e.runner.model.config.get_text_config(), "max_position_embeddings", None)
+    ids = (bos + e.runner.token_ids(TEXT))[:most]
     found = [(feature, rows) for feature, _, rows in sampled(e, "steering_prices") if rows]
     alone = _neutral_loss(e, ids, 0, 0.0) if found else 0.0
     for place, (feature, rows) in enumerate(found):
