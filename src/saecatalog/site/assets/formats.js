@@ -30,7 +30,7 @@ window.saeFormats = (() => {
   function percent(share) {
     const value = 100 * share;
     const places = Math.abs(value) >= 10 || value === 0 ? 0 : Math.min(5, 1 - Math.floor(Math.log10(Math.abs(value))));
-    return `${fixed(value, places)}\u00a0%`;
+    return minus(`${fixed(value, places)}\u00a0%`);
   }
 
   const count = (value) => minus(grouped(String(value)));
