@@ -56,10 +56,12 @@ def test_a_pass_from_a_layer_on_is_the_end_of_a_whole_pass(
             resumed = model.logits_from(layer, TOKENS, residual, at)
         assert (changed - whole).abs().max() > 0.01
         torch.testing.assert_close(resumed, changed[[0, 1], at], atol=1e-4, rtol=1e-4)
-        past = first(model.remember(layer, TOKENS, residual), 7)
-        last = torch.tensor([2, 2])
+        remembered, read = model.remember(layer, TOKENS, residual)
+        past, last = first(remembered, 7), torch.tensor([2, 2])
         with model.changing(hook, lambda value, delta=delta: value + delta[:, 7:]):
-            continued = model.logits_from(layer, TOKENS[:, 7:], residual[:, 7:], last, past)
+            logits = model.logits_from(layer, TOKENS[:, 7:], residual[:, 7:], last, past, read[[1, 0, 1], [3, 9, 0]])
+        known, continued = logits.split([3, 2])
+        torch.testing.assert_close(known, whole[[1, 0, 1], [3, 9, 0]], atol=1e-4, rtol=1e-4)
         late = torch.cat([torch.zeros_like(delta[:, :7]), delta[:, 7:]], 1)
         with model.changing(hook, lambda value, late=late: value + late):
             torch.testing.assert_close(continued, model.logits(TOKENS)[:, 9], atol=1e-4, rtol=1e-4)

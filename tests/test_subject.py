@@ -46,6 +46,13 @@ def test_a_replica_shares_weights_and_computes_the_same(subjects: Callable) -> N
         assert torch.equal(subject.values(ids)[0], twin.values(ids)[0])
 
 
+def test_a_subject_loaded_in_inference_mode_has_replicas(saes: Callable, workshop: Path) -> None:
+    config = SubjectConfig(sae=str(saes("llama", SaeKind("standard"))), device="cpu")
+    with torch.inference_mode():
+        subject = load_subject(config, Cache(workshop / "cache"))
+    assert subject.replica().info == subject.info
+
+
 @pytest.mark.parametrize(
     "normalize",
     ["none", "layer_norm", "constant_norm_rescale"],

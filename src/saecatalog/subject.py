@@ -150,6 +150,8 @@ def model_error(subject: Subject, what: str, where: str = "") -> CatalogError:
     return CatalogError(what, where or f"--model {subject.info.model_name} --dtype {subject.info.dtype}", fix)
 
 
+# Weights made in the caller's inference mode could not be shared with replicas.
+@torch.inference_mode(False)
 def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     """Load the SAE and the model that it (or the user) names, and check that they fit together.
 

@@ -1,12 +1,12 @@
 """What taking a feature out changes: sampled contexts flow in, what becomes of each one's prediction flows out.
 
-In each context, three predictions of the next token are computed side by side: with everything, without the feature,
-and without a control. All begin where the hook is, with what was remembered of the window.
+Each context has three predictions of the next token: with everything, which was remembered of its window, without the
+feature, and without a control. The latter two are computed side by side; both begin where the hook is, with what was
+remembered.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from saecatalog.subject import Subject
 GATHERED_BYTES = 2**26
 """The most memory for the keys and values of one batch of contexts."""
 
-RUNS = 3
-"""Predictions of a context: with everything, without the feature, without the control."""
+RUNS = 2
+"""Passes of a context: without the feature, without the control."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,6 @@ class Contexts:
 
     def __len__(self) -> int:
         return len(self.places)
-
-    @cached_property
-    def spans(self) -> Int64[np.ndarray, "context"]:
-        """How many positions are run: a power of two, or all, that reaches back to the first one that is changed."""
-        first = (self.activations != 0).argmax(1)
-        needed = np.ceil(np.log2(EFFECT_REACH - first)).astype(np.int64)
-        return np.asarray(np.minimum(1 << needed, self.depths + 1))
 
 
 @dataclass(frozen=True)
@@ -74,11 +67,9 @@ class Results:
 
 
 def make_groups(contexts: Contexts, position_bytes: int) -> Iterator[Int64[np.ndarray, "row"]]:
-    """Contexts to run together: those of one group have equal lengths and spans, so that none needs padding."""
-    order = np.lexsort((np.arange(len(contexts)), contexts.depths, contexts.spans))
-    keys = np.stack([contexts.spans[order], contexts.depths[order]])
-    cuts = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(0)) + 1
-    for group in np.split(order, cuts):
+    """Contexts to run together: those of one group have equal lengths, so that none needs padding."""
+    order = np.argsort(contexts.depths, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(contexts.depths[order])) + 1):
         if not len(group):
             continue
         length = int(contexts.depths[group[0]]) + 1
@@ -94,7 +85,10 @@ def run_group(
 
     A group is padded with copies to MIN_TOKENS positions, for the reason given there.
     """
-    span, depth = int(contexts.spans[rows[0]]), int(contexts.depths[rows[0]])
+    depth = int(contexts.depths[rows[0]])
+    # All positions where something may change, although in most contexts only the last one does: more contexts that
+    # run at once save more time than fewer positions would.
+    span = min(EFFECT_REACH, depth + 1)
     padded = np.resize(rows, max(len(rows), -(-MIN_TOKENS // (RUNS * span))))
     device = subject.device
     back = torch.arange(depth, -1, -1, device=device)
@@ -104,13 +98,14 @@ def run_group(
     removed = _removed(subject, memory.read[late], contexts, padded)
     ids, residual = (part[late].repeat(RUNS, *[1] * (part.ndim)) for part in (memory.ids, memory.residual))
     at = torch.full((len(ids),), span - 1, device=device)
+    whole = memory.unembedded[places[:, -1]]
     if subject.model.is_entry(subject.info.hook_out):
         # The passes begin with the very value that is changed, so that nothing has to be hooked, which takes long.
-        logits = subject.model.logits_from(layer, ids, subtracted(subject, residual, removed), at, past)
+        logits = subject.model.logits_from(layer, ids, subtracted(subject, residual, removed), at, past, whole)
     else:
         with subject.model.changing(subject.info.hook_out, lambda value: subtracted(subject, value, removed)):
-            logits = subject.model.logits_from(layer, ids, residual, at, past)
-    log_p = logits.float().log_softmax(-1).reshape(RUNS, len(padded), -1)[:, : len(rows)]
+            logits = subject.model.logits_from(layer, ids, residual, at, past, whole)
+    log_p = logits.float().log_softmax(-1).reshape(1 + RUNS, len(padded), -1)[:, : len(rows)]
     return _results(log_p, contexts, rows), log_p[0] - log_p[1]
 
 
@@ -125,8 +120,8 @@ def contribution(
     It is in the scale of the SAE's output, normalisation included, which depends on what the SAE reads in the row.
     """
     n = len(read)
-    # Decoding undoes the normalisation of what was encoded last, once.
-    subject.encode(read.repeat(2, 1))
+    # Decoding undoes the normalisation of what was normalised last, once.
+    subject.sae.run_time_activation_norm_fn_in(read.repeat(2, 1).to(subject.sae.dtype))
     where = torch.stack([torch.arange(n, device=read.device), features])
     shape = (2 * n, subject.info.d_sae)
     alone = torch.sparse_coo_tensor(where, activations.to(subject.sae.dtype), shape, check_invariants=False)
@@ -138,7 +133,7 @@ def contribution(
 def _removed(
     subject: Subject, read: Float[Tensor, "row span d_in"], contexts: Contexts, rows: Int64[np.ndarray, "row"]
 ) -> Float[Tensor, "run_row span d_out"]:
-    """What is subtracted in each of the RUNS: nothing, the feature's contribution, the control of the same norm."""
+    """What is subtracted in each of the RUNS: the feature's contribution, the control of the same norm."""
     n, span = read.shape[:2]
     device = read.device
     active = torch.from_numpy(contexts.activations[rows, -span:]).to(device)
@@ -151,7 +146,7 @@ def _removed(
     other = contribution(subject, flat, controls.clamp_min(0), torch.ones_like(active).flatten()).float()
     norms = other.norm(dim=-1, keepdim=True)
     scaled = other / norms.where(norms > 0, 1) * own.norm(dim=-1, keepdim=True)
-    return torch.cat([torch.zeros_like(own), own, scaled]).reshape(RUNS * n, span, -1)
+    return torch.cat([own, scaled]).reshape(RUNS * n, span, -1)
 
 
 def subtracted(subject: Subject, value: Tensor, removed: Float[Tensor, "window position d_out"]) -> Tensor:
@@ -166,12 +161,12 @@ def subtracted(subject: Subject, value: Tensor, removed: Float[Tensor, "window p
 
 
 def _results(log_p: Float[Tensor, "run row d_vocab"], contexts: Contexts, rows: Int64[np.ndarray, "row"]) -> Results:
-    """Divergences and log probabilities of the next token."""
+    """Divergences and log probabilities of the next token; `log_p` with everything comes first."""
     with_, without, control = log_p
     probabilities = with_.exp()
     kls = [(probabilities * (with_ - other)).sum(-1, dtype=torch.float64).clamp_min(0) for other in (without, control)]
     next_ids = torch.from_numpy(contexts.next_ids[rows]).to(log_p.device)
-    chosen = log_p.gather(-1, next_ids.clamp_min(0).expand(RUNS, -1)[..., None])[..., 0].double().cpu().numpy()
+    chosen = log_p.gather(-1, next_ids.clamp_min(0).expand(len(log_p), -1)[..., None])[..., 0].double().cpu().numpy()
     chosen[:, contexts.next_ids[rows] < 0] = np.nan
     controlled = contexts.controls[rows] >= 0
     kl, control_kl = (values.cpu().numpy() for values in kls)

@@ -4,7 +4,7 @@ Direct attribution, mean over a feature's top contexts; see `parts` for how one 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -81,14 +81,13 @@ def _run(
     batch_tokens: int | None,
     tick: Callable[[int], object],
 ) -> Iterator[tuple[Int64[np.ndarray, "row"], Float64[np.ndarray, "row part"]]]:
-    """Places among the peaks, and what each part adds there, batch by batch; only windows with a peak are run."""
+    """Places among the peaks, and what each part adds there, batch by batch."""
     info = subject.info
     windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
-    owner = np.searchsorted([window.start for window in windows], peaks.tokens, side="right") - 1
-    needed = [windows[i] for i in np.unique(owner).tolist()]
+    needed, owner = _needed(windows, peaks.tokens)
     most = batch_tokens or BATCH_TOKENS.get(subject.device.type, BATCH_TOKENS_ELSEWHERE)
     batches = make_batches(needed, most, int(info.prepend_bos))
-    starts = np.array([window.start for window in windows])[owner]
+    starts = np.array([window.start for window in needed])[owner]
     passes = n_passes(subject.device, len(batches))
     free: SimpleQueue[Subject] = SimpleQueue()
     for own in (subject, *(subject.replica() for _ in range(passes - 1))):
@@ -105,6 +104,17 @@ def _run(
         return found
 
     yield from passes_in_order(work, batches, passes)
+
+
+def _needed(
+    windows: list[Window], tokens: Int64[np.ndarray, "token"]
+) -> tuple[list[Window], Int64[np.ndarray, "token"]]:
+    """The windows with some tokens, each without what comes after the last of them, and the index of each token's."""
+    starts = np.array([window.start for window in windows])
+    used, owner = np.unique(np.searchsorted(starts, tokens, side="right") - 1, return_inverse=True)
+    stops = np.zeros(len(used), np.int64)
+    np.maximum.at(stops, owner, tokens + 1)
+    return [replace(windows[i], stop=stop) for i, stop in zip(used.tolist(), stops.tolist(), strict=True)], owner
 
 
 @torch.inference_mode()

@@ -30,6 +30,8 @@ class Memory:
     """What the SAE reads."""
     residual: Float[Tensor, "position d_model"]
     """The residual stream before the layer at which passes begin."""
+    unembedded: Float[Tensor, "position d_model"]
+    """What the unembedding reads."""
     layers: list[tuple[Float[Tensor, "position head d_head"], Float[Tensor, "position head d_head"]]]
     """Keys and values of that layer and all later ones."""
 
@@ -79,13 +81,13 @@ class Remembering:
                 at = slice(place[window.key], place[window.key] + window.run + self.extra)
                 for target, part in zip(whole, parts, strict=True):
                     target[at] = part[row]
-        ids, read, residual, *rest = whole
-        return Memory(starts, ids, read, residual, list(zip(rest[::2], rest[1::2], strict=True)))
+        ids, read, residual, unembedded, *rest = whole
+        return Memory(starts, ids, read, residual, unembedded, list(zip(rest[::2], rest[1::2], strict=True)))
 
     def _run(self, subject: Subject, batch: list[Window]) -> list[Tensor]:
-        """Ids, what the SAE reads, the residual stream, keys and values by layer, all `[window, position, ...]`."""
+        """Ids, then in the order of `Memory` all values, `[window, position, ...]`."""
         ids = stack(self.tokens, batch, subject)
         read, _ = subject.values(ids)
         residual = read if subject.model.is_entry(subject.info.hook) else subject.model.entering(self.layer, ids)
-        past = subject.model.remember(self.layer, ids, residual)
-        return [ids, read, residual, *(part.transpose(1, 2) for pair in past.layers for part in pair)]
+        past, unembedded = subject.model.remember(self.layer, ids, residual)
+        return [ids, read, residual, unembedded, *(part.transpose(1, 2) for pair in past.layers for part in pair)]

@@ -22,7 +22,7 @@ def check_resuming(subject: Subject) -> None:
     delta = torch.randn((1, PROOF_TOKENS, subject.info.d_out), generator=torch.Generator().manual_seed(0))
     delta = delta.to(subject.device)
     residual = model.entering(layer, ids)
-    past = model.remember(layer, ids, residual)
+    past, _ = model.remember(layer, ids, residual)
     at = torch.zeros(1, dtype=torch.long, device=subject.device)
     with model.changing(hook, lambda value: subtracted(subject, value, delta)):
         changed = model.entering(model.n_layers, ids)

@@ -163,13 +163,13 @@ class Measuring:
         contexts = placed.contexts(sample, block, memory.starts)
         features = np.unique(contexts.features)
         results = Results.empty(len(contexts))
-        sums = torch.zeros((len(features), self.subject.info.d_vocab), dtype=torch.float64)
+        sums = torch.zeros((len(features), self.subject.info.d_vocab))
         for rows, part, changes in self._run_groups(memory, contexts):
             results.put(rows, part)
             places = torch.from_numpy(np.searchsorted(features, contexts.features[rows]))
-            sums.index_add_(0, places, changes.double().cpu())
+            sums.index_add_(0, places, changes.cpu())
             tick(len(rows))
-        return results, sums.numpy().astype(np.float32)
+        return results, sums.numpy()
 
     def _run_groups(
         self, memory: Memory, contexts: Contexts

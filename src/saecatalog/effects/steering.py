@@ -28,7 +28,7 @@ from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import tokenize
 from saecatalog.threads import n_passes, passes_in_order
 
-ROWS = 64
+ROWS = 192
 """Rows of a batch of continuations, one token each in most passes: fewer would wait for memory most of the time."""
 
 PRICE_ROWS = 8
@@ -77,8 +77,9 @@ class Steering:
 
     def unsteered(self) -> Columns:
         """The table `steering_prompts`: what the model writes after each prompt by itself."""
-        jobs = [(ids, [UNSTEERED]) for ids in self._prompt_ids]
-        found = self._in_threads(lambda own, job: self._continued(own, *job), jobs, lambda _: None)
+        found = self._in_threads(
+            lambda own, job: self._continued(own, *job), [(ids, [UNSTEERED], 1) for ids in self._prompt_ids]
+        )
         rows = [
             {"prompt": prompt, "text": self.prompts[prompt], **self._cells(prompt, written)}
             for prompt, (written,) in enumerate(found)
@@ -96,10 +97,12 @@ class Steering:
         kinds = [
             Steered(f, m, m * largest) for f, largest in zip(features, maxima, strict=True) for m in self.multiples
         ]
-        work = [(ids, part) for ids in self._prompt_ids for part in _parts(kinds, ROWS)]
+        work = [(ids, part, ROWS) for ids in self._prompt_ids for part in _parts(kinds, ROWS)]
         found = self._in_threads(lambda own, job: self._continued(own, *job), work, tick)
         written = [row for batch in found for row in batch]
-        losses = self._in_threads(self._losses, _parts([UNSTEERED, *kinds], PRICE_ROWS), tick)
+        read = self._neutral_read()
+        priced = _parts([UNSTEERED, *kinds], PRICE_ROWS)
+        losses = self._in_threads(lambda own, part: self._losses(own, read, part), priced, tick)
         unsteered, *steered = [loss for batch in losses for loss in batch]
         return {"steering": self._rows(kinds, written), "steering_prices": self._prices(kinds, unsteered, steered)}
 
@@ -128,7 +131,10 @@ class Steering:
         return len(self.multiples) * (len(self.prompts) + 1)
 
     def _in_threads(
-        self, work: Callable[[Subject, Any], list[Result]], jobs: list[Any], tick: Callable[[int], object]
+        self,
+        work: Callable[[Subject, Any], list[Result]],
+        jobs: list[Any],
+        tick: Callable[[int], object] = lambda _: None,
     ) -> list[list[Result]]:
         """The results of some jobs in their order, each run on a subject of its own."""
         passes = n_passes(self.subject.device, max(1, len(jobs)))
@@ -148,12 +154,12 @@ class Steering:
         return list(passes_in_order(run, jobs, passes))
 
     @torch.inference_mode()
-    def _continued(self, subject: Subject, ids: list[int], kinds: Sequence[Steered]) -> list[Written]:
-        """The next tokens and the greedy continuation of a prompt, at up to ROWS strengths."""
-        tokens = torch.tensor([ids] * ROWS, device=subject.device)
+    def _continued(self, subject: Subject, ids: list[int], kinds: Sequence[Steered], rows: int) -> list[Written]:
+        """The next tokens and the greedy continuation of a prompt, at up to `rows` strengths."""
+        tokens = torch.tensor([ids] * rows, device=subject.device)
         chosen: list[Tensor] = []
-        memory, ended = None, torch.zeros(ROWS, dtype=torch.bool, device=subject.device)
-        with subject.model.changing(subject.info.hook_out, _adding(subject, kinds, ROWS)):
+        memory, ended = None, torch.zeros(rows, dtype=torch.bool, device=subject.device)
+        with subject.model.changing(subject.info.hook_out, _adding(subject, kinds, rows)):
             while len(chosen) < CONTINUATION and not ended.all():
                 logits, memory = subject.model.next_logits(tokens, memory)
                 if not chosen:
@@ -162,20 +168,25 @@ class Steering:
                 tokens = strongest(logits, 1)[0]
                 chosen.append(tokens[:, 0])
                 ended |= tokens[:, 0] == subject.tokenizer.eos_token_id
-        rows = torch.stack(chosen, 1).tolist()[: len(kinds)]
+        written = torch.stack(chosen, 1).tolist()[: len(kinds)]
         return [
             Written(n, p, _until(row, subject.tokenizer.eos_token_id))
-            for n, p, row in zip(next_ids.tolist(), probs.tolist(), rows, strict=False)
+            for n, p, row in zip(next_ids.tolist(), probs.tolist(), written, strict=False)
         ]
 
     @torch.inference_mode()
-    def _losses(self, subject: Subject, kinds: Sequence[Steered]) -> list[float]:
-        """The mean loss on the neutral text, in nats, at up to PRICE_ROWS strengths."""
+    def _neutral_read(self) -> Float[Tensor, "1 position d_model"]:
+        """What the layer with the hook reads of the neutral text, whatever the steering."""
+        model, tokens = self.subject.model, torch.tensor([self.neutral], device=self.subject.device)
+        return model.entering(model.start_layer(self.subject.info.hook_out), tokens)
+
+    @torch.inference_mode()
+    def _losses(self, subject: Subject, read: Tensor, kinds: Sequence[Steered]) -> list[float]:
+        """The mean loss on the neutral text, in nats, at up to PRICE_ROWS strengths; `read` is of `_neutral_read`."""
         model, hook = subject.model, subject.info.hook_out
         tokens = torch.tensor([self.neutral], device=subject.device)
         layer = model.start_layer(hook)
-        residual = model.entering(layer, tokens)
-        many = (tokens.expand(PRICE_ROWS, -1), residual.expand(PRICE_ROWS, -1, -1))
+        many = (tokens.expand(PRICE_ROWS, -1), read.expand(PRICE_ROWS, -1, -1))
         with model.changing(hook, _adding(subject, kinds, PRICE_ROWS)):
             logits = model.logits_from(layer, *many, None)
         # Row by row, because the logarithms of all probabilities take as much memory as the logits.

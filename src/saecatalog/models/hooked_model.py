@@ -1,7 +1,7 @@
 """Models of `transformer_lens`: a HookedTransformer or a TransformerBridge flows in, a `LanguageModel` flows out."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers import DynamicCache
 from saecatalog.errors import nearest
 from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, reads_of, returns_tuple
 
 FLAGS = {
     "hook_mlp_in": "set_use_hook_mlp_in",
@@ -67,8 +67,22 @@ class HookedModel(LanguageModel):
 
         functions = [(hook, catch(place)) for hook, place in zip(hooks, found, strict=True)]
         end = {} if stop is None else {"stop_at_layer": stop}
-        self.module.run_with_hooks(tokens, fwd_hooks=functions, **end)
+        with self._hooked(functions):
+            self.module(tokens, **end)
         return found
+
+    @contextmanager
+    def _hooked(self, functions: Sequence[tuple[str, Any]]) -> Iterator[None]:
+        """Inside the block, hooks have functions, as in `run_with_hooks`, which looks up all names for each of them."""
+        points, added = self.module.hook_dict, []
+        try:
+            for hook, function in functions:
+                points[hook].add_hook(function)
+                added.append(points[hook])
+            yield
+        finally:
+            for point in reversed(added):
+                point.fwd_hooks.pop().hook.remove()
 
     def _stop(self, hooks: Sequence[str]) -> int | None:
         """The layer before which a forward pass may end; None to run the whole model."""
@@ -89,9 +103,7 @@ class HookedModel(LanguageModel):
         return self._is_input(hook) or (hook.endswith(".hook_resid_post") and self._stop([hook]) is not None)
 
     def changing(self, hook: str, change: Change) -> AbstractContextManager[None]:
-        functions = [(hook, lambda value, hook: change(value))]
-        changed: AbstractContextManager[None] = self.module.hooks(fwd_hooks=functions)
-        return changed
+        return self._hooked([(hook, lambda value, hook: change(value))])
 
     def logits(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.module(tokens)
@@ -119,33 +131,49 @@ class HookedModel(LanguageModel):
     def is_entry(self, hook: str) -> bool:
         return hook.endswith(".hook_resid_pre")
 
-    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
-        if isinstance(self.module, TransformerBridge):
-            cache = cache_of(None, layer)
-            self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
-            return past_of(cache, layer)
-        own = self._own_cache(len(tokens))
-        self.module(residual, start_at_layer=layer, past_kv_cache=own, return_type=None)
-        return Past([(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]])
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> tuple[Past, Tensor]:
+        first = tokens.new_zeros(len(tokens))
+        with reads_of(self.module.unembed) as read:
+            if isinstance(self.module, TransformerBridge):
+                cache = cache_of(None, layer)
+                self._resume(layer, tokens, residual, first, cache)
+                return past_of(cache, layer), read[-1]
+            own = self._own_cache(len(tokens))
+            with only_at(self.module.unembed, first):
+                self.module(residual, start_at_layer=layer, past_kv_cache=own)
+        pairs = [(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]]
+        return Past(pairs), read[-1]
 
     def logits_from(
-        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        past: Past | None = None,
+        also: Tensor | None = None,
     ) -> Tensor:
         if isinstance(self.module, TransformerBridge):
-            return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+            return self._resume(layer, tokens, residual, at, past and cache_of(past, layer), also)
         own = past and self._own_cache(len(tokens))
         for entry, (keys, values) in zip(own.entries[layer:] if own else (), past.layers if past else (), strict=True):
             entry.past_keys, entry.past_values = keys.transpose(1, 2), values.transpose(1, 2)
-        with only_at(self.module.unembed, at):
+        with only_at(self.module.unembed, at, also):
             logits: Tensor = self.module(residual, start_at_layer=layer, past_kv_cache=own)
         return logits if at is None else logits[:, 0]
 
     def _resume(
-        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        cache: DynamicCache | None,
+        also: Tensor | None = None,
     ) -> Tensor:
         """`logits_from` of a bridge, with a cache of transformers."""
         kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
-        with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at):
+        with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at, also):
             logits: Tensor = self.module.original_model(tokens, **kept).logits
         return logits if at is None else logits[:, 0]
 

@@ -100,8 +100,11 @@ class LanguageModel(ABC):
     @abstractmethod
     def remember(
         self, layer: int, tokens: Int[Tensor, "window position"], residual: Float[Tensor, "window position d_model"]
-    ) -> Past:
-        """The keys and values of a layer and all later ones, from a pass that begins with the residual stream there."""
+    ) -> tuple[Past, Float[Tensor, "window position d_model"]]:
+        """What a pass that begins with the residual stream before a layer leaves behind.
+
+        The keys and values of that layer and all later ones, and what the unembedding reads.
+        """
 
     @abstractmethod
     def logits_from(
@@ -111,11 +114,13 @@ class LanguageModel(ABC):
         residual: Float[Tensor, "window position d_model"],
         at: Int[Tensor, "window"] | None,
         past: Past | None = None,
+        also: Float[Tensor, "row d_model"] | None = None,
     ) -> Float[Tensor, "window *position d_vocab"]:
         """The logits at one position of each window, from a pass that begins with the residual stream before a layer.
 
         If `at` is None, they are those of every position. With a past, the windows are its continuation. What
-        `changing` does at hooks in that layer and later ones holds.
+        `changing` does at hooks in that layer and later ones holds. With `at`, the logits of `also`, values that the
+        unembedding reads, come before those of the windows.
         """
 
     @abstractmethod

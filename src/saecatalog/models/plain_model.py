@@ -30,7 +30,7 @@ from saecatalog.models.decoder_layer import (
     with_input,
 )
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, returns_tuple
+from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, reads_of, returns_tuple
 
 SIDES = {".input": "in", ".output": "out"}
 
@@ -215,23 +215,36 @@ class PlainModel(LanguageModel):
     def is_entry(self, hook: str) -> bool:
         return self._places[hook] == Place(f"{self._layers}.{self.start_layer(hook)}", "in")
 
-    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> Past:
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> tuple[Past, Tensor]:
         cache = cache_of(None, layer)
-        self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
-        return past_of(cache, layer)
+        with reads_of(self.module.get_output_embeddings()) as read:
+            self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+        return past_of(cache, layer), read[-1]
 
     def logits_from(
-        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, past: Past | None = None
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        past: Past | None = None,
+        also: Tensor | None = None,
     ) -> Tensor:
-        return self._resume(layer, tokens, residual, at, past and cache_of(past, layer))
+        return self._resume(layer, tokens, residual, at, past and cache_of(past, layer), also)
 
     def _resume(
-        self, layer: int, tokens: Tensor, residual: Tensor, at: Tensor | None, cache: DynamicCache | None
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        cache: DynamicCache | None,
+        also: Tensor | None = None,
     ) -> Tensor:
         """`logits_from`, with a cache of transformers."""
         kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
-        layers = self.module.get_submodule(self._layers)
-        with beginning_at(layers, layer, residual, self._in_tuple), only_at(self.module.get_output_embeddings(), at):
+        layers, head = self.module.get_submodule(self._layers), self.module.get_output_embeddings()
+        with beginning_at(layers, layer, residual, self._in_tuple), only_at(head, at, also):
             logits: Tensor = self.module(tokens, **kept).logits
         return logits if at is None else logits[:, 0]
 

@@ -58,10 +58,12 @@ def beginning_at(
 
 
 @contextmanager
-def only_at(head: torch.nn.Module, at: Int[Tensor, "window"] | None) -> Iterator[None]:
+def only_at(
+    head: torch.nn.Module, at: Int[Tensor, "window"] | None, also: Float[Tensor, "row d_model"] | None = None
+) -> Iterator[None]:
     """Inside the block, the unembedding reads one position of each window; logits are `[window, 1, d_vocab]`.
 
-    None stands for all positions.
+    It reads the rows of `also` before them. None stands for all positions of the windows, and nothing else.
     """
     if at is None:
         yield
@@ -69,11 +71,30 @@ def only_at(head: torch.nn.Module, at: Int[Tensor, "window"] | None) -> Iterator
 
     def select(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden = given[0]
-        return (hidden[torch.arange(len(hidden), device=hidden.device), at][:, None], *given[1:])
+        chosen = hidden[torch.arange(len(hidden), device=hidden.device), at]
+        return ((chosen if also is None else torch.cat([also, chosen]))[:, None], *given[1:])
 
     handle = head.register_forward_pre_hook(select)
     try:
         yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def reads_of(head: torch.nn.Module) -> Iterator[list[Float[Tensor, "window position d_model"]]]:
+    """Inside the block, what the unembedding would read at every position is added to the list, pass by pass.
+
+    The pass that was meant is the last one: before it, the model may have tried out what its layers return.
+    """
+    seen: list[Tensor] = []
+
+    def see(_: Any, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0])
+
+    handle = head.register_forward_pre_hook(see)
+    try:
+        yield seen
     finally:
         handle.remove()
 
