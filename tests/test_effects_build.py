@@ -100,3 +100,21 @@ def test_without_a_layer_after_the_hook_the_catalog_is_built_and_says_so(
     lines = [line for line in capfd.readouterr().err.splitlines() if "effects" in line]
     assert len(lines) == 1
     assert "No layer is after the hook 'blocks.3.hook_resid_post'" in lines[0]
+
+
+def test_a_prompt_that_is_too_long_is_found_before_anything_is_measured(
+    workshop: Path, saes: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "catalog.toml"
+    sae = saes("llama", SaeKind("jumprelu", hook="blocks.2.hook_resid_pre"))
+    settings.write_text(
+        f"[subject]\nsae = {json.dumps(str(sae))}\n[corpus]\npaths = [{json.dumps(str(workshop / 'corpus'))}]\n"
+        f'[effects]\nfeatures = "notable"\nprompts = ["{"The cat sat. " * 40}"]\n',
+        encoding="utf-8",
+    )
+    places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "site"), "--device", "cpu"]
+    assert main(["build", str(settings), *places]) == 2
+    said = capsys.readouterr().err
+    assert "A prompt has" in said
+    assert "contexts in" not in said
+    assert not (tmp_path / "site").exists()

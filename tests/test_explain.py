@@ -684,6 +684,7 @@ def test_a_file_in_the_way_stays(call: Callable[..., int], tmp_path: Path, capsy
     (tmp_path / "out.jsonl").write_text("mine", encoding="utf-8")
     with endpoint(model) as standin:
         assert call(standin.url, "--yes") == 2
+        assert call(standin.url, "--dry-run") == 0
         assert standin.asked == []
     assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "out.jsonl").read_text(encoding="utf-8") == "mine"

@@ -10,6 +10,7 @@ from conftest import CONCEPTS, D_SAE, SaeKind
 
 from saecatalog.cli import main
 from saecatalog.models.vocabulary import text_tokens
+from saecatalog.tables import Tables
 from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import tokenize
 
@@ -188,3 +189,18 @@ def test_concept_as_json_is_what_the_lines_say(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     listed = [int(line[0]) for line in lines if line and line[0].isdigit()]
     assert listed == [row["feature"] for rows in found["rankings"].values() for row in rows]
+    assert found["labels"] is None
+    labelled = said(*words, "--top", "4", "--site", str(site))
+    names = (
+        Tables(Path(labelled["labels"]) / "data").read("features", ["feature", "label"]).set_index("feature")["label"]
+    )
+    for kind, rows in labelled["rankings"].items():
+        assert [row["label"] for row in rows] == [names[row["feature"]] for row in found["rankings"][kind]]
+    assert main([*words, "--top", "4", "--site", str(site), *flags]) == GOOD
+    lines = capsys.readouterr().out.splitlines()
+    strongest = labelled["rankings"]["strong"][0]
+    assert any(
+        line.split()[0] == str(strongest["feature"]) and line.endswith(strongest["label"]) for line in lines if line
+    )
+    assert main([*words, "--site", str(workshop / "corpus"), *flags]) == MISTAKE
+    assert "has no catalog of" in capsys.readouterr().err

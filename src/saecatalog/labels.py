@@ -23,6 +23,18 @@ class Labels:
     """By feature; "" where the feature has none."""
 
 
+def wanted_labels(named: Path | None, built: Path, info: SubjectInfo) -> Labels | None:
+    """The labels of the site that the user names, or else of the one that is built, which may have none.
+
+    Raises CatalogError if a catalog cannot be read, or if the named site has none of this model and SAE.
+    """
+    labels = find_labels(named or built, info)
+    if named and labels is None:
+        what = f"This folder has no catalog of {info.sae_name} on {info.model_name}."
+        raise CatalogError(what, f"--site {named}", "Name the folder of a built site, or leave out --site.")
+    return labels
+
+
 def find_labels(site: Path, info: SubjectInfo) -> Labels | None:
     """The labels of the first catalog of a site that shows this model and SAE; None if there is none.
 

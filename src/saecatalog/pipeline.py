@@ -290,7 +290,10 @@ class Pipeline:
 
         def make(folder: Path) -> None:
             from saecatalog.effects.stage import Job, measure_effects
+            from saecatalog.effects.steering import prompt_ids
 
+            # A prompt that is too long shall not be found out minutes later.
+            prompt_ids(self.subject, wanted.prompts)
             job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
             with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
                 measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))

@@ -58,6 +58,8 @@ def run(a: argparse.Namespace) -> int:
     if not 0 < a.timeout < 1e6:
         raise CatalogError(f"{a.timeout:g} is no number of seconds.", "--timeout", "Use a number above 0.")
     endpoint = Endpoint(a.endpoint, a.model, _key(a.key_env), a.timeout)
+    if a.out.exists() and not a.dry_run:
+        raise CatalogError("This file exists already.", printable(a.out), "Name another --out, or move it away.")
     features = features_of(a.features) or "notable"
     job = Job(a.site, endpoint, features, a.score_only, a.out, cache_of(a))
     summary = explain(job, lambda plan: _agreed(plan, a.dry_run, a.yes), Progress(a.quiet))

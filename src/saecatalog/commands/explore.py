@@ -58,7 +58,7 @@ def add(p: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> int:
     """Show which features fire on texts, or how strongly one feature does."""
     from saecatalog.explore import check_feature, run_texts
-    from saecatalog.labels import find_labels
+    from saecatalog.labels import wanted_labels
     from saecatalog.pipeline import Pipeline
     from saecatalog.texts.corpus import read_text_list
 
@@ -74,10 +74,7 @@ def run(a: argparse.Namespace) -> int:
     with Pipeline(config, Progress(a.quiet)) as pipeline:
         info = pipeline.info
         if a.feature is None:
-            labels = find_labels(a.site or Path(config.site.out), info)
-            if a.site and labels is None:
-                what = f"This folder has no catalog of {info.sae_name} on {info.model_name}."
-                raise CatalogError(what, f"--site {a.site}", "Name the folder of a built site, or leave out --site.")
+            labels = wanted_labels(a.site, Path(config.site.out), info)
         else:
             check_feature(a.feature, info.d_sae)
         found = run_texts(pipeline, contents)

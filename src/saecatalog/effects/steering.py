@@ -73,7 +73,7 @@ class Steering:
         """
         self.subject, self.vocabulary, self.multiples = subject, vocabulary, tuple(multiples)
         self.prompts, self.neutral = tuple(prompts), _ids(subject, neutral.TEXT)[: subject.model.n_ctx]
-        self._prompt_ids = [_checked(subject, prompt) for prompt in prompts]
+        self._prompt_ids = prompt_ids(subject, prompts)
 
     def unsteered(self) -> Columns:
         """The table `steering_prompts`: what the model writes after each prompt by itself."""
@@ -234,13 +234,15 @@ def _ids(subject: Subject, content: str) -> list[int]:
     return ids if subject.info.bos_token_id is None else [subject.info.bos_token_id, *ids]
 
 
-def _checked(subject: Subject, prompt: str) -> list[int]:
-    ids = _ids(subject, prompt)
+def prompt_ids(subject: Subject, prompts: Sequence[str]) -> list[list[int]]:
+    """The token ids of prompts, BOS included. Raises CatalogError for one that leaves no room for a continuation."""
+    found = [_ids(subject, prompt) for prompt in prompts]
     most = subject.model.n_ctx - CONTINUATION
-    if len(ids) > most:
-        what = f"A prompt has {len(ids):,} tokens, but the model takes {most:,} with a continuation."
-        raise CatalogError(what, f"effects.prompts {prompt[:40]!r}", "Use a shorter prompt.")
-    return ids
+    for prompt, ids in zip(prompts, found, strict=True):
+        if len(ids) > most:
+            what = f"A prompt has {len(ids):,} tokens, but the model takes {most:,} with a continuation."
+            raise CatalogError(what, f"effects.prompts {prompt[:40]!r}", "Use a shorter prompt.")
+    return found
 
 
 def _adding(subject: Subject, kinds: Sequence[Steered], rows: int) -> Callable[[Tensor], Tensor]:

@@ -22,7 +22,6 @@ from saecatalog.explain.work import Fields, Job, Work, explained
 from saecatalog.judged import FIELD, Judged, basis_of, field_of, field_without
 from saecatalog.progress import Progress
 from saecatalog.stage_keys import digest
-from saecatalog.texts.text_files import printable
 from saecatalog.write_errors import writing
 
 KEPT = "answers"
@@ -70,11 +69,9 @@ class Summary:
 def explain(job: Job, agree: Callable[[Plan], bool], progress: Progress) -> Summary | None:
     """Ask for explanations and have them judged; None if `agree`, which is shown the plan, does not agree.
 
-    Raises CatalogError for a catalog or a file that cannot be read, for a file in the way, and if the endpoint fails;
-    what it answered until then is kept, and the same call goes on from there.
+    Raises CatalogError for a catalog or a file that cannot be read, and if the endpoint fails; what it answered until
+    then is kept, and the same call goes on from there.
     """
-    if job.out.exists():
-        raise CatalogError("This file exists already.", printable(job.out), "Name another --out, or move it away.")
     work = Work(job)
     with Cache(job.cache) as cache, cache.collection(KEPT, digest(job.endpoint.address, job.endpoint.model)) as folder:
         answers = Answers(folder)
