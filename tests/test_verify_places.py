@@ -1,5 +1,6 @@
 """The tables of hooks that `verify` reads, against modules named by hand in every family, and transformer_lens."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +15,7 @@ from conftest import LLAMA_TOKENS, make_tokenizer
 from families import FAMILIES, LAYER, N_LAYERS, load_hooked, load_plain, make, values
 
 from saecatalog.verify import places
-from saecatalog.verify.model import hook_values, values_at, windows_of
+from saecatalog.verify.model import hook_values, in_double, values_at, windows_of
 from saecatalog.verify.places import POINTS, is_in_stream, place_of
 
 IDS = list(range(3, 17))
@@ -41,6 +42,17 @@ def test_values_are_those_of_modules_named_by_hand(name: str, folders: Callable[
     found = values_at(model, list(wanted), IDS)
     for hook, value in zip(wanted, found, strict=True):
         np.testing.assert_allclose(value, wanted[hook], rtol=1e-5, atol=1e-5, err_msg=f"{hook}, among others")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_products_in_double_are_nearly_the_model_in_double(name: str, folders: Callable[[str], Path]) -> None:
+    model, hook = load_plain(folders(name)), f"blocks.{N_LAYERS - 1}.hook_resid_pre"
+    single = hook_values(model, hook, IDS)
+    whole = hook_values(copy.deepcopy(model).double(), hook, IDS)
+    with in_double(model):
+        found = hook_values(model, hook, IDS)
+    assert 0 < np.abs(found - whole).max() + 1e-15 < np.abs(single - whole).max() / 2
+    np.testing.assert_array_equal(hook_values(model, hook, IDS), single)
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.parallel])

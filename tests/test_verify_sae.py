@@ -52,6 +52,32 @@ def test_formulas_are_those_of_sae_lens(architecture: str, normalize: str, tmp_p
     assert decode_rows(ours, found, wide).shape[1] == ours.d_out
 
 
+@pytest.mark.parametrize("normalize", ["none", "layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk", "gated"])
+def test_a_row_that_rounding_has_moved_far_has_a_wider_tolerance(
+    architecture: str, normalize: str, tmp_path: Path
+) -> None:
+    save_any(tmp_path, tmp_path, architecture, HOOK, D_IN)
+    sae = both(SAE.load_from_disk(tmp_path))
+    sae = Sae({**sae.config, "normalize_activations": normalize}, sae.w)
+    exact = rows().double().numpy()
+    x = exact * (1 + 1e-8)
+    x[3] += 1e-2 * np.linspace(-1, 1, D_IN)
+    narrow, wide, true = (
+        encode_rows(sae, x, NARROW),
+        encode_rows(sae, x, NARROW, exact),
+        encode_rows(sae, exact, NARROW),
+    )
+    others = np.arange(len(x)) != 3
+    np.testing.assert_array_equal(wide.sizes[others], narrow.sizes[others])
+    far = np.abs(x - exact)[3].max()
+    assert (narrow.sizes[3] * NARROW < far / 10).all()
+    both_active = (wide.margins[3] > NARROW) & (true.margins[3] > NARROW)
+    assert both_active.any()
+    assert (np.abs(wide.values[3] - true.values[3]) <= wide.sizes[3] * NARROW)[both_active].all()
+    assert not ((wide.margins[3] > NARROW) & (true.margins[3] <= -NARROW)).any()
+
+
 @pytest.mark.parametrize("normalize", UNFOLDED)
 def test_a_normalisation_whose_figure_is_not_known_is_refused(normalize: str, tmp_path: Path) -> None:
     save_any(tmp_path, tmp_path, "standard", HOOK, D_IN)

@@ -5,7 +5,7 @@ counts of text scores, or a ranking) is recomputed from those, which have checks
 reported at its origin, and rounding errors do not add up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -145,10 +145,20 @@ class Scores:
         return column
 
 
-def gather(published: Published, runner: Runner, sample: list[int], report: Report, progress: Progress) -> Evidence:
-    """Run the published texts of the corpus and of the concepts through the model and the SAE."""
+def gather(
+    published: Published,
+    runner: Runner,
+    sample: list[int],
+    report: Report,
+    progress: Progress,
+    measured: bool = False,
+) -> Evidence:
+    """Run the published texts of the corpus and of the concepts through the model and the SAE.
+
+    `measured` is that of `Tolerance`.
+    """
     limit = float(published.manifest["health"]["norm_limit"])
-    tolerance = TOLERANCES[published.settings["dtype"]]
+    tolerance = replace(TOLERANCES[published.settings["dtype"]], measured=measured)
 
     nothing = pd.DataFrame({"content": [], "special_tokens": [], "n_excluded": [], "n_tokens": []})
 

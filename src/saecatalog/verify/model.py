@@ -5,12 +5,15 @@ one text and one window at a time, without padding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from saecatalog.verify.places import Module, Place, final_norm, place_of
 
@@ -62,6 +65,40 @@ def window_values(
     for window in windows_of(ids, context, bos, overlap):
         front = [*([] if bos is None else [bos]), *window.lead]
         yield [values[len(front) :] for values in values_at(model, hooks, [*front, *window.counted])]
+
+
+@contextmanager
+def in_double(model: Module) -> Iterator[None]:
+    """Inside the block, a model in single precision computes embeddings, products and layer norms in double precision.
+
+    How far the values at a hook then move shows how far rounding has moved them. Where layers cancel what earlier ones
+    wrote, that is a hundred times as far as elsewhere. Weights are converted one by one, so that none is kept.
+    """
+    products = {torch.nn.Linear: _product, Conv1D: _product, torch.nn.LayerNorm: _layer_norm}
+    patched = [(part, products[type(part)]) for part in model.modules() if type(part) in products]
+    embeddings = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
+    handles = [part.register_forward_hook(lambda _, __, out: out.double()) for part in embeddings]
+    for part, compute in patched:
+        vars(part)["forward"] = partial(compute, part)
+    try:
+        yield
+    finally:
+        for part, _ in patched:
+            del vars(part)["forward"]
+        for handle in handles:
+            handle.remove()
+
+
+def _product(part: Module, x: torch.Tensor) -> torch.Tensor:
+    # GPT-2 stores its matrices the other way round.
+    weight = part.weight.T if isinstance(part, torch.nn.Linear) else part.weight
+    out = x.double() @ weight.double()
+    return out if part.bias is None else out + part.bias.double()
+
+
+def _layer_norm(part: Module, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = (None if values is None else values.double() for values in (part.weight, part.bias))
+    return torch.nn.functional.layer_norm(x.double(), part.normalized_shape, weight, bias, part.eps)
 
 
 def hook_values(model: Module, hook: str, ids: list[int]) -> Values:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from scipy import sparse
 
 from saecatalog.verify import formulas
+from saecatalog.verify.model import in_double, windows_of
 from saecatalog.verify.runner import Runner
 from saecatalog.verify.sae import decode_rows, encode_rows
 
@@ -33,6 +34,8 @@ class Tolerance:
     """
     relative: float
     """Allowed relative difference of two activations, in addition to that share of the size of the terms."""
+    measured: bool = False
+    """Whether each token's own rounding error is measured, and allowed for where it is larger."""
 
 
 TOLERANCES = {
@@ -205,8 +208,12 @@ def _run_text(runner: Runner, text: RunText, limit: float, tolerance: Tolerance)
     norms = np.concatenate([np.linalg.norm(read, axis=1) for read, _ in windows])
     counted = _counted(norms, limit, text.n_excluded)
     y = np.concatenate([written for _, written in windows])[counted]
+    exact = _exact(runner, ids) if tolerance.measured and ids else [None] * len(windows)
     spans = pairwise(np.cumsum([0, *(len(read) for read, _ in windows)]).tolist())
-    parts = [_encode(runner, *w, counted[a:b], tolerance) for w, (a, b) in zip(windows, spans, strict=True)]
+    parts = [
+        _encode(runner, *window, better, counted[a:b], tolerance)
+        for window, better, (a, b) in zip(windows, exact, spans, strict=True)
+    ]
     return _Piece(
         ids=ids,
         norms=norms,
@@ -217,6 +224,15 @@ def _run_text(runner: Runner, text: RunText, limit: float, tolerance: Tolerance)
         written_sum=y.sum(0),
         written_square=float((y**2).sum()),
     )
+
+
+def _exact(runner: Runner, ids: list[int]) -> list[Float64[np.ndarray, "token d_in"]] | list[None]:
+    """What the SAE reads in each window with less rounding; None where the model cannot be run so."""
+    with in_double(runner.model):
+        try:
+            return [read for read, _ in runner.windows(ids)]
+        except RuntimeError:  # Parts that are not known here may insist on one number format.
+            return [None] * len(windows_of(ids, runner.context, runner.bos, runner.overlap))
 
 
 def _counted(norms: Float64[np.ndarray, "token"], limit: float, n_excluded: int) -> Bool[np.ndarray, "token"]:
@@ -232,11 +248,15 @@ def _encode(
     runner: Runner,
     x: Float64[np.ndarray, "token d_in"],
     y: Float64[np.ndarray, "token d_out"],
+    exact: Float64[np.ndarray, "token d_in"] | None,
     counted: Bool[np.ndarray, "token"],
     tolerance: Tolerance,
 ) -> tuple[Float64[np.ndarray, "token"], Int64[np.ndarray, "token"], list[np.ndarray]]:
-    """Squared errors, entries per token, and the entries of one window, from what the SAE reads and is to write."""
-    encoded = encode_rows(runner.sae, x, tolerance.undecided)
+    """Squared errors, entries per token, and the entries of one window, from what the SAE reads and is to write.
+
+    `exact` is what it reads with less rounding, if that is measured.
+    """
+    encoded = encode_rows(runner.sae, x, tolerance.undecided, exact)
     # Sparse, because nearly all activations are 0 and a dense product with the decoder would take most of the time.
     active = sparse.csr_matrix(np.where(encoded.margins > 0, encoded.values, 0))
     errors = ((y - decode_rows(runner.sae, active, x)) ** 2).sum(1)

@@ -15,6 +15,9 @@ from scipy import sparse
 from saecatalog.verify.encoded import Encoded, Rows
 from saecatalog.verify.pursuit import Pursuit, pursue
 
+ALLOWED = 4.0
+"""Rounding may move a row this many times as far as it did here."""
+
 
 @dataclass(frozen=True)
 class Sae:
@@ -67,16 +70,26 @@ def normalized(x: Float64[np.ndarray, "row d_in"], normalize: str) -> Float64[np
     return x
 
 
-def encode_rows(sae: Sae, x: Float64[np.ndarray, "row d_in"], undecided: float = 0.0) -> Encoded:
+def encode_rows(
+    sae: Sae,
+    x: Float64[np.ndarray, "row d_in"],
+    undecided: float = 0.0,
+    exact: Float64[np.ndarray, "row d_in"] | None = None,
+) -> Encoded:
     """The formula of each architecture.
 
     `undecided` is the margin within which a decision may fall otherwise elsewhere; only matching pursuit, whose later
-    decisions depend on earlier ones, needs it here. Raises ValueError for an architecture or normalisation without a
-    formula.
+    decisions depend on earlier ones, needs it here. `exact` are the rows with less rounding, if they are known: where x
+    is further from them than `undecided` allows for, the sizes of a row grow by as much. Raises ValueError for an
+    architecture or normalisation without a formula.
     """
     config, w = sae.config, sae.w
     inputs = sae_input(x, w["b_dec"], config["apply_b_dec_to_input"], config["normalize_activations"])
-    reach = np.linalg.norm(normalized(x, config["normalize_activations"]), axis=1, keepdims=True)
+    read = normalized(x, config["normalize_activations"])
+    reach = np.linalg.norm(read, axis=1, keepdims=True)
+    if exact is not None:
+        far = np.linalg.norm(read - normalized(exact, config["normalize_activations"]), axis=1, keepdims=True)
+        reach = np.maximum(reach, ALLOWED * far / undecided)
     if sae.architecture == "matching_pursuit":
         return pursue(Pursuit(w["W_dec"], inputs, reach, undecided, config))
     if sae.architecture not in FORMULAS:
