@@ -180,20 +180,14 @@ def verify_site(
             yield Failure(site / part, error)
 
 
-def verify_catalog(folder: Path, sources: SubjectSources, n_features: int, progress: Progress) -> Outcome:
+def verify_catalog(
+    folder: Path, sources: SubjectSources, n_features: int, progress: Progress, measured: bool = False
+) -> Outcome:
     """Verify one catalog.
 
-    If anything disagrees in single precision, everything is checked once more with the rounding error of each token
-    measured: on a few it is far larger than on the others, and to measure it takes longer than all the rest.
+    If figures disagree in single precision, all are checked once more with the rounding error of each token `measured`.
+    On a few it is far larger than on the others, but to measure it takes longer than all the rest.
     """
-    outcome = _verify(folder, sources, n_features, progress, measured=False)
-    if not outcome.disagreements or Published(folder).settings["dtype"] != "float32":
-        return outcome
-    notice("some figures disagree: the rounding of each token is measured, and everything is checked again")
-    return _verify(folder, sources, n_features, progress, measured=True)
-
-
-def _verify(folder: Path, sources: SubjectSources, n_features: int, progress: Progress, measured: bool) -> Outcome:
     published, report = Published(folder), Report()
     _check_settings(published)
     published.report_problems(report)
@@ -203,7 +197,11 @@ def _verify(folder: Path, sources: SubjectSources, n_features: int, progress: Pr
         runner = load_runner(published.manifest, sources)
         bar.update()
     evidence = gather(published, runner, choose_features(published, n_features), report, progress, measured)
+    known = len(report.found)
     run_checks(evidence, progress)
+    if len(report.found) > known and published.settings["dtype"] == "float32" and not measured:
+        notice("some figures disagree: the rounding of each token is measured, and all are checked again")
+        return verify_catalog(folder, sources, n_features, progress, measured=True)
     notes = _check_live(evidence, progress)
     reason = pages.why_not(published)
     files = [] if reason else pages.check_pages(published, report, progress)
