@@ -57,13 +57,14 @@ class Block:
 def order_within(columns: Int[np.ndarray, "entry"], keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
     """The order by column, then key, then index: `np.lexsort((keys, columns))`, as one sort of integers.
 
-    Columns ascend. Column, key and index of each entry share 64 bits, which is enough for a block; raises
-    AssertionError if it is not.
+    Columns ascend. Column, key and index of each entry share 64 bits, which is enough for a block of features; where it
+    is not, it is that lexsort.
     """
     if not len(keys):
         return np.empty(0, np.int64)
     bits = int(len(keys) - 1).bit_length()
-    assert int(columns[-1]).bit_length() + 32 + bits <= 64
+    if int(columns[-1]).bit_length() + 32 + bits > 64:
+        return np.lexsort((keys, columns))
     # From the highest bit: column, key (32 bits), index. Sorting integers in place takes a fraction of the time of a
     # lexsort, which sorts indirectly, once per key. All indices differ, so the sort need not be stable.
     packed: np.ndarray = columns.astype(np.uint64)
