@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import DynamicCache
 
 from saecatalog.errors import nearest
 from saecatalog.models.branches import Branches, norm_of
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, reads_of, returns_tuple
+from saecatalog.models.resuming import Decoder, Past, only_at, reads_of, returns_tuple
 
 FLAGS = {
     "hook_mlp_in": "set_use_hook_mlp_in",
@@ -120,29 +119,24 @@ class HookedModel(LanguageModel):
         return self.values([hook], tokens)[0]
 
     def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        if self._decoder:
+            return self._decoder.next_logits(tokens, memory)
         last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        memory = memory or self._own_cache(len(tokens))
         with only_at(self.module.unembed, last):
-            if isinstance(self.module, TransformerBridge):
-                out = self.module.original_model(tokens, past_key_values=memory, use_cache=True)
-                return out.logits[:, 0], out.past_key_values
-            memory = memory or self._own_cache(len(tokens))
             return self.module(tokens, past_kv_cache=memory)[:, 0], memory
 
     def is_entry(self, hook: str) -> bool:
         return hook.endswith(".hook_resid_pre")
 
     def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> tuple[Past, Tensor]:
-        first = tokens.new_zeros(len(tokens))
-        with reads_of(self.module.unembed) as read:
-            if isinstance(self.module, TransformerBridge):
-                cache = cache_of(None, layer)
-                self._resume(layer, tokens, residual, first, cache)
-                return past_of(cache, layer), read[-1]
-            own = self._own_cache(len(tokens))
-            with only_at(self.module.unembed, first):
-                self.module(residual, start_at_layer=layer, past_kv_cache=own)
+        if self._decoder:
+            return self._decoder.remember(layer, tokens, residual)
+        own, head = self._own_cache(len(tokens)), self.module.unembed
+        with reads_of(head) as read, only_at(head, tokens.new_zeros(len(tokens))):
+            self.module(residual, start_at_layer=layer, past_kv_cache=own)
         pairs = [(e.past_keys.transpose(1, 2), e.past_values.transpose(1, 2)) for e in own.entries[layer:]]
-        return Past(pairs), read[-1]
+        return Past(pairs), read[0]
 
     def logits_from(
         self,
@@ -153,8 +147,8 @@ class HookedModel(LanguageModel):
         past: Past | None = None,
         also: Tensor | None = None,
     ) -> Tensor:
-        if isinstance(self.module, TransformerBridge):
-            return self._resume(layer, tokens, residual, at, past and cache_of(past, layer), also)
+        if self._decoder:
+            return self._decoder.logits_from(layer, tokens, residual, at, past, also)
         own = past and self._own_cache(len(tokens))
         for entry, (keys, values) in zip(own.entries[layer:] if own else (), past.layers if past else (), strict=True):
             entry.past_keys, entry.past_values = keys.transpose(1, 2), values.transpose(1, 2)
@@ -162,20 +156,12 @@ class HookedModel(LanguageModel):
             logits: Tensor = self.module(residual, start_at_layer=layer, past_kv_cache=own)
         return logits if at is None else logits[:, 0]
 
-    def _resume(
-        self,
-        layer: int,
-        tokens: Tensor,
-        residual: Tensor,
-        at: Tensor | None,
-        cache: DynamicCache | None,
-        also: Tensor | None = None,
-    ) -> Tensor:
-        """`logits_from` of a bridge, with a cache of transformers."""
-        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
-        with beginning_at(self.module.blocks, layer, residual, self._in_tuple), only_at(self.module.unembed, at, also):
-            logits: Tensor = self.module.original_model(tokens, **kept).logits
-        return logits if at is None else logits[:, 0]
+    @property
+    def _decoder(self) -> Decoder | None:
+        """The decoder of `transformers` inside a bridge; a HookedTransformer has none."""
+        if not isinstance(self.module, TransformerBridge):
+            return None
+        return Decoder(self.module.original_model, self.module.blocks, self.module.unembed, self._in_tuple)
 
     def _own_cache(self, windows: int) -> TransformerLensKeyValueCache:
         """An empty cache of transformer_lens."""

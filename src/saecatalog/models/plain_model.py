@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from transformers import DynamicCache
 
 from saecatalog.errors import nearest
 from saecatalog.models.branches import Branches, norm_of
@@ -30,7 +29,7 @@ from saecatalog.models.decoder_layer import (
     with_input,
 )
 from saecatalog.models.language_model import PROOF_TOKENS, Change, LanguageModel, LogitParts, NoSuchHook, layer_of
-from saecatalog.models.resuming import Past, beginning_at, cache_of, only_at, past_of, reads_of, returns_tuple
+from saecatalog.models.resuming import Decoder, Past, returns_tuple
 
 SIDES = {".input": "in", ".output": "out"}
 
@@ -216,10 +215,7 @@ class PlainModel(LanguageModel):
         return self._places[hook] == Place(f"{self._layers}.{self.start_layer(hook)}", "in")
 
     def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> tuple[Past, Tensor]:
-        cache = cache_of(None, layer)
-        with reads_of(self.module.get_output_embeddings()) as read:
-            self._resume(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
-        return past_of(cache, layer), read[-1]
+        return self._decoder.remember(layer, tokens, residual)
 
     def logits_from(
         self,
@@ -230,29 +226,15 @@ class PlainModel(LanguageModel):
         past: Past | None = None,
         also: Tensor | None = None,
     ) -> Tensor:
-        return self._resume(layer, tokens, residual, at, past and cache_of(past, layer), also)
-
-    def _resume(
-        self,
-        layer: int,
-        tokens: Tensor,
-        residual: Tensor,
-        at: Tensor | None,
-        cache: DynamicCache | None,
-        also: Tensor | None = None,
-    ) -> Tensor:
-        """`logits_from`, with a cache of transformers."""
-        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
-        layers, head = self.module.get_submodule(self._layers), self.module.get_output_embeddings()
-        with beginning_at(layers, layer, residual, self._in_tuple), only_at(head, at, also):
-            logits: Tensor = self.module(tokens, **kept).logits
-        return logits if at is None else logits[:, 0]
+        return self._decoder.logits_from(layer, tokens, residual, at, past, also)
 
     def next_logits(self, tokens: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
-        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
-        with only_at(self.module.get_output_embeddings(), last):
-            out = self.module(tokens, past_key_values=memory, use_cache=True)
-        return out.logits[:, 0], out.past_key_values
+        return self._decoder.next_logits(tokens, memory)
+
+    @property
+    def _decoder(self) -> Decoder:
+        layers, head = self.module.get_submodule(self._layers), self.module.get_output_embeddings()
+        return Decoder(self.module, layers, head, self._in_tuple)
 
     @cached_property
     def _in_tuple(self) -> bool:

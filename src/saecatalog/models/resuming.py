@@ -4,7 +4,7 @@ All decoders of `transformers` are run in this way, those inside a TransformerBr
 to begin.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,10 +83,7 @@ def only_at(
 
 @contextmanager
 def reads_of(head: torch.nn.Module) -> Iterator[list[Float[Tensor, "window position d_model"]]]:
-    """Inside the block, what the unembedding would read at every position is added to the list, pass by pass.
-
-    The pass that was meant is the last one: before it, the model may have tried out what its layers return.
-    """
+    """Inside the block, what the unembedding would read at every position is added to the list, pass by pass."""
     seen: list[Tensor] = []
 
     def see(_: Any, given: tuple[Tensor, ...]) -> None:
@@ -99,7 +96,7 @@ def reads_of(head: torch.nn.Module) -> Iterator[list[Float[Tensor, "window posit
         handle.remove()
 
 
-def returns_tuple(layers: torch.nn.ModuleList, run: Any) -> bool:
+def returns_tuple(layers: torch.nn.ModuleList, run: Callable[[], object]) -> bool:
     """Whether layers return a tuple, as seen in the pass that `run` makes."""
     seen: list[bool] = []
     handle = layers[0].register_forward_hook(lambda _, __, out: seen.append(isinstance(out, tuple)))
@@ -125,3 +122,53 @@ def cache_of(past: Past | None, skipped: int) -> DynamicCache:
 def past_of(cache: DynamicCache, layer: int) -> Past:
     """The keys and values in a cache of transformers from a layer on."""
     return Past([(part.keys, part.values) for part in cache.layers[layer:]])
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder of `transformers` whose passes begin before a later layer; the methods are those of `LanguageModel`."""
+
+    module: Any
+    """The whole model, which is called."""
+    layers: torch.nn.ModuleList
+    head: torch.nn.Module
+    """The unembedding."""
+    in_tuple: bool
+    """Whether layers return a tuple that begins with the residual stream."""
+
+    def remember(self, layer: int, tokens: Tensor, residual: Tensor) -> tuple[Past, Tensor]:
+        cache = cache_of(None, layer)
+        with reads_of(self.head) as read:
+            self._run(layer, tokens, residual, tokens.new_zeros(len(tokens)), cache)
+        return past_of(cache, layer), read[0]
+
+    def logits_from(
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        past: Past | None = None,
+        also: Tensor | None = None,
+    ) -> Tensor:
+        return self._run(layer, tokens, residual, at, past and cache_of(past, layer), also)
+
+    def _run(
+        self,
+        layer: int,
+        tokens: Tensor,
+        residual: Tensor,
+        at: Tensor | None,
+        cache: DynamicCache | None,
+        also: Tensor | None = None,
+    ) -> Tensor:
+        kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        with beginning_at(self.layers, layer, residual, self.in_tuple), only_at(self.head, at, also):
+            logits: Tensor = self.module(tokens, **kept).logits
+        return logits if at is None else logits[:, 0]
+
+    def next_logits(self, tokens: Tensor, memory: DynamicCache | None = None) -> tuple[Tensor, DynamicCache]:
+        last = torch.full((len(tokens),), tokens.shape[1] - 1, device=tokens.device)
+        with only_at(self.head, last):
+            out = self.module(tokens, past_key_values=memory, use_cache=True)
+        return out.logits[:, 0], out.past_key_values
