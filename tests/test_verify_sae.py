@@ -76,6 +76,10 @@ def test_a_row_that_rounding_has_moved_far_has_a_wider_tolerance(
     assert both_active.any()
     assert (np.abs(wide.values[3] - true.values[3]) <= wide.sizes[3] * NARROW)[both_active].all()
     assert not ((wide.margins[3] > NARROW) & (true.margins[3] <= -NARROW)).any()
+    # No wider than a few times what the move can do.
+    gain = np.exp(sae.w["r_mag"]) if architecture == "gated" else 1
+    reach = np.linalg.norm((x - exact)[3]) * np.linalg.norm(sae.w["W_enc"], axis=0) * gain
+    assert (wide.sizes[3] * NARROW < 6 * reach).all()
 
 
 @pytest.mark.parametrize("normalize", UNFOLDED)
