@@ -22,6 +22,7 @@ from saecatalog.analysis.run import Findings, analyse
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
+from saecatalog.engines import Engine
 from saecatalog.store import Lens, read_lens, read_store
 from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import tokenize
@@ -149,9 +150,9 @@ def make_study(shape: str, kind: SaeKind, config: AnalysisConfig, inputs: Inputs
     )
 
 
-def run_analyses(inputs: Inputs, config: AnalysisConfig, folder: Path) -> Findings:
+def run_analyses(inputs: Inputs, config: AnalysisConfig, folder: Path, engine: Engine | None = None) -> Findings:
     folder.mkdir(parents=True)
-    return analyse(inputs, config, "all", folder)
+    return analyse(inputs, config, "all", folder, engine=engine)
 
 
 # Helpers of several test modules
@@ -186,7 +187,12 @@ def empty_lens(d_sae: int) -> Lens:
 
 
 def analyse_case(
-    folder: Path, case: Case, config: AnalysisConfig, concepts: Case | None = None, residual: Any = None
+    folder: Path,
+    case: Case,
+    config: AnalysisConfig,
+    concepts: Case | None = None,
+    residual: Any = None,
+    engine: Engine | None = None,
 ) -> Findings:
     """Write a store by hand and run all analyses on it."""
     cases.save_case(folder / "store", case, residual)
@@ -201,4 +207,4 @@ def analyse_case(
     vocabulary = [f"w{i}" for i in range(500)]
     store = read_store(folder / "store")
     inputs = Inputs(texts, store, concept_texts, concept_store, empty_lens(case.d_sae), vocabulary)
-    return run_analyses(inputs, config, folder / "tables")
+    return run_analyses(inputs, config, folder / "tables", engine)

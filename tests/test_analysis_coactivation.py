@@ -105,9 +105,12 @@ def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pyt
         monkeypatch.setattr(coactivation, "DENSE_ROWS", rows)
         doubled = coactivation.two_in_one(matrix, keep, None)
         for first in range(0, width, block):
-            wanted = counted[:, first : first + block].T @ counted
-            np.testing.assert_array_equal(coactivation.count_dense(doubled, width, first), wanted)
-            np.testing.assert_array_equal(coactivation.count_gathered(matrix, by_feature, first), wanted)
+            features = np.arange(first, min(first + block, width))
+            mine = coactivation.block_of(by_feature, features, few=False)
+            wanted = counted[:, features].T @ counted
+            np.testing.assert_array_equal(coactivation.count_dense(doubled, width, features), wanted)
+            np.testing.assert_array_equal(coactivation.count_gathered(matrix, mine), wanted)
+            np.testing.assert_array_equal(coactivation.count_met(matrix, mine).toarray(), wanted)
         table = pair_table(matrix, by_feature, keep, "token", np.eye(width, dtype=np.float32))
         assert_pairs(table, active[keep], MIN_SUPPORT["token"], np.eye(width))
 
@@ -116,7 +119,7 @@ def test_dense_counts_are_exact_where_everything_fires() -> None:
     """The largest counts that share a number, over more rows than one product takes."""
     active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
     doubled = coactivation.two_in_one(active, np.ones(active.shape[0], bool), None)
-    assert (coactivation.count_dense(doubled, 5, 0) == active.shape[0]).all()
+    assert (coactivation.count_dense(doubled, 5, np.arange(5)) == active.shape[0]).all()
 
 
 @pytest.mark.parametrize("most", [3, 40, 200, 2000])
@@ -131,7 +134,8 @@ def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -
         count = silent.sum(1)
         both = n - (count[:, None] + count - silent @ silent.T)
         counts = both.diagonal().copy()
-        me, partner, _ = coactivation._candidates(0, both.astype(np.float32), counts, n, 5)
+        matrix = coactivation.Matrix(counts, n, 5, np.empty((0, width), np.float32))
+        me, partner, _ = coactivation._candidates(np.arange(width), both.astype(np.float32), matrix)
         found = set(zip(me.tolist(), partner.tolist(), strict=True))
         phis = coactivation.phi(both, counts[:, None], counts, n)
         for a in range(width):

@@ -1,5 +1,7 @@
 """All analyses together: properties of every table, and that no figure depends on how the work is divided."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from cases import make_case
 from conftest import CONSTANT, CONTEXT, SILENT
+from hostile_engine import HostileEngine
 from studies import Study, analyse_case, close
 
 from saecatalog import tables, threads
@@ -171,6 +174,9 @@ def test_sizes_of_parts_change_no_figure(
     monkeypatch.setattr(disk_arrays, "PART_ENTRIES", size)
     monkeypatch.setattr(statistics, "PART", size)
     monkeypatch.setattr(coactivation, "BLOCK", 16)
+    monkeypatch.setattr(coactivation, "MOST_COUNTS", size * 7)
+    monkeypatch.setattr(coactivation, "MOST_MET", size)
+    monkeypatch.setattr(coactivation, "IN_CACHE", size)
     monkeypatch.setattr(coactivation, "GATHERED", size)
     monkeypatch.setattr(coactivation, "DENSE_ROWS", size)
     monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
@@ -194,6 +200,43 @@ def test_threads_change_no_byte(case: Case, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
         found.append(files_of(analyse_case(tmp_path / str(count), case, AnalysisConfig(), concepts_of(case))))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[HostileEngine]:
+    with HostileEngine() as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(("text_score", "dense"), [("max", True), ("last", False), ("mean", False)])
+def test_a_hostile_engine_changes_no_byte(
+    case: Case, hostile: HostileEngine, text_score: str, dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever and in whatever order the work is done, and however often."""
+    monkeypatch.setattr(activations, "BLOCK_FEATURES", 7)
+    monkeypatch.setattr(coactivation, "BLOCK", 16)
+    monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
+    config, concepts = AnalysisConfig(text_score=text_score), concepts_of(case)
+    wanted = files_of(analyse_case(tmp_path / "here", case, config, concepts))
+    found = files_of(analyse_case(tmp_path / "there", case, config, concepts, engine=hostile))
+    assert found == wanted
+    assert min(len(items) for _, _, items in hostile.calls) > 1
+
+
+def test_what_blocks_share_does_not_grow_with_the_dictionary(
+    case: Case, hostile: HostileEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With twice the features there are twice the blocks, and each worker holds as much as before."""
+    monkeypatch.setattr(activations, "BLOCK_FEATURES", WIDTH)
+    twice = replace(case, activations=[np.tile(rows, 2) for rows in case.activations])
+    for shown in (case, twice):
+        analyse_case(tmp_path / str(shown.d_sae), shown, AnalysisConfig(strong=2.0), concepts_of(shown), engine=hostile)
+    once, again = hostile.calls[-12:-6], hostile.calls[-6:]
+    assert [name for name, *_ in once] == [name for name, *_ in again]
+    for (name, shared, (item,)), (_, shared_again, items) in zip(once[:3], again[:3], strict=True):
+        assert shared_again == shared, name
+        assert len(items) == 2
+        assert max(items) < 1.05 * item, name
 
 
 def test_text_scores_come_text_by_text_in_blocks_of_features(

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, Int64, Num, Shaped, UInt32
+from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64, Num, Shaped, UInt32
 from scipy import sparse
 
 from saecatalog.analysis.disk_arrays import by_column
@@ -85,6 +85,21 @@ def strongest_first(
     return order_within(columns, ~np.ascontiguousarray(values, np.float32).view(np.uint32))
 
 
+def among_largest(
+    columns: Int[np.ndarray, "entry"], values: Float64[np.ndarray, "entry"], most: int
+) -> Bool[np.ndarray, "entry"]:
+    """Which values may be among the `most` largest of their column: in float32, those not below the last one.
+
+    No value is below 0, and columns ascend.
+    """
+    rounded = values.astype(np.float32)
+    order = strongest_first(columns, rounded)
+    starts = runs(columns)
+    last = np.minimum(starts + most, np.append(starts, len(columns))[1:]) - 1
+    # Rounding keeps the order, except for new ties, and all values that tie with the last one are taken.
+    return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
+
+
 def first_largest(values: Num[np.ndarray, "entry"], starts: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "run"]:
     """The index of the largest value of each run, the first one in a tie."""
     if not len(starts):
@@ -106,6 +121,34 @@ def runs(*keys: Shaped[np.ndarray, "entry"]) -> Int64[np.ndarray, "run"]:
     changed = np.ones(len(keys[0]), bool)
     changed[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return np.flatnonzero(changed)
+
+
+@dataclass(frozen=True)
+class CorpusTokens:
+    """The tokens of a corpus without their activations: 13 bytes a token, whatever the size of the dictionary."""
+
+    ids: Int32[np.ndarray, "token"]
+    texts: Int32[np.ndarray, "token"]
+    """The text of each token."""
+    positions: Int32[np.ndarray, "token"]
+    """Each token's index in its text."""
+    included: Bool[np.ndarray, "token"]
+    """False if the position is left out of every statistic."""
+    text_offsets: Int64[np.ndarray, "text_plus_1"]
+    """Text `t` holds the tokens `text_offsets[t]` up to `text_offsets[t + 1]`."""
+    per_text: Int64[np.ndarray, "text"]
+    """Number of included tokens of each text."""
+
+    @classmethod
+    def of(cls, store: Store, included: Bool[np.ndarray, "token"]) -> "CorpusTokens":
+        # `asarray` turns memory maps into plain arrays, which an engine can share without a copy for each worker.
+        ids, offsets, texts = np.asarray(store.token_ids), np.asarray(store.text_offsets), store.token_texts()
+        per_text = np.bincount(texts[included], minlength=store.n_texts)
+        return cls(ids, texts, store.token_positions(), included, offsets, per_text)
+
+    @property
+    def n_included(self) -> int:
+        return int(self.included.sum())
 
 
 @dataclass(frozen=True)
@@ -147,22 +190,21 @@ class Activations:
             first = stop
 
     @cached_property
+    def tokens(self) -> CorpusTokens:
+        return CorpusTokens.of(self.store, self.included)
+
+    @property
     def token_texts(self) -> Int32[np.ndarray, "token"]:
-        return self.store.token_texts()
+        return self.tokens.texts
 
-    @cached_property
+    @property
     def token_positions(self) -> Int32[np.ndarray, "token"]:
-        return self.store.token_positions()
-
-    @cached_property
-    def tokens_per_text(self) -> Int64[np.ndarray, "text"]:
-        """Number of included tokens of each text."""
-        return np.bincount(self.token_texts[self.included], minlength=self.store.n_texts)
+        return self.tokens.positions
 
     @property
     def n_tokens(self) -> int:
         """Number of included tokens of the corpus."""
-        return int(self.included.sum())
+        return self.tokens.n_included
 
     @property
     def d_sae(self) -> int:

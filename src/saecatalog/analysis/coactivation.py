@@ -1,25 +1,37 @@
 """Which features fire together, over the whole dictionary: boolean matrices flow in, each feature's partners flow out.
 
 Pairs are counted for one block of features at a time, so that the matrix `[d_sae, d_sae]` of all pairs is never in
-memory.
+memory. A feature that meets few others is counted in a sparse matrix, so that the time of a wide dictionary grows with
+the pairs that occur and not with the square of its width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from saecatalog.analysis.activations import ranks_in_runs, runs
+from saecatalog.analysis.activations import among_largest, ranks_in_runs, runs
 from saecatalog.analysis.disk_arrays import scratch_array
 from saecatalog.constants import CLUSTER_PHI, MIN_SUPPORT, PARTNERS
-from saecatalog.threads import in_order
+from saecatalog.engines import Engine, Threads
+from saecatalog.store import ranges
 
 BLOCK = 512
-"""Features whose counts with all others are in memory at once, in each thread."""
+"""Most features whose counts with all others are in memory at once, in each thread."""
+
+MOST_COUNTS = 2**24
+"""Most counts of a block in memory at once, 4 bytes each, unless one feature has more."""
+
+MOST_MET = 2**22
+"""Most pairs of entries, counted with repetitions, that a block of features that meet few others has."""
+
+MEETS_FEW = 0.5
+"""A feature meets few others if its pairs of entries are fewer than this share of the dictionary."""
 
 GATHERED = 1_000_000
 """Approximate number of row entries gathered at a time: few enough to stay in the processor's cache."""
@@ -37,8 +49,53 @@ half of the rows. If the geometric mean of both features' odds exceeds 1, the bo
 NO_PHI = -2.0
 """Marks a pair whose phi does not count."""
 
-ROWS_IN_CACHE = 16
-"""Features whose approximate phis with all others are computed at once: few enough for the processor's cache."""
+IN_CACHE = 16 * 24_576
+"""Approximate phis that are computed at once: few enough for the processor's cache."""
+
+Pairs = Int32[np.ndarray, "pair 3"]
+"""Features a and b, a < b, and on how many rows both are active."""
+
+
+@dataclass(frozen=True)
+class ActiveRows:
+    """The features that are active on each row, ascending: 4 bytes for each."""
+
+    indptr: Int[np.ndarray, "row_plus_1"]
+    features: Int32[np.ndarray, "entry"]
+
+    def matrix(self, width: int) -> sparse.csr_matrix:
+        """`[row, feature]`, with one-byte values, which are never read. Rows are gathered a quarter faster than with four.
+
+        The bytes are a view of the features, so no new array is allocated.
+        """
+        values = self.features.view(np.int8)[: len(self.features)]
+        return sparse.csr_matrix((values, self.features, self.indptr), shape=(len(self.indptr) - 1, width))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The activity of all features, which the counting of every block shares; `[row, feature]`."""
+
+    counts: Float64[np.ndarray, "d_sae"]
+    """On how many kept rows each feature is active."""
+    n: int
+    """Number of kept rows."""
+    support: int
+    """Pairs active together on fewer rows do not count."""
+    active: ActiveRows | Float32[np.ndarray, "row half_width"]
+    """What is active on each row. If it is several percent of the dictionary, all of it (see `two_in_one`): 2 bytes for
+    each row and feature."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some features, ascending, and the rows on which each is active, row after row."""
+
+    features: Int64[np.ndarray, "feature"]
+    indptr: Int64[np.ndarray, "feature_plus_1"]
+    rows: Int32[np.ndarray, "entry"]
+    few: bool
+    """Whether they meet few others."""
 
 
 def pair_table(
@@ -49,25 +106,23 @@ def pair_table(
     decoder: Float32[np.ndarray, "d_sae d_in"],
     folder: Path | None = None,
     tick: Callable[[int], object] = lambda features: None,
+    engine: Engine | None = None,
 ) -> pd.DataFrame:
     """The pairs with the largest phi of each feature, counted on the kept rows of `active`, `[row, feature]`.
 
     A row is a token or a text. `by_feature` is the same matrix in CSC form, without the rows not kept. `folder` is for
-    scratch arrays; `tick` is called with the number of features processed.
+    scratch arrays; `tick` is called with the number of features processed. The engine (default `Threads`) gets a block
+    of features at a time.
     """
-    n = int(keep.sum())
-    counts = np.diff(by_feature.indptr).astype(np.float64)
-    joint_counts = choose_counting(active, by_feature, keep, folder)
-
-    def best_of_block(first: int) -> Int64[np.ndarray, "pair 3"]:
-        return _best(*_candidates(first, joint_counts(first), counts, n, MIN_SUPPORT[level]), counts, n)
-
-    kept = [np.empty((0, 3), np.int64)]
-    for best in in_order(best_of_block, range(0, len(counts), BLOCK)):
-        kept.append(best)
-        tick(min(BLOCK, len(counts) - BLOCK * (len(kept) - 2)))
+    matrix = share_activity(active, by_feature, keep, MIN_SUPPORT[level], folder)
+    n, counts, kept = matrix.n, matrix.counts, [np.empty((0, 3), np.int32)]
+    # What the features of no block are: those too rare to have a partner.
+    tick(int((counts < matrix.support).sum()))
+    for n_features, found in (engine or Threads()).in_order(best_partners, matrix, split(matrix, by_feature)):
+        kept.append(found)
+        tick(n_features)
     # A pair that both of its features keep was found twice.
-    pairs = _distinct(np.concatenate(kept))
+    pairs = _distinct(np.concatenate(kept)).astype(np.int64)
     a, b, both = pairs.T
     frame = pd.DataFrame(
         {
@@ -86,7 +141,7 @@ def pair_table(
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
 
 
-def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "distinct_pair 3"]:
+def _distinct(pairs: Pairs) -> Int32[np.ndarray, "distinct_pair 3"]:
     """The pairs `(a, b, n_both)` without repetitions, by a, then b."""
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return np.asarray(pairs[order][runs(pairs[order, 0], pairs[order, 1])])
@@ -95,11 +150,13 @@ def _distinct(pairs: Int64[np.ndarray, "pair 3"]) -> Int64[np.ndarray, "distinct
 def _cosines(
     decoder: Float32[np.ndarray, "d_sae d_in"], a: Int64[np.ndarray, "pair"], b: Int64[np.ndarray, "pair"]
 ) -> Float64[np.ndarray, "pair"]:
-    """Cosines of pairs of decoder rows, 8,192 pairs at a time: `decoder[a]` copies a row for every pair.
+    """Cosines of pairs of decoder rows, about 8,192 at a time: `decoder[a]` copies a row for every pair.
 
     A row that is 0 has cosines of 0.
     """
-    lengths = np.linalg.norm(decoder, axis=1)
+    lengths = np.concatenate(
+        [np.linalg.norm(rows, axis=1) for rows in np.array_split(decoder, 1 + len(decoder) // 8192)]
+    )
     norms = np.where(lengths == 0, 1, lengths)
     parts = [slice(start, start + 8192) for start in range(0, len(a), 8192)]
     dots = [np.einsum("ij,ij->i", decoder[a[part]], decoder[b[part]]) for part in parts]
@@ -118,49 +175,96 @@ def phi(
     return np.where(np.isfinite(value), value, 0.0)
 
 
-JointCounts = Callable[[int], Float32[np.ndarray, "feature d_sae"]]
-"""Takes a block's first feature; returns on how many rows each feature of the block is active with every feature."""
-
-
-def choose_counting(
-    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
-) -> JointCounts:
-    """The cheaper of two exact ways to count.
+def share_activity(
+    active: sparse.csr_matrix,
+    by_feature: sparse.csc_matrix,
+    keep: Bool[np.ndarray, "row"],
+    support: int,
+    folder: Path | None,
+) -> Matrix:
+    """The activity in the form for the cheaper of two exact ways to count.
 
     Gathering rows costs the sum of squared row lengths, because each active feature is paired with every other one on
     its row. Dense products cost the square of the dictionary's width for every row, but each step is far cheaper.
     """
     n, width = active.shape
+    counts = np.diff(by_feature.indptr).astype(np.float64)
     gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    if float(n) * width * width < GATHERING * gathering:
-        doubled = two_in_one(active, keep, folder)
-        return lambda first: count_dense(doubled, width, first)
-    places = without_values(active)
-    return lambda first: count_gathered(places, by_feature, first)
+    dense = float(n) * width * width < GATHERING * gathering
+    # `asarray` turns a memory map into a plain array, which an engine can share without a copy for each worker.
+    rows = two_in_one(active, keep, folder) if dense else ActiveRows(active.indptr, np.asarray(active.indices))
+    return Matrix(counts, int(keep.sum()), support, rows)
 
 
-def without_values(active: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The same sparsity pattern with one-byte values, which are never read. Rows are gathered a quarter faster.
+def split(matrix: Matrix, by_feature: sparse.csc_matrix) -> Iterator[Block]:
+    """All features that can have a partner, in blocks that need a bounded amount of memory."""
+    features, width = np.flatnonzero(matrix.counts >= matrix.support), len(matrix.counts)
+    at_once = max(1, min(BLOCK, MOST_COUNTS // max(width, 1)))
+    if not isinstance(matrix.active, ActiveRows):
+        for start in range(0, len(features), at_once):
+            mine = features[start : start + at_once]
+            yield Block(mine, np.zeros(len(mine) + 1, np.int64), np.empty(0, np.int32), few=False)
+        return
+    met = _entries_met(by_feature, np.diff(matrix.active.indptr))[features]
+    few = met < MEETS_FEW * width
+    many, rare = features[~few], features[few]
+    groups = (np.cumsum(met[few]) - 1) // MOST_MET
+    for mine in np.split(rare, np.flatnonzero(np.diff(groups)) + 1) if len(rare) else []:
+        yield block_of(by_feature, mine, few=True)
+    for start in range(0, len(many), at_once):
+        yield block_of(by_feature, many[start : start + at_once], few=False)
 
-    The bytes are a view of the indices, so no new array is allocated.
-    """
-    bytes_of = active.indices.view(np.int8)[: active.nnz]
-    return sparse.csr_matrix((bytes_of, active.indices, active.indptr), shape=active.shape)
+
+def _entries_met(by_feature: sparse.csc_matrix, lengths: Int[np.ndarray, "row"]) -> Int64[np.ndarray, "d_sae"]:
+    """The sum of the lengths of the rows on which each feature is active."""
+    indptr, before = by_feature.indptr, [np.zeros(1, np.int64)]
+    # A running sum over all entries, read where each feature begins, for as many entries at once as a block gathers.
+    found = np.zeros(len(indptr), np.int64)
+    for start in range(0, int(indptr[-1]), GATHERED):
+        sums = before[-1][-1:] + np.cumsum(lengths[by_feature.indices[start : start + GATHERED]], dtype=np.int64)
+        first, stop = np.searchsorted(indptr, [start, start + len(sums)], side="right")
+        found[first:stop] = sums[indptr[first:stop] - start - 1]
+        before = [sums]
+    return np.diff(found)
 
 
-def count_gathered(
-    active: sparse.csr_matrix, by_feature: sparse.csc_matrix, first: int
-) -> Float32[np.ndarray, "feature d_sae"]:
+def block_of(by_feature: sparse.csc_matrix, features: Int64[np.ndarray, "feature"], few: bool) -> Block:
+    starts = by_feature.indptr[features].astype(np.int64)
+    sizes = by_feature.indptr[features + 1] - starts
+    return Block(features, np.append(0, np.cumsum(sizes)), by_feature.indices[ranges(starts, sizes)], few)
+
+
+def best_partners(matrix: Matrix, block: Block) -> tuple[int, Pairs]:
+    """The number of a block's features, and the pairs of each with its PARTNERS best partners."""
+    width, counts = len(matrix.counts), matrix.counts
+    if not isinstance(matrix.active, ActiveRows):
+        candidates = _candidates(block.features, count_dense(matrix.active, width, block.features), matrix)
+    elif block.few:
+        candidates = _few_candidates(block, count_met(matrix.active.matrix(width), block), matrix)
+    else:
+        candidates = _candidates(block.features, count_gathered(matrix.active.matrix(width), block), matrix)
+    return len(block.features), _best(*candidates, counts, matrix.n).astype(np.int32)
+
+
+def count_met(active: sparse.csr_matrix, block: Block) -> sparse.csr_matrix:
+    """Counts `[feature, d_sae]` from the rows on which each feature of the block is active, where they are above 0."""
+    rows, n = active[block.rows], len(block.rows)
+    met = sparse.csr_matrix((np.ones(rows.nnz, np.int32), rows.indices, rows.indptr), shape=rows.shape)
+    # Which of the gathered rows belong to each feature.
+    own = sparse.csr_matrix((np.ones(n, np.int32), np.arange(n), block.indptr), shape=(len(block.features), n))
+    return own @ met
+
+
+def count_gathered(active: sparse.csr_matrix, block: Block) -> Float32[np.ndarray, "feature d_sae"]:
     """Counts from the rows on which each feature of the block is active, gathered and added up per feature."""
-    width = active.shape[1]
-    indptr = by_feature.indptr[first : first + BLOCK + 1].astype(np.int64)
-    both = np.zeros((len(indptr) - 1, width), np.float32)
+    width, indptr, end = active.shape[1], block.indptr, len(block.rows)
+    both = np.zeros((len(block.features), width), np.float32)
     # The number of rows that have about GATHERED entries, by the mean length of a row.
     step = max(1, GATHERED * active.shape[0] // max(active.nnz, 1))
     ones = np.ones(GATHERED, np.float32)
-    for start in range(int(indptr[0]), int(indptr[-1]), step):
-        stop = min(start + step, int(indptr[-1]))
-        rows = active[by_feature.indices[start:stop]]
+    for start in range(0, end, step):
+        stop = min(start + step, end)
+        rows = active[block.rows[start:stop]]
         if rows.nnz > len(ones):
             ones = np.ones(rows.nnz, np.float32)
         # The features of these entries; the first and the last may have more entries elsewhere.
@@ -192,15 +296,15 @@ def two_in_one(
 
 
 def count_dense(
-    doubled: Float32[np.ndarray, "row half_width"], width: int, first: int
+    doubled: Float32[np.ndarray, "row half_width"], width: int, me: Int64[np.ndarray, "feature"]
 ) -> Float32[np.ndarray, "feature d_sae"]:
-    """Counts from dense products, DENSE_ROWS rows at a time; each number of a product holds two counts.
+    """Counts of the features `me` from dense products, DENSE_ROWS rows at a time.
 
-    The left side holds one feature's activity as 0 and 1, so a product is (count with the feature of the first half) +
-    (DENSE_ROWS + 1) * (count with its twin). Both counts are at most DENSE_ROWS, so the sum is below 2**24 and exact.
+    Each number of a product holds two counts. The left side holds one feature's activity as 0 and 1, so a product is
+    (count with the feature of the first half) + (DENSE_ROWS + 1) * (count with its twin). Both counts are at most
+    DENSE_ROWS, so the sum is below 2**24 and exact.
     """
     half = doubled.shape[1]
-    me = np.arange(first, min(first + BLOCK, width))
     both = np.zeros((len(me), width), np.float32)
     for start in range(0, len(doubled), DENSE_ROWS):
         rows = doubled[start : start + DENSE_ROWS]
@@ -220,17 +324,14 @@ Candidates = tuple[Int64[np.ndarray, "candidate"], Int64[np.ndarray, "candidate"
 
 
 def _candidates(
-    first: int,
-    both: Float32[np.ndarray, "feature d_sae"],
-    counts: Float64[np.ndarray, "d_sae"],
-    n: int,
-    support: int,
+    features: Int64[np.ndarray, "feature"], both: Float32[np.ndarray, "feature d_sae"], matrix: Matrix
 ) -> Candidates:
-    """For each feature of a block, every partner that may be among its best, and few others.
+    """For each of these features, every partner that may be among its best, and few others.
 
     An approximate phi in single precision rules out nearly all pairs, so that only the rest need an exact phi and
     sorting. A pair is ruled out only by a margin larger than any rounding error.
     """
+    counts, n = matrix.counts, matrix.n
     share = counts / max(n, 1)
     # phi = (both - counts_a * counts_b / n) * scale_a * scale_b, where scale = 1 / sqrt(counts * (1 - counts / n)).
     with np.errstate(divide="ignore"):
@@ -240,21 +341,32 @@ def _candidates(
     margin = (ROUNDING * np.maximum(np.sqrt(odds * odds.max(initial=0)), 1)).astype(np.float32)
     # `expected[me] * share` is counts_a * counts_b / n, `[feature, d_sae]`.
     expected, share = counts.astype(np.float32)[:, None], share.astype(np.float32)
-    found = []
-    for start in range(0, len(both), ROWS_IN_CACHE):
-        rows = both[start : start + ROWS_IN_CACHE]
-        me = np.arange(first + start, first + start + len(rows))
+    found, step = [], max(1, IN_CACHE // len(counts))
+    for start in range(0, len(both), step):
+        rows, me = both[start : start + step], features[start : start + step]
         quick = rows - expected[me] * share
-        # In place, because most of the time goes into these arrays of ROWS_IN_CACHE rows.
+        # In place, because most of the time goes into these arrays.
         quick *= scale[me, None]
         quick *= scale
-        np.copyto(quick, NO_PHI, where=rows < support)
+        np.copyto(quick, NO_PHI, where=rows < matrix.support)
         quick[np.arange(len(rows)), me] = NO_PHI
         least = np.maximum(_at_least(quick) - margin[me], NO_PHI + 0.5)
         row, partner = np.divmod(np.flatnonzero(quick >= least[:, None]), quick.shape[1])
         found.append((me[row], partner, rows[row, partner].astype(np.float64)))
     me, partner, kept = (np.concatenate(column) for column in zip(*found, strict=True))
     return me, partner, kept
+
+
+def _few_candidates(block: Block, both: sparse.csr_matrix, matrix: Matrix) -> Candidates:
+    """The same, where `both` has the counts above 0 alone."""
+    place, partner = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr)), both.indices
+    me = block.features[place]
+    kept = np.flatnonzero((both.data >= matrix.support) & (partner != me))
+    place, me, partner, n_both = (values[kept] for values in (place, me, partner.astype(np.int64), both.data))
+    value = phi(n_both.astype(np.float64), matrix.counts[me], matrix.counts[partner], matrix.n)
+    positive = np.flatnonzero(value > 0)
+    near = positive[among_largest(place[positive], value[positive], PARTNERS)]
+    return me[near], partner[near], n_both[near].astype(np.float64)
 
 
 def _at_least(values: Float32[np.ndarray, "feature d_sae"]) -> Float32[np.ndarray, "feature"]:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int32, Int64, Shaped, UInt32
 
 from saecatalog.analysis.activations import (
-    Activations,
     Block,
+    CorpusTokens,
     order_within,
     ranks_in_runs,
     runs,
@@ -44,14 +44,14 @@ class Examples:
     """Number of near-duplicates of this example that were left out."""
 
 
-def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
+def surroundings(corpus: CorpusTokens) -> UInt32[np.ndarray, "token"]:
     """A number for each token and its neighbours in the same text; near-duplicates have the same number.
 
     It is made from a 64-bit hash of the 2 * NEAR + 1 token ids, with 0 beyond the ends of the text.
     """
     # Ids start at 1, so that 0 can mean "beyond the text".
-    ids = activations.store.token_ids.astype(np.uint64) + np.uint64(1)
-    texts = activations.token_texts
+    ids = corpus.ids.astype(np.uint64) + np.uint64(1)
+    texts = corpus.texts
     mixed = np.zeros(len(ids), np.uint64)
     for shift in range(-NEAR, NEAR + 1):
         # `np.roll` puts at each token the value of the token `shift` places further on. Values that wrapped around the
@@ -65,7 +65,7 @@ def surroundings(activations: Activations) -> UInt32[np.ndarray, "token"]:
 
 
 def context_rows(
-    activations: Activations,
+    corpus: CorpusTokens,
     block: Block,
     top: int,
     around: UInt32[np.ndarray, "token"],
@@ -78,15 +78,15 @@ def context_rows(
     `around` comes from `surroundings`. Each row has all activations of the feature in its text, not only those in the
     window shown.
     """
-    found = _examples(activations, block, top, around)
+    found = _examples(corpus, block, top, around)
     tokens = block.tokens[found.entries]
-    texts = activations.token_texts[tokens]
-    offsets = activations.store.text_offsets
+    texts = corpus.texts[tokens]
+    offsets = corpus.text_offsets
     first = np.maximum(tokens - BEFORE, offsets[texts])
     last = np.minimum(tokens + AFTER + 1, offsets[texts + 1])
     # Entries ascend by feature, then token, so a feature's activations in one text are a slice. A binary search for
     # feature * n_tokens + token finds its ends.
-    width = np.int64(activations.store.n_tokens)
+    width = np.int64(len(corpus.ids))
     keys, column = block.columns * width + block.tokens, block.columns[found.entries] * width
     lo, hi = (np.searchsorted(keys, column + offsets[t]) for t in (texts, texts + 1))
     active, bounds = ranges(lo, hi - lo), np.concatenate([[0], np.cumsum(hi - lo)])
@@ -95,23 +95,23 @@ def context_rows(
         "rank": found.ranks,
         "text": text_ids[texts],
         "category": categories[texts],
-        "position": activations.token_positions[tokens],
-        "token": vocabulary[activations.store.token_ids[tokens]],
+        "position": corpus.positions[tokens],
+        "token": vocabulary[corpus.ids[tokens]],
         "activation": block.values[found.entries],
         "band": Coded(BANDS, found.bands),
         "similar_hidden": found.hidden,
         "window_start": first - offsets[texts],
         "window_end": last - offsets[texts],
-        "active_positions": Lists(activations.token_positions[block.tokens[active]], bounds),
+        "active_positions": Lists(corpus.positions[block.tokens[active]], bounds),
         "active_values": Lists(block.values[active], bounds),
     }
 
 
-def _examples(activations: Activations, block: Block, top: int, around: UInt32[np.ndarray, "token"]) -> Examples:
+def _examples(corpus: CorpusTokens, block: Block, top: int, around: UInt32[np.ndarray, "token"]) -> Examples:
     """For each feature the top contexts, then the bands, each in order of rank."""
-    entries, ranks, hidden = _top(activations, block, top, around)
+    entries, ranks, hidden = _top(corpus, block, top, around)
     columns = block.columns[entries]
-    weak_entries, weak_bands, weak_ranks = _spread(activations, block, entries, around)
+    weak_entries, weak_bands, weak_ranks = _spread(corpus, block, entries, around)
     entries = np.concatenate([entries, weak_entries])
     bands = np.concatenate([np.zeros(len(columns), np.int32), weak_bands])
     ranks = np.concatenate([ranks, weak_ranks])
@@ -121,10 +121,10 @@ def _examples(activations: Activations, block: Block, top: int, around: UInt32[n
 
 
 def _top(
-    activations: Activations, block: Block, top: int, around: UInt32[np.ndarray, "token"]
+    corpus: CorpusTokens, block: Block, top: int, around: UInt32[np.ndarray, "token"]
 ) -> tuple[Int64[np.ndarray, "example"], Int64[np.ndarray, "example"], Int64[np.ndarray, "example"]]:
     """Entries, ranks and numbers of hidden near-duplicates: each text's peak, strongest first, one per group."""
-    peaks = find_peaks(block, activations.token_texts)
+    peaks = find_peaks(block, corpus.texts)
     entries = peaks.entries[strongest_first(peaks.columns, block.values[peaks.entries])]
     # Peaks are now in order of strength. `order_within` is stable, so the first of each run of equal surroundings is
     # the strongest of its group. It gets the size of the group; the others keep 0.
@@ -140,7 +140,7 @@ def _top(
 
 
 def _spread(
-    activations: Activations,
+    corpus: CorpusTokens,
     block: Block,
     used: Int64[np.ndarray, "top_example"],
     around: UInt32[np.ndarray, "token"],
@@ -149,7 +149,7 @@ def _spread(
 
     None has the same text or surroundings as an example already shown, including the top contexts `used`.
     """
-    texts, alike = activations.token_texts[block.tokens], around[block.tokens]
+    texts, alike = corpus.texts[block.tokens], around[block.tokens]
     bounds = np.searchsorted(block.columns[used], np.arange(len(block) + 1))
     entries: list[int] = []
     bands: list[int] = []

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Int64, Shaped
 
-from saecatalog.analysis.activations import Activations, Block, first_largest
+from saecatalog.analysis.activations import Block, CorpusTokens, first_largest
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import wilson
 from saecatalog.tables import Columns, Lists
@@ -15,19 +15,19 @@ BINS = 24
 
 
 def feature_rows(
-    activations: Activations, block: Block, scores: TextScores, strong: float, text_ids: Shaped[np.ndarray, "text"]
+    corpus: CorpusTokens, block: Block, scores: TextScores, strong: float, text_ids: Shaped[np.ndarray, "text"]
 ) -> pd.DataFrame:
     """Counts, density with its interval, moments and quantiles of the active values, and the strongest text.
 
     `scores` are those of the block's features, `strong` is the score above which a text is strong.
     """
-    n, n_active = activations.n_tokens, block.n_active
+    n, n_active = corpus.n_included, block.n_active
     low, high = wilson(n_active, n)
     # In double precision, with two passes for the variance, to avoid the cancellation of a sum of squares.
     values, alive = block.values.astype(np.float64), np.maximum(n_active, 1)
     mean = np.bincount(block.columns, values, minlength=len(block)) / alive
     variance = np.bincount(block.columns, (values - mean[block.columns]) ** 2, minlength=len(block)) / alive
-    at_start = np.where(activations.token_positions[block.tokens] == 0, values, 0)
+    at_start = np.where(corpus.positions[block.tokens] == 0, values, 0)
     by_text = scores.by_feature
     text_columns = np.repeat(np.arange(len(block)), np.diff(by_text.indptr))
     return pd.DataFrame(

@@ -1,6 +1,7 @@
 """Detection scores of the labels: a study and the labels of its features flow in, rows of `detection` flow out."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,8 @@ from saecatalog.analysis.detection import HALF, HeldOut, Tokens
 from saecatalog.analysis.labels import in_words
 from saecatalog.analysis.readings import Readings
 from saecatalog.analysis.rules import Rule, matches
+from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Study
-from saecatalog.threads import in_order
 
 CHOSEN_ON = "first"
 """Rules chosen on this half are scored on the other; one that was chosen on all texts has no texts left to test it."""
@@ -35,22 +36,43 @@ def words_of(rule: str) -> str:
     return in_words(read) if read else ""
 
 
+@dataclass(frozen=True)
+class Detecting:
+    """What the detection scores of every block share: about 90 bytes a token, the texts and the vocabulary."""
+
+    held_out: HeldOut
+    readings: Readings
+
+    def match(self, rule: str) -> Tokens:
+        return matched_by(rule, self.readings)
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """One block of features with its text scores and the rules of its labels, by feature."""
+
+    block: Block
+    scores: TextScores
+    rules: dict[int, str]
+
+    @classmethod
+    def of(cls, study: Study, block: Block, rules: dict[int, str]) -> "Ruled":
+        mine = {feature: rules[feature] for feature in block.features.tolist() if feature in rules}
+        return cls(block, study.scores.block(block.first, block.first + len(block)), mine)
+
+
 def detection_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows of the table, block by block: one for each label whose rule can be tested."""
-    rules = label_rules(features)
-
-    def match(rule: str) -> Tokens:
-        return matched_by(rule, study.labelling.readings)
-
-    held_out = HeldOut(study.activations, study.second, rules, match)
-
-    def rows(block: Block) -> pd.DataFrame:
-        scores = study.scores.block(block.first, block.first + len(block))
-        found = held_out.rows(block, scores, rules, match)
-        words = [words_of(rules[feature]) for feature in found["feature"].tolist()]
-        return found.assign(rule_source="label", rule=words, half=HALF)
-
+    rules, readings = label_rules(features), study.shared.labelling.readings
+    held_out = HeldOut(study.activations, study.shared.second, rules, lambda rule: matched_by(rule, readings))
+    ruled = (Ruled.of(study, block, rules) for block in study.activations.blocks())
     with study.bar("detection") as bar:
-        for part in in_order(rows, study.activations.blocks()):
-            yield part
-            bar.update(len(part))
+        for rows in study.engine.in_order(_rows_of_block, Detecting(held_out, readings), ruled):
+            yield rows
+            bar.update(len(rows))
+
+
+def _rows_of_block(shared: Detecting, part: Ruled) -> pd.DataFrame:
+    found = shared.held_out.rows(part.block, part.scores, part.rules, shared.match)
+    words = [words_of(part.rules[feature]) for feature in found["feature"].tolist()]
+    return found.assign(rule_source="label", rule=words, half=HALF)

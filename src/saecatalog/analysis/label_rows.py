@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64, Int64
 
-from saecatalog.analysis.activations import Activations, Block
+from saecatalog.analysis.activations import Block, CorpusTokens
 from saecatalog.analysis.clearness import (
     clearness_interval,
     figures,
@@ -38,7 +38,7 @@ from saecatalog.constants import LABEL_TOKENS
 class Labelling:
     """A corpus prepared for labels."""
 
-    activations: Activations
+    tokens: CorpusTokens
     readings: Readings
     coded: dict[str, Coded]
     second: Bool[np.ndarray, "text"]
@@ -49,16 +49,16 @@ class Labelling:
     """The included tokens of the first half of the texts, and of all texts."""
 
     @classmethod
-    def of(cls, activations: Activations, readings: Readings, second: Bool[np.ndarray, "text"]) -> "Labelling":
+    def of(cls, tokens: CorpusTokens, readings: Readings, second: Bool[np.ndarray, "text"]) -> "Labelling":
         """Count every family of rules."""
-        coded = code_all(readings, activations.included, activations.token_texts, second)
+        coded = code_all(readings, tokens.included, tokens.texts, second)
         ((low, high),) = ranges(Rule("class", ("punctuation and symbols",)), readings["kind"])
-        signs = in_range(readings["kind"].codes, low, high) & activations.included
-        n_tokens = activations.tokens_per_text
-        n_signs = np.bincount(activations.token_texts[signs], minlength=len(second))
+        signs = in_range(readings["kind"].codes, low, high) & tokens.included
+        n_tokens = tokens.per_text
+        n_signs = np.bincount(tokens.texts[signs], minlength=len(second))
         code = n_signs >= CODE_SIGNS * np.maximum(n_tokens, 1)
         counts = np.array([n_tokens[~second].sum(), n_tokens.sum()])
-        return cls(activations, readings, coded, second, code, counts)
+        return cls(tokens, readings, coded, second, code, counts)
 
 
 def label_rows(work: Labelling, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def label_rows(work: Labelling, block: Block, rows: pd.DataFrame, tokens: pd.Dat
     `rows` are the block's rows of the features table, `tokens` those of the tokens table.
     """
     every = Entries(block.columns, block.tokens, block.values, len(block))
-    later = work.second[work.activations.token_texts[block.tokens]]
+    later = work.second[work.tokens.texts[block.tokens]]
     rare = every.chosen(~later).n_active < LABEL_TOKENS
     half = rare.astype(np.int64)
     mine = every.chosen(~later | rare[every.columns])
@@ -94,10 +94,10 @@ def _held_out(
     """The clearness with its interval; empty where the rule was not chosen on the first half, or cannot be judged."""
     by_text = matched_by_text(choices, work.coded, len(work.second))
     matched = np.asarray(by_text.sum(1)).ravel().astype(np.int64)
-    n_tokens = np.where(work.second, work.activations.tokens_per_text, 0)
+    n_tokens = np.where(work.second, work.tokens.per_text, 0)
     hit = matched_entries(entries, choices, work.coded)
     found = figures(entries, hit, matched, np.full(entries.width, n_tokens.sum()))
-    texts = work.activations.token_texts[entries.tokens]
+    texts = work.tokens.texts[entries.tokens]
     low, high = clearness_interval(entries, hit, found, texts, by_text, n_tokens)
     named = np.array([kind != "" for kind in choices.kind])
     scored = named & ~rare & (entries.n_active >= LABEL_TOKENS)
@@ -115,8 +115,8 @@ def _words(
     strength: Float64[np.ndarray, "feature"],
 ) -> dict[str, list[str]]:
     """The labels, their kinds and groups; a rule that explains too little of its feature is not stated."""
-    telling = telling_tokens(work.activations, block, rows, tokens, work.readings)
-    on_code = np.where(work.code[work.activations.token_texts[block.tokens]], block.values.astype(np.float64), 0)
+    telling = telling_tokens(block, rows, tokens, work.readings)
+    on_code = np.where(work.code[work.tokens.texts[block.tokens]], block.values.astype(np.float64), 0)
     total = np.maximum(np.bincount(block.columns, block.values.astype(np.float64), minlength=len(block)), 1e-30)
     code_share = (np.bincount(block.columns, on_code, minlength=len(block)) / total).tolist()
     density, labels, kinds, groups = rows["density"].tolist(), [], [], []
@@ -147,7 +147,6 @@ def _shown(work: Labelling, block: Block, column: int, rule: Rule) -> Rule:
     if rule.kind != "token":
         return rule
     whole = (
-        strongest_character(work.activations, block, column, value, work.readings) if BYTE in value else value
-        for value in rule.values
+        strongest_character(block, column, value, work.readings) if BYTE in value else value for value in rule.values
     )
     return Rule(rule.kind, tuple(whole))

@@ -8,7 +8,7 @@ than on others.
 import numpy as np
 import pandas as pd
 
-from saecatalog.analysis.activations import Activations, Block
+from saecatalog.analysis.activations import Block
 from saecatalog.analysis.readings import END, START, Readings, character
 from saecatalog.analysis.rules import Rule
 from saecatalog.analysis.token_kinds import BYTE, script_of
@@ -38,9 +38,7 @@ SCRIPTS = {"CJK": "Chinese characters"}
 """Scripts that Unicode's names of letters do not call by their usual name."""
 
 
-def telling_tokens(
-    activations: Activations, block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, readings: Readings
-) -> list[list[str]]:
+def telling_tokens(block: Block, rows: pd.DataFrame, tokens: pd.DataFrame, readings: Readings) -> list[list[str]]:
     """For each feature of a block, up to three tokens, the most telling first.
 
     `rows` are the block's rows of the features table, `tokens` those of the tokens table.
@@ -59,14 +57,14 @@ def telling_tokens(
         if share < LEAST * first_share.setdefault(feature, share) or len(known) == TOKENS:
             continue
         if BYTE in token:
-            token = strongest_character(activations, block, feature - block.first, token, readings)
+            token = strongest_character(block, feature - block.first, token, readings)
         # Tokens that differ only in case or surrounding space count as one.
         if token.strip().lower() not in (name.strip().lower() for name in known):
             known.append(token)
     return found
 
 
-def strongest_character(activations: Activations, block: Block, column: int, token: str, readings: Readings) -> str:
+def strongest_character(block: Block, column: int, token: str, readings: Readings) -> str:
     """The whole character of which a token has only some bytes, where a feature of the block is strongest on it."""
     entries = slice(block.indptr[column], block.indptr[column + 1])
     family, tokens = readings["token"], block.tokens[entries]

@@ -29,14 +29,14 @@ from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, l
 from saecatalog.analysis.page_choice import choose_pages
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores
-from saecatalog.analysis.study import Inputs, Study
+from saecatalog.analysis.study import Inputs, Part, Shared, Study
 from saecatalog.analysis.text_rows import concept_text_rows, text_rows, text_score_rows, text_top_rows
 from saecatalog.config import AnalysisConfig
+from saecatalog.engines import Engine, Threads
 from saecatalog.json_files import write_json
 from saecatalog.progress import Progress
 from saecatalog.schemas import SCHEMAS
 from saecatalog.tables import Columns, Tables, TableWriter
-from saecatalog.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,15 @@ def analyse(
     folder: Path,
     progress: Progress | None = None,
     noted: Sequence[int] = (),
+    engine: Engine | None = None,
 ) -> Findings:
     """Write every table and the findings into `folder`; `progress` shows the progress of each long part.
 
     `pages` says which features get a page, as the setting `features` does. Features with a note by the author (`noted`)
-    always get one.
+    always get one. The engine (default `Threads`) does the work on blocks of features; no byte depends on it.
     """
-    study = Study(inputs, config, folder, progress or Progress(quiet=True))
+    study = Study(inputs, config, folder, progress or Progress(quiet=True), engine or Threads())
+    shared = study.shared
     with TableWriter(folder) as writer:
         features, by_category, by_concept = _analyse_blocks(study, writer)
         features = features.assign(label=in_category(features["label"], features["label_kind"], by_category))
@@ -86,8 +88,8 @@ def analyse(
                 page=[f"features/{f}.html" if f in paged else "" for f in range(len(features))],
             ),
             "categories": by_category,
-            "held_out": category.held_out_table(by_category, study.groups, study.second),
-            "category_pairs": category_pair_table(study.scores, study.groups, study.sources, study.strong),
+            "held_out": category.held_out_table(by_category, shared.groups, shared.second),
+            "category_pairs": category_pair_table(study.scores, shared.groups, shared.sources, study.strong),
             "concepts": by_concept,
             "concept_texts": concept_text_rows(study),
             "rankings": rankings,
@@ -104,7 +106,7 @@ def analyse(
         writer.write("firings", firing_rows(study.activations, inputs.lens.decoder, compared))
         for found in detection_rows(study, pd.DataFrame(tables["features"])):
             writer.write("detection", found)
-        for part in logit_rows(inputs.lens, study.vocabulary):
+        for part in logit_rows(inputs.lens, shared.vocabulary):
             writer.write("logits", part)
     counts = {
         "tokens": study.activations.n_tokens,
@@ -121,7 +123,7 @@ def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd
     """Every analysis of single features: the features, and their rows by category and concept."""
     features, by_category, by_concept = [], [], []
     with study.bar("features") as bar:
-        for found in in_order(lambda block: _analyse_block(study, block), study.activations.blocks()):
+        for found in study.engine.in_order(_analyse_block, study.shared, study.parts()):
             for name, columns in found.tables.items():
                 writer.write(name, columns)
             features.append(found.features)
@@ -130,7 +132,7 @@ def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd
             bar.update(len(found.features))
     return (
         pd.concat(features, ignore_index=True),
-        category.category_table(by_category, study.groups),
+        category.category_table(by_category, study.shared.groups),
         concept_table(by_concept) if by_concept else pd.DataFrame({name: [] for name in SCHEMAS["concepts"]}),
     )
 
@@ -147,44 +149,42 @@ class BlockFindings:
     """Rows of the tables that do not depend on other blocks and can be written immediately."""
 
 
-def _analyse_block(study: Study, block: Block) -> BlockFindings:
-    first, stop = block.first, block.first + len(block)
-    scores, shared, concepts = study.scores.block(first, stop), study.concepts, []
-    rows, tokens = _token_view(study, block, scores)
-    if shared:
-        mine = shared.scores.block(first, stop)
-        concepts = [concept_rows(mine, scores, shared.texts, study.strong, first)]
+def _analyse_block(shared: Shared, part: Part) -> BlockFindings:
+    block, scores, first, concepts = part.block, part.scores, part.block.first, []
+    rows, tokens = _token_view(shared, block, scores)
+    if shared.concepts and part.concept_scores:
+        concepts = [concept_rows(part.concept_scores, scores, shared.concepts, shared.strong, first)]
     return BlockFindings(
-        rows.join(label_rows(study.labelling, block, rows, tokens)),
-        category.category_rows(scores, study.groups, study.sources, study.second, study.strong, first),
+        rows.join(label_rows(shared.labelling, block, rows, tokens)),
+        category.category_rows(scores, shared.groups, shared.sources, shared.second, shared.strong, first),
         concepts,
         {
             "tokens": tokens,
             "histograms": histogram_rows(block),
-            "text_scores": text_score_rows(study, block, scores),
-            "contexts": _contexts(study, block),
+            "text_scores": text_score_rows(shared, block, scores),
+            "contexts": _contexts(shared, block),
         },
     )
 
 
-def _token_view(study: Study, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _token_view(shared: Shared, block: Block, scores: TextScores) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the features table, as far as they are known, with the token rules; and those of the tokens table."""
-    single = token_view.count_codes(block.columns, block.tokens, block.values, study.tokens)
-    double = token_view.count_bigrams(block, single, study.bigrams)
-    rules = token_view.rule_rows(block, single, double, study.bigram_tokens, study.vocabulary)
-    rows = feature_rows(study.activations, block, scores, study.strong, study.text_ids)
-    return rows.join(rules), token_view.token_rows(block, single, study.vocabulary)
+    single = token_view.count_codes(block.columns, block.tokens, block.values, shared.codes)
+    double = token_view.count_bigrams(block, single, shared.bigrams)
+    rules = token_view.rule_rows(block, single, double, shared.bigram_tokens, shared.vocabulary)
+    rows = feature_rows(shared.tokens, block, scores, shared.strong, shared.text_ids)
+    return rows.join(rules), token_view.token_rows(block, single, shared.vocabulary)
 
 
-def _contexts(study: Study, block: Block) -> Columns:
+def _contexts(shared: Shared, block: Block) -> Columns:
     return context_rows(
-        study.activations,
+        shared.tokens,
         block,
-        study.config.top,
-        study.surroundings,
-        study.text_ids,
-        study.category_of,
-        study.vocabulary,
+        shared.top,
+        shared.surroundings,
+        shared.text_ids,
+        shared.categories,
+        shared.vocabulary,
     )
 
 
@@ -198,5 +198,5 @@ def _pairs(study: Study) -> pd.DataFrame:
     levels = []
     for level, matrix in matrices.items():
         with study.bar(f"{level} pairs") as bar:
-            levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update))
+            levels.append(pair_table(*matrix, level, decoder, study.scratch, bar.update, study.engine))
     return pd.concat(levels, ignore_index=True)

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
-from saecatalog.analysis.activations import Activations, Block, first_largest, runs
+from saecatalog.analysis.activations import Activations, Block, CorpusTokens, first_largest, runs
 from saecatalog.analysis.disk_arrays import Appended, by_column
+from saecatalog.engines import Engine, Threads
 from saecatalog.store import narrow
-from saecatalog.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,15 @@ class TextScores:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """How texts are scored, the same for every block of features."""
+
+    tokens: CorpusTokens
+    score: str
+    """`max`, `last` or `mean`."""
+
+
+@dataclass(frozen=True)
 class Peaks:
     """Every pair of a feature of a block and a text on which it is active, ordered by feature, then text."""
 
@@ -82,18 +91,24 @@ def find_peaks(block: Block, token_texts: Int32[np.ndarray, "token"]) -> Peaks:
 
 
 def score_texts(
-    activations: Activations, score: str, tick: Callable[[int], object] = lambda features: None
+    activations: Activations,
+    score: str,
+    tick: Callable[[int], object] = lambda features: None,
+    engine: Engine | None = None,
 ) -> TextScores:
     """Score every text by `max`, `last` or `mean` over its included tokens.
 
     `last` is the activation on the text's last token, or 0 if that position is excluded. `tick` is called with the
-    number of features processed.
+    number of features processed. The engine (default `Threads`) gets a block of features at a time.
     """
     folder = activations.scratch
     # Blocks are in the order of the features, so appending their parts gives the arrays of a CSC matrix.
     values, texts, positions = (Appended(folder, dtype) for dtype in (np.float32, np.int32, np.int32))
     counts = []
-    for found in in_order(lambda block: _score_block(activations, block, score), activations.blocks()):
+    found_by_block = (engine or Threads()).in_order(
+        score_block, Scoring(activations.tokens, score), activations.blocks()
+    )
+    for found in found_by_block:
         for whole, part in zip((values, texts, positions), found[:3], strict=True):
             whole.append(part)
         counts.append(found[3])
@@ -104,22 +119,23 @@ def score_texts(
     return TextScores(matrix, positions.close(), folder)
 
 
-def _score_block(
-    activations: Activations, block: Block, score: str
+def score_block(
+    scoring: Scoring, block: Block
 ) -> tuple[
     Float32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int64[np.ndarray, "feature"]
 ]:
     """The scores above 0 of a block, their texts and positions, and how many each feature has."""
-    peaks = find_peaks(block, activations.token_texts)
+    tokens = scoring.tokens
+    peaks = find_peaks(block, tokens.texts)
     columns, texts, entries = peaks.columns, peaks.texts, peaks.entries
-    if score == "last":
-        ends = activations.store.text_offsets[1:]
-        entries = np.flatnonzero(block.tokens == ends[activations.token_texts[block.tokens]] - 1)
-        columns, texts = block.columns[entries], activations.token_texts[block.tokens[entries]]
+    if scoring.score == "last":
+        ends = tokens.text_offsets[1:]
+        entries = np.flatnonzero(block.tokens == ends[tokens.texts[block.tokens]] - 1)
+        columns, texts = block.columns[entries], tokens.texts[block.tokens[entries]]
     values = block.values[entries]
-    if score == "mean" and len(entries):
+    if scoring.score == "mean" and len(entries):
         # Summed in double precision, in the order of the tokens, and divided by the number of all included tokens.
         sums = np.add.reduceat(block.values.astype(np.float64), peaks.starts)
-        values = (sums / activations.tokens_per_text[texts]).astype(np.float32)
-    positions = activations.token_positions[block.tokens[entries]]
+        values = (sums / tokens.per_text[texts]).astype(np.float32)
+    positions = tokens.positions[block.tokens[entries]]
     return values, texts, positions, np.bincount(columns, minlength=len(block))

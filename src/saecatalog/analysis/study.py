@@ -1,13 +1,19 @@
-"""One corpus under analysis: inputs flow in, everything that several analyses need flows out."""
+"""One corpus under analysis: inputs flow in, everything that several analyses need flows out.
+
+What blocks of features share grows with tokens, texts and the vocabulary; what belongs to one block travels with it. So
+an engine can send the blocks of a dictionary of any size to workers that hold only the former.
+"""
 
 import json
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Int64, Shaped, UInt32
 
-from saecatalog.analysis.activations import Activations, include
+from saecatalog.analysis.activations import Activations, Block, CorpusTokens, include
 from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import second_half
 from saecatalog.analysis.concepts import ConceptTexts
@@ -17,8 +23,9 @@ from saecatalog.analysis.readings import Corpus, Readings
 from saecatalog.analysis.scores import TextScores, score_texts
 from saecatalog.analysis.statistics import quantile
 from saecatalog.analysis.text_groups import TextGroups
-from saecatalog.analysis.token_view import bigram_codes, token_codes
+from saecatalog.analysis.token_view import Codes, bigram_codes, token_codes
 from saecatalog.config import AnalysisConfig
+from saecatalog.engines import Engine
 from saecatalog.progress import Bar, Progress
 from saecatalog.store import Harvested, Lens, Store, read_lens
 from saecatalog.texts.corpus import Text
@@ -53,40 +60,91 @@ class Inputs:
         )
 
 
-class Study:
-    """One corpus under analysis, with everything that each block of features needs."""
+@dataclass(frozen=True)
+class Shared:
+    """What the analyses of every block of features share: about 120 bytes a token, the texts and the vocabulary.
 
-    def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress):
-        self.inputs, self.config, self.scratch, self.progress = inputs, config, scratch, progress
+    Nothing in it grows with the dictionary.
+    """
+
+    top: int
+    """Most top contexts of a feature."""
+    strong: float
+    """The score above which a text is strong."""
+    tokens: CorpusTokens
+    # Strings are in object arrays, so that an index array selects many at once and repeats share one object.
+    text_ids: Shaped[np.ndarray, "text"]
+    categories: Shaped[np.ndarray, "text"]
+    vocabulary: Shaped[np.ndarray, "d_vocab"]
+    groups: TextGroups
+    """The texts by category."""
+    sources: Sources
+    second: Bool[np.ndarray, "text"]
+    """The texts of the second half."""
+    surroundings: UInt32[np.ndarray, "token"]
+    codes: Codes
+    """The tokens by id."""
+    bigrams: Codes
+    bigram_tokens: Int64[np.ndarray, "code 2"]
+    """The token ids of each code of `bigrams`."""
+    labelling: Labelling
+    concepts: ConceptTexts | None
+    """None if there are no concepts."""
+
+    @classmethod
+    def of(cls, inputs: Inputs, top: int, strong: float, tokens: CorpusTokens) -> "Shared":
+        categories, contents = [text.category for text in inputs.texts], [text.content for text in inputs.texts]
+        groups, second = TextGroups.of(categories), second_half(categories)
+        ends = np.asarray(inputs.store.token_ends)
+        corpus = Corpus(tokens.ids, ends, tokens.texts, tokens.positions, contents, categories, inputs.vocabulary)
+        concepts = inputs.concept_texts
+        concept_names, concept_contents = [text.category for text in concepts], [text.content for text in concepts]
+        return cls(
+            top,
+            strong,
+            tokens,
+            np.array([text.id for text in inputs.texts], object),
+            np.array(categories, object),
+            np.array(inputs.vocabulary, object),
+            groups,
+            Sources.of(groups, [text.file for text in inputs.texts]),
+            second,
+            surroundings(tokens),
+            token_codes(tokens),
+            *bigram_codes(tokens),
+            Labelling.of(tokens, Readings(corpus), second),
+            ConceptTexts.of(concept_names, concept_contents, contents, second) if inputs.concept_store else None,
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One block of features with everything that belongs to it alone."""
+
+    block: Block
+    scores: TextScores
+    concept_scores: TextScores | None
+    """Its scores on the texts of the concepts; None if there are no concepts."""
+
+
+class Study:
+    """One corpus under analysis: its matrices, which grow with the dictionary, and what the blocks of it share."""
+
+    def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress, engine: Engine):
+        self.inputs, self.config, self.scratch, self.progress, self.engine = inputs, config, scratch, progress, engine
         self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch)
         with self.bar("text scores") as bar:
-            self.scores = score_texts(self.activations, config.text_score, bar.update)
+            self.scores = score_texts(self.activations, config.text_score, bar.update, engine)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
-        self.contents = [text.content for text in inputs.texts]
-        # Strings are in object arrays, so that an index array selects many at once and repeats share one object.
-        self.text_ids = np.array([text.id for text in inputs.texts], object)
-        self.categories = [text.category for text in inputs.texts]
-        self.category_of = np.array(self.categories, object)
-        self.vocabulary = np.array(inputs.vocabulary, object)
-        self.groups = TextGroups.of(self.categories)
-        self.sources = Sources.of(self.groups, [text.file for text in inputs.texts])
-        self.second = second_half(self.categories)
-        self.surroundings = surroundings(self.activations)
-        self.tokens = token_codes(self.activations)
-        self.bigrams, self.bigram_tokens = bigram_codes(self.activations)
-        readings = Readings(
-            Corpus(
-                self.tokens.of_token,
-                np.asarray(inputs.store.token_ends),
-                self.activations.token_texts,
-                self.activations.token_positions,
-                self.contents,
-                self.categories,
-                inputs.vocabulary,
-            )
-        )
-        self.labelling = Labelling.of(self.activations, readings, self.second)
+        self.shared = Shared.of(inputs, config.top, self.strong, self.activations.tokens)
         self.concepts = Concepts(self, inputs.concept_store) if inputs.concept_store else None
+
+    def parts(self) -> Iterator[Part]:
+        """The whole dictionary, block by block."""
+        for block in self.activations.blocks():
+            features = block.first, block.first + len(block)
+            concept_scores = self.concepts.scores.block(*features) if self.concepts else None
+            yield Part(block, self.scores.block(*features), concept_scores)
 
     def bar(self, what: str) -> AbstractContextManager[Bar]:
         """A progress bar over the features of the dictionary."""
@@ -94,16 +152,14 @@ class Study:
 
 
 class Concepts:
-    """The texts of the concepts; massive positions are judged by the median norm of the corpus."""
+    """The activations on the texts of the concepts; massive positions are judged by the median norm of the corpus."""
 
     def __init__(self, study: Study, store: Store):
-        config, texts = study.config, study.inputs.concept_texts
+        config = study.config
         self.activations: Activations = include(
             store, config.outlier_multiple, study.activations.norm_median, study.scratch
         )
-        self.scores: TextScores = score_texts(self.activations, config.text_score)
-        names, contents = [text.category for text in texts], [text.content for text in texts]
-        self.texts = ConceptTexts.of(names, contents, study.contents, study.second)
+        self.scores: TextScores = score_texts(self.activations, config.text_score, engine=study.engine)
 
 
 def strong_threshold(scores: TextScores, given: float | None) -> tuple[float, str]:

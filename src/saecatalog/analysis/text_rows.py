@@ -7,7 +7,7 @@ from scipy import sparse
 from saecatalog.analysis.activations import Block
 from saecatalog.analysis.categories import HALVES
 from saecatalog.analysis.scores import TextScores
-from saecatalog.analysis.study import Study
+from saecatalog.analysis.study import Shared, Study
 from saecatalog.constants import TEXT_TOP
 from saecatalog.store import ranges
 from saecatalog.tables import Coded, Columns, Lists
@@ -18,14 +18,14 @@ def text_rows(study: Study) -> Columns:
     store, texts = study.activations.store, study.inputs.texts
     n_tokens = np.diff(store.text_offsets)
     return {
-        "text": study.text_ids,
-        "category": study.category_of,
+        "text": study.shared.text_ids,
+        "category": study.shared.categories,
         "source": [t.source for t in texts],
         "file": [t.file for t in texts],
-        "half": Coded(HALVES, study.second.astype(np.int32)),
+        "half": Coded(HALVES, study.shared.second.astype(np.int32)),
         "n_tokens": n_tokens,
-        "n_excluded": n_tokens - study.activations.tokens_per_text,
-        "content": study.contents,
+        "n_excluded": n_tokens - study.activations.tokens.per_text,
+        "content": [t.content for t in texts],
         "title": [t.title for t in texts],
         "link": [t.link for t in texts],
         "special_tokens": [t.special_tokens for t in texts],
@@ -42,13 +42,13 @@ def concept_text_rows(study: Study) -> Columns:
         "text": [t.id for t in texts],
         "source": [t.source for t in texts],
         "n_tokens": n_tokens,
-        "n_excluded": n_tokens - found.tokens_per_text if found else n_tokens,
+        "n_excluded": n_tokens - found.tokens.per_text if found else n_tokens,
         "content": [t.content for t in texts],
         "special_tokens": [t.special_tokens for t in texts],
     }
 
 
-def text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
+def text_score_rows(shared: Shared, block: Block, scores: TextScores) -> Columns:
     """The text scores above 0 of a block's features, by text and then feature: in this order they compress best."""
     matrix = scores.by_feature
     # A matrix whose values are the numbers of the entries: converted from CSC to CSR, it gives their order by text.
@@ -56,8 +56,8 @@ def text_score_rows(study: Study, block: Block, scores: TextScores) -> Columns:
     by_text = sparse.csc_matrix((entries, matrix.indices, matrix.indptr), shape=matrix.shape).tocsr()
     texts = np.repeat(np.arange(scores.n_texts), np.diff(by_text.indptr))
     return {
-        "text": Coded(study.text_ids, texts),
-        "category": Coded(study.groups.names, study.groups.member[texts]),
+        "text": Coded(shared.text_ids, texts),
+        "category": Coded(shared.groups.names, shared.groups.member[texts]),
         "feature": block.first + by_text.indices,
         "score": matrix.data[by_text.data],
         "position": scores.positions[by_text.data],
@@ -81,7 +81,7 @@ def text_top_rows(study: Study) -> Columns:
     lengths = spans[:, 1] - spans[:, 0]
     shown, offsets = ranges(spans[:, 0], lengths), np.concatenate([[0], np.cumsum(lengths)])
     return {
-        "text": study.text_ids[texts],
+        "text": study.shared.text_ids[texts],
         "rank": ranges(np.zeros(len(sizes), np.int64), sizes),
         "feature": features,
         "score": scores.matrix.data[entries],

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64, Shaped
+from jaxtyping import Float32, Float64, Int32, Int64, Shaped
 
 from saecatalog.analysis.activations import (
-    Activations,
     Block,
+    CorpusTokens,
+    among_largest,
     first_largest,
     order_within,
     ranks_in_runs,
     runs,
-    strongest_first,
 )
 from saecatalog.constants import BIGRAM_GAIN, TOKENS_KEPT
 
@@ -49,24 +49,24 @@ class CodeCounts:
     """The counted entries of the block, pair after pair: `n_active` entries for each pair."""
 
 
-def token_codes(activations: Activations) -> Codes:
+def token_codes(corpus: CorpusTokens) -> Codes:
     """The token ids as codes."""
-    ids = np.asarray(activations.store.token_ids)
-    return Codes(ids, np.bincount(ids[activations.included], minlength=int(ids.max(initial=0)) + 1))
+    ids = corpus.ids
+    return Codes(ids, np.bincount(ids[corpus.included], minlength=int(ids.max(initial=0)) + 1))
 
 
-def bigram_codes(activations: Activations) -> tuple[Codes, Int64[np.ndarray, "code 2"]]:
+def bigram_codes(corpus: CorpusTokens) -> tuple[Codes, Int64[np.ndarray, "code 2"]]:
     """Codes for pairs of a token and the one before it in its text, in the order of both ids, and the ids of each code.
 
     The id before the first token of a text is -1.
     """
-    ids = np.asarray(activations.store.token_ids, np.int64)
-    before = np.where(activations.token_positions == 0, -1, np.roll(ids, 1))
+    ids = corpus.ids.astype(np.int64)
+    before = np.where(corpus.positions == 0, -1, np.roll(ids, 1))
     width = int(ids.max(initial=0)) + 1
     # Each pair becomes one number, so that `unique` sorts plain integers; adding 1 to the first id turns -1 into 0.
     keys, code = np.unique((before + 1) * width + ids, return_inverse=True)
     pairs = np.stack([keys // width - 1, keys % width], axis=1)
-    return Codes(code.astype(np.int32), np.bincount(code[activations.included], minlength=len(keys))), pairs
+    return Codes(code.astype(np.int32), np.bincount(code[corpus.included], minlength=len(keys))), pairs
 
 
 def count_codes(
@@ -109,7 +109,7 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, 
     """The tokens that carry most of each feature's activation, the smaller id first in a tie."""
     share = _shares(counts, len(block))
     # Only the few pairs of each feature that can be among the largest are sorted, by their exact share.
-    near = np.flatnonzero(_among_largest(counts.columns, share))
+    near = np.flatnonzero(among_largest(counts.columns, share, TOKENS_KEPT))
     order = near[np.lexsort((counts.codes[near], -share[near], counts.columns[near]))]
     rank = ranks_in_runs(runs(counts.columns[order]), len(order))
     kept = order[rank < TOKENS_KEPT]
@@ -131,16 +131,6 @@ def token_rows(block: Block, counts: CodeCounts, vocabulary: Shaped[np.ndarray, 
 def _shares(counts: CodeCounts, width: int) -> Float64[np.ndarray, "pair"]:
     """The share of its feature's activation that falls on each code."""
     return np.asarray(counts.totals / np.bincount(counts.columns, counts.totals, minlength=width)[counts.columns])
-
-
-def _among_largest(columns: Int[np.ndarray, "pair"], values: Float64[np.ndarray, "pair"]) -> Bool[np.ndarray, "pair"]:
-    """Which values may be among the TOKENS_KEPT largest of their column: in float32, those not below the last one."""
-    rounded = values.astype(np.float32)
-    order = strongest_first(columns, rounded)
-    starts = runs(columns)
-    last = np.minimum(starts + TOKENS_KEPT, np.append(starts, len(columns))[1:]) - 1
-    # Rounding keeps the order, except for new ties, and all values that tie with the last one are taken.
-    return rounded >= np.repeat(rounded[order[last]], np.diff(np.append(starts, len(columns))))
 
 
 def best_rules(n_active: Int64[np.ndarray, "feature"], counts: CodeCounts) -> pd.DataFrame:
