@@ -5,17 +5,18 @@ therefore the source: a file, or the text itself where a category or the rest of
 nothing can be said about how files differ.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Num
+from jaxtyping import Bool, Float64, Int32, Int64, Num
 from scipy import sparse, stats
 
-from saecatalog.analysis.activations import runs
+from saecatalog.analysis.activations import order_within, runs
 from saecatalog.analysis.statistics import Z95, wilson
-from saecatalog.analysis.text_groups import Cells, TextGroups
+from saecatalog.analysis.text_groups import Cells, TextGroups, columns_of
 
 PART = 2_000_000
 """Pairs of an active text and a category that are looked at together."""
@@ -49,6 +50,19 @@ class Sources:
         ones = np.ones(len(self.member), np.int64)
         shape = (int(self.member.max(initial=-1)) + 1, len(self.groups.names))
         return sparse.coo_matrix((ones, (self.member, self.groups.member)), shape=shape).tocsr()
+
+    @cached_property
+    def _table(self) -> Int64[np.ndarray, "source group"] | None:
+        """The counts as a dense array, which is read much faster; None if it would be large."""
+        return np.asarray(self.counts.toarray()) if np.prod(self.counts.shape, dtype=np.int64) <= PART else None
+
+    def counts_of(
+        self, chosen: Int64[np.ndarray, "chosen"], groups: Int64[np.ndarray, "group"]
+    ) -> Int64[np.ndarray, "chosen group"]:
+        """The texts of some of the sources in some of the groups."""
+        if self._table is not None:
+            return self._table.take(chosen, axis=0).take(groups, axis=1)
+        return np.asarray(self.counts[chosen][:, groups].toarray())
 
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "source"]:
@@ -94,19 +108,20 @@ def auroc_intervals(
     At an AUROC near 0 or 1 that variance is near 0, however few the texts. So the number is at most what completely
     separated texts are worth by Hanley & McNeil (1982) in the form of Newcombe (2006).
     """
-    worth = np.zeros(len(cells))
+    sums, sizes = np.zeros((3, len(cells))), sources.groups.sizes
     by_column = np.argsort(cells.column, kind="stable")
     bounds = np.searchsorted(cells.column[by_column], np.arange(matrix.shape[1] + 1))
-    for column, (start, stop) in enumerate(pairwise(bounds)):
-        entries = slice(matrix.indptr[column], matrix.indptr[column + 1])
-        scored = Scored.of(matrix.indices[entries], matrix.data[entries], matrix.shape[0])
-        mine = by_column[start:stop]
-        by_source = sources.comparable[cells.group[mine]]
-        for units, chosen in ((sources, mine[by_source]), (sources.texts, mine[~by_source])):
-            width = max(1, PART // max(1, len(scored.texts)))
-            for at in range(0, len(chosen), width):
-                part = chosen[at : at + width]
-                worth[part] = _worth(scored, units, cells.group[part], auroc[part])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for (start, stop), scored in zip(pairwise(bounds.tolist()), scored_columns(matrix), strict=True):
+            mine = by_column[start:stop]
+            by_source = sources.comparable[cells.group[mine]]
+            for units, chosen in ((sources, mine[by_source]), (sources.texts, mine[~by_source])):
+                width = max(1, PART // max(1, len(scored.texts)))
+                for at in range(0, len(chosen), width):
+                    part = chosen[at : at + width]
+                    groups = cells.group[part]
+                    sums[:, part] = _sums(scored, units, groups, auroc[part], sizes[groups].astype(np.float64))
+        worth = _worth(sums, matrix.shape[0], sources, cells.group, auroc)
     low, high = wilson(auroc * worth, worth)
     return low, high
 
@@ -115,7 +130,7 @@ def auroc_intervals(
 class Scored:
     """The texts on which one feature is active, by score."""
 
-    texts: Int64[np.ndarray, "entry"]
+    texts: Int32[np.ndarray, "entry"]
     first: Int64[np.ndarray, "entry"]
     """Index of the first entry with the same score."""
     stop: Int64[np.ndarray, "entry"]
@@ -123,29 +138,45 @@ class Scored:
     n_texts: int
     """All texts, silent ones included."""
 
-    @classmethod
-    def of(cls, texts: Int64[np.ndarray, "entry"], scores: Float32[np.ndarray, "entry"], n_texts: int) -> "Scored":
-        order = np.argsort(scores, kind="stable")
-        bounds = np.append(runs(scores[order]), len(order)).astype(np.int64)
-        sizes = np.diff(bounds)
-        return cls(texts[order], np.repeat(bounds[:-1], sizes), np.repeat(bounds[1:], sizes), n_texts)
-
     @property
     def silent(self) -> int:
         return self.n_texts - len(self.texts)
 
 
+def scored_columns(matrix: sparse.csc_matrix) -> Iterator[Scored]:
+    """The texts of every feature; `matrix` is `[text, feature]`, with entries above 0."""
+    columns, indptr = columns_of(matrix), matrix.indptr
+    order = order_within(columns, np.asarray(matrix.data, np.float32).view(np.uint32))
+    texts = matrix.indices[order]
+    # Entries with one score are a run; its ends are counted from the first entry of its feature.
+    starts = runs(columns, matrix.data[order]) if len(order) else np.empty(0, np.int64)
+    sizes, before = np.diff(np.append(starts, len(order))), indptr[columns].astype(np.int64)
+    first, stop = np.repeat(starts, sizes) - before, np.repeat(starts + sizes, sizes) - before
+    for a, b in pairwise(indptr.tolist()):
+        yield Scored(texts[a:b], first[a:b], stop[a:b], matrix.shape[0])
+
+
 def _worth(
-    scored: Scored, sources: Sources, groups: Int64[np.ndarray, "group"], auroc: Float64[np.ndarray, "group"]
-) -> Float64[np.ndarray, "group"]:
-    """The number of independent texts that would give the AUROC of each group the same variance."""
+    sums: Float64[np.ndarray, "3 cell"],
+    n_texts: int,
+    sources: Sources,
+    groups: Int64[np.ndarray, "cell"],
+    auroc: Float64[np.ndarray, "cell"],
+) -> Float64[np.ndarray, "cell"]:
+    """The number of independent texts that would give the AUROC of each cell the same variance; `sums` as `_sums`."""
     size = sources.groups.sizes[groups].astype(np.float64)
-    rest = scored.n_texts - size
-    n_in, n_out, n = sources.inside[groups], sources.outside[groups], len(sources.sizes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        within, without, between = _sums(scored, sources, groups, auroc, size, rest)
-        variance = within / size**2 * n_in / (n_in - 1) + without / rest**2 * n_out / (n_out - 1)
-        variance += 2 * between / (size * rest) * n / (n - 1)
+    rest = n_texts - size
+    n_in, n_out, n = (
+        np.where(sources.comparable, of_sources, of_texts)[groups]
+        for of_sources, of_texts in (
+            (sources.inside, sources.texts.inside),
+            (sources.outside, sources.texts.outside),
+            (len(sources.sizes), n_texts),
+        )
+    )
+    within, without, between = sums
+    variance = within / size**2 * n_in / (n_in - 1) + without / rest**2 * n_out / (n_out - 1)
+    variance += 2 * between / (size * rest) * n / (n - 1)
     return worth_of(auroc, variance, size, rest, np.minimum(n_in, n_out))
 
 
@@ -176,13 +207,13 @@ def _sums(
     groups: Int64[np.ndarray, "group"],
     auroc: Float64[np.ndarray, "group"],
     size: Float64[np.ndarray, "group"],
-    rest: Float64[np.ndarray, "group"],
 ) -> Float64[np.ndarray, "3 group"]:
     """Sums over all sources of their squared deviations inside, outside, and of the products of both.
 
     A text inside deviates by the share of the texts outside that it beats (ties count half) minus the AUROC; a text
     outside by the share of the texts inside that beat it minus the AUROC. A source deviates by the sum of its texts.
     """
+    rest = scored.n_texts - size
     own = sources.groups.member[scored.texts][:, None] == groups
     ahead = np.concatenate([np.zeros((1, len(groups))), np.cumsum(own, axis=0)])
     silent = size - ahead[-1]
@@ -196,7 +227,7 @@ def _sums(
     order = np.argsort(member, kind="stable")
     starts = runs(member[order])
     active = member[order][starts]
-    n_inside = sources.counts[active][:, groups].toarray()
+    n_inside = sources.counts_of(active, groups)
     n_outside = sources.sizes[active][:, None] - n_inside
     a, b = silent_beats - auroc, silent_beaten - auroc
     inside = _by_source(np.where(own, beats - silent_beats, 0), order, starts) + n_inside * a

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from saecatalog.analysis.activations import order_within, runs
 from saecatalog.analysis.readings import Family, Readings
-from saecatalog.analysis.rules import FAMILIES, POSITIONS
+from saecatalog.analysis.rules import FAMILIES, POSITIONS, STEMS, stem_bounds
 
 DENSE_CODES = 80
 """A family with at most this many codes is counted in a dense array, which takes no sorting."""
@@ -44,6 +44,11 @@ class Coded:
     @property
     def n_codes(self) -> int:
         return int(self.occurrences.shape[1])
+
+    @cached_property
+    def stems(self) -> dict[int, tuple[Int64[np.ndarray, "code"], Int64[np.ndarray, "code"]]]:
+        """`stem_bounds` of the family for each length that is tried."""
+        return {length: stem_bounds(self.family, length) for length in STEMS}
 
     @cached_property
     def occurrences_before(self) -> Int64[np.ndarray, "2 code_plus_1"]:

@@ -52,6 +52,8 @@ class Labelling:
     def of(cls, tokens: CorpusTokens, readings: Readings, second: Bool[np.ndarray, "text"]) -> "Labelling":
         """Count every family of rules."""
         coded = code_all(readings, tokens.included, tokens.texts, second)
+        # Found here, once, because every block needs them and a worker may keep nothing from one block to the next.
+        _ = coded["word"].stems
         ((low, high),) = ranges(Rule("class", ("punctuation and symbols",)), readings["kind"])
         signs = in_range(readings["kind"].codes, low, high) & tokens.included
         n_tokens = tokens.per_text

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from saecatalog.analysis.activations import first_largest, runs
 from saecatalog.analysis.code_counts import Coded, Entries, Pairs, count_pairs
-from saecatalog.analysis.rules import POSITIONS, stem_bounds
+from saecatalog.analysis.rules import POSITIONS
 from saecatalog.analysis.token_kinds import CLASSES, KINDS
 
 MOST_WORDS = 4
@@ -24,9 +24,6 @@ LEAST_SHARE = 0.02
 
 LEAST_HITS, RARE = 2, 10
 """The feature is active on each of them at least LEAST_HITS times, unless it has fewer than RARE active tokens."""
-
-STEMS = range(4, 11)
-"""Lengths of the stems that are tried, in letters."""
 
 STARTS = tuple(2**n for n in range(POSITIONS.bit_length()))
 """How many first tokens of a text a rule about positions may cover: 1, 2, 4 ... POSITIONS."""
@@ -210,8 +207,7 @@ def _stems(found: Counting, words: Pairs) -> Iterator[Candidate]:
     main[words.columns[best]] = words.codes[best]
     has = np.zeros(width, bool)
     has[words.columns[best]] = True
-    for length in STEMS:
-        first, stop = stem_bounds(family, length)
+    for length, (first, stop) in found.coded["word"].stems.items():
         low, high = first[main].astype(np.int64), stop[main].astype(np.int64)
         # A stem that only one word of the corpus has is that word.
         real: Bool[np.ndarray, feature] = has & (high - low > 1)

@@ -28,6 +28,9 @@ FAMILIES = {
 }
 """The kinds of rules, and the family whose codes decide each."""
 
+STEMS = range(4, 11)
+"""Lengths of the stems that are tried, in letters."""
+
 POSITIONS = 64
 """A rule about positions covers at most this many tokens of a text."""
 
