@@ -49,6 +49,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "blocks, concepts": (concepts, "concept_rows"),
     "blocks": (run, "_analyse_block"),
     "pairs": (run, "pair_table"),
+    "table of categories": (categories.AllFigures, "table"),
     "top features of texts": (run, "text_top_rows"),
     "writing": (TableWriter, "write"),
 }

@@ -22,18 +22,19 @@ import numpy as np
 from analysis import D_IN, make_inputs
 from measure import held, machine
 
-from saecatalog.analysis import run, study
+from saecatalog.analysis import categories, run, study
 from saecatalog.analysis.study import Inputs
 from saecatalog.config import AnalysisConfig
 from saecatalog.constants import LENS_BINS, LENS_ENTRIES
 from saecatalog.store import Lens
+from saecatalog.tables import TableWriter
 
 PARTS: list[tuple[Any, str]] = [
     (study, "include"),
     (study, "score_texts"),
     (study.Shared, "of"),
     (run, "_analyse_blocks"),
-    (run.category, "category_table"),
+    (categories.AllFigures, "table"),
     (run, "concept_table"),
     (run, "in_category"),
     (run, "rank_features"),
@@ -44,11 +45,11 @@ PARTS: list[tuple[Any, str]] = [
     (run, "cluster_table"),
     (run, "text_top_rows"),
     (run, "choose_pages"),
-    (run.category, "held_out_table"),
+    (categories, "held_out_table"),
     (run, "category_pair_table"),
     (run, "neighbour_rows"),
     (run, "logit_histogram_rows"),
-    (run.TableWriter, "write"),
+    (TableWriter, "write"),
     (run, "firing_rows"),
     (run, "detection_rows"),
     (run, "logit_rows"),

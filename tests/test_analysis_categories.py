@@ -15,7 +15,7 @@ from studies import SCORES, Study, analyse_case, close, count, split, text_score
 
 from saecatalog.analysis import categories
 from saecatalog.analysis.auroc_intervals import Sources
-from saecatalog.analysis.categories import category_rows, category_table, held_out_table, second_half
+from saecatalog.analysis.categories import AllFigures, category_rows, held_out_table, second_half
 from saecatalog.analysis.text_groups import TextGroups
 from saecatalog.config import AnalysisConfig
 from saecatalog.verify import formulas
@@ -155,8 +155,10 @@ def categories_of(dense: np.ndarray, names: list[str], strong: float) -> pd.Data
     half = dense.shape[1] // 2
     blocks = [(scores.block(0, half), 0), (scores.block(half, dense.shape[1]), half)]
     sources = Sources.of(groups, [""] * len(names))
-    rows = [category_rows(part, groups, sources, second, strong, first) for part, first in blocks]
-    return category_table(rows, groups)
+    figures = AllFigures()
+    for part, first in blocks:
+        figures.add(category_rows(part, groups, sources, second, strong, first))
+    return figures.table(groups)
 
 
 @given(st.lists(SCORES, min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.floats(0, 3))

@@ -103,10 +103,12 @@ def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pyt
         monkeypatch.setattr(coactivation, "BLOCK", block)
         monkeypatch.setattr(coactivation, "GATHERED", gathered)
         monkeypatch.setattr(coactivation, "DENSE_ROWS", rows)
-        doubled = coactivation.two_in_one(matrix, keep, None)
+        rows = coactivation.ActiveRows(matrix.indptr, matrix.indices)
+        doubled = coactivation.two_in_one(rows, width, keep, None)
+        shared = coactivation.share_activity(matrix, by_feature, keep, 0, None)
         for first in range(0, width, block):
             features = np.arange(first, min(first + block, width))
-            mine = coactivation.block_of(by_feature, features, few=False)
+            mine = coactivation.block_of(shared, by_feature, features, few=False)
             wanted = counted[:, features].T @ counted
             np.testing.assert_array_equal(coactivation.count_dense(doubled, width, features), wanted)
             np.testing.assert_array_equal(coactivation.count_gathered(matrix, mine), wanted)
@@ -118,7 +120,8 @@ def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pyt
 def test_dense_counts_are_exact_where_everything_fires() -> None:
     """The largest counts that share a number, over more rows than one product takes."""
     active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
-    doubled = coactivation.two_in_one(active, np.ones(active.shape[0], bool), None)
+    rows = coactivation.ActiveRows(active.indptr, active.indices)
+    doubled = coactivation.two_in_one(rows, 5, np.ones(active.shape[0], bool), None)
     assert (coactivation.count_dense(doubled, 5, np.arange(5)) == active.shape[0]).all()
 
 
@@ -134,7 +137,7 @@ def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -
         count = silent.sum(1)
         both = n - (count[:, None] + count - silent @ silent.T)
         counts = both.diagonal().copy()
-        matrix = coactivation.Matrix(counts, n, 5, np.empty((0, width), np.float32))
+        matrix = coactivation.Matrix(np.arange(width), counts, n, 5, np.empty((0, width), np.float32))
         me, partner, _ = coactivation._candidates(np.arange(width), both.astype(np.float32), matrix)
         found = set(zip(me.tolist(), partner.tolist(), strict=True))
         phis = coactivation.phi(both, counts[:, None], counts, n)

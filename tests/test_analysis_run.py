@@ -178,6 +178,7 @@ def test_sizes_of_parts_change_no_figure(
     monkeypatch.setattr(coactivation, "MOST_MET", size)
     monkeypatch.setattr(coactivation, "IN_CACHE", size)
     monkeypatch.setattr(coactivation, "GATHERED", size)
+    monkeypatch.setattr(coactivation, "WORTH_KEEPING", 2 * dense)
     monkeypatch.setattr(coactivation, "DENSE_ROWS", size)
     monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
     monkeypatch.setattr(tables, "GROUP_ROWS", size)

@@ -1,6 +1,7 @@
 """Tables: what is written is read back, the same whichever part is read; and how it is packed."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from synthetic import write
 
 from saecatalog import tables
 from saecatalog.schemas import FEATURE_TABLES, SCHEMAS
-from saecatalog.tables import Tables, TableWriter, write_csv, write_table
+from saecatalog.tables import Coded, Lists, Tables, TableWriter, write_csv, write_table
 
 
 def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -35,6 +36,46 @@ def test_every_number_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (table["score"].dtype, table["position"].dtype) == (np.float32, np.int32)
         np.testing.assert_array_equal(table["position"], columns["position"])
         assert table["text"].tolist() == columns["text"]
+
+
+def test_long_tables_are_the_same_bytes_in_parts(tmp_path: Path) -> None:
+    """Parts of as many rows as pyarrow puts into a row group, each converted on its own."""
+    n = tables.ROW_GROUP + 5
+    columns = {"cluster": pd.Series(np.arange(n)[::-1] // 7, np.arange(n) + 3), "feature": np.arange(n)}
+    for name in ("parts", "whole"):
+        (tmp_path / name).mkdir()
+    with TableWriter(tmp_path / "parts", ["clusters"]) as writer:
+        writer.write("clusters", columns)
+    write_table(tmp_path / "whole", "clusters", columns)
+    found, wanted = ((tmp_path / name / "clusters.parquet").read_bytes() for name in ("parts", "whole"))
+    assert found == wanted
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 10])
+def test_columns_of_every_kind_are_cut_into_parts(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = np.array([0, 3, 1, 0, 2, 5, 0, 1, 1, 4])
+    values, offsets = np.arange(lengths.sum()), np.append(0, np.cumsum(lengths))
+    columns = {
+        **{name: np.arange(10) for name in ("feature", "rank", "position", "similar_hidden")},
+        **{name: pd.Series(np.arange(10) % 4, np.arange(10) + 7) for name in ("window_start", "window_end")},
+        **{name: list("abcdefghij") for name in ("text", "category")},
+        "token": np.array(list("klmnopqrst"), object),
+        "activation": np.arange(10) / 2,
+        "band": Coded(["x", "y"], np.arange(10) % 2),
+        "active_positions": Lists(values, offsets),
+        "active_values": Lists(values / 4, offsets),
+    }
+    monkeypatch.setattr(tables, "ROW_GROUP", size)
+    with TableWriter(tmp_path, ["contexts"]) as writer:
+        writer.write("contexts", columns)
+    found = pq.read_table(tmp_path / "contexts.parquet").to_pydict()
+    assert found["feature"] == list(range(10))
+    assert found["window_end"] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert found["text"] == list("abcdefghij")
+    assert found["token"] == list("klmnopqrst")
+    assert found["band"] == ["x", "y"] * 5
+    assert found["active_positions"] == [values[a:b].tolist() for a, b in pairwise(offsets)]
+    assert found["active_values"] == [(values[a:b] / 4).tolist() for a, b in pairwise(offsets)]
 
 
 def test_numbers_take_no_more_room_than_their_bytes_apart(tmp_path: Path) -> None:

@@ -45,6 +45,36 @@ GROUP_ROWS = 1 << 15
 """The least number of rows in a row group of a table that is written in pieces; the last group may have fewer."""
 
 
+ROW_GROUP = 1 << 20
+"""The most rows of a row group, which is pyarrow's default. Longer columns are converted and written in such parts."""
+
+
+def _rows(values: Any, start: int, stop: int) -> Any:
+    """Some rows of a column."""
+    if isinstance(values, Lists):
+        offsets = values.offsets[start : stop + 1]
+        return Lists(values.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+    if isinstance(values, Coded):
+        return Coded(values.names, values.codes[start:stop])
+    return values.iloc[start:stop] if isinstance(values, pd.Series) else values[start:stop]
+
+
+def _length(values: Any) -> int:
+    if isinstance(values, Lists):
+        return len(values.offsets) - 1
+    return len(values.codes) if isinstance(values, Coded) else len(values)
+
+
+def _parts(name: str, columns: Columns) -> Iterator[Columns]:
+    """The rows of a table, at most ROW_GROUP at a time: to convert all at once would need as much memory again."""
+    length = _length(columns[next(iter(SCHEMAS[name]))])
+    if length <= ROW_GROUP:
+        yield columns
+        return
+    for start in range(0, length, ROW_GROUP):
+        yield {column: _rows(columns[column], start, start + ROW_GROUP) for column in SCHEMAS[name]}
+
+
 def _arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, Lists):
         return pa.ListArray.from_arrays(pa.array(values.offsets, pa.int32()), pa.array(values.values, kind.value_type))
@@ -106,10 +136,11 @@ class TableWriter:
 
     def write(self, name: str, columns: Columns) -> None:
         """Add rows to `<folder>/<name>.parquet`; raises KeyError if a column of its schema is missing."""
-        waiting = self._waiting.setdefault(name, [])
-        waiting.append(_arrow_table(name, columns))
-        if sum(map(len, waiting)) >= GROUP_ROWS:
-            self._flush(name)
+        for part in _parts(name, columns):
+            waiting = self._waiting.setdefault(name, [])
+            waiting.append(_arrow_table(name, part))
+            if sum(map(len, waiting)) >= GROUP_ROWS:
+                self._flush(name)
 
     def _flush(self, name: str) -> None:
         """Write the collected pieces as one row group."""

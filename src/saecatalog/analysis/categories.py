@@ -8,6 +8,7 @@ evidence for a specialist is clear, moderate or weak follows from this, from its
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from scipy import sparse
 
 from saecatalog.analysis.activations import runs
 from saecatalog.analysis.auroc_intervals import Sources, auroc_intervals
+from saecatalog.analysis.disk_arrays import Appended, scratch_array
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.statistics import benjamini_hochberg, column_ranks, rank_sum_test, wilson
 from saecatalog.analysis.text_groups import Cells, TextGroups
@@ -113,38 +115,53 @@ def _of_half(
     return Contrast(part, groups.of_texts(half), cells.of_entries(half[matrix.indices]), strong)
 
 
-def category_table(parts: list[Figures], groups: TextGroups) -> pd.DataFrame:
-    """The figures of all blocks as one table, by category and then feature.
+class AllFigures:
+    """The figures of all blocks, in the order of the features. The rows are in scratch files, not in memory."""
 
-    The q-values are over all pairs of a category and a feature that fired on a text, those without a row included.
-    """
-    # Blocks are in the order of the features, so a stable sort by category keeps the features of each in order.
-    group = np.concatenate([part.group for part in parts])
-    order = np.argsort(group, kind="stable")
-    names = parts[0].columns
-    frame = pd.DataFrame(
-        {
-            "category": np.array(groups.names, object)[group[order]],
-            **{name: np.concatenate([part.columns[name] for part in parts])[order] for name in names},
-        }
-    )
-    p = [frame["p_value"].to_numpy(), *(part.silent_p for part in parts)]
-    counts = [np.ones(len(frame), np.int64), *(part.silent_counts for part in parts)]
-    found = [np.where(frame[f"score_{half}"] > 0, half, "") for half in HALVES]
-    both = (found[0] != "") & (found[1] != "")
-    frame = frame.assign(
-        q_value=benjamini_hochberg(np.concatenate(p), np.concatenate(counts))[: len(frame)],
-        held_out=np.where(both, "both", np.where(found[0] != "", found[0], found[1])).astype(object),
-    )
-    return frame.assign(evidence=_evidence(frame))
+    def __init__(self, folder: Path | None = None):
+        self._folder = folder
+        self._columns: dict[str, Appended] = {}
+        self._silent: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, part: Figures) -> None:
+        for name, values in {"group": part.group, **part.columns}.items():
+            self._columns.setdefault(name, Appended(self._folder, values.dtype)).append(values)
+        self._silent.append((part.silent_p, part.silent_counts))
+
+    def table(self, groups: TextGroups) -> pd.DataFrame:
+        """One table, by category and then feature, as memory maps of scratch files.
+
+        The q-values are over all pairs of a category and a feature that fired on a text, those without a row included.
+        """
+        group = self._columns.pop("group").close()
+        # A stable sort by category keeps the features of each in order.
+        order = np.argsort(group, kind="stable")
+        columns = {name: self._sorted(column.close(), order) for name, column in self._columns.items()}
+        columns["category"] = np.array(groups.names, object)[group[order]]
+        frame = pd.DataFrame(columns, copy=False)
+        silent_p, silent_counts = zip(*self._silent, strict=True)
+        p = np.concatenate([columns["p_value"], *silent_p])
+        counts = np.concatenate([np.ones(len(frame), np.int64), *silent_counts])
+        first, other = ((columns[f"score_{half}"] > 0).astype(np.int8) for half in HALVES)
+        frame = frame.assign(
+            q_value=benjamini_hochberg(p, counts)[: len(frame)],
+            # By index into an array of objects, so that equal strings are one object.
+            held_out=np.array(["", *HALVES, "both"], object)[first + 2 * other],
+        )
+        return frame.assign(evidence=_evidence(frame))
+
+    def _sorted(self, values: Shaped[np.ndarray, "row"], order: Int64[np.ndarray, "row"]) -> Shaped[np.ndarray, "row"]:
+        found = scratch_array(self._folder, values.dtype, len(values))
+        found[:] = values[order]
+        return found
 
 
 def _evidence(rows: pd.DataFrame) -> Shaped[np.ndarray, "row"]:
     """How sure it is that a feature is a specialist, one of `EVIDENCE`; empty if it is none."""
     sure = (rows["q_value"] <= SURE_Q) & (rows["auroc_low"] > 0.5) & (rows["held_out"] == "both")
     clear = sure & (rows["auroc_low"] > CLEAR_AUROC)
-    found = np.select([rows["balanced_score"] <= 0, clear, sure], ["", *EVIDENCE[:2]], EVIDENCE[2])
-    return np.asarray(found, object)
+    place = np.select([rows["balanced_score"] <= 0, clear, sure], [0, 1, 2], 3)
+    return np.asarray(np.array(["", *EVIDENCE], object)[place])
 
 
 def held_out_table(categories: pd.DataFrame, groups: TextGroups, second: Bool[np.ndarray, "text"]) -> pd.DataFrame:

@@ -16,10 +16,10 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from saecatalog.analysis.activations import among_largest, ranks_in_runs, runs
-from saecatalog.analysis.disk_arrays import scratch_array
+from saecatalog.analysis.disk_arrays import Appended, scratch_array
 from saecatalog.constants import CLUSTER_PHI, MIN_SUPPORT, PARTNERS
 from saecatalog.engines import Engine, Threads
-from saecatalog.store import ranges
+from saecatalog.store import narrow, ranges
 
 BLOCK = 512
 """Most features whose counts with all others are in memory at once, in each thread."""
@@ -29,6 +29,9 @@ MOST_COUNTS = 2**24
 
 MOST_MET = 2**22
 """Most pairs of entries, counted with repetitions, that a block of features that meet few others has."""
+
+WORTH_KEEPING = 0.8
+"""If fewer of the features are active on enough rows for a pair, the others are left out before anything is counted."""
 
 MEETS_FEW = 0.2
 """A feature meets few others if its pairs of entries are fewer than this share of the dictionary."""
@@ -71,20 +74,45 @@ class ActiveRows:
         values = self.features.view(np.int8)[: len(self.features)]
         return sparse.csr_matrix((values, self.features, self.indptr), shape=(len(self.indptr) - 1, width))
 
+    def dense(self, start: int, stop: int, width: int) -> Bool[np.ndarray, "row d_sae"]:
+        """What is active on the rows from `start` up to `stop`."""
+        indptr = self.indptr[start : stop + 1]
+        features = self.features[indptr[0] : indptr[-1]]
+        ones = np.ones(len(features), bool)
+        return np.asarray(
+            sparse.csr_matrix((ones, features, indptr - indptr[0]), shape=(stop - start, width)).toarray()
+        )
+
+    def only(self, chosen: Bool[np.ndarray, "d_sae"], folder: Path | None) -> "ActiveRows":
+        """The same for some of the features, renumbered from 0, in a scratch array."""
+        number, kept = np.cumsum(chosen, dtype=np.int32) - 1, Appended(folder, np.int32)
+        # The entries kept before each row, from those kept before each entry, for some entries at a time.
+        before = np.zeros(len(self.indptr), np.int64)
+        for start in range(0, len(self.features), GATHERED):
+            features = self.features[start : start + GATHERED]
+            mine = chosen[features]
+            first, stop = np.searchsorted(self.indptr, [start, start + len(features)], side="right")
+            before[first:stop] = kept.length + np.cumsum(mine)[self.indptr[first:stop] - start - 1]
+            kept.append(number[features[mine]])
+        return ActiveRows(narrow(before), kept.close())
+
 
 @dataclass(frozen=True)
 class Matrix:
-    """The activity of all features, which the counting of every block shares; `[row, feature]`."""
+    """The activity of the features that are counted, which every block shares; they are numbered from 0."""
 
-    counts: Float64[np.ndarray, "d_sae"]
+    supported: Int64[np.ndarray, "feature"]
+    """The number of each in the dictionary, ascending."""
+
+    counts: Float64[np.ndarray, "feature"]
     """On how many kept rows each feature is active."""
     n: int
     """Number of kept rows."""
     support: int
     """Pairs active together on fewer rows do not count."""
     active: ActiveRows | Float32[np.ndarray, "row half_width"]
-    """What is active on each row. If it is several percent of the dictionary, all of it (see `two_in_one`): 2 bytes for
-    each row and feature."""
+    """What is active on each row. If that is several percent of all features, `two_in_one`: 2 bytes for each row and
+    feature."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,7 @@ class Block:
     """Some features, ascending, and the rows on which each is active, row after row."""
 
     features: Int64[np.ndarray, "feature"]
+    """As numbered in the `Matrix`."""
     indptr: Int64[np.ndarray, "feature_plus_1"]
     rows: Int32[np.ndarray, "entry"]
     few: bool
@@ -116,8 +145,7 @@ def pair_table(
     """
     matrix = share_activity(active, by_feature, keep, MIN_SUPPORT[level], folder)
     n, counts, kept = matrix.n, matrix.counts, [np.empty((0, 3), np.int32)]
-    # What the features of no block are: those too rare to have a partner.
-    tick(int((counts < matrix.support).sum()))
+    tick(active.shape[1] - len(counts))
     for n_features, found in (engine or Threads()).in_order(best_partners, matrix, split(matrix, by_feature)):
         kept.append(found)
         tick(n_features)
@@ -126,8 +154,8 @@ def pair_table(
     a, b, both = pairs.T
     frame = pd.DataFrame(
         {
-            "feature_a": a.astype(np.int32),
-            "feature_b": b.astype(np.int32),
+            "feature_a": matrix.supported[a].astype(np.int32),
+            "feature_b": matrix.supported[b].astype(np.int32),
             "level": level,
             "n_a": counts[a].astype(np.int64),
             "n_b": counts[b].astype(np.int64),
@@ -135,7 +163,7 @@ def pair_table(
             "jaccard": both / (counts[a] + counts[b] - both),
             "lift": both * n / (counts[a] * counts[b]),
             "phi": phi(both.astype(np.float64), counts[a], counts[b], n),
-            "decoder_cosine": _cosines(decoder, a, b),
+            "decoder_cosine": _cosines(decoder, matrix.supported[a], matrix.supported[b]),
         }
     )
     return frame.sort_values(["phi", "feature_a", "feature_b"], ascending=[False, True, True], ignore_index=True)
@@ -187,50 +215,56 @@ def share_activity(
     Gathering rows costs the sum of squared row lengths, because each active feature is paired with every other one on
     its row. Dense products cost the square of the dictionary's width for every row, but each step is far cheaper.
     """
-    n, width = active.shape
     counts = np.diff(by_feature.indptr).astype(np.float64)
-    gathering = float(np.square(np.diff(active.indptr).astype(np.float64)).sum())
-    dense = float(n) * width * width < GATHERING * gathering
     # `asarray` turns a memory map into a plain array, which an engine can share without a copy for each worker.
-    rows = two_in_one(active, keep, folder) if dense else ActiveRows(active.indptr, np.asarray(active.indices))
-    return Matrix(counts, int(keep.sum()), support, rows)
+    rows, supported = ActiveRows(active.indptr, np.asarray(active.indices)[: active.nnz]), np.arange(len(counts))
+    if (counts >= support).mean() < WORTH_KEEPING:
+        supported = np.flatnonzero(counts >= support)
+        rows = rows.only(counts >= support, folder)
+    n, width = len(keep), len(supported)
+    gathering = float(np.square(np.diff(rows.indptr).astype(np.float64)).sum())
+    dense = float(n) * width * width < GATHERING * gathering
+    shown = two_in_one(rows, width, keep, folder) if dense else rows
+    return Matrix(supported, counts[supported], int(keep.sum()), support, shown)
 
 
 def split(matrix: Matrix, by_feature: sparse.csc_matrix) -> Iterator[Block]:
-    """All features that can have a partner, in blocks that need a bounded amount of memory."""
-    features, width = np.flatnonzero(matrix.counts >= matrix.support), len(matrix.counts)
+    """All features in blocks that need a bounded amount of memory."""
+    width = len(matrix.counts)
+    features = np.arange(width)
     at_once = max(1, min(BLOCK, MOST_COUNTS // max(width, 1)))
     if not isinstance(matrix.active, ActiveRows):
         for start in range(0, len(features), at_once):
             mine = features[start : start + at_once]
             yield Block(mine, np.zeros(len(mine) + 1, np.int64), np.empty(0, np.int32), few=False)
         return
-    met = _entries_met(by_feature, np.diff(matrix.active.indptr))[features]
+    met = _entries_met(by_feature, np.diff(matrix.active.indptr))[matrix.supported]
     few = met < MEETS_FEW * width
     many, rare = features[~few], features[few]
     groups = (np.cumsum(met[few]) - 1) // MOST_MET
     for mine in np.split(rare, np.flatnonzero(np.diff(groups)) + 1) if len(rare) else []:
-        yield block_of(by_feature, mine, few=True)
+        yield block_of(matrix, by_feature, mine, few=True)
     for start in range(0, len(many), at_once):
-        yield block_of(by_feature, many[start : start + at_once], few=False)
+        yield block_of(matrix, by_feature, many[start : start + at_once], few=False)
 
 
 def _entries_met(by_feature: sparse.csc_matrix, lengths: Int[np.ndarray, "row"]) -> Int64[np.ndarray, "d_sae"]:
     """The sum of the lengths of the rows on which each feature is active."""
-    indptr, before = by_feature.indptr, [np.zeros(1, np.int64)]
+    indptr, total = by_feature.indptr, 0
     # A running sum over all entries, read where each feature begins, for as many entries at once as a block gathers.
     found = np.zeros(len(indptr), np.int64)
     for start in range(0, int(indptr[-1]), GATHERED):
-        sums = before[-1][-1:] + np.cumsum(lengths[by_feature.indices[start : start + GATHERED]], dtype=np.int64)
+        sums = total + np.cumsum(lengths[by_feature.indices[start : start + GATHERED]], dtype=np.int64)
         first, stop = np.searchsorted(indptr, [start, start + len(sums)], side="right")
         found[first:stop] = sums[indptr[first:stop] - start - 1]
-        before = [sums]
+        total = int(sums[-1])
     return np.diff(found)
 
 
-def block_of(by_feature: sparse.csc_matrix, features: Int64[np.ndarray, "feature"], few: bool) -> Block:
-    starts = by_feature.indptr[features].astype(np.int64)
-    sizes = by_feature.indptr[features + 1] - starts
+def block_of(matrix: Matrix, by_feature: sparse.csc_matrix, features: Int64[np.ndarray, "feature"], few: bool) -> Block:
+    numbers = matrix.supported[features]
+    starts = by_feature.indptr[numbers].astype(np.int64)
+    sizes = by_feature.indptr[numbers + 1] - starts
     return Block(features, np.append(0, np.cumsum(sizes)), by_feature.indices[ranges(starts, sizes)], few)
 
 
@@ -277,18 +311,17 @@ def count_gathered(active: sparse.csr_matrix, block: Block) -> Float32[np.ndarra
 
 
 def two_in_one(
-    active: sparse.csr_matrix, keep: Bool[np.ndarray, "row"], folder: Path | None
+    active: ActiveRows, width: int, keep: Bool[np.ndarray, "row"], folder: Path | None
 ) -> Float32[np.ndarray, "row half_width"]:
     """Activity as a dense scratch array in which two features share each number.
 
     A number is 1 if the feature of the first half is active, plus DENSE_ROWS + 1 if its twin in the second half is.
     """
-    n, width = active.shape
-    half = (width + 1) // 2
+    n, half = len(keep), (width + 1) // 2
     doubled = scratch_array(folder, np.float32, n, half)
     for start in range(0, n, BLOCK):
         rows = slice(start, start + BLOCK)
-        dense = active[rows].toarray() > 0
+        dense = active.dense(start, min(start + BLOCK, n), width)
         dense &= keep[rows, None]
         doubled[rows] = dense[:, :half]
         doubled[rows, : width - half] += (DENSE_ROWS + 1) * dense[:, half:].astype(np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Int32, Num
 from scipy import sparse
 
@@ -21,7 +22,7 @@ PART_ENTRIES = 2_000_000
 """Matrix entries converted from CSR to CSC at once, in each thread."""
 
 
-def scratch_array(folder: Path | None, dtype: type, *shape: int) -> Num[np.ndarray, "..."]:
+def scratch_array(folder: Path | None, dtype: npt.DTypeLike, *shape: int) -> Num[np.ndarray, "..."]:
     """An array of zeros in a file of `folder`, or of the system's temporary folder; raises OSError on a full disk."""
     with tempfile.TemporaryFile(dir=folder) as file:
         size = max(1, int(np.prod(shape, dtype=np.int64))) * np.dtype(dtype).itemsize
@@ -31,7 +32,7 @@ def scratch_array(folder: Path | None, dtype: type, *shape: int) -> Num[np.ndarr
         return _mapped(file, dtype, shape)
 
 
-def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
+def _mapped(file: IO[bytes], dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
     """A file as an array of the given shape. The array may be empty; the file may not, as it could not be mapped."""
     size = int(np.prod(shape, dtype=np.int64))
     return np.asarray(np.memmap(file, dtype, "r+", shape=max(1, size)))[:size].reshape(shape)
@@ -40,7 +41,7 @@ def _mapped(file: IO[bytes], dtype: type, shape: tuple[int, ...]) -> Num[np.ndar
 class Appended:
     """An array of unknown length, written piece by piece to an unnamed temporary file."""
 
-    def __init__(self, folder: Path | None, dtype: type):
+    def __init__(self, folder: Path | None, dtype: npt.DTypeLike):
         self.dtype, self.length = dtype, 0
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, because `close` closes it
 
@@ -61,20 +62,19 @@ def by_column(
     matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None = None, folder: Path | None = None
 ) -> sparse.csc_matrix:
     """The same matrix in CSC form, rows ascending within a column, in scratch arrays; rows not kept are empty."""
-    # The first pass counts the entries of each part in each column, `[part, column]`. The counts give the place of each
-    # part's share of each column, so that the second pass can write the parts in any order.
-    parts = list(_parts(matrix, keep))
-    counts = list(in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts))
-    indptr = np.concatenate([[0], np.cumsum(np.sum(counts, axis=0))])
-    starts = indptr[:-1] + np.cumsum([np.zeros_like(counts[0]), *counts[:-1]], axis=0)
+    # The first pass counts the entries of each column, which gives the place of the first part's share of it; then each
+    # part's share begins where that of the part before ends.
+    totals, parts = np.zeros(matrix.shape[1], np.int64), list(_parts(matrix, keep))
+    for counts in in_order(lambda rows: np.bincount(matrix[rows].indices, minlength=matrix.shape[1]), parts):
+        totals += counts
+    indptr = np.concatenate([[0], np.cumsum(totals)])
     indices, data = (scratch_array(folder, dtype, int(indptr[-1])) for dtype in (np.int32, matrix.dtype))
-
-    def convert(number: int) -> None:
-        part, place = matrix[parts[number]].tocsc(), ranges(starts[number], counts[number])
-        indices[place], data[place] = parts[number][part.indices], part.data
-
-    for _ in in_order(convert, range(len(parts))):
-        pass
+    starts = indptr[:-1].copy()
+    for rows, part in in_order(lambda rows: (rows, matrix[rows].tocsc()), parts):
+        counts = np.diff(part.indptr)
+        place = ranges(starts, counts)
+        indices[place], data[place] = rows[part.indices], part.data
+        starts += counts
     return sparse.csc_matrix((data, indices, narrow(indptr)), shape=matrix.shape)
 
 

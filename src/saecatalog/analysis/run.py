@@ -121,18 +121,19 @@ def analyse(
 
 def _analyse_blocks(study: Study, writer: TableWriter) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Every analysis of single features: the features, and their rows by category and concept."""
-    features, by_category, by_concept = [], [], []
+    features, by_concept = [], []
+    by_category = category.AllFigures(study.scratch)
     with study.bar("features") as bar:
         for found in study.engine.in_order(_analyse_block, study.shared, study.parts()):
             for name, columns in found.tables.items():
                 writer.write(name, columns)
             features.append(found.features)
-            by_category.append(found.categories)
+            by_category.add(found.categories)
             by_concept += found.concepts
             bar.update(len(found.features))
     return (
         pd.concat(features, ignore_index=True),
-        category.category_table(by_category, study.shared.groups),
+        by_category.table(study.shared.groups),
         concept_table(by_concept) if by_concept else pd.DataFrame({name: [] for name in SCHEMAS["concepts"]}),
     )
 
