@@ -24,7 +24,7 @@ import pandas as pd
 
 from saecatalog.analysis.activations import Activations, include
 from saecatalog.analysis.categories import second_half
-from saecatalog.analysis.detection import HeldOut, Tokens
+from saecatalog.analysis.detection import HeldOut, Places, Tokens
 from saecatalog.analysis.label_detection import label_rules, matched_by
 from saecatalog.analysis.note_detection import corpus_of, only
 from saecatalog.analysis.readings import Corpus, Readings
@@ -169,13 +169,14 @@ def compare(pipeline: Pipeline, config: AnalysisConfig, count: int, seed: int) -
     first = activations.included & ~second[activations.token_texts]
     lister = Lister(readings.corpus, first, specialists(folder))
     table = Tables(folder).read("features", ["feature", "label", "label_kind", "label_rule", "label_half", "density"])
-    rules, matched, texts = label_rules(table[table["label_kind"] != "mixed"]), dict[str, Tokens](), dict[int, str]()
+    rules, matched, texts = label_rules(table[table["label_kind"] != "mixed"]), dict[str, Places](), dict[int, str]()
     for feature in drawn:
         tokens, values = activations.column(feature)
         firing = Firing(tokens[first[tokens]], values[first[tokens]].astype(np.float64))
         label = lister.label(feature, firing)
         texts[feature] = label.text()
-        matched[f"old {feature}"] = max(lister.ways(label), key=lambda way: first_half_f1(way, first, firing))
+        best = max(lister.ways(label), key=lambda way: first_half_f1(way, first, firing))
+        matched[f"old {feature}"] = np.flatnonzero(best)
         matched[f"new {feature}"] = matched_by(rules.get(feature, ""), readings)
     held_out, scores = (
         HeldOut(activations, second, {}, matched.__getitem__),

@@ -1,6 +1,7 @@
 """Detection scores, compared with slow code that looks at one token at a time, and with a case to check by hand."""
 
 import math
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def rules_of(corpus: Activations) -> dict[str, np.ndarray]:
     return rules | {"nothing": np.zeros(n, bool), "everything": np.ones(n, bool)}
 
 
+def places(rules: dict[str, np.ndarray]) -> Callable[[str], np.ndarray]:
+    """Finds the tokens that a rule matches."""
+    return lambda name: np.flatnonzero(rules[name])
+
+
 def dealt(corpus: Activations) -> dict[int, str]:
     names = list(rules_of(corpus))
     return {f: names[f % len(names)] for f in range(FEATURES) if f != RULELESS}
@@ -57,9 +63,9 @@ def dealt(corpus: Activations) -> dict[int, str]:
 def found(corpus: Activations, score: str = "max") -> pd.DataFrame:
     rules, by_feature, scores = rules_of(corpus), dealt(corpus), score_texts(corpus, score)
     others = {f: name for f, name in by_feature.items() if f != SILENT}
-    held_out = HeldOut(corpus, SECOND, others, rules.__getitem__)
+    held_out = HeldOut(corpus, SECOND, others, places(rules))
     parts = [
-        held_out.rows(block, scores.block(block.first, block.first + len(block)), by_feature, rules.__getitem__)
+        held_out.rows(block, scores.block(block.first, block.first + len(block)), by_feature, places(rules))
         for block in corpus.blocks()
     ]
     return pd.concat(parts, ignore_index=True)
@@ -157,17 +163,20 @@ def test_the_first_half_has_no_say(corpus: Activations) -> None:
     rule = rules_of(corpus)["rule 0.3"]
     (block,) = corpus.blocks()
     every = dict.fromkeys(range(FEATURES), "rule")
-    tables = [without_others(corpus, SECOND).rows(block, scores, every, lambda _, r=r: r) for r in (rule, rule ^ first)]
+    tables = [
+        without_others(corpus, SECOND).rows(block, scores, every, lambda _, r=r: np.flatnonzero(r))
+        for r in (rule, rule ^ first)
+    ]
     pd.testing.assert_frame_equal(*tables)
 
 
 def test_no_rules_give_no_rows_and_no_others_give_no_control(corpus: Activations) -> None:
     scores = score_texts(corpus, "max")
     (block,) = corpus.blocks()
-    assert not len(without_others(corpus, SECOND).rows(block, scores, {}, rules_of(corpus).__getitem__))
+    assert not len(without_others(corpus, SECOND).rows(block, scores, {}, places(rules_of(corpus))))
     (row,) = (
         without_others(corpus, SECOND)
-        .rows(block, scores, {0: "everything"}, rules_of(corpus).__getitem__)
+        .rows(block, scores, {0: "everything"}, places(rules_of(corpus)))
         .to_dict("records")
     )
     assert row["n_shuffled"] == 0
@@ -182,7 +191,9 @@ def test_a_case_to_check_by_hand(tmp_path: Path) -> None:
     matched = np.array([True, True, False, True, True, False, False, False])
     (block,) = corpus.blocks()
     half = np.array([False, True, False, True])
-    table = without_others(corpus, half).rows(block, score_texts(corpus, "max"), {0: "r"}, lambda _: matched)
+    table = without_others(corpus, half).rows(
+        block, score_texts(corpus, "max"), {0: "r"}, lambda _: np.flatnonzero(matched)
+    )
     (row,) = table.to_dict("records")
     assert (row["n_tokens"], row["n_active"], row["n_matched"], row["n_hit"]) == (6, 3, 2, 1)
     assert (row["precision"], row["share"]) == (0.5, 0.5)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, Int64, Num
+from jaxtyping import Bool, Float64, Int, Int64, Num
 from scipy import sparse
 
 from saecatalog.analysis.activations import Activations, Block
@@ -28,6 +28,9 @@ QUANTILE = 0.95
 Tokens = Bool[np.ndarray, "token"]
 """Which tokens of the corpus a rule matches."""
 
+Places = Int[np.ndarray, "matched"]
+"""The tokens of the corpus that a rule matches, in any order, each once."""
+
 
 @dataclass(frozen=True)
 class Shuffled:
@@ -38,8 +41,8 @@ class Shuffled:
     """`[token, rule]`, 1 where the rule matches."""
 
 
-Match = Callable[[str], Tokens]
-"""Finds the tokens that a rule matches; rules are strings."""
+Match = Callable[[str], Places]
+"""Finds the tokens that a rule matches; rules are strings. Most rules match few tokens of a large corpus."""
 
 
 class HeldOut:
@@ -55,12 +58,15 @@ class HeldOut:
 
     def _deal(self, rules: Mapping[int, str], match: Match) -> Shuffled:
         features = deal(rules)
-        places = [np.flatnonzero(match(rules[feature]) & self.tokens) for feature in features]
+        places = [np.sort(self._held_out(match(rules[feature]))) for feature in features]
         rows = np.concatenate([*places, np.empty(0, np.int64)]).astype(np.int64)
         columns = np.repeat(np.arange(len(places)), [len(place) for place in places])
         shape = (len(self.tokens), len(places))
         matrix = sparse.csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
         return Shuffled(np.array(features, np.int64), matrix)
+
+    def _held_out(self, places: Places) -> Places:
+        return np.asarray(places[self.tokens[places]])
 
     def rows(self, block: Block, scores: TextScores, rules: Mapping[int, str], match: Match) -> pd.DataFrame:
         """A row for each feature of a block that has a rule, without the columns that say what the rule is.
@@ -73,13 +79,16 @@ class HeldOut:
             if rule := rules.get(block.first + column):
                 by_rule.setdefault(rule, []).append(column)
         found: dict[int, dict[str, float]] = {}
+        matched = np.zeros(len(self.tokens), bool)
         for rule, columns in by_rule.items():
-            matched = match(rule) & self.tokens
-            texts = np.bincount(self.token_texts[matched], minlength=len(self.texts)) > 0
-            both = {"n_matched": int(matched.sum()), "n_texts_matched": int(texts.sum())}
+            places = self._held_out(match(rule))
+            texts = np.bincount(self.token_texts[places], minlength=len(self.texts)) > 0
+            both = {"n_matched": len(places), "n_texts_matched": int(texts.sum())}
+            matched[places] = True
             for column in columns:
                 on_texts = ranked.against(column, texts[self.texts])
                 found[column] = both | self._on_tokens(block, column, matched) | on_texts
+            matched[places] = False
         table = pd.DataFrame([found[column] for column in sorted(found)], columns=COUNTS)
         columns_found = np.array(sorted(found), np.int64)
         totals = {"n_tokens": int(self.tokens.sum()), "n_texts": int(self.texts.sum())}

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from saecatalog.analysis.activations import Block
-from saecatalog.analysis.detection import HALF, HeldOut, Tokens
+from saecatalog.analysis.detection import HALF, HeldOut, Places
 from saecatalog.analysis.labels import in_words
 from saecatalog.analysis.readings import Readings
-from saecatalog.analysis.rules import Rule, matches
+from saecatalog.analysis.rules import FAMILIES, Rule, tokens_of
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Study
 
@@ -24,10 +24,10 @@ def label_rules(features: pd.DataFrame) -> dict[int, str]:
     return dict(zip(testable["feature"].tolist(), testable["label_rule"].tolist(), strict=True))
 
 
-def matched_by(rule: str, readings: Readings) -> Tokens:
+def matched_by(rule: str, readings: Readings) -> Places:
     """The tokens that a label's rule, which is JSON, matches; none if it is empty."""
     read = Rule.from_json(rule)
-    return matches(read, readings) if read else np.zeros(len(readings.corpus.ids), bool)
+    return tokens_of(read, readings) if read else np.empty(0, np.int32)
 
 
 def words_of(rule: str) -> str:
@@ -38,12 +38,12 @@ def words_of(rule: str) -> str:
 
 @dataclass(frozen=True)
 class Detecting:
-    """What the detection scores of every block share: about 90 bytes a token, the texts and the vocabulary."""
+    """What the detection scores of every block share: about 130 bytes a token, the texts and the vocabulary."""
 
     held_out: HeldOut
     readings: Readings
 
-    def match(self, rule: str) -> Tokens:
+    def match(self, rule: str) -> Places:
         return matched_by(rule, self.readings)
 
 
@@ -65,6 +65,9 @@ def detection_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFram
     """The rows of the table, block by block: one for each label whose rule can be tested."""
     rules, readings = label_rules(features), study.shared.labelling.readings
     held_out = HeldOut(study.activations, study.shared.second, rules, lambda rule: matched_by(rule, readings))
+    for family in FAMILIES.values():
+        # Sorted here, once, because a worker may keep nothing from one block to the next.
+        _ = readings[family].by_code
     ruled = (Ruled.of(study, block, rules) for block in study.activations.blocks())
     with study.bar("detection") as bar:
         for rows in study.engine.in_order(_rows_of_block, Detecting(held_out, readings), ruled):

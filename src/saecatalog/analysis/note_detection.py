@@ -48,7 +48,10 @@ def note_rows(
     activations = include(only(corpus.store, list(rules)), config.outlier_multiple)
     readings = Readings(corpus_of(activations, corpus.texts, vocabulary))
     written = {feature: rule.json() for feature, rule in rules.items()}
-    matched = {written[feature]: matches(rule, readings.corpus, places[feature]) for feature, rule in rules.items()}
+    matched = {
+        written[feature]: np.flatnonzero(matches(rule, readings.corpus, places[feature]))
+        for feature, rule in rules.items()
+    }
     second = second_half(readings.corpus.categories)
     held_out = HeldOut(activations, second, label_rules(labels), lambda rule: matched_by(rule, readings))
     scores = score_texts(activations, config.text_score)

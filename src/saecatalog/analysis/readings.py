@@ -38,6 +38,18 @@ class Family:
         """The code of each name."""
         return {name: code for code, name in enumerate(self.names)}
 
+    @cached_property
+    def by_code(self) -> tuple[Int32[np.ndarray, "token"], Int64[np.ndarray, "code_plus_3"]]:
+        """The tokens in the order of their codes; and how many have a code below -1, below 0, and so on."""
+        order = np.argsort(self.codes, kind="stable").astype(np.int32)
+        return order, np.concatenate([[0], np.cumsum(np.bincount(self.codes + 1))])
+
+    def tokens(self, low: int, high: int) -> Int32[np.ndarray, "matched"]:
+        """The tokens with codes from `low` up to `high`."""
+        order, below = self.by_code
+        first, stop = np.minimum([low + 1, high + 1], len(below) - 1)
+        return order[below[first] : below[stop]]
+
 
 @dataclass(frozen=True)
 class Corpus:

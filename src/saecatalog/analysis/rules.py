@@ -9,9 +9,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 
-from saecatalog.analysis.readings import Family, Readings, in_range, pair_name
+from saecatalog.analysis.readings import Family, Readings, pair_name
 from saecatalog.analysis.token_kinds import CLASSES, KINDS
 
 FAMILIES = {
@@ -108,8 +108,12 @@ def stem_bounds(family: Family, length: int) -> tuple[Int64[np.ndarray, "code"],
 
 def matches(rule: Rule, readings: Readings) -> Bool[np.ndarray, "token"]:
     """Which tokens of the corpus a rule matches."""
-    family = readings[FAMILIES[rule.kind]]
-    found = np.zeros(len(family.codes), bool)
-    for low, high in ranges(rule, family):
-        found |= in_range(family.codes, low, high)
+    found = np.zeros(len(readings.corpus.ids), bool)
+    found[tokens_of(rule, readings)] = True
     return found
+
+
+def tokens_of(rule: Rule, readings: Readings) -> Int32[np.ndarray, "matched"]:
+    """The tokens of the corpus that a rule matches, each once."""
+    family = readings[FAMILIES[rule.kind]]
+    return np.concatenate([np.empty(0, np.int32), *(family.tokens(*codes) for codes in ranges(rule, family))])
