@@ -117,6 +117,33 @@ def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pyt
         assert_pairs(table, active[keep], MIN_SUPPORT["token"], np.eye(width))
 
 
+@pytest.mark.parametrize("few", [0, 2, 1e9])
+@pytest.mark.parametrize("keeping", [0, 2])
+def test_pairs_of_features_that_meet_few_others(few: float, keeping: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in sparse matrices, some or all of them; features too rare for a pair are left out or not."""
+    sizes = {"MEETS_FEW": few, "WORTH_KEEPING": keeping, "GATHERING": 0, "GATHERED": 97, "MOST_MET": 500, "BLOCK": 7}
+    for name, size in sizes.items():
+        monkeypatch.setattr(coactivation, name, size)
+    generator = np.random.default_rng(8)
+    often = np.where(np.arange(90) % 3 == 1, 0.004, np.geomspace(0.3, 0.01, 90))
+    active = generator.random((500, 90)) < often
+    active[:, 5], active[:, 60], active[:5, 80] = active[:, 3], active[:, 0], True
+    decoder = generator.normal(size=(90, 4))
+    table = pairs_of(active, decoder)
+    counts = active.sum(0)
+    assert (counts < MIN_SUPPORT["token"]).sum() > 20
+    assert (table["n_both"] == MIN_SUPPORT["token"]).any()
+    assert_pairs(table, active, MIN_SUPPORT["token"], decoder)
+
+
+def test_a_feature_meets_all_entries_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coactivation, "GATHERED", 7)
+    active = np.random.default_rng(2).random((40, 30)) < np.linspace(0, 0.5, 30)
+    matrix = sparse.csr_matrix(active.astype(np.float32))
+    found = coactivation._entries_met(matrix.tocsc(), np.diff(matrix.indptr))
+    np.testing.assert_array_equal(found, active.T.astype(int) @ active.sum(1))
+
+
 def test_dense_counts_are_exact_where_everything_fires() -> None:
     """The largest counts that share a number, over more rows than one product takes."""
     active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
