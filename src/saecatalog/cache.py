@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import xxhash
 
@@ -90,9 +90,14 @@ class Cache:
         """Say clearly that the cache is full or cannot be written."""
         return writing(self.root, "--cache")
 
-    def output(self, stage: str, key: str, make: Callable[[Path], None]) -> "Output":
-        """An output of a stage; `make` fills an empty folder and is called only if it is needed."""
-        return Output(self, stage, key, make)
+    def output(
+        self, stage: str, key: str, make: Callable[[Path], None], shared: "SharedOutputs | None" = None
+    ) -> "Output":
+        """An output of a stage; `make` fills an empty folder and is called only if it is needed.
+
+        `shared` has outputs that other machines have made, and gets those that this one makes.
+        """
+        return Output(self, stage, key, make, shared)
 
     @contextmanager
     def collection(self, stage: str, key: str) -> Iterator[Path]:
@@ -166,6 +171,18 @@ class Cache:
         return [path for path in living if (path / "uses" / name).exists()]
 
 
+class SharedOutputs(Protocol):
+    """Outputs that several machines share."""
+
+    def fetch(self, stage: str, key: str, folder: Path) -> bool:
+        """Fill an empty folder with an output, checked, and its checksums; False if there is none that is whole."""
+        ...
+
+    def add(self, stage: str, key: str, folder: Path) -> None:
+        """Keep a finished output with its checksums."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """What was removed of a stage."""
@@ -181,8 +198,15 @@ class Cleaned:
 class Output:
     """The output of a stage for one key. It is made, or made again, when a file of it is asked for."""
 
-    def __init__(self, cache: Cache, stage: str, key: str, make: Callable[[Path], None]):
-        self.cache, self.stage, self.key, self._make = cache, stage, key, make
+    def __init__(
+        self,
+        cache: Cache,
+        stage: str,
+        key: str,
+        make: Callable[[Path], None],
+        shared: "SharedOutputs | None" = None,
+    ):
+        self.cache, self.stage, self.key, self._make, self._shared = cache, stage, key, make, shared
         self.path = cache.root / stage / key
         self._checked: set[str] = set()
         self._whole = False
@@ -231,9 +255,13 @@ class Output:
         """Make the output in a temporary folder and move it to its place."""
         with self.cache.writing():
             folder = self.cache.workspace.folder(f"{self.stage}-{self.key}")
-            self._make(folder)
-            sums = checksums(folder)
-            write_json(folder / CHECKSUMS, sealed(sums))
+            if self._shared is None or not self._shared.fetch(self.stage, self.key, folder):
+                folder = self.cache.workspace.folder(folder.name)
+                self._make(folder)
+                write_json(folder / CHECKSUMS, sealed(checksums(folder)))
+                if self._shared is not None:
+                    self._shared.add(self.stage, self.key, folder)
+            sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["files"]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(self.path)
             self._checked.update(sums)

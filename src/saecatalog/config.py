@@ -24,6 +24,7 @@ TEXT_SCORES = ("max", "last", "mean")
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURES = ("auto", "notable", "all")
 EFFECTS = ("off", "notable", "all")
+ENGINES = ("auto", "threads", "ray")
 EMBEDDED_SAE = "smollm2-135m-res-4k/blocks.12.hook_resid_pre"
 
 
@@ -260,6 +261,29 @@ class SiteConfig:
 
 
 @dataclass(frozen=True)
+class MachinesConfig:
+    """Which machines do the work. No result depends on it."""
+
+    engine: str = _setting("auto", _choice(*ENGINES))
+    """`threads` of this process, or `ray`; `auto` is Ray if an address, workers or GPUs are given."""
+    address: str = _setting("", _any_text)
+    """Of the Ray cluster: `auto` finds one that runs on this machine, HOST[:PORT] joins another; `local`, which is the
+    default, starts one here for the time of the build."""
+    workers: int | None = _setting(None, _count)
+    """Number of Ray workers, each with a copy of the model; None means one for each GPU, or one on each machine."""
+    gpus_per_worker: float = _setting(0.0, _number)
+    """GPUs of each worker; a half lets two workers share one."""
+    storage: str = _setting("", _any_text)
+    """Address of shared storage, such as s3://bucket/folder: what the model computed is kept there, and the results of
+    finished stages. "" keeps everything in the cache of the machine that builds."""
+
+    @property
+    def uses_ray(self) -> bool:
+        given = bool(self.address or self.workers or self.gpus_per_worker)
+        return self.engine == "ray" or (self.engine == "auto" and given)
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything a build needs to know."""
 
@@ -268,6 +292,7 @@ class Config:
     analysis: AnalysisConfig = AnalysisConfig()
     site: SiteConfig = SiteConfig()
     effects: EffectsConfig = EffectsConfig()
+    machines: MachinesConfig = MachinesConfig()
     cache: Path = field(default_factory=lambda: user_cache_path("saecatalog"))
 
 
@@ -397,3 +422,12 @@ def _resolve(config: Config, folder: Path) -> Config:
             templates=site.templates and _beside(folder, site.templates),
         ),
     )
+
+
+def with_absolute_paths(subject: SubjectConfig) -> SubjectConfig:
+    """The subject with the folders that it names as absolute paths, for a process with another working folder."""
+
+    def absolute(name: str) -> str:
+        return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+    return replace(subject, sae=absolute(subject.sae), model=subject.model and absolute(subject.model))

@@ -6,7 +6,7 @@ No result depends on the engine. `Threads` is the threads of this process; `ray_
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from saecatalog.threads import in_order
+from saecatalog.threads import in_order, n_threads
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -15,6 +15,11 @@ Result = TypeVar("Result")
 
 class Engine(Protocol):
     """Calls a function for many items."""
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at the same time."""
+        ...
 
     def in_order(
         self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
@@ -29,6 +34,10 @@ class Engine(Protocol):
 
 class Threads:
     """The threads of this process."""
+
+    @property
+    def workers(self) -> int:
+        return n_threads()
 
     def in_order(
         self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]

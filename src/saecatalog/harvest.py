@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.progress import Bar
-from saecatalog.shards import SHARD_TOKENS, Shards, join
+from saecatalog.shards import SHARD_TOKENS, Folder, Keys, Place, Shard, Shards, join
 from saecatalog.store import TEXTS, Piece, sum_bands, write_store
 from saecatalog.subject import Subject, model_error
 from saecatalog.texts.corpus import Text
@@ -68,16 +69,58 @@ def harvest(
         with tempfile.TemporaryDirectory() as temporary:
             harvest(subject, tokens, batch_tokens, folder, tick, Path(temporary))
         return
-    info = subject.info
-    _check_ids(tokens, info.d_vocab)
-    windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
-    kept = Shards(shards, (window.key for window in windows))
-    most = batch_tokens or BATCH_TOKENS.get(subject.device.type, BATCH_TOKENS_ELSEWHERE)
-    batches = make_batches([w for w in windows if w.key in kept.missing], most, int(info.prepend_bos))
-    for pieces in _in_shards(_run_batches(subject, tokens, batches, tick)):
-        kept.add(pieces)
-    write_store(folder, kept, windows, tokens, info.d_sae)
-    kept.tidy()
+    work = Work(subject, tokens, Folder(shards))
+    work.run(batch_tokens, tick)
+    work.write(folder)
+
+
+class Workers(Protocol):
+    """Runs the model elsewhere."""
+
+    def run(self, tokens: TokenizedTexts, batches: list[list[Window]]) -> Iterator[Shard]:
+        """Run batches of windows; the shards are in any order, and each window is in one of them."""
+        ...
+
+    def survey(self, place: Place, names: list[str]) -> Iterator[Keys | None]:
+        """The keys of the windows in each shard, or None for a damaged one."""
+        ...
+
+
+class Work:
+    """A harvest of some texts, and what of it is already done: shards in a place."""
+
+    def __init__(self, subject: Subject, tokens: TokenizedTexts, place: Place, workers: Workers | None = None):
+        info = subject.info
+        _check_ids(tokens, info.d_vocab)
+        self.subject, self.tokens, self.workers = subject, tokens, workers
+        self.windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
+        self.shards = Shards(place, (window.key for window in self.windows), workers.survey if workers else None)
+
+    @property
+    def n_missing(self) -> int:
+        """The number of tokens that are still to run."""
+        return sum(len(window) for window in self.windows if window.key in self.shards.missing)
+
+    def run(self, batch_tokens: int | None, tick: Callable[[int], object]) -> None:
+        """Run the windows that are missing, here or elsewhere."""
+        info, device = self.subject.info, self.subject.device.type
+        missing = [window for window in self.windows if window.key in self.shards.missing]
+        most = batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE)
+        batches = make_batches(missing, most, int(info.prepend_bos))
+        if self.workers is None:
+            runners = Runners(self.subject, self.tokens, len(batches))
+            for pieces in _in_shards(runners.run(batches, tick)):
+                self.shards.add(Shard.of(pieces))
+            return
+        for shard in self.workers.run(self.tokens, batches):
+            self.shards.add(shard)
+            tick(shard.n_tokens)
+
+    def write(self, folder: Path) -> None:
+        """Write the store into an empty folder."""
+        write_store(folder, self.shards, self.windows, self.tokens, self.subject.info.d_sae)
+        if isinstance(self.shards.place, Folder):
+            self.shards.place.tidy()
 
 
 def _check_ids(tokens: TokenizedTexts, d_vocab: int) -> None:
@@ -95,8 +138,9 @@ def harvest_texts(
     limit: int | None,
     batch_tokens: int | None,
     folder: Path,
-    shards: Path,
+    place: Place,
     progress: Callable[[int], AbstractContextManager[Bar]],
+    workers: Workers | None = None,
 ) -> None:
     """Harvest texts, taken from all categories in turn up to `limit` tokens, into the empty `folder`.
 
@@ -105,19 +149,12 @@ def harvest_texts(
     """
     if limit is not None:
         texts = limit_texts(texts, subject.tokenizer, limit)
-    tokens = tokenize(texts, subject.tokenizer)
-    with progress(n_missing(subject, tokens, shards)) as bar:
-        harvest(subject, tokens, batch_tokens, folder, bar.update, shards)
+    work = Work(subject, tokenize(texts, subject.tokenizer), place, workers)
+    with progress(work.n_missing) as bar:
+        work.run(batch_tokens, bar.update)
+    work.write(folder)
     plain = plain_names(texts, subject.tokenizer)
     write_json(folder / TEXTS, {"ids": [text.id for text in texts], "plain_names": asdict(plain)})
-
-
-def n_missing(subject: Subject, tokens: TokenizedTexts, shards: Path) -> int:
-    """The number of tokens that a harvest with these shards would run."""
-    info = subject.info
-    windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
-    missing = Shards(shards, (window.key for window in windows)).missing
-    return sum(len(window) for window in windows if window.key in missing)
 
 
 def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
@@ -132,26 +169,28 @@ def _in_shards(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
         yield gathered
 
 
-def _run_batches(
-    subject: Subject, tokens: TokenizedTexts, batches: list[list[Window]], tick: Callable[[int], object]
-) -> Iterator[Piece]:
-    """Run batches in threads and yield their pieces in order; only a few are in memory at any time."""
-    # Models keep state during a pass, so each thread takes a replica of its own; the weights are shared.
-    passes = n_passes(subject.device, len(batches))
-    free: SimpleQueue[Runner] = SimpleQueue()
-    for own in (subject, *(subject.replica() for _ in range(passes - 1))):
-        free.put(Runner(own, tokens))
+class Runners:
+    """Threads that run batches. Models keep state during a pass, so each has a replica; the weights are shared."""
 
-    def run(batch: list[Window]) -> Piece:
-        runner = free.get()
-        try:
-            piece = runner.run(batch)
-        finally:
-            free.put(runner)
-        tick(len(piece.counts))
-        return piece
+    def __init__(self, subject: Subject, tokens: TokenizedTexts, n_batches: int):
+        self.passes = n_passes(subject.device, n_batches)
+        self._free: SimpleQueue[Runner] = SimpleQueue()
+        for own in (subject, *(subject.replica() for _ in range(self.passes - 1))):
+            self._free.put(Runner(own, tokens))
 
-    return passes_in_order(run, batches, passes)
+    def run(self, batches: list[list[Window]], tick: Callable[[int], object]) -> Iterator[Piece]:
+        """Run batches and yield their pieces in order; only a few are in memory at any time."""
+
+        def run(batch: list[Window]) -> Piece:
+            runner = self._free.get()
+            try:
+                piece = runner.run(batch)
+            finally:
+                self._free.put(runner)
+            tick(len(piece.counts))
+            return piece
+
+        return passes_in_order(run, batches, self.passes)
 
 
 class Runner:

@@ -7,7 +7,8 @@ and the model libraries are imported only if a stage has to run the model.
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
-from saecatalog.config import Config
+from saecatalog.config import Config, with_absolute_paths
 from saecatalog.effects import EFFECTS, STEERING
+from saecatalog.engines import Engine, Threads
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations, read_explanations
 from saecatalog.json_files import write_json
@@ -27,13 +29,17 @@ from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress, notice
 from saecatalog.saes.directory import find_sae
+from saecatalog.shards import Folder, Place
+from saecatalog.shared_outputs import StoredOutputs
 from saecatalog.stage_keys import stage_key
+from saecatalog.storage import Storage
 from saecatalog.store import Harvested
 from saecatalog.subject_info import SubjectInfo
 from saecatalog.texts import chat
 from saecatalog.texts.corpus import Text, corpus_hash, read_concepts, read_corpus, with_ids
 
 if TYPE_CHECKING:
+    from saecatalog.remote_harvest import RemoteHarvest
     from saecatalog.subject import Subject
 
 INFO, FILES = "info.json", "files.json"
@@ -60,12 +66,36 @@ class Pipeline:
         self.config, self.progress, self.given = config, progress, given or Given()
         self.cache = Cache(config.cache)
         self._subject: Subject | None = self.given.subject
+        self._held = ExitStack()
 
     def __enter__(self) -> "Pipeline":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.cache.close()
+        with self._held:
+            self.cache.close()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Who does the work. Workers on other machines start when a stage first has to run."""
+        machines = self.config.machines
+        if not machines.uses_ray:
+            return Threads()
+        from saecatalog.ray_engine import connect
+
+        connection = connect(machines)
+        self._held.callback(connection.close)
+        return connection
+
+    @cached_property
+    def storage(self) -> Storage | None:
+        """The storage that machines share, if the settings name one."""
+        address = self.config.machines.storage
+        if not address:
+            return None
+        storage = Storage(address)
+        storage.check()
+        return storage
 
     @cached_property
     def texts(self) -> list[Text]:
@@ -171,7 +201,9 @@ class Pipeline:
     def _output(self, module: str, make: Callable[[Path], None], *inputs: object) -> Output:
         """The output of a module for some inputs; an input that is itself an output counts by its key."""
         keys = [part.key if isinstance(part, Output) else part for part in inputs]
-        return self.cache.output(module.split(".")[1], stage_key(module, *keys), make)
+        # The subject's files, which its output describes, are those of this machine.
+        shared = StoredOutputs(self.storage) if self.storage and module != "saecatalog.subject" else None
+        return self.cache.output(module.split(".")[1], stage_key(module, *keys), make, shared)
 
     def harvested(self, texts: list[Text], what: str, limit: int | None = None) -> Harvested:
         """The store of some texts; the model runs only if the store is not in the cache."""
@@ -181,13 +213,34 @@ class Pipeline:
             from saecatalog.harvest import harvest_texts
 
             batch_tokens = self.config.subject.batch_tokens
-            with self.cache.collection("shards", stage_key("saecatalog.harvest", identity)) as shards:
+            key = stage_key("saecatalog.harvest", identity)
+            stored = self.storage.below(f"shards/{key}") if self.storage else None
+            with self._shards(key, stored) as place:
                 harvest_texts(
-                    self.subject, texts, limit, batch_tokens, folder, shards,
-                    lambda missing: self.progress.bar(what, missing, " tokens"),
+                    self.subject, texts, limit, batch_tokens, folder, place,
+                    lambda missing: self.progress.bar(what, missing, " tokens"), self._workers(stored),
                 )  # fmt: skip
 
         return Harvested.of(texts, self._output("saecatalog.harvest", make, identity, corpus_hash(texts), limit))
+
+    @contextmanager
+    def _shards(self, key: str, stored: Storage | None) -> Iterator[Place]:
+        """Where the shards of a subject are: in shared storage if there is one, else in the cache."""
+        if stored is not None:
+            yield stored
+            return
+        with self.cache.collection("shards", key) as folder:
+            yield Folder(folder)
+
+    def _workers(self, stored: Storage | None) -> "RemoteHarvest | None":
+        """What runs the model on other machines; None if the threads of this process do."""
+        engine = self.engine
+        if isinstance(engine, Threads):
+            return None
+        from saecatalog.remote_harvest import RemoteHarvest
+
+        subject = with_absolute_paths(self.config.subject)
+        return RemoteHarvest(engine, subject, self.cache.root.absolute(), self.info, stored)
 
     @cached_property
     def lens(self) -> Output:

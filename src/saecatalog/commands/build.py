@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from saecatalog.commands.flags import add_catalog, add_corpus, add_subject
+from saecatalog.commands.flags import add_catalog, add_corpus, add_machines, add_subject
 from saecatalog.commands.settings import config_of, left_out
 from saecatalog.config import EFFECTS, AnalysisConfig, EffectsConfig, SiteConfig
 from saecatalog.progress import Progress
@@ -15,6 +15,7 @@ def add(p: argparse.ArgumentParser) -> None:
     add_catalog(p)
     add_subject(p)
     add_corpus(p)
+    add_machines(p)
     g = p.add_argument_group("site")
     g.add_argument("--out", metavar="DIR", help=f"folder of the site; default: {SiteConfig.out}")
     g.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from saecatalog.config import DTYPES, TEXT_SCORES, AnalysisConfig, CorpusConfig, SiteConfig, SubjectConfig
+from saecatalog.config import DTYPES, ENGINES, TEXT_SCORES, AnalysisConfig, CorpusConfig, SiteConfig, SubjectConfig
 from saecatalog.texts.formats.known import FORMATS
 
 
@@ -34,6 +34,15 @@ def add_subject(p: argparse.ArgumentParser) -> None:
     add_trust(g)
     add_cache(p)
     add_quiet(p)
+
+
+def add_machines(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("machines")
+    g.add_argument("--engine", choices=ENGINES, help="threads of this process, or Ray; default: Ray if flags below ask")
+    g.add_argument("--address", metavar="A", help="Ray cluster to use: local (started here), auto, or HOST[:PORT]")
+    g.add_argument("--workers", metavar="N", type=int, help="Ray workers; default: one for each GPU or machine")
+    g.add_argument("--gpus-per-worker", metavar="G", type=float, help="GPUs of each worker, 1 or 0.5; default: 0")
+    g.add_argument("--storage", metavar="URL", help="shared storage for results, such as s3://bucket/folder")
 
 
 def add_trust(p: argparse._ActionsContainer) -> None:

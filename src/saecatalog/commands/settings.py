@@ -61,7 +61,18 @@ def config_of(a: argparse.Namespace) -> Config:
         notes=get("notes"), base_url=get("base_url"), csv=get("csv"), live=get("live"),
         live_limit_mb=get("live_limit_mb"), explanations=get("explanations"),
     )  # fmt: skip
+    machines = ("engine", "address", "workers", "gpus_per_worker", "storage")
+    config = _checked_machines(override(config, "machines", **{n: get(n) for n in machines}))
     return replace(config, cache=cache_of(a)) if get("cache") else config
+
+
+def _checked_machines(config: Config) -> Config:
+    """Raise CatalogError if something is said about Ray's workers that the threads of this process would ignore."""
+    machines = config.machines
+    if machines.engine == "threads" and replace(machines, engine="auto").uses_ray:
+        what = "The threads of this process have no address, workers or GPUs of their own."
+        raise CatalogError(what, "--engine threads", "Use --engine ray, or leave the other settings out.")
+    return config
 
 
 def _with_effects(config: Config, which: str | None) -> Config:

@@ -1,0 +1,366 @@
+"""Builds on a Ray cluster of several nodes on this machine: the bytes of one process, whatever is lost on the way."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SaeKind
+from faults import between, killing, through, wait_for
+
+from saecatalog import harvest
+from saecatalog.cache import CHECKSUMS
+from saecatalog.cli import main
+from saecatalog.config import Config, CorpusConfig, MachinesConfig, SiteConfig, SubjectConfig
+from saecatalog.engines import Engine
+from saecatalog.errors import CatalogError
+from saecatalog.pipeline import Given, Pipeline
+from saecatalog.progress import Bar, Progress, noticed_by
+from saecatalog.ray_engine import AHEAD, LOSSES, connect
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+WORDS = ("cat", "dog", "mat", "lamp", "quay", "ferry", "keeper", "noon", "river", "town", "365", "sat", "ran", "the")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes with a processor each."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def engine(cluster: Any) -> Iterator[Engine]:
+    """Workers on both nodes, to which functions of this file are sent by their source."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    connection = connect(MachinesConfig(address=cluster.address))
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus that takes some seconds."""
+    folder, chance = tmp_path_factory.mktemp("many"), random.Random(5)
+    for name in ("one", "two"):
+        lines = (" ".join(chance.choices(WORDS, k=chance.randint(3, 40))) + "." for _ in range(400))
+        (folder / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+class Seen(Progress):
+    """Counts the tokens that the model ran."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.tokens = 0
+
+    def open(self, what: str, total: int | None = None, unit: str = " pages") -> Bar:
+        if what == "corpus":
+            self.tokens += total or 0
+        return super().open(what, total, unit)
+
+
+class Build:
+    """Analyses a corpus with a tiny model and SAE, each time with a cache of its own."""
+
+    def __init__(self, sae: Path, folder: Path):
+        self.sae, self.folder = sae, folder
+        self.seen = Seen()
+
+    def config(self, cache: str, corpus: Path, **machines: Any) -> Config:
+        return Config(
+            subject=SubjectConfig(sae=str(self.sae), device="cpu", batch_tokens=32),
+            corpus=CorpusConfig(paths=(str(corpus),), concepts="none"),
+            site=SiteConfig(out=str(self.folder / "site"), features="all"),
+            machines=MachinesConfig(**machines),
+            cache=self.folder / cache,
+        )
+
+    def __call__(self, cache: str, corpus: Path, **machines: Any) -> dict[str, bytes]:
+        """The bytes of every data file."""
+        self.seen = Seen()
+        with Pipeline(self.config(cache, corpus, **machines), self.seen) as pipeline:
+            folder = pipeline.analysed.folder
+            return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != CHECKSUMS}
+
+
+@pytest.fixture
+def build(saes: Callable[..., Path], tmp_path: Path) -> Build:
+    return Build(saes("llama", SaeKind("jumprelu")), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def wanted(saes: Callable[..., Path], many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The data files that one process makes."""
+    build = Build(saes("llama", SaeKind("jumprelu")), tmp_path_factory.mktemp("single"))
+    files = build("cache", many)
+    assert build.seen.tokens > 10_000
+    assert len(files) > 15
+    return files
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_bytes_of_one_process(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], workers: int
+) -> None:
+    assert build("ray", many, address=cluster.address, workers=workers) == wanted
+
+
+def test_a_ray_of_its_own_gives_the_same(workshop: Path, build: Build) -> None:
+    """Nothing is set up by hand: Ray is started for the build."""
+    corpus = workshop / "corpus"
+    assert build("own", corpus, workers=2) == build("single", corpus)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_workers_that_are_killed_change_nothing(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], seed: int
+) -> None:
+    said: list[str] = []
+    with noticed_by(said.append), killing(seed, times=3, pause=1) as killed:
+        assert build("ray", many, address=cluster.address) == wanted
+    assert killed
+    assert any("a worker was lost" in line for line in said)
+
+
+def test_a_node_that_is_lost_changes_nothing(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = cluster.add_node(num_cpus=1)
+    add, added = harvest.Shards.add, []
+
+    def add_then_lose(self: Any, shard: Any) -> None:
+        add(self, shard)
+        added.append(shard)
+        if len(added) == 2:
+            cluster.remove_node(third, allow_graceful=False)
+
+    monkeypatch.setattr(harvest.Shards, "add", add_then_lose)
+    said: list[str] = []
+    with noticed_by(said.append):
+        assert build("ray", many, address=cluster.address, workers=3) == wanted
+    assert any("a worker was lost" in line for line in said)
+
+
+def test_a_build_that_was_killed_goes_on(cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]) -> None:
+    """The process that builds is killed once a shard has arrived, and started again."""
+    words = ["build", "--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--batch-tokens", "32"]
+    words += ["--device", "cpu", "--cache", str(build.folder / "ray"), "--out", str(build.folder / "site"), "--quiet"]
+    words += ["--address", cluster.address]
+    driver = subprocess.Popen([sys.executable, "-m", "saecatalog", *words], cwd=ROOT)
+    wait_for(lambda: list((build.folder / "ray").glob("shards/*/*.npz")), 120)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert build("ray", many, address=cluster.address) == wanted
+    done = build.seen.tokens
+    build("fresh", many)
+    assert 0 < done < build.seen.tokens
+
+
+def test_shared_storage_that_fails_now_and_then(
+    cluster: Any,
+    build: Build,
+    many: Path,
+    wanted: dict[str, bytes],
+    s3: str,
+    s3_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second build, with an empty cache, takes the stages from the storage."""
+    chance, failed = random.Random(7), []
+
+    def fails(method: str, path: str) -> int | None:
+        if chance.random() > 0.1:
+            return None
+        failed.append(method)
+        return chance.choice([0, 500, 503])
+
+    with between(s3_server, fails) as address:
+        through(address, monkeypatch)
+        machines = {"address": cluster.address, "storage": s3}
+        with killing(3, times=2, pause=2):
+            assert build("one", many, **machines) == wanted
+        assert failed
+        assert build.seen.tokens > 10_000
+        assert build("two", many, storage=s3) == wanted
+        assert build.seen.tokens == 0
+    assert not list((build.folder / "one").glob("shards/*/*"))
+
+
+def test_damaged_files_in_shared_storage_are_made_again(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], tmp_path: Path
+) -> None:
+    shared, said = tmp_path / "shared", list[str]()
+    machines = {"address": cluster.address, "storage": str(shared)}
+    assert build("one", many, **machines) == wanted
+    shards = sorted(shared.glob("shards/*/*.npz"))
+    shards[0].write_bytes(shards[0].read_bytes()[:-100])
+    for path in shared.glob("outputs/*/*/*.npy"):
+        path.write_bytes(b"damaged")
+    shutil.rmtree(next(shared.glob("outputs/analysis")))
+    with noticed_by(said.append):
+        assert build("two", many, **machines) == wanted
+    assert any("damaged" in line and shards[0].name in line for line in said)
+    assert any("is damaged; it is made again" in line and "outputs/harvest" in line for line in said)
+    assert 0 < build.seen.tokens < 10_000
+
+
+def double(shared: int, item: int) -> int:
+    return shared * item
+
+
+def die_once(folder: Path, item: int) -> int:
+    """Ends its process, the first time for each third item."""
+    marker = folder / str(item)
+    if item % 3 == 0 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def die(shared: None, item: int) -> int:
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def fail(shared: None, item: int) -> int:
+    raise CatalogError("It went wrong.", f"item {item}", "Mend it.")
+
+
+def large(shared: None, item: int) -> np.ndarray:
+    return np.zeros(10**6)
+
+
+def test_results_come_in_order_and_not_too_far_ahead(engine: Engine) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(60):
+            taken.append(item)
+            yield item
+
+    for place, result in enumerate(engine.in_order(double, 3, items())):
+        assert result == 3 * place
+        assert len(taken) <= place + 1 + AHEAD * engine.workers
+    assert len(taken) == 60
+
+
+def test_nothing_is_nothing(engine: Engine) -> None:
+    assert list(engine.in_order(double, 3, [])) == []
+
+
+def test_items_whose_worker_dies_are_done_again(engine: Engine, tmp_path: Path) -> None:
+    said: list[str] = []
+    with noticed_by(said.append):
+        assert list(engine.in_order(die_once, tmp_path, range(9))) == list(range(9))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert list(engine.in_order(double, 2, range(3))) == [0, 2, 4]
+
+
+def test_an_item_that_ends_every_worker_is_an_error(engine: Engine) -> None:
+    with noticed_by(lambda line: None), pytest.raises(CatalogError, match=f"{LOSSES} workers ended with the same part"):
+        list(engine.in_order(die, None, range(4)))
+
+
+def test_an_error_of_a_worker_says_where(engine: Engine) -> None:
+    with pytest.raises(CatalogError) as error:
+        list(engine.in_order(fail, None, [7]))
+    assert error.value.what == "It went wrong."
+    assert error.value.where.startswith("item 7 (on ")
+    assert error.value.fix == "Mend it."
+
+
+def test_workers_without_the_weights_are_one_clear_error(
+    cluster: Any, build: Build, many: Path, tmp_path: Path
+) -> None:
+    from saecatalog.subject import load_subject
+
+    own = Build(tmp_path / "sae", tmp_path)
+    shutil.copytree(build.sae, own.sae)
+    config = own.config("cache", many, address=cluster.address)
+    with Pipeline(config, Progress(quiet=True)) as pipeline:
+        given = Given(load_subject(config.subject, pipeline.cache))
+    shutil.rmtree(own.sae)
+    with Pipeline(config, Progress(quiet=True), given) as pipeline, pytest.raises(CatalogError) as error:
+        _ = pipeline.corpus.output.folder
+    assert "(on " in error.value.where
+    assert str(own.sae) in str(error.value)
+
+
+def test_workers_with_other_weights_are_one_clear_error(
+    cluster: Any, build: Build, saes: Callable[..., Path], many: Path
+) -> None:
+    from saecatalog.subject import load_subject
+
+    config = build.config("cache", many, address=cluster.address)
+    other = SubjectConfig(sae=str(saes("llama", SaeKind("topk"))), device="cpu")
+    with Pipeline(config, Progress(quiet=True)) as pipeline:
+        given = Given(load_subject(other, pipeline.cache))
+    with (
+        Pipeline(config, Progress(quiet=True), given) as pipeline,
+        pytest.raises(CatalogError, match=r"another model or SAE than this machine: different .*sae_sha256"),
+    ):
+        _ = pipeline.corpus.output.folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--address", "127.0.0.1:1"], "No Ray cluster answers"),
+        (["--address", "no-such-host.invalid"], "No Ray cluster answers"),
+        (["--address", "ray://127.0.0.1:10001"], "client protocol is not supported"),
+        (["--engine", "ray", "--address", "auto"], "No Ray cluster answers"),
+        (["--workers", "1000"], "The cluster has room for"),
+        (["--gpus-per-worker", "1"], "no worker can have 1"),
+        (["--engine", "threads", "--workers", "2"], "have no address, workers or GPUs"),
+        (["--storage", "nonsense://x"], "not an address of storage"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_error(
+    flags: list[str], words: str, build: Build, many: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
+    folders = ["--cache", str(build.folder / "errors"), "--out", str(build.folder / "out")]
+    assert main(["build", *common, *folders, *flags]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert not (build.folder / "out").exists() or not list((build.folder / "out").rglob("*.html"))
+
+
+def test_without_ray_installed_one_line_says_how(
+    build: Build, many: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
+    folders = ["--cache", str(build.folder / "none"), "--out", str(build.folder / "out")]
+    assert main(["build", *common, *folders, "--engine", "ray"]) == 2
+    assert 'pip install "saecatalog[ray]"' in capsys.readouterr().err
+
+
+def test_ray_is_imported_only_if_it_is_asked_for(build: Build, many: Path) -> None:
+    code = (
+        "import sys; from saecatalog.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or bool({'ray', 's3fs'} & set(sys.modules)))"
+    )
+    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
+    folders = ["--cache", str(build.folder / "plain"), "--out", str(build.folder / "out")]
+    assert subprocess.run([sys.executable, "-c", code, "build", *common, *folders], cwd=ROOT).returncode == 0
