@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -71,13 +70,12 @@ def between(server: str, fails: Callable[[str, str], int | None]) -> Iterator[st
             if status is not None:
                 self._send(status, {"Content-Type": "application/xml"}, DENIED if status == 403 else b"")
                 return
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
-            request = Request(server + self.path, body or None, headers, method=self.command)
-            try:
-                with urlopen(request) as answer:
-                    self._send(answer.status, dict(answer.headers), answer.read())
-            except HTTPError as error:
-                self._send(error.code, dict(error.headers), error.read())
+            headers = {n: v for n, v in self.headers.items() if n.lower() not in ("transfer-encoding", "expect")}
+            behind = HTTPConnection(server.removeprefix("http://"))
+            behind.request(self.command, self.path, body, headers)
+            answer = behind.getresponse()
+            self._send(answer.status, dict(answer.getheaders()), answer.read())
+            behind.close()
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
