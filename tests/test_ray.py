@@ -1,16 +1,14 @@
 """Builds on a Ray cluster of several nodes on this machine: the bytes of one process, whatever is lost on the way."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import SaeKind
 from faults import between, killing, through, wait_for
@@ -19,39 +17,14 @@ from saecatalog import harvest
 from saecatalog.cache import CHECKSUMS
 from saecatalog.cli import main
 from saecatalog.config import Config, CorpusConfig, MachinesConfig, SiteConfig, SubjectConfig
-from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Given, Pipeline
 from saecatalog.progress import Bar, Progress, noticed_by
-from saecatalog.ray_engine import AHEAD, LOSSES, connect
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 WORDS = ("cat", "dog", "mat", "lamp", "quay", "ferry", "keeper", "noon", "river", "town", "365", "sat", "ran", "the")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes with a processor each."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    yield made
-    made.shutdown()
-
-
-@pytest.fixture
-def engine(cluster: Any) -> Iterator[Engine]:
-    """Workers on both nodes, to which functions of this file are sent by their source."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    connection = connect(MachinesConfig(address=cluster.address))
-    yield connection
-    connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +66,12 @@ class Build:
             cache=self.folder / cache,
         )
 
+    def words(self, cache: str, corpus: Path, site: str) -> list[str]:
+        """The same on the command line."""
+        inputs = ["--sae", str(self.sae), "--corpus", str(corpus), "--concepts", "none", "--device", "cpu"]
+        folders = ["--cache", str(self.folder / cache), "--out", str(self.folder / site)]
+        return ["build", *inputs, *folders, "--batch-tokens", "32", "--quiet"]
+
     def __call__(self, cache: str, corpus: Path, **machines: Any) -> dict[str, bytes]:
         """The bytes of every data file."""
         self.seen = Seen()
@@ -116,25 +95,28 @@ def wanted(saes: Callable[..., Path], many: Path, tmp_path_factory: pytest.TempP
     return files
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_bytes_of_one_process(
-    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], workers: int
+def test_two_nodes_give_the_bytes_of_one_process(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]
 ) -> None:
-    assert build("ray", many, address=cluster.address, workers=workers) == wanted
+    assert build("ray", many, address=cluster.address) == wanted
 
 
-def test_a_ray_of_its_own_gives_the_same(workshop: Path, build: Build) -> None:
-    """Nothing is set up by hand: Ray is started for the build."""
-    corpus = workshop / "corpus"
-    assert build("own", corpus, workers=2) == build("single", corpus)
+def test_ray_is_started_for_the_build(build: Build, workshop: Path) -> None:
+    """Nothing is set up by hand, as for several GPUs of one machine."""
+    made = {}
+    for name, flags in (("own", ["--workers", "2"]), ("single", [])):
+        words = build.words(name, workshop / "corpus", name)
+        subprocess.run([sys.executable, "-m", "saecatalog", *words, *flags], cwd=ROOT, check=True)
+        made[name] = {path.name: path.read_bytes() for path in (build.folder / name).glob("*/*/data/*.parquet")}
+    assert len(made["own"]) > 15
+    assert made["own"] == made["single"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_workers_that_are_killed_change_nothing(
-    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], seed: int
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]
 ) -> None:
     said: list[str] = []
-    with noticed_by(said.append), killing(seed, times=3, pause=1) as killed:
+    with noticed_by(said.append), killing(seed=1, times=3, pause=1) as killed:
         assert build("ray", many, address=cluster.address) == wanted
     assert killed
     assert any("a worker was lost" in line for line in said)
@@ -161,9 +143,7 @@ def test_a_node_that_is_lost_changes_nothing(
 
 def test_a_build_that_was_killed_goes_on(cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]) -> None:
     """The process that builds is killed once a shard has arrived, and started again."""
-    words = ["build", "--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--batch-tokens", "32"]
-    words += ["--device", "cpu", "--cache", str(build.folder / "ray"), "--out", str(build.folder / "site"), "--quiet"]
-    words += ["--address", cluster.address]
+    words = [*build.words("ray", many, "site"), "--address", cluster.address]
     driver = subprocess.Popen([sys.executable, "-m", "saecatalog", *words], cwd=ROOT)
     wait_for(lambda: list((build.folder / "ray").glob("shards/*/*.npz")), 120)
     driver.send_signal(signal.SIGKILL)
@@ -208,7 +188,7 @@ def test_damaged_files_in_shared_storage_are_made_again(
     cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], tmp_path: Path
 ) -> None:
     shared, said = tmp_path / "shared", list[str]()
-    machines = {"address": cluster.address, "storage": str(shared)}
+    machines = {"address": cluster.address, "storage": str(shared), "workers": 1}
     assert build("one", many, **machines) == wanted
     shards = sorted(shared.glob("shards/*/*.npz"))
     shards[0].write_bytes(shards[0].read_bytes()[:-100])
@@ -220,72 +200,6 @@ def test_damaged_files_in_shared_storage_are_made_again(
     assert any("damaged" in line and shards[0].name in line for line in said)
     assert any("is damaged; it is made again" in line and "outputs/harvest" in line for line in said)
     assert 0 < build.seen.tokens < 10_000
-
-
-def double(shared: int, item: int) -> int:
-    return shared * item
-
-
-def die_once(folder: Path, item: int) -> int:
-    """Ends its process, the first time for each third item."""
-    marker = folder / str(item)
-    if item % 3 == 0 and not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def die(shared: None, item: int) -> int:
-    if item == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def fail(shared: None, item: int) -> int:
-    raise CatalogError("It went wrong.", f"item {item}", "Mend it.")
-
-
-def large(shared: None, item: int) -> np.ndarray:
-    return np.zeros(10**6)
-
-
-def test_results_come_in_order_and_not_too_far_ahead(engine: Engine) -> None:
-    taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for item in range(60):
-            taken.append(item)
-            yield item
-
-    for place, result in enumerate(engine.in_order(double, 3, items())):
-        assert result == 3 * place
-        assert len(taken) <= place + 1 + AHEAD * engine.workers
-    assert len(taken) == 60
-
-
-def test_nothing_is_nothing(engine: Engine) -> None:
-    assert list(engine.in_order(double, 3, [])) == []
-
-
-def test_items_whose_worker_dies_are_done_again(engine: Engine, tmp_path: Path) -> None:
-    said: list[str] = []
-    with noticed_by(said.append):
-        assert list(engine.in_order(die_once, tmp_path, range(9))) == list(range(9))
-    assert len(list(tmp_path.iterdir())) == 3
-    assert list(engine.in_order(double, 2, range(3))) == [0, 2, 4]
-
-
-def test_an_item_that_ends_every_worker_is_an_error(engine: Engine) -> None:
-    with noticed_by(lambda line: None), pytest.raises(CatalogError, match=f"{LOSSES} workers ended with the same part"):
-        list(engine.in_order(die, None, range(4)))
-
-
-def test_an_error_of_a_worker_says_where(engine: Engine) -> None:
-    with pytest.raises(CatalogError) as error:
-        list(engine.in_order(fail, None, [7]))
-    assert error.value.what == "It went wrong."
-    assert error.value.where.startswith("item 7 (on ")
-    assert error.value.fix == "Mend it."
 
 
 def test_workers_without_the_weights_are_one_clear_error(
@@ -337,9 +251,7 @@ def test_workers_with_other_weights_are_one_clear_error(
 def test_what_cannot_be_is_one_clear_error(
     flags: list[str], words: str, build: Build, many: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
-    folders = ["--cache", str(build.folder / "errors"), "--out", str(build.folder / "out")]
-    assert main(["build", *common, *folders, *flags]) == 2
+    assert main([*build.words("errors", many, "out"), *flags]) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert "Traceback" not in printed.err
@@ -350,9 +262,7 @@ def test_without_ray_installed_one_line_says_how(
     build: Build, many: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
-    folders = ["--cache", str(build.folder / "none"), "--out", str(build.folder / "out")]
-    assert main(["build", *common, *folders, "--engine", "ray"]) == 2
+    assert main([*build.words("none", many, "out"), "--engine", "ray"]) == 2
     assert 'pip install "saecatalog[ray]"' in capsys.readouterr().err
 
 
@@ -361,6 +271,5 @@ def test_ray_is_imported_only_if_it_is_asked_for(build: Build, many: Path) -> No
         "import sys; from saecatalog.cli import main; code = main(sys.argv[1:]); "
         "sys.exit(code or bool({'ray', 's3fs'} & set(sys.modules)))"
     )
-    common = ["--sae", str(build.sae), "--corpus", str(many), "--concepts", "none", "--device", "cpu", "--quiet"]
-    folders = ["--cache", str(build.folder / "plain"), "--out", str(build.folder / "out")]
-    assert subprocess.run([sys.executable, "-c", code, "build", *common, *folders], cwd=ROOT).returncode == 0
+    words = build.words("plain", many, "out")
+    assert subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT).returncode == 0

@@ -1,13 +1,22 @@
-"""How workers are placed on nodes, and how work is cut for them. No Ray is needed for this."""
+"""The Ray engine: where workers are placed, how work is cut for them, and what they do with it."""
 
+import os
+import signal
+import sys
+from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saecatalog.config import MachinesConfig
+from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
-from saecatalog.ray_engine import plan
+from saecatalog.progress import noticed_by
+from saecatalog.ray_engine import AHEAD, LOSSES, connect, plan
 from saecatalog.remote_harvest import GROUPS, LEAST_TOKENS, grouped
 from saecatalog.shards import SHARD_TOKENS
 from saecatalog.texts.windows import Window
@@ -66,3 +75,81 @@ def test_groups_hold_every_batch_once(lengths: list[list[int]], workers: int) ->
     sizes = [sum(len(window) for batch in group for window in batch) for group in groups]
     assert all(size >= least for size in sizes[:-1])
     assert all(size - sum(map(len, group[-1])) < least for size, group in zip(sizes, groups, strict=True))
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: Any) -> Iterator[Engine]:
+    """Workers on both nodes, to which functions of this file are sent by their source."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    connection = connect(MachinesConfig(address=cluster.address))
+    yield connection
+    connection.close()
+
+
+def double(shared: int, item: int) -> int:
+    return shared * item
+
+
+def die_once(folder: Path, item: int) -> int:
+    """Ends its process, the first time for each third item."""
+    marker = folder / str(item)
+    if item % 3 == 0 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def die(shared: None, item: int) -> int:
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def fail(shared: None, item: int) -> int:
+    raise CatalogError("It went wrong.", f"item {item}", "Mend it.")
+
+
+@pytest.mark.slow
+def test_results_come_in_order_and_not_too_far_ahead(engine: Engine) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(60):
+            taken.append(item)
+            yield item
+
+    for place, result in enumerate(engine.in_order(double, 3, items())):
+        assert result == 3 * place
+        assert len(taken) <= place + 1 + AHEAD * engine.workers
+    assert len(taken) == 60
+
+
+@pytest.mark.slow
+def test_nothing_is_nothing(engine: Engine) -> None:
+    assert list(engine.in_order(double, 3, [])) == []
+
+
+@pytest.mark.slow
+def test_items_whose_worker_dies_are_done_again(engine: Engine, tmp_path: Path) -> None:
+    said: list[str] = []
+    with noticed_by(said.append):
+        assert list(engine.in_order(die_once, tmp_path, range(9))) == list(range(9))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert list(engine.in_order(double, 2, range(3))) == [0, 2, 4]
+
+
+@pytest.mark.slow
+def test_an_item_that_ends_every_worker_is_an_error(engine: Engine) -> None:
+    with noticed_by(lambda line: None), pytest.raises(CatalogError, match=f"{LOSSES} workers ended with the same part"):
+        list(engine.in_order(die, None, range(4)))
+
+
+@pytest.mark.slow
+def test_an_error_of_a_worker_says_where(engine: Engine) -> None:
+    with pytest.raises(CatalogError) as error:
+        list(engine.in_order(fail, None, [7]))
+    assert error.value.what == "It went wrong."
+    assert error.value.where.startswith("item 7 (on ")
+    assert error.value.fix == "Mend it."

@@ -107,7 +107,7 @@ def _join(ray: Any, address: str, where: str) -> None:
     if address not in ("local", "auto"):
         address = _reachable(address, where)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **quiet)
+        ray.init(address=address, log_to_driver=False, logging_level="CRITICAL", **quiet)
     except ConnectionError as error:
         fix = "Start one with `ray start --head`, or leave --address out: then one starts on this machine."
         raise CatalogError("No Ray cluster answers.", where, fix) from error
@@ -225,6 +225,7 @@ class Crew:
         self._starting: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
         self._idle_since = time.monotonic()
+        self._stillborn = 0
         for _ in range(size):
             self._start()
 
@@ -302,14 +303,19 @@ class Crew:
         try:
             version = self.ray.get(started)
         except self.ray.exceptions.RayActorError as error:
+            self._stillborn += 1
             said = str(error)
             if "No module named" in said:
                 module = said.partition("No module named ")[2].partition("\n")[0]
                 what = f"Python on a worker has no module {module}."
                 fix = "Install the same saecatalog on every machine of the cluster."
                 raise CatalogError(what, "--engine ray", fix) from error
+            if self._stillborn > LOSSES * self.size:
+                what = f"Workers end as soon as they start: {said.splitlines()[0]}"
+                raise CatalogError(what, "--engine ray", "See the logs of Ray, in /tmp/ray.") from error
             self._lose(worker)
             return
+        self._stillborn = 0
         if version != code_digest("saecatalog.pipeline"):
             what = "A worker has another version of saecatalog."
             raise CatalogError(what, "--engine ray", "Install the same one on every machine of the cluster.")

@@ -1,0 +1,105 @@
+"""What several processes cost: a harvest by two Ray nodes on this machine, against one process with the same cores.
+
+    python benchmarks/machines.py --tokens 65536 [--repeat 2]            the stand-in of `standin.py`
+    python benchmarks/machines.py --tokens 1000000 --model default       the default model and SAE, on the same texts
+
+Both fill empty caches, in turn. Each node has half of the cores and one worker. The seconds of the harvest include
+starting Ray and loading the model in every worker, but not starting the nodes, which run before a build. Then both
+analyse what they harvested, and every data file is compared: `same_bytes` says whether all are equal.
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import standin
+from measure import report
+
+from saecatalog.cache import CHECKSUMS, checksums
+from saecatalog.config import Config, CorpusConfig, MachinesConfig, SubjectConfig
+from saecatalog.pipeline import Pipeline
+from saecatalog.progress import Progress
+
+
+@contextlib.contextmanager
+def nodes(number: int) -> Iterator[str]:
+    """The address of a cluster of so many nodes on this machine, which share its cores."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cpus = max(1, (os.cpu_count() or 1) // number)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+    for _ in range(number - 1):
+        cluster.add_node(num_cpus=cpus)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConfig) -> Config:
+    """The stand-in or the default subject, with generated texts and without concepts."""
+    corpus = CorpusConfig(paths=(str(standin.corpus_path(arguments)),), concepts=None)
+    subject = SubjectConfig(device="cpu")
+    if arguments.model == "standin":
+        made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
+        subject = SubjectConfig(sae=str(made.sae), model=str(made.model), device="cpu")
+    return Config(subject, corpus, machines=machines, cache=cache)
+
+
+def run(config: Config) -> tuple[dict[str, float], dict[str, str]]:
+    """The seconds of a harvest and of the analyses in an empty cache, and the checksums of their files."""
+    seconds, sums = {}, {}
+    with Pipeline(config, Progress()) as pipeline:
+        # One process keeps the model that it loads to describe it.
+        _ = pipeline.subject, pipeline.texts
+        for name, stage in (("harvest", lambda: pipeline.corpus.output), ("data", lambda: pipeline.analysed)):
+            start = time.perf_counter()
+            folder = stage().folder
+            seconds[name] = time.perf_counter() - start
+            sums |= {f"{name}/{file}": sum_ for file, sum_ in checksums(folder).items() if file != CHECKSUMS}
+    return seconds, sums
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One process and the cluster in turn."""
+    seconds: dict[str, list[float]] = {}
+    found = []
+    with nodes(arguments.nodes) as address:
+        for _ in range(arguments.repeat):
+            for name, machines in (("one", MachinesConfig()), ("ray", MachinesConfig(address=address))):
+                with tempfile.TemporaryDirectory() as folder:
+                    spent, sums = run(configure(arguments, Path(folder), machines))
+                for stage, value in spent.items():
+                    seconds.setdefault(f"{stage}_{name}_seconds", []).append(value)
+                found.append(sums)
+    middle = {name: median(values) for name, values in seconds.items()}
+    return {
+        "tokens": arguments.tokens,
+        "nodes": arguments.nodes,
+        "files": len(found[0]),
+        "same_bytes": all(sums == found[0] for sums in found),
+        "harvest_ratio": middle["harvest_ray_seconds"] / middle["harvest_one_seconds"],
+        **middle,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    standin.add_arguments(parser)
+    parser.add_argument("--tokens", type=int, default=65_536, help="tokens of the corpus, at least")
+    parser.add_argument("--model", choices=("standin", "default"), default="standin", help="model and SAE")
+    parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster")
+    parser.add_argument("--repeat", type=int, default=1, help="how often both are run")
+    report(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
