@@ -301,7 +301,7 @@ class Pipeline:
             inputs = Inputs.read(corpus, concepts, self.lens.folder)
             # Nothing runs the model from here on, so its memory is released for the analyses.
             self._subject = None
-            analyse(inputs, config.analysis, pages, folder, self.progress, noted)
+            analyse(inputs, config.analysis, pages, folder, self.progress, noted, self.engine)
 
         read = (corpus.output, concepts and concepts.output, self.lens)
         # The tables say where each text comes from, which its harvest does not depend on.
