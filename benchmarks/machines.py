@@ -55,13 +55,14 @@ def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConf
 
 def run(config: Config) -> tuple[dict[str, float], dict[str, str]]:
     """The seconds of a harvest and of the analyses in an empty cache, and the checksums of their files."""
-    seconds, sums = {}, {}
+    seconds: dict[str, float] = {}
+    sums: dict[str, str] = {}
     with Pipeline(config, Progress()) as pipeline:
         # One process keeps the model that it loads to describe it.
         _ = pipeline.subject, pipeline.texts
-        for name, stage in (("harvest", lambda: pipeline.corpus.output), ("data", lambda: pipeline.analysed)):
+        for name in ("harvest", "data"):
             start = time.perf_counter()
-            folder = stage().folder
+            folder = (pipeline.corpus.output if name == "harvest" else pipeline.analysed).folder
             seconds[name] = time.perf_counter() - start
             sums |= {f"{name}/{file}": sum_ for file, sum_ in checksums(folder).items() if file != CHECKSUMS}
     return seconds, sums
