@@ -21,6 +21,17 @@ from saecatalog.threads import n_passes, passes_in_order
 CHUNK = 256
 """Features whose logits `[feature, d_vocab]` are in memory at once, in each thread."""
 
+MIN_ROWS = 32
+"""A smaller chunk is padded for its products: libraries use different code for very thin ones, which adds in another
+order and so rounds differently."""
+
+CACHED_VALUES = 2**19
+"""On a CPU, values processed at a time after a product: a part this small stays in the processor's cache, and its
+temporary arrays are not given back to the system after each step."""
+
+GROUP = 64
+"""Columns whose maximum is found first, in a search for the largest values of a row."""
+
 
 @torch.inference_mode()
 def make_lens(subject: Subject, folder: Path, tick: Callable[[int], object], k: int = LENS_ENTRIES) -> None:
@@ -35,7 +46,7 @@ def make_lens(subject: Subject, folder: Path, tick: Callable[[int], object], k: 
     if unembedding is not None and not unembedding.isfinite().all():
         raise model_error(subject, "The map from the residual stream to the logits is not finite.")
     # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
-    unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder), dim=-1)
+    unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder.abs().amax(-1, keepdim=True)), dim=-1)
 
     @torch.inference_mode()
     def work(start: int) -> dict[str, Tensor]:
@@ -61,11 +72,16 @@ def _effects(
     Softmax ignores what is added to all logits, so only the difference from the mean has a meaning. Without an
     unembedding every array has no columns.
     """
-    logits = decoder @ unembedding if unembedding is not None else decoder.new_zeros((len(decoder), 0))
+    logits = _product(decoder, unembedding) if unembedding is not None else decoder.new_zeros((len(decoder), 0))
+    return _part_by_part(logits, lambda part: _described(part, k))
+
+
+def _described(logits: Float[Tensor, "feature d_vocab"], k: int) -> dict[str, Tensor]:
+    """What `_effects` says of some features. Their logits are overwritten, to save arrays of this size."""
     logits -= logits.mean(-1, keepdim=True)
     promoted, promoted_logits = strongest(logits, k)
     spread = _spread(logits)
-    # In place, after everything else has read the logits, to save a second array of this size.
+    # After everything else has read the logits.
     suppressed, suppressed_logits = strongest(logits.neg_(), k)
     return {
         "promoted_ids": promoted,
@@ -78,11 +94,27 @@ def _effects(
 
 def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[str, Tensor]:
     """The decoder rows nearest to those of a chunk of features, by cosine; a feature is not its own neighbour."""
-    part = unit[start : start + CHUNK]
-    cosines = part @ unit.T
-    cosines[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
-    ids, values = strongest(cosines, k)
-    return {"neighbour_ids": ids, "neighbour_cosines": values}
+    cosines = _product(unit[start : start + CHUNK], unit.T)
+    cosines.diagonal(start).fill_(-torch.inf)
+    names = "neighbour_ids", "neighbour_cosines"
+    return _part_by_part(cosines, lambda part: dict(zip(names, strongest(part, k), strict=True)))
+
+
+def _product(rows: Float[Tensor, "row n"], matrix: Float[Tensor, "n column"]) -> Float[Tensor, "row column"]:
+    """Their product; no row of it depends on how many others there are."""
+    missing = max(0, MIN_ROWS - len(rows))
+    return (torch.nn.functional.pad(rows, (0, 0, 0, missing)) @ matrix)[: len(rows)]
+
+
+def _part_by_part(
+    values: Float[Tensor, "row n"], work: Callable[[Tensor], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The results of `work` for all rows, a few of them at a time on a CPU."""
+    n = values.shape[1]
+    # Two rows at least, because torch divides one row alone among its threads and then adds in another order.
+    at_once = max(2, CACHED_VALUES // max(n, 1)) if values.device.type == "cpu" else len(values)
+    found = [work(part) for part in values.tensor_split(max(1, len(values) // at_once))]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
 def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
@@ -91,52 +123,72 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     if not d_vocab:
         none = logits.new_zeros((n, 0))
         return {"logit_moments": logits.new_zeros((n, 3)), "logit_edges": none, "logit_counts": none.long()}
+    low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
+    steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
+    return {
+        "logit_moments": _moments(logits, _power_of_two(torch.maximum(-low, high))),
+        "logit_edges": low + (high - low) * steps,
+        "logit_counts": _counts(logits, low, high),
+    }
+
+
+def _moments(
+    logits: Float[Tensor, "feature d_vocab"], scale: Float[Tensor, "feature 1"]
+) -> Float[Tensor, "feature 3"]:
+    """Standard deviation, skewness and kurtosis of each row, whose mean is 0; `scale` is near its largest size."""
     # The fourth power of a small effect would be rounded to 0.
-    scale = _power_of_two(logits)
     scaled = logits / scale
     square = scaled * scaled
     variance = square.mean(-1)
     # Without any spread, which is divided by, skewness and kurtosis are 0.
     varied, divisor = variance > 0, torch.where(variance > 0, variance, 1)
-    skew = scaled.mul_(square).mean(-1) / divisor**1.5
+    # Not to the power of 1.5, which torch rounds differently at different places of an array.
+    skew = scaled.mul_(square).mean(-1) / (divisor * divisor.sqrt())
     kurtosis = torch.where(varied, square.square_().mean(-1) / divisor**2 - 3, 0)
-    low, high = logits.amin(-1, keepdim=True), logits.amax(-1, keepdim=True)
-    # The bin of every value, one byte each; the maximum belongs to the last bin.
-    place = ((logits - low) * (LENS_BINS / (high - low).clamp_min(1e-30))).to(torch.uint8).clamp_max_(LENS_BINS - 1)
+    return torch.stack([variance.sqrt() * scale.squeeze(-1), skew, kurtosis], -1)
+
+
+def _counts(
+    logits: Float[Tensor, "feature d_vocab"], low: Float[Tensor, "feature 1"], high: Float[Tensor, "feature 1"]
+) -> Int[Tensor, "feature bin"]:
+    """How many values of each row are in each of LENS_BINS equal bins from its lowest to its highest value."""
+    # The maximum belongs to the last bin.
+    width = LENS_BINS / (high - low).clamp_min(1e-30)
+    place = (logits - low).mul_(width).to(torch.int32).clamp_max_(LENS_BINS - 1)
     place[(low == high).squeeze(-1)] = LENS_BINS - 1
-    counts = [torch.from_numpy(np.bincount(row, minlength=LENS_BINS)) for row in place.cpu().numpy()]
-    steps = torch.linspace(0, 1, LENS_BINS + 1, device=logits.device)
-    return {
-        "logit_moments": torch.stack([variance.sqrt() * scale.squeeze(-1), skew, kurtosis], -1),
-        "logit_edges": low + (high - low) * steps,
-        "logit_counts": torch.stack(counts),
-    }
+    # One count over all rows: the bins of each follow those of the row before.
+    place += LENS_BINS * torch.arange(len(place), dtype=torch.int32, device=place.device)[:, None]
+    return place.flatten().bincount(minlength=len(place) * LENS_BINS).reshape(-1, LENS_BINS)
 
 
-def _power_of_two(rows: Float[Tensor, "row n"]) -> Float[Tensor, "row 1"]:
-    """A power of 2 near the largest size in each row: dividing a row by it rounds nothing."""
-    sizes = rows.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-    return sizes.log2().floor().exp2()
+def _power_of_two(sizes: Float[Tensor, "row 1"]) -> Float[Tensor, "row 1"]:
+    """A power of 2 near each row's largest size: dividing the row by it rounds nothing."""
+    sizes = sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
+    return sizes / (2 * sizes.frexp().mantissa)
 
 
 def strongest(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row k"], Float[Tensor, "row k"]]:
     """Columns and values of the k largest of each row, largest first, ties in the order of the columns."""
-    indices = _stable_top(values, min(k, values.shape[1]))
-    return indices, values.gather(1, indices)
+    columns = _stable_top(values, min(k, values.shape[1]))
+    return columns, values.gather(1, columns)
 
 
 def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
-    """Columns of the k largest values of each row; `torch.topk` alone leaves the order of ties open."""
-    if k == 0:
-        return torch.empty((len(values), 0), dtype=torch.long, device=values.device)
-    # Only values that reach the k-th largest, k or a few more per row because of ties, are sorted exactly.
-    last = torch.topk(values, k, dim=-1).values[:, -1:]
-    row, column = (values >= last).nonzero(as_tuple=True)
-    order = np.lexsort((column.cpu().numpy(), -values[row, column].cpu().numpy(), row.cpu().numpy()))
-    # Rows ascend in `order`, so each row's k largest begin where its first candidate does.
-    starts = torch.searchsorted(row, torch.arange(len(values), device=row.device)).cpu().numpy()
-    first_k = order[starts[:, None] + np.arange(k)]
-    return column[torch.from_numpy(first_k).to(column.device)]
+    """Columns of the k largest values of each row; `torch.topk` leaves the order of ties open, and takes longer."""
+    n = values.shape[1]
+    whole = n // GROUP
+    if whole <= k:
+        return values.sort(dim=-1, descending=True, stable=True).indices[:, :k]
+    # The k largest values are in the k groups with the largest maxima, of those with equal maxima in the first ones:
+    # a value in another group has k values before it, a maximum of each of these.
+    maxima = values[:, : whole * GROUP].unflatten(1, (whole, GROUP)).amax(-1)
+    if n > whole * GROUP:
+        maxima = torch.cat([maxima, values[:, whole * GROUP :].amax(-1, keepdim=True)], dim=1)
+    groups = _stable_top(maxima, k).sort(dim=-1).values
+    columns = (groups[..., None] * GROUP + torch.arange(GROUP, device=values.device)).flatten(1)
+    # The last group may be shorter; -inf in the places beyond it comes after everything.
+    found = values.gather(1, columns.clamp_max(n - 1)).masked_fill(columns >= n, -torch.inf)
+    return columns.gather(1, found.sort(dim=-1, descending=True, stable=True).indices[:, :k])
 
 
 def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
