@@ -4,6 +4,7 @@ A subject flows in, arrays flow out: each feature's strongest direct effects on 
 the decoder itself, and the vocabulary as readable strings.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,8 @@ CACHED_VALUES = 2**19
 """On a CPU, values processed at a time after a product: a part this small stays in the processor's cache, and its
 temporary arrays are not given back to the system after each step."""
 
-GROUP = 64
-"""Columns whose maximum is found first, in a search for the largest values of a row."""
+SORTED = 128
+"""A row of at most so many values is sorted to find its largest."""
 
 
 @torch.inference_mode()
@@ -174,21 +175,25 @@ def strongest(values: Float[Tensor, "row n"], k: int) -> tuple[Int[Tensor, "row 
 
 
 def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
-    """Columns of the k largest values of each row; `torch.topk` leaves the order of ties open, and takes longer."""
+    """Columns of the k largest values of each row; `torch.topk` leaves the order of ties open, and takes longer.
+
+    The k largest values are in the k groups of columns with the largest maxima, of those with equal maxima in the first
+    ones: before any value of another group come the maxima of these k.
+    """
     n = values.shape[1]
-    whole = n // GROUP
-    if whole <= k:
+    if k == 0 or n <= max(SORTED, 4 * k):
         return values.sort(dim=-1, descending=True, stable=True).indices[:, :k]
-    # The k largest values are in the k groups with the largest maxima, of those with equal maxima in the first ones:
-    # a value in another group has k values before it, a maximum of each of these.
-    maxima = values[:, : whole * GROUP].unflatten(1, (whole, GROUP)).amax(-1)
-    if n > whole * GROUP:
-        maxima = torch.cat([maxima, values[:, whole * GROUP :].amax(-1, keepdim=True)], dim=1)
+    # As many values in the k groups as there are groups.
+    size = math.isqrt(n // k)
+    whole = n // size * size
+    maxima = values[:, :whole].unflatten(1, (-1, size)).amax(-1)
+    if whole < n:
+        maxima = torch.cat([maxima, values[:, whole:].amax(-1, keepdim=True)], dim=1)
     groups = _stable_top(maxima, k).sort(dim=-1).values
-    columns = (groups[..., None] * GROUP + torch.arange(GROUP, device=values.device)).flatten(1)
+    columns = (groups[..., None] * size + torch.arange(size, device=values.device)).flatten(1)
     # The last group may be shorter; -inf in the places beyond it comes after everything.
     found = values.gather(1, columns.clamp_max(n - 1)).masked_fill(columns >= n, -torch.inf)
-    return columns.gather(1, found.sort(dim=-1, descending=True, stable=True).indices[:, :k])
+    return columns.gather(1, _stable_top(found, k))
 
 
 def logit_map(subject: Subject) -> Float[Tensor, "d_model d_vocab"] | None:
