@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+import torch
 from conftest import SHAPES, SaeKind
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from scipy import stats
 from studies import LENS_ENTRIES, close
 
 from saecatalog.errors import CatalogError
-from saecatalog.lens import make_lens
+from saecatalog import lens as lens_module
+from saecatalog.lens import make_lens, strongest
 from saecatalog.store import Lens, read_lens
 
 
@@ -89,8 +93,6 @@ def test_decoder_neighbours(lens: tuple[str, np.ndarray, Lens]) -> None:
 
 def test_ties_in_the_weights_go_by_index(subjects: Callable, tmp_path: Path) -> None:
     """Tokens that never occurred often have identical unembeddings, and dead features identical decoder rows."""
-    import torch
-
     subject = subjects("llama", SaeKind("standard")).replica()
     decoder = torch.zeros_like(subject.sae.W_dec)
     decoder[:, 0] = 1.0
@@ -111,8 +113,6 @@ def test_no_logits_where_the_sae_does_not_write_to_the_residual_stream(subjects:
 
 def lens_of(subject: Any, decoder: np.ndarray, folder: Path) -> Lens:
     """The lens of a subject with another decoder."""
-    import torch
-
     subject = subject.replica()
     subject.sae.W_dec = torch.nn.Parameter(torch.from_numpy(decoder.astype(np.float32)))
     folder.mkdir(exist_ok=True)
@@ -151,8 +151,6 @@ def test_the_shape_of_effects_does_not_depend_on_the_size_of_the_row(
 
 
 def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: Callable, tmp_path: Path) -> None:
-    import torch
-
     subject = subjects("llama", SaeKind("standard")).replica()
     weight = subject.model.module.original_model.lm_head.weight
     subject.model.module.original_model.lm_head.original_component.weight = torch.nn.Parameter(weight.clone())
@@ -161,3 +159,39 @@ def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: 
     with pytest.raises(CatalogError, match="logits is not finite") as caught:
         make_lens(subject, tmp_path, lambda n: None, LENS_ENTRIES)
     assert "weight 'unembed" in caught.value.fix or "lm_head" in caught.value.fix
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 3000),
+    st.integers(0, 12),
+    st.sampled_from([2, 5, 10**6]),
+    st.integers(2, 128),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_strongest_are_those_of_a_stable_sort(
+    rows: int, n: int, k: int, different: int, sorted_: int, seed: int
+) -> None:
+    """With many ties and few, zeros of both signs, and values of -inf; for every size of a row that is sorted."""
+    generator = np.random.default_rng(seed)
+    values = (generator.integers(0, different, (rows, n)) - different // 2).astype(np.float32)
+    values[generator.random((rows, n)) < 0.3] *= -1
+    values[generator.random((rows, n)) < 0.1] = -np.inf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lens_module, "SORTED", sorted_)
+        columns, found = strongest(torch.from_numpy(values), k)
+    for row, columns_of_row, found_of_row in zip(values, columns.tolist(), found.tolist(), strict=True):
+        wanted = sorted(range(n), key=lambda column, row=row: (-row[column], column))[:k]
+        assert columns_of_row == wanted
+        assert found_of_row == row[wanted].tolist()
+
+
+def test_the_moments_of_many_effects_are_those_of_double_precision(subjects: Callable, tmp_path: Path) -> None:
+    """As exact as their input: the last bits of single precision, of values near 1 and of 3 and more."""
+    logits = torch.randn((64, 20_000), generator=torch.Generator().manual_seed(2)) ** 3
+    wanted = [
+        [row.std(), stats.skew(row), stats.kurtosis(row)]
+        for row in (logits - logits.mean(-1, keepdim=True)).double().numpy()
+    ]
+    found = lens_module._described(logits, LENS_ENTRIES)["logit_moments"]
+    close(found, np.array(wanted), rtol=2e-6, atol=2e-6)

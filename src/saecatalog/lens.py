@@ -107,9 +107,7 @@ def _product(rows: Float[Tensor, "row n"], matrix: Float[Tensor, "n column"]) ->
     return (torch.nn.functional.pad(rows, (0, 0, 0, missing)) @ matrix)[: len(rows)]
 
 
-def _part_by_part(
-    values: Float[Tensor, "row n"], work: Callable[[Tensor], dict[str, Tensor]]
-) -> dict[str, Tensor]:
+def _part_by_part(values: Float[Tensor, "row n"], work: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The results of `work` for all rows, a few of them at a time on a CPU."""
     n = values.shape[1]
     # Two rows at least, because torch divides one row alone among its threads and then adds in another order.
@@ -133,9 +131,7 @@ def _spread(logits: Float[Tensor, "feature d_vocab"]) -> dict[str, Tensor]:
     }
 
 
-def _moments(
-    logits: Float[Tensor, "feature d_vocab"], scale: Float[Tensor, "feature 1"]
-) -> Float[Tensor, "feature 3"]:
+def _moments(logits: Float[Tensor, "feature d_vocab"], scale: Float[Tensor, "feature 1"]) -> Float[Tensor, "feature 3"]:
     """Standard deviation, skewness and kurtosis of each row, whose mean is 0; `scale` is near its largest size."""
     # The fourth power of a small effect would be rounded to 0.
     scaled = logits / scale
