@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 from scipy import stats
 from studies import LENS_ENTRIES, close
 
-from saecatalog.errors import CatalogError
 from saecatalog import lens as lens_module
+from saecatalog.errors import CatalogError
 from saecatalog.lens import make_lens, strongest
 from saecatalog.store import Lens, read_lens
 
