@@ -25,7 +25,6 @@ from saecatalog.models.vocabulary import token_strings
 from saecatalog.subject import Subject
 from saecatalog.threads import n_passes, passes_in_order
 
-
 Seconds = tuple[float, float]
 """Of the clock, and of all processors: the second varies less with other work on the machine."""
 
