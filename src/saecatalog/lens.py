@@ -182,7 +182,7 @@ def _stable_top(values: Float[Tensor, "row n"], k: int) -> Int[Tensor, "row k"]:
     # As many values in the k groups as there are groups.
     size = math.isqrt(n // k)
     whole = n // size * size
-    maxima = values[:, :whole].unflatten(1, (-1, size)).amax(-1)
+    maxima = values[:, :whole].reshape(len(values), whole // size, size).amax(-1)
     if whole < n:
         maxima = torch.cat([maxima, values[:, whole:].amax(-1, keepdim=True)], dim=1)
     groups = _stable_top(maxima, k).sort(dim=-1).values
