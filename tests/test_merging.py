@@ -25,7 +25,7 @@ from saecatalog.analysis.scores import score_texts
 from saecatalog.config import AnalysisConfig
 from saecatalog.lens import make_lens
 from saecatalog.schemas import SCHEMAS
-from saecatalog.shards import Shards, join
+from saecatalog.shards import Folder, Shard, Shards, join
 from saecatalog.store import Piece, Store, read_store, sum_bands, write_store
 from saecatalog.texts.windows import TokenizedTexts, Window
 
@@ -132,12 +132,12 @@ def test_shards_of_any_size_make_the_same_store(lengths: list[int], seed: int, w
     with tempfile.TemporaryDirectory() as folder:
         keys = [window.key for window in corpus.windows]
         for piece in grouped[::2]:
-            Shards(Path(folder), keys).add([piece])
-        again = Shards(Path(folder), keys)
+            Shards(Folder(Path(folder)), keys).add(Shard.of([piece]))
+        again = Shards(Folder(Path(folder)), keys)
         assert again.missing == {key.tobytes() for piece in grouped[1::2] for key in piece.keys}
         for piece in grouped[1::2]:
-            again.add([piece])
-        assert corpus.store(list(Shards(Path(folder), keys))) == corpus.store(corpus.pieces)
+            again.add(Shard.of([piece]))
+        assert corpus.store(list(Shards(Folder(Path(folder)), keys))) == corpus.store(corpus.pieces)
 
 
 @given(LENGTHS, SEEDS)

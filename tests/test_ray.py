@@ -1,5 +1,6 @@
 """Builds on a Ray cluster of several nodes on this machine: the bytes of one process, whatever is lost on the way."""
 
+import os
 import random
 import shutil
 import signal
@@ -101,15 +102,30 @@ def test_two_nodes_give_the_bytes_of_one_process(
     assert build("ray", many, address=cluster.address) == wanted
 
 
-def test_ray_is_started_for_the_build(build: Build, workshop: Path) -> None:
-    """Nothing is set up by hand, as for several GPUs of one machine."""
+def command(words: list[str], **settings: str) -> "subprocess.CompletedProcess[str]":
+    """The program in a process of its own: Ray does not join a second cluster in one process."""
+    call = [sys.executable, "-m", "saecatalog", *words]
+    return subprocess.run(call, cwd=ROOT, env={**os.environ, **settings}, text=True, capture_output=True)
+
+
+@pytest.mark.parametrize("flags", [["--workers", "2"], ["--engine", "ray", "--address", "auto"]], ids=["own", "found"])
+def test_ray_is_started_for_the_build_or_found(build: Build, workshop: Path, cluster: Any, flags: list[str]) -> None:
+    """As for several GPUs of one machine, where nothing is set up by hand; and on a node of a cluster."""
     made = {}
-    for name, flags in (("own", ["--workers", "2"]), ("single", [])):
-        words = build.words(name, workshop / "corpus", name)
-        subprocess.run([sys.executable, "-m", "saecatalog", *words, *flags], cwd=ROOT, check=True)
+    for name, more in (("ray", flags), ("single", [])):
+        done = command([*build.words(name, workshop / "corpus", name), *more])
+        assert done.returncode == 0, done.stderr
         made[name] = {path.name: path.read_bytes() for path in (build.folder / name).glob("*/*/data/*.parquet")}
-    assert len(made["own"]) > 15
-    assert made["own"] == made["single"]
+    assert len(made["ray"]) > 15
+    assert made["ray"] == made["single"]
+
+
+def test_no_cluster_on_this_machine_is_one_clear_error(build: Build, workshop: Path, tmp_path: Path) -> None:
+    words = build.words("none", workshop / "corpus", "none")
+    done = command([*words, "--engine", "ray", "--address", "auto"], RAY_TMPDIR=str(tmp_path))
+    assert done.returncode == 2
+    assert "No Ray cluster answers" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_workers_that_are_killed_change_nothing(
@@ -241,7 +257,6 @@ def test_workers_with_other_weights_are_one_clear_error(
         (["--address", "127.0.0.1:1"], "No Ray cluster answers"),
         (["--address", "no-such-host.invalid"], "No Ray cluster answers"),
         (["--address", "ray://127.0.0.1:10001"], "client protocol is not supported"),
-        (["--engine", "ray", "--address", "auto"], "No Ray cluster answers"),
         (["--workers", "1000"], "The cluster has room for"),
         (["--gpus-per-worker", "1"], "no worker can have 1"),
         (["--engine", "threads", "--workers", "2"], "have no address, workers or GPUs"),

@@ -36,6 +36,9 @@ AT_HAND = 2
 AHEAD = 4
 """Results for each worker that may be finished or under way beyond the first that is not."""
 
+PASSED_ON = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "HF_", "TOKENIZERS_", "TQDM_")
+"""How the environment variables begin that workers get from this process: of storage, the model hub and bars."""
+
 LOSSES = 4
 """Workers that may be lost with the same item in hand. Then the item is the reason, or their memory."""
 
@@ -219,8 +222,7 @@ class Crew:
         self.ray, self.size = ray, size
         options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
         self._actor = ray.remote(Desk).options(**options)
-        settings = ("HF_HUB_OFFLINE", "HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "TQDM_DISABLE", "TOKENIZERS_PARALLELISM")
-        self._settings = {name: os.environ[name] for name in settings if name in os.environ}
+        self._settings = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         self._said: set[str] = set()
         self._starting: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
