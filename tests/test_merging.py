@@ -170,9 +170,12 @@ def test_text_scores(
     assert found.positions.tobytes() == wanted.positions.tobytes()
 
 
-@given(SEEDS, st.integers(1, 40), st.integers(2, 30), SIZES, SIZES, SIZES, st.booleans(), st.integers(1, 4))
+@given(
+    *(SEEDS, st.integers(1, 40), st.integers(2, 30), SIZES, SIZES, SIZES),
+    *(st.booleans(), st.sampled_from([0, 0.2, 1]), st.integers(1, 4)),
+)
 def test_pairs(
-    seed: int, n: int, width: int, block: int, gathered: int, rows: int, dense: bool, n_threads: int
+    seed: int, n: int, width: int, block: int, gathered: int, rows: int, dense: bool, few: float, n_threads: int
 ) -> None:
     """For any blocks, both ways of counting, and any number of threads."""
     generator = np.random.default_rng(seed)
@@ -185,7 +188,11 @@ def test_pairs(
         patch.setattr(coactivation, "BLOCK", block)
         patch.setattr(coactivation, "GATHERED", gathered)
         patch.setattr(coactivation, "DENSE_ROWS", min(rows, 4095))
-        patch.setattr(coactivation, "ROWS_IN_CACHE", block)
+        patch.setattr(coactivation, "MOST_COUNTS", gathered * width)
+        patch.setattr(coactivation, "MOST_MET", gathered)
+        patch.setattr(coactivation, "MEETS_FEW", few)
+        patch.setattr(coactivation, "WORTH_KEEPING", 1 if seed % 2 else 0)
+        patch.setattr(coactivation, "IN_CACHE", block * width)
         patch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
         patch.setattr(threads, "n_threads", lambda: n_threads)
         found = pair_table(*given_)
