@@ -17,7 +17,9 @@ from harvesting import run
 
 from saecatalog.config import EffectsConfig
 from saecatalog.effects import EFFECTS, ablation, stage
+from saecatalog.effects.proof import check_resuming
 from saecatalog.effects.stage import Job, measure_effects
+from saecatalog.models.language_model import NoSuchHook
 from saecatalog.progress import noticed_by
 from saecatalog.store import Store, read_store
 from saecatalog.tables import Tables
@@ -265,3 +267,10 @@ def test_without_a_layer_after_the_hook_there_are_no_effects(hook: str, words: s
     assert list(facts) == ["reason"]
     assert words in facts["reason"]
     assert hook in facts["reason"]
+
+
+def test_a_device_without_double_precision_has_no_effects(subjects: Callable) -> None:
+    subject = subjects("llama", SaeKind("standard")).replica()
+    subject.device = torch.device("mps")
+    with pytest.raises(NoSuchHook, match="which the device mps does not have"):
+        check_resuming(subject)

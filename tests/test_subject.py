@@ -323,3 +323,15 @@ def test_a_context_beyond_that_of_the_model_is_refused(saes: Callable[..., Path]
     with pytest.raises(CatalogError, match=r"at most 64 tokens.*\n.*--context 65\n.*up to 64"):
         load_subject(config, Cache(tmp_path))
     assert load_subject(replace(config, context=64), Cache(tmp_path)).info.context == 64
+
+
+def test_products_are_not_rounded_by_tf32(saes: Callable[..., Path], tmp_path: Path) -> None:
+    """Even if a library allowed it before."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        load_subject(SubjectConfig(sae=str(saes("gpt2", SaeKind("standard"))), device="cpu"), Cache(tmp_path))
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)

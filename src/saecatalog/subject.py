@@ -159,6 +159,8 @@ def load_subject(config: SubjectConfig, cache: Cache) -> Subject:
     or if width or hook do not match.
     """
     started = loaded_files.now()
+    # A library may have allowed TF32, with which a GPU rounds products to 10 bits.
+    torch.set_float32_matmul_precision("highest")
     if config.trust_remote_code and not config.model:
         # Otherwise an SAE's metadata would say whose code runs.
         raise CatalogError("It is not said which model's code may run.", "--trust-remote-code", "Add --model NAME.")

@@ -15,7 +15,12 @@ Rounding in bfloat16 makes differences of this size; a wrong position or a lost 
 
 @torch.inference_mode()
 def check_resuming(subject: Subject) -> None:
-    """Raise NoSuchHook if no layer is after the hook, or if passes that begin at the hook differ from whole ones."""
+    """Raise NoSuchHook if no layer is after the hook, or if passes that begin at the hook differ from whole ones.
+
+    Also if the device has no double precision, in which effects are summed.
+    """
+    if subject.device.type == "mps":
+        raise NoSuchHook("Effects need double precision, which the device mps does not have. Use --device cpu.")
     model, hook = subject.model, subject.info.hook_out
     ids = (torch.arange(PROOF_TOKENS, device=subject.device) + 1)[None] % model.d_vocab
     layer = model.start_layer(hook)
