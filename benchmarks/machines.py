@@ -2,6 +2,7 @@
 
     python benchmarks/machines.py --tokens 65536 [--repeat 2]            the stand-in of `standin.py`
     python benchmarks/machines.py --tokens 1000000 --model default       the default model and SAE, on the same texts
+    python benchmarks/machines.py --model default --texts corpora        the default catalog
 
 Both fill empty caches, in turn. Each node has half of the cores and one worker. The seconds of the harvest include
 starting Ray and loading the model in every worker, but not starting the nodes, which run before a build. Then both
@@ -44,8 +45,10 @@ def nodes(number: int) -> Iterator[str]:
 
 
 def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConfig) -> Config:
-    """The stand-in or the default subject, with generated texts and without concepts."""
-    corpus = CorpusConfig(paths=(str(standin.corpus_path(arguments)),), concepts=None)
+    """The stand-in or the default subject, with generated texts or those of a folder and its concepts."""
+    corpus = CorpusConfig(paths=(str(arguments.texts or standin.corpus_path(arguments)),), concepts=None)
+    if arguments.texts:
+        corpus = CorpusConfig(paths=corpus.paths, concepts=str(arguments.texts / "concepts"))
     subject = SubjectConfig(device="cpu")
     if arguments.model == "standin":
         made = standin.standin(arguments.d_sae, arguments.l0, arguments.seed, arguments.cache)
@@ -53,8 +56,8 @@ def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConf
     return Config(subject, corpus, machines=machines, cache=cache)
 
 
-def run(config: Config) -> tuple[dict[str, float], dict[str, str]]:
-    """The seconds of a harvest and of the analyses in an empty cache, and the checksums of their files."""
+def run(config: Config) -> tuple[dict[str, float], dict[str, str], int]:
+    """The seconds of a harvest and of the analyses in an empty cache, the checksums of their files, and the tokens."""
     seconds: dict[str, float] = {}
     sums: dict[str, str] = {}
     with Pipeline(config, Progress()) as pipeline:
@@ -65,7 +68,7 @@ def run(config: Config) -> tuple[dict[str, float], dict[str, str]]:
             folder = (pipeline.corpus.output if name == "harvest" else pipeline.analysed).folder
             seconds[name] = time.perf_counter() - start
             sums |= {f"{name}/{file}": sum_ for file, sum_ in checksums(folder).items() if file != CHECKSUMS}
-    return seconds, sums
+        return seconds, sums, pipeline.corpus.store.n_tokens
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -76,13 +79,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for _ in range(arguments.repeat):
             for name, machines in (("one", MachinesConfig()), ("ray", MachinesConfig(address=address))):
                 with tempfile.TemporaryDirectory() as folder:
-                    spent, sums = run(configure(arguments, Path(folder), machines))
+                    spent, sums, n_tokens = run(configure(arguments, Path(folder), machines))
                 for stage, value in spent.items():
                     seconds.setdefault(f"{stage}_{name}_seconds", []).append(value)
                 found.append(sums)
     middle = {name: median(values) for name, values in seconds.items()}
     return {
-        "tokens": arguments.tokens,
+        "tokens": n_tokens,
         "nodes": arguments.nodes,
         "files": len(found[0]),
         "same_bytes": all(sums == found[0] for sums in found),
@@ -97,6 +100,7 @@ def main() -> None:
     standin.add_arguments(parser)
     parser.add_argument("--tokens", type=int, default=65_536, help="tokens of the corpus, at least")
     parser.add_argument("--model", choices=("standin", "default"), default="standin", help="model and SAE")
+    parser.add_argument("--texts", type=Path, help="folder of texts; default: generated ones")
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster")
     parser.add_argument("--repeat", type=int, default=1, help="how often both are run")
     report(measure(parser.parse_args()))

@@ -25,7 +25,7 @@ DOCUMENTS = (
     "notes/README.md",
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
 )
-OTHER_PROGRAMS = {"--durations", "--update-snapshots", "--bare-tokens", "--check"}
+OTHER_PROGRAMS = {"--head", "--durations", "--update-snapshots", "--bare-tokens", "--check"}
 """Flags in the documents that are those of pytest, of a benchmark, and of sha256sum."""
 
 
