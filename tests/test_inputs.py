@@ -162,6 +162,13 @@ ROWS = [
     Row("effects.prompts", lambda folder: None, (("effects.features", "notable"), ("effects.prompts", ["The cat"]))),
     Row("effects.multiples", lambda folder: None, (("effects.features", "notable"), ("effects.multiples", [1.5]))),
     Row("effects.seed", lambda folder: None, (("effects.features", "notable"), ("effects.seed", 1))),
+    setting("machines.engine", "threads", same=True),
+    setting("machines.storage", "shared", same=True),
+    # `test_ray.py` has builds with workers.
+    *(
+        Row(f"machines.{name}", settings=((f"machines.{name}", value), ("machines.engine", "threads")), same=True)
+        for name, value in (("address", "auto"), ("workers", 2), ("gpus_per_worker", 1.0))
+    ),
     setting("site.templates", "templates-2", edit=lambda folder: other_templates(folder)),
     in_json("model/config.json", "rms_norm_eps", value=0.25),
     in_json("model/config.json", "rope_parameters", "rope_theta", value=50.0),
