@@ -20,6 +20,7 @@ from jinja2 import (
 )
 from jinja2.bccache import Bucket
 from jinja2.meta import find_referenced_templates
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from saecatalog.constants import CLEAR_AUROC, SURE_Q
@@ -75,7 +76,7 @@ def environment(templates: Path) -> Environment:
         lstrip_blocks=True,
         bytecode_cache=_compiled,
     )
-    env.template_class = _Template
+    env.template_class, env.context_class = _Template, _Context
     env.filters.update(formats.FILTERS)
     env.filters.update(
         show=lambda value, kind: formats.FILTERS[kind](value),
@@ -160,6 +161,16 @@ def _escape(value: object) -> str:
     if type(value) is str:
         return escape(value) if _NEEDS_ESCAPE(value) else value
     return str(value) if type(value) is int else escape(value)
+
+
+class _Context(Context):
+    """Calls macros and functions directly: whether one asks for the context took longer to find out than most calls."""
+
+    def call(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+        # What a template has set in a loop or a block around the call, for functions that ask for the context.
+        named.pop("_loop_vars", None)
+        named.pop("_block_vars", None)
+        return function(*arguments, **named)
 
 
 class _Compiled(BytecodeCache):

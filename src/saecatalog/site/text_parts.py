@@ -5,6 +5,7 @@ positions count from the part's first token, so that a part is shown as if it we
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -59,9 +60,17 @@ def _bound(row: Row, place: int) -> int:
 
 def part_at(row: Row, position: int) -> Part:
     """The part with a token; the first if it is beyond the last part."""
+    if len(row.token_ends) <= MOST_TOKENS:
+        return _whole(len(row.token_ends))
     number = min(position // MOST_TOKENS + 1, count(row))
     near = (part(row, n) for n in (number, number - 1, 1) if n > 0)
     return next((found for found in near if position in found), part(row, 1))
+
+
+@cache
+def _whole(n_tokens: int) -> Part:
+    """The only part of a text that is short enough for one page, as nearly all are."""
+    return Part(1, 0, n_tokens)
 
 
 def text_in(row: Row, part: Part) -> Row:

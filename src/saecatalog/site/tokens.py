@@ -103,8 +103,8 @@ def marks(
 
 def near(positions: np.ndarray, values: np.ndarray, window: tuple[int, int]) -> list[tuple[int, float]]:
     """The active tokens, in order, in a window and so near to it that they can share a character with it."""
-    ends = np.array([window[0] - LONGEST_CHARACTER, window[1] + LONGEST_CHARACTER], positions.dtype)
-    first, last = np.searchsorted(positions, ends)
+    first = bisect_left(positions, window[0] - LONGEST_CHARACTER)
+    last = bisect_left(positions, window[1] + LONGEST_CHARACTER)
     return list(zip(positions[first:last].tolist(), values[first:last].tolist(), strict=True))
 
 

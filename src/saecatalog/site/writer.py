@@ -6,6 +6,7 @@ In: a view, its template and its path. Out: a file below the catalog's folder. `
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Writer:
     def __init__(self, catalog: Catalog, templates: Path, out: Path, only: Collection[str] | None = None):
         self.catalog, self.out, self.only = catalog, out, only
         self.env = environment(templates)
+        self._template = cache(self.env.get_template)
         manifest = catalog.manifest
         self.live = live.part(manifest)
         self.sections = _sections(manifest, self.live is not None)
@@ -83,13 +85,13 @@ class Writer:
         )
         runs_model = self.live is not None and template in live.TEMPLATES
         csp = Markup(LIVE_CSP if runs_model else CSP)
-        self.write(path, self.env.get_template(template).render(view, page=page, csp=csp))
+        self.write(path, self._template(template).render(view, page=page, csp=csp))
 
     def embed(self, path: str, view: dict[str, Any]) -> None:
         """Write the embed of a feature, given the path of its page."""
         manifest, name = self.catalog.manifest, f"Feature {view['f'].feature}"
         page = {"title": name, "full": cite.address(manifest, path) if manifest["base_url"] else ""}
-        html = self.env.get_template("feature_embed.html").render(view, page=page, style=self.style)
+        html = self._template("feature_embed.html").render(view, page=page, style=self.style)
         self.write(cite.embed_page(path), html)
 
     def chart(self, chart: Heatmap | None) -> None:
