@@ -37,9 +37,9 @@ def histogram(counts: Sequence[int], label: str, titles: tuple[str, str], ticks:
     top, step = _decades(counts), max(1, _BARS // max(1, len(counts)))
     width = step * len(counts)
     above, right, below, left = _MARGINS
-    decades = [(round(_PLOT * (1 - _log_share(10**power, top))), _power_of_ten(power)) for power in range(top + 1)]
-    grid = "".join(f"M0 {y}h{width}" for y, _ in decades)
-    counted = "".join(f'<text y="{y}">{text}</text>' for y, text in decades)
+    decades = [(_bar_top(10**power, top, _PLOT), _power_of_ten(power)) for power in range(top + 1)]
+    grid = "".join([f"M0 {y}h{width}" for y, _ in decades])
+    counted = "".join([f'<text y="{y}">{text}</text>' for y, text in decades])
     words = [(0, 11, ticks[0]), (width // 2, 11, ticks[1]), (width, 11, ticks[2]), (width // 2, 24, titles[0])]
     measured = "".join(f'<text x="{x}" y="{_PLOT + y}">{escape(text)}</text>' for x, y, text in words)
     body = (
@@ -152,7 +152,7 @@ def _short(names: Sequence[str], most: int) -> list[str]:
 
 def _bars(counts: Sequence[int], top: int, height: int, step: int) -> str:
     """One outline around bars of equal width, each from the bottom of the plot to its count."""
-    tops = [round(height * (1 - _log_share(n, top))) for n in counts]
+    tops = [_bar_top(n, top, height) for n in counts]
     at, outline = height, ""
     for y, same in groupby(tops):
         outline += ("" if y == at else f"V{y}") + f"h{step * len(list(same))}"
@@ -184,6 +184,10 @@ def _decades(counts: Sequence[int]) -> int:
 
 
 @lru_cache(1 << 16)
+def _bar_top(count: int, top: int, height: int) -> int:
+    return round(height * (1 - _log_share(count, top)))
+
+
 def _log_share(count: float, top: int) -> float:
     """The relative height of a count on a logarithmic axis up to 10**top; a count of 1 is visible, and 0 is not."""
     return (math.log10(count) + 0.15) / (top + 0.15) if count else 0.0

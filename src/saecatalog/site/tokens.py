@@ -49,7 +49,7 @@ def level(value: float, largest: float) -> int:
 
 def visible(text: str) -> Markup:
     """A text with its white space marked for the style sheet and everything else escaped."""
-    return Markup(_SPECIAL.sub(_sign_of_match, text))
+    return Markup(_with_signs(text))
 
 
 @lru_cache(1 << 16)
@@ -77,16 +77,18 @@ def highlight(
     if cuts_clean(content, ends, first) and cuts_clean(content, ends, last):
         # No mark crosses the ends of the window, so the marks outside, which may be many, can be skipped.
         active = [entry for entry in active if first <= entry[0] < last]
+    # Most excerpts have no special character, and one look for them is faster than one for each piece.
+    shown = _with_signs if _SPECIAL.search(content, at, stop) else str
     parts: list[str] = []
     for mark in marks(content, ends, active, largest, peak):
         start, end = max(mark.start, at), min(mark.end, stop)
         if start >= end:
             continue
-        parts.append(_SPECIAL.sub(_sign_of_match, content[at:start]))
-        inner = _SPECIAL.sub(_sign_of_match, content[start:end])
+        parts.append(shown(content[at:start]))
+        inner = shown(content[start:end])
         parts.append(f'<b class="a{mark.level}{" p" if mark.peak else ""}" title="{mark.value}">{inner}</b>')
         at = end
-    parts.append(_SPECIAL.sub(_sign_of_match, content[at:stop]))
+    parts.append(shown(content[at:stop]))
     return Markup("".join(parts))
 
 
@@ -185,6 +187,10 @@ def cuts_clean(content: str, ends: Sequence[int], place: int) -> bool:
 def _extends(char: str) -> bool:
     """Whether a character combines with the one before it; the comparison is fast and excludes nearly all."""
     return char >= "\u0300" and _EXTENDS.match(char) is not None
+
+
+def _with_signs(text: str) -> str:
+    return _SPECIAL.sub(_sign_of_match, text)
 
 
 def _sign_of_match(match: re.Match[str]) -> str:
