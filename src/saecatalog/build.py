@@ -13,7 +13,7 @@ from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress, notice
-from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, files_below, is_current
+from saecatalog.site.inventory import MANIFEST, Files, Keys, check_out, is_current
 from saecatalog.site.output_folder import output_folder
 from saecatalog.site.places import place_of
 from saecatalog.site.root_keys import root_made_with, template_digests, templates_folder
@@ -163,10 +163,10 @@ def build_site(
 
         made = [analysis, *effects, *([note_scores] if note_scores else [])]
         folders = [part.folder for part in made]
-        publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
-        files = files_below(out)
+        size = publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
+    else:
+        size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))
-    size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     return Summary(published, out / slug, out / "index.html", rebuilt, size)
 
 

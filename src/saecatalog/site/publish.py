@@ -34,6 +34,7 @@ from saecatalog.site.inventory import (
     checksums,
     files_below,
     listed,
+    names_below,
     root_files,
     root_key,
     seal,
@@ -66,14 +67,15 @@ def publish(
     standing: Files,
     workspace: Workspace,
     progress: Callable[..., Any],
-) -> None:
+) -> int:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
     `made` are folders of tables: of those with the same table, the last counts. `live` is the folder of the live part,
     if there is one. `keys` identify the build for the next time, and `standing` are the files of the output folder. If
     the existing catalog differs only in notes and templates, only the pages made from these are written again and the
-    rest is carried over. Raises CatalogError for a template that is not valid, for a note that links to a feature
-    without a page, and for another catalog of the site whose manifest cannot be read.
+    rest is carried over. Returns the total size of the catalog's files, in bytes. Raises CatalogError for a template
+    that is not valid, for a note that links to a feature without a page, and for another catalog of the site whose
+    manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
@@ -100,20 +102,22 @@ def publish(
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
     _copy_images(notes, folder / NOTES)
-    manifest = {**manifest, "pages": page_counts(files_below(folder))}
+    there = names_below(folder)
+    manifest = {**manifest, "pages": page_counts(there)}
     write_json(folder / MANIFEST, manifest)
     made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
-    anew = files_below(folder).keys() - set(carried)
+    anew = {MANIFEST, *there} - set(carried)
     sums = {file: kept[file] for file in carried} | checksums(folder, anew)
     write_json(folder / FILE_LIST, {**made_of, "files": sums})
     put(folder, target, turn)
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
-    seal(target)
+    size = sum(file.size for file in seal(target).values())
     gone = find_outdated(out)
     manifests, specialists = {**others, slug: manifest}, {**specialists, slug: specialists_of(target)}
     publish_root(out, templates, manifests, specialists, [slug], keys.root, standing, workspace.folder("root"), gone)
     drop_outdated(out, workspace, gone)
+    return size
 
 
 def turn(file: str) -> int:

@@ -95,11 +95,7 @@ def render_catalog(
     job = Job(tables.folder, json.dumps(manifest), templates, out, None if only is None else frozenset(only))
     writer = Writer(Catalog(tables, manifest), templates, out, only)
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
-    many = {
-        "features": [n for n in catalog.paged if writer.wants(page := catalog.ref(n).page, cite.embed_page(page))],
-        "effects": [n for n in effects.paged(catalog) if writer.wants(effects.page_of(n))],
-        "texts": [text for text, row in catalog.texts.items() if writer.wants(*texts.files(row))],
-    }
+    many = {kind: find(writer) if writer.wants_in(kind) else [] for kind, find in WANTED.items()}
     with _processes(sum(map(len, many.values())), workers) as pool:
         # The other processes begin with these while this one writes the rest.
         started = {kind: _start(pool, job, kind, keys) for kind, keys in many.items() if pool}
@@ -431,6 +427,19 @@ def _texts(writer: Writer, names: Sequence[str]) -> Iterator[None]:
 
 BY_KEY: dict[str, Make] = {"features": _features, "effects": _effect_pages, "texts": _texts}
 """The kinds of page of which there may be many: each function writes the pages of the given keys."""
+
+
+WANTED: dict[str, Callable[[Writer], Sequence[Any]]] = {
+    "features": lambda writer: [n for n in writer.catalog.paged if writer.wants(*_files_of(writer.catalog, n))],
+    "effects": lambda writer: [n for n in effects.paged(writer.catalog) if writer.wants(effects.page_of(n))],
+    "texts": lambda writer: [name for name, row in writer.catalog.texts.items() if writer.wants(*texts.files(row))],
+}
+"""The keys of the pages of each kind that are to be written. All pages of a kind are in a folder with its name."""
+
+
+def _files_of(catalog: Catalog, number: int) -> tuple[str, str]:
+    page = catalog.ref(number).page
+    return page, cite.embed_page(page)
 
 
 def _text_lists(writer: Writer) -> Iterator[None]:

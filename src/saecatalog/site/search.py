@@ -89,7 +89,9 @@ def bits(density: float) -> float:
 
 def _words(fields: Iterable[list[str]]) -> list[str]:
     """The words that occur at least twice, most frequent first; a mistyped word is compared with these."""
-    counts = Counter(word for texts in fields for text in texts for word in WORD.findall(text.lower()))
+    counts = Counter[str]()
+    for texts in fields:
+        counts.update(WORD.findall("\n".join(texts).lower()))
     return [word for word, count in counts.most_common() if count > 1]
 
 
