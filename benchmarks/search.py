@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from saecatalog.config import CorpusConfig
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site import search
+from saecatalog.site import search_parts
 from saecatalog.site.asset_files import copy_assets, own_assets
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.render import _feature_tables
@@ -70,7 +70,10 @@ def make_tables(folder: Path, count: int) -> tuple[Tables, dict[str, Any]]:
 
 def _texts(pieces: list[Piece]) -> pd.DataFrame:
     rows = [{"text": p.id, "category": p.category, "content": p.content, "token_ends": p.ends} for p in pieces]
-    return pd.DataFrame(rows).assign(source="corpora", half="first", n_tokens=0, n_excluded=0)
+    blank = dict.fromkeys(("file", "title", "link"), "")
+    return pd.DataFrame(rows).assign(
+        source="corpora", half="first", n_tokens=0, n_excluded=0, special_tokens=False, **blank
+    )
 
 
 def _features(chance: np.random.Generator, tops: list[list[tuple[Piece, int]]]) -> pd.DataFrame:
@@ -201,7 +204,8 @@ def make_site(folder: Path, count: int) -> Path:
     copy_assets(folder / "site/assets", own_assets())
     for _ in _feature_tables(writer):
         pass
-    writer.write("search-index.js", search.index(writer.catalog))
+    for path, script in search_parts.scripts(writer.catalog):
+        writer.write(path, script)
     return folder / "site/features/index.html"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from studies import Study
 
 from saecatalog.analysis.firings import choose_compared, in_steps
-from saecatalog.site.pages.pair import _packed_ascending
+from saecatalog.site.packing import packed_whole, steps
 
 
 def test_the_tokens_of_every_feature(study: Study) -> None:
@@ -48,7 +48,7 @@ def test_notable_features_come_first_while_they_fit() -> None:
 @given(st.sets(st.integers(0, 2**31 - 1)).map(sorted))
 def test_numbers_are_packed_as_steps(numbers: list[int]) -> None:
     found, last, step, shift = [], 0, 0, 0
-    for byte in base64.b64decode(_packed_ascending(np.array(numbers, np.int64))):
+    for byte in base64.b64decode(packed_whole(steps(np.array(numbers, np.int64)))):
         step |= (byte & 127) << shift
         shift += 7
         if byte < 128:

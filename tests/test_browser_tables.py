@@ -17,7 +17,7 @@ from synthetic import CATEGORIES, CONCEPT, FEATURES, PAGED, TOUR, write
 from test_site_pages import TEMPLATES, build
 
 from saecatalog.schemas import SCHEMAS
-from saecatalog.site import formats, render, search
+from saecatalog.site import formats, render, search, search_parts
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.pages.features import COLUMNS, LEFT_OUT
 from saecatalog.tables import TableWriter
@@ -53,7 +53,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     render.copy_assets(folder / "site/assets", render.own_assets())
     for _ in render._feature_tables(pages):
         pass
-    pages.write("search-index.js", search.index(catalog))
+    for path, script in search_parts.scripts(catalog):
+        pages.write(path, script)
     return folder / "site/features/index.html"
 
 

@@ -83,6 +83,7 @@ def test_signs_are_found_by_their_names(tmp_path: Path) -> None:
         given = type(tables).__getitem__
         one = lambda self, name: changed if name == "features" else given(self, name)  # noqa: E731
         patch.setattr(type(tables), "__getitem__", one)
-        script = index(Catalog(tables, manifest))
+        catalog = Catalog(tables, manifest)
+        script = index(catalog, groups(catalog))
     names = json.loads(script.removeprefix("saeSearchData(").removesuffix(");\n"))["fields"]["names"].split("\n")
     assert names[:4] == ["comma, question mark", "left parenthesis", "slightly smiling face", ""]

@@ -43,6 +43,9 @@ Columns = Mapping[str, Any] | pd.DataFrame
 
 GROUP_ROWS = 1 << 15
 """The least number of rows in a row group of a table that is written in pieces; the last group may have fewer."""
+GROUP_MOST = 1 << 16
+"""The most rows in a row group; more are written as groups of `GROUP_ROWS`. Each group says from which to which feature
+it goes, so that whoever reads one feature of a large table, even over a network, reads a small part of the file."""
 
 
 ROW_GROUP = 1 << 20
@@ -115,6 +118,11 @@ def _packing(name: str) -> dict[str, Any]:
     }
 
 
+def _group_rows(table: pa.Table) -> int | None:
+    """The size of the row groups that a table is written in; None is a single one."""
+    return GROUP_ROWS if len(table) > GROUP_MOST else None
+
+
 class TableWriter:
     """Writes tables into a folder, each in one piece or in many. On exit, every table of `names` exists.
 
@@ -143,10 +151,11 @@ class TableWriter:
                 self._flush(name)
 
     def _flush(self, name: str) -> None:
-        """Write the collected pieces as one row group."""
+        """Write the collected pieces as one row group, or as several if they have too many rows."""
         pieces = self._waiting.pop(name, [])
         if any(map(len, pieces)):
-            self._file(name).write_table(pa.concat_tables(pieces))
+            table = pa.concat_tables(pieces)
+            self._file(name).write_table(table, _group_rows(table))
 
     def _file(self, name: str) -> pq.ParquetWriter:
         if name not in self._files:
@@ -157,7 +166,8 @@ class TableWriter:
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
     """Write one table in one piece, replacing the file if there is one."""
-    pq.write_table(_arrow_table(name, columns), folder / f"{name}.parquet", **_packing(name))
+    table = _arrow_table(name, columns)
+    pq.write_table(table, folder / f"{name}.parquet", _group_rows(table), **_packing(name))
 
 
 # Spreadsheets skip white space, quotes and marks before a formula, and take wide and small forms of the signs.

@@ -57,8 +57,8 @@ class Records(Mapping[Any, Row]):
     """
 
     def __init__(self, frame: pd.DataFrame, key: str):
-        self._columns = [frame[name].to_numpy().tolist() for name in frame.columns]
-        self._lists = [i for i, column in enumerate(self._columns) if column and isinstance(column[0], np.ndarray)]
+        # As plain values, the figures of a million features would take some gigabytes.
+        self._columns = [frame[name].to_numpy() for name in frame.columns]
         self._make = _maker(tuple(frame.columns))
         self._place: dict[Any, int] = {value: i for i, value in enumerate(frame[key].tolist())}
         self._rows: dict[Any, Row] = {}
@@ -67,10 +67,7 @@ class Records(Mapping[Any, Row]):
         row = self._rows.get(key)
         if row is None:
             place = self._place[key]
-            cells = [column[place] for column in self._columns]
-            for i in self._lists:
-                cells[i] = array("i", cells[i].astype(np.int32).tobytes())
-            row = self._rows[key] = self._make(cells)
+            row = self._rows[key] = self._make([_plain(column[place]) for column in self._columns])
         return row
 
     def __contains__(self, key: object) -> bool:
@@ -81,6 +78,13 @@ class Records(Mapping[Any, Row]):
 
     def __len__(self) -> int:
         return len(self._place)
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as a plain Python value; a list as whole numbers."""
+    if isinstance(cell, np.ndarray):
+        return array("i", cell.astype(np.int32).tobytes())
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:

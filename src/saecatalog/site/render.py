@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
 from saecatalog.manifest import Manifest
 from saecatalog.processes import worker_processes
-from saecatalog.site import cite, search, tokens
+from saecatalog.site import cite, search, search_parts, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
 from saecatalog.site.catalog import CLEAREST_PAGE, ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
@@ -105,7 +105,9 @@ def render_catalog(
                 copy_live_assets(out)
         counts = {words: sum(1 for _ in pages) for words, pages in _other_pages(writer, names)}
         writer.write("charts/names.js", lambda: f"window.saeNames = {script_json(names.data())};\n")
-        writer.write("search-index.js", lambda: search.index(catalog))
+        if writer.wants(search.INDEX):
+            for path, script in search_parts.scripts(catalog, parts=only is None):
+                writer.write(path, script)
         for kind, keys in many.items():
             pages = _finish(started[kind]) if pool else _one_by_one(kind, writer, keys)
             counts[kind] = _count(pages, kind, len(keys), progress)

@@ -1,5 +1,8 @@
 """The search index: a classic script that a page loads when its search box is first used.
 
+With more than `WHOLE` features it would be too large. It then has only the features with a page and those that stand
+for a category or concept; the others are in the scripts of `search_parts`, of which a query loads a few.
+
 In: a `Catalog`. Out: JavaScript that gives `assets/search.js` the searchable data: for each feature that was active or
 has a page, the texts of `FIELDS`, its figures and how rare it is; and the groups of `search_groups`. Pages opened from
 a folder cannot use fetch, so the data is a script. It is plain text without a prepared index: one pass over it is fast,
@@ -10,7 +13,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from saecatalog.names import title
@@ -18,13 +21,16 @@ from saecatalog.site import formats
 from saecatalog.site.catalog import Catalog, split_reasons
 from saecatalog.site.charts import script_json
 from saecatalog.site.records import Groups, Row
-from saecatalog.site.search_groups import groups
+from saecatalog.site.search_groups import SearchGroup
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 TOKENS = 8
 EXCERPTS = 2
 EXPLAINED = 120
 """Characters of a feature's first explanation that are searched."""
+INDEX = "search-index.js"
+WHOLE = 50_000
+"""The most features whose texts are all in the index: it then has about 12 MB."""
 TOKEN_COLUMNS = ("feature", "rank", "token")
 CONTEXT_COLUMNS = ("feature", "rank", "text", "position", "band", "window_start", "window_end")
 """The columns that are read of the tokens and of the contexts, without the activations of contexts, which are large."""
@@ -42,12 +48,13 @@ class Source:
     explanations: Groups
 
     @classmethod
-    def of(cls, catalog: Catalog) -> "Source":
-        """Read it from the catalog's tables."""
-        tokens = catalog.tables.read("tokens", TOKEN_COLUMNS)
-        contexts = catalog.tables.read("contexts", CONTEXT_COLUMNS)
+    def of(cls, catalog: Catalog, numbers: Iterable[int] | None = None) -> "Source":
+        """Read it from the catalog's tables, for all features or only for these."""
+        wanted = None if numbers is None else list(numbers)
+        tokens = catalog.tables.read("tokens", TOKEN_COLUMNS, wanted)
+        contexts = catalog.tables.read("contexts", CONTEXT_COLUMNS, wanted)
         shown = (contexts["band"] == "top") & (contexts["rank"] < EXCERPTS)
-        said = catalog.tables.read("explanations", ("feature", "rank", "description"))
+        said = catalog.tables.read("explanations", ("feature", "rank", "description"), wanted)
         return cls(
             catalog,
             Groups(tokens[tokens["rank"] < TOKENS], "feature"),
@@ -56,14 +63,34 @@ class Source:
         )
 
 
-def index(catalog: Catalog) -> str:
+def searchable(catalog: Catalog) -> list[int]:
+    """The features that a search can find: those that were active or have a page."""
+    frame = catalog.tables["features"]
+    found: list[int] = frame.loc[(frame["page"] != "") | (frame["n_active"] > 0), "feature"].tolist()
+    return found
+
+
+def is_divided(catalog: Catalog) -> bool:
+    """Whether the index has only some of the features that a search can find."""
+    return len(searchable(catalog)) > WHOLE
+
+
+def indexed(catalog: Catalog, found: Sequence[SearchGroup]) -> list[int]:
+    """The features whose texts are in the index itself, given its groups."""
+    numbers = searchable(catalog)
+    if not is_divided(catalog):
+        return numbers
+    named = {feature for *_, told in found if isinstance(told, list) for feature, _ in told} | set(catalog.paged)
+    return [number for number in numbers if number in named]
+
+
+def index(catalog: Catalog, found: Sequence[SearchGroup]) -> str:
     """The script: one call with all data; the texts of each field are joined by line breaks.
 
-    A browser reads a few long strings far faster than a hundred thousand short ones.
+    A browser reads a few long strings far faster than a hundred thousand short ones. `found` are the groups.
     """
-    source = Source.of(catalog)
-    paged = set(catalog.paged)
-    numbers = [number for number, row in catalog.features.items() if number in paged or row.n_active]
+    divided, numbers = is_divided(catalog), indexed(catalog, found)
+    source, paged = Source.of(catalog, numbers if divided else None), set(catalog.paged)
     fields = {name: [text_of(source, number) for number in numbers] for name, text_of in FIELDS.items()}
     rows = [catalog.features[number] for number in numbers]
     data = {
@@ -73,8 +100,9 @@ def index(catalog: Catalog) -> str:
         "figures": "\n".join(f"density {formats.percent(row.density)}, max {formats.number(row.max)}" for row in rows),
         "bits": [bits(row.density) for row in rows],
         "words": " ".join(_words(fields.values())),
-        "groups": groups(catalog),
+        "groups": found,
         "size": catalog.manifest["sae"]["d_sae"],
+        **({"parts": True} if divided else {}),
     }
     return f"saeSearchData({script_json(data)});\n"
 

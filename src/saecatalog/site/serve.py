@@ -7,6 +7,7 @@ A page elsewhere can point a name of its own at this computer and have the visit
 rebinding); it could then read the site. So only requests that name the loopback address are answered.
 """
 
+import io
 import logging
 import re
 from collections.abc import Callable
@@ -27,6 +28,9 @@ LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNOREC
 PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/")
 """Paths below which a site may be served: a browser changes none of them, and none has a hidden folder."""
 
+RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
+"""A request for one part of a file: from a byte, to a byte, or the last bytes."""
+
 MISDIRECTED = f"This server answers only to {ADDRESS}, localhost and [::1]."
 
 
@@ -38,7 +42,7 @@ class _SiteServer(ThreadingHTTPServer):
 
 
 class _SiteHandler(SimpleHTTPRequestHandler):
-    """Serves the files of the site to requests for the loopback address, without listings or a log.
+    """Serves the files of the site, or parts of them, to requests for the loopback address, without listings or a log.
 
     Hidden files, and links to hidden files or to files outside the folder, do not exist for it; nor does anything
     outside `base`, the path of the site, which begins and ends with a slash.
@@ -62,7 +66,26 @@ class _SiteHandler(SimpleHTTPRequestHandler):
         if not self.path.startswith(self.base) or not self._is_visible():
             self.send_error(404, "File not found")
             return None
+        asked, path = RANGE.fullmatch(self.headers.get("Range", "")), Path(self.translate_path(self.path))
+        # Nothing here has a mark of its version, so that whoever sends one gets the whole file.
+        if asked and "If-Range" not in self.headers and path.is_file():
+            return self._send_part(asked, path)
         return super().send_head()
+
+    def _send_part(self, asked: re.Match[str], path: Path) -> Any:
+        """Send the headers of a part of a file, such as a row group of a table; returns the part as a file."""
+        size = path.stat().st_size
+        first = max(0, size - int(asked[3])) if asked[3] else int(asked[1])
+        end = min(size, int(asked[2]) + 1) if asked[2] else size
+        is_there = first < end
+        self.send_response(206 if is_there else 416)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}" if is_there else f"bytes */{size}")
+        self.send_header("Content-Length", str(end - first if is_there else 0))
+        self.end_headers()
+        with path.open("rb") as file:
+            file.seek(first)
+            return io.BytesIO(file.read(end - first) if is_there else b"")
 
     def translate_path(self, path: str) -> str:
         """The file of a path, which is below `base`."""
@@ -85,6 +108,7 @@ class _SiteHandler(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         # The browser must always show the page that was built last.
         self.send_header("Cache-Control", "no-cache")
+        self.send_header("Accept-Ranges", "bytes")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:

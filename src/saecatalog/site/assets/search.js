@@ -1,10 +1,12 @@
 // Full-text search over the features. Every term of a query must occur in some field of a feature, in any order, or the
 // feature must respond to a category or concept that the query names. search-index.js calls saeSearchData. saeFind
 // returns the numbers of the features found, best first; the features table uses it too. saeSearch shows results under
-// the search box as the reader types.
+// the search box as the reader types. In a catalog of a wide dictionary, the index has only features with a page and those
+// that stand for a category or concept; the others are added as soon as search_parts.js has found them.
 (() => {
   const MOST = 12;
   const GROUPS = 4;
+  const PAUSE = 120; // milliseconds after a letter before parts are loaded for it
   // What a match is worth by field, times 1 for a whole word, BEGINS if it begins one, INSIDE if it is inside one.
   const WORTH = { label: 8, tokens: 4, names: 4, subjects: 1.5, note: 4, explanation: 3, examples: 1 };
   const BEGINS = 0.45;
@@ -96,8 +98,10 @@
   // One search through a whole field is far faster than one in each feature's text.
   const isKnown = (term) => /^\d+$/.test(term) || data.fields.some(({ lowerText }) => lowerText.includes(term));
 
-  // The indices of all features that match a query, best first; equal scores are ordered by number.
-  function places(query, groups) {
+  const bestFirst = (found) => found.sort((a, b) => (a.score === b.score ? a.number - b.number : b.score - a.score));
+
+  // All features that match a query, best first, with their places in the index; equal scores are ordered by number.
+  function matches(query, groups) {
     const terms = termsOf(query);
     const whole = terms.join(" ");
     const isWritten = terms.every(isKnown);
@@ -107,9 +111,9 @@
       const told = groups.map(({ group, worth }) => worth * (group.strengths.get(number) ?? 0));
       // Features that are active everywhere match most words and say least, so their matches count less.
       const score = ((isWritten ? matched(place, terms, whole) : 0) + RESPONDS * Math.max(0, ...told)) * (0.1 + data.bits[place] / BITS);
-      if (score) found.push([score, place]);
+      if (score) found.push({ score, number, place });
     }
-    return found.sort((a, b) => (a[0] === b[0] ? a[1] - b[1] : b[0] - a[0])).map(([, place]) => place);
+    return bestFirst(found);
   }
 
   // One letter added, missing or different, or two adjacent letters swapped.
@@ -131,19 +135,40 @@
 
   // A query with each unknown word replaced by the most frequent word that is one slip away, or by its beginning.
   function mended(query) {
-    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term)
+    const near = (term) => /^\p{L}{4,}$/u.test(term) && !isKnown(term) && !data.words.includes(term)
       && (data.words.find((word) => oneSlip(term, word)) || shortened(term));
     return termsOf(query).map((term) => near(term) || term).join(" ");
   }
 
-  // { query, groups, places }: the query that was used (corrected if the original found nothing) and its results.
-  function find(query) {
+  // { query, groups, found }: what the index itself has for a query.
+  function look(query) {
     const groups = named(query);
-    const found = { query, groups, places: places(query, groups) };
-    const other = found.places.length || groups.length || !data.numbers.length ? query : mended(query);
+    return { query, groups, found: matches(query, groups) };
+  }
+
+  const isEmpty = ({ groups, found }) => !found.length && !groups.length;
+
+  // The same for the query that was used: corrected if the original found nothing.
+  function find(query) {
+    const found = look(query);
+    const other = isEmpty(found) && data.numbers.length ? mended(query) : query;
     return other === query ? found : find(other);
   }
-  window.saeFind = (query) => find(plain(query)).places.map((place) => data.numbers[place]);
+  window.saeFind = (query) => find(plain(query)).found.map(({ number }) => number);
+
+  // The same with the features in the parts: the first of these with what is shown of them, and the words cut `short`.
+  async function findAll(query, parts) {
+    const here = look(query);
+    const listed = new Set(data.numbers);
+    const more = await parts.find(termsOf(query), listed, data.size);
+    const found = bestFirst([...here.found, ...more.found]);
+    const other = isEmpty({ ...here, found }) ? mended(query) : query;
+    if (other !== query) return findAll(other, parts);
+    const first = found.slice(0, MOST);
+    const shown = await parts.describe(first.filter(({ place }) => place === undefined).map(({ number }) => number));
+    for (const one of first) Object.assign(one, shown.get(one.number));
+    return { ...here, found, short: more.short };
+  }
 
   // A text with the terms marked, as nodes; markup in the text stays text.
   function marked(text, terms) {
@@ -192,16 +217,16 @@
     return made;
   }
 
-  function feature(place, terms, groups, root) {
-    const number = data.numbers[place];
-    const words = make("span", "", marked(data.fields[0].shown[place], terms));
-    const why = because(place, terms, groups);
+  function feature({ number, place, label, figures }, terms, groups, root) {
+    const words = make("span", "", marked(label ?? data.fields[0].shown[place], terms));
+    const why = place === undefined ? "" : because(place, terms, groups);
     if (why) words.append(make("small", "", marked(why, terms)));
-    words.append(make("small", "", data.figures[place]));
-    return option(root + pageOf(number), make("b", "", marked(String(number), terms)), words);
+    words.append(make("small", "", figures ?? data.figures[place]));
+    const page = hasPage({ number, place }) ? `features/${number}.html` : `row.html?feature=${number}`;
+    return option(root + page, make("b", "", marked(String(number), terms)), words);
   }
 
-  const pageOf = (number) => data.rows.has(number) ? `row.html?feature=${number}` : `features/${number}.html`;
+  const hasPage = ({ number, place }) => place !== undefined && !data.rows.has(number);
 
   // A number that is not in the index is that of a silent feature without a page, or of none.
   function unlisted(query, root) {
@@ -210,20 +235,27 @@
     return { said: "", options: [option(`${root}row.html?feature=${Number(query)}`, make("b", "", query), words)] };
   }
 
-  // The response to a query: a line about it, and the options.
-  function answer(given, root) {
-    const { query, groups, places: found } = find(given);
+  // The response to a query: a line about it, and the options. `isWhole` says that no part is left to search.
+  function answer(given, { query, groups, found, short = [] }, isWhole, root) {
     const terms = termsOf(query);
-    const exact = found.length && String(data.numbers[found[0]]) === query;
-    const other = !exact && /^(0|[1-9]\d*)$/.test(given) ? unlisted(given, root) : { said: "", options: [] };
-    const features = found.slice(0, MOST).map((place) => feature(place, terms, groups, root));
+    const exact = found.length && String(found[0].number) === query;
+    const other = isWhole && !exact && /^(0|[1-9]\d*)$/.test(given) ? unlisted(given, root) : { said: "", options: [] };
+    const features = found.slice(0, MOST).map((one) => feature(one, terms, groups, root));
     const subjects = groups.slice(0, GROUPS)
       .map(({ group }) => option(root + group.page, make("b", "", marked(group.title, terms)), make("span", "", group.kind)));
     const options = [...other.options, ...(exact ? [...features, ...subjects] : [...subjects, ...features])];
-    const inTable = found.filter((place) => !data.rows.has(data.numbers[place])).length;
-    if (inTable > MOST) options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${inTable.toLocaleString("en")} in the table`));
+    const inTable = found.filter(hasPage).length;
+    if (inTable > MOST || (inTable && found.length > MOST && data.parts)) {
+      options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${inTable.toLocaleString("en")} in the table`));
+    }
     const count = found.length === 1 ? "1 feature" : `${found.length.toLocaleString("en")} features, best first`;
-    const said = [other.said, query !== given && `No results for “${given}”. Showing results for “${query}”.`, found.length ? count : !options.length && !other.said && "No results."];
+    const said = [
+      other.said,
+      query !== given && `No results for “${given}”. Showing results for “${query}”.`,
+      found.length ? count : isWhole && !options.length && !other.said && "No results.",
+      short.length && `“${short.join("”, “")}” as a whole word only; type more for words that begin so.`,
+      !isWhole && "Searching further …",
+    ];
     return { line: said.filter(Boolean).join(" "), options };
   }
 
@@ -258,14 +290,39 @@
       if (!wanted) box.removeAttribute("aria-activedescendant");
     }
 
-    function show() {
-      const query = plain(box.value);
-      open(!!query);
-      if (!query) return;
-      const { line: words, options } = answer(query, root);
+    function put({ line: words, options }) {
       line.textContent = words;
       list.replaceChildren(...options);
+    }
+
+    function show() {
+      const query = plain(box.value);
+      asked += 1;
+      open(!!query);
+      if (!query) return;
+      put(answer(query, data.parts ? look(query) : find(query), !data.parts, root));
       choose(0);
+      if (data.parts) showParts(query, asked);
+    }
+
+    // What the parts add, unless the reader has typed on since.
+    let asked = 0;
+    let parts = null;
+    async function showParts(query, mine) {
+      await new Promise((done) => setTimeout(done, PAUSE));
+      if (mine !== asked) return;
+      try {
+        await window.saeLoad(`${root}assets/search_parts.js`);
+        if (!parts) {
+          parts = await window.saeOpenParts(root);
+          data.words = [...new Set([...data.words, ...parts.frequent])];
+        }
+        const found = await findAll(query, parts);
+        if (mine === asked) put(answer(query, found, true, root));
+      } catch (error) {
+        if (mine === asked) line.textContent = `Only features with a page were searched: ${error.message}.`;
+      }
+      if (mine === asked) choose(chosen);
     }
 
     const steps = { ArrowDown: () => chosen + 1, ArrowUp: () => chosen - 1, Home: () => 0, End: () => list.children.length - 1 };

@@ -3,17 +3,16 @@
 In: a `Catalog`. Out: plain values for the template, and scripts: one for the texts, and one for each block of features.
 """
 
-import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from saecatalog.constants import DOUBLE, TOGETHER, WITHIN
 from saecatalog.names import with_signs
 from saecatalog.site.catalog import Catalog
 from saecatalog.site.charts import script_json
+from saecatalog.site.packing import packed, packed_whole, steps
 from saecatalog.site.records import Groups
 from saecatalog.site.tokens import shorten
 
@@ -94,23 +93,9 @@ class _Part:
             "label": ref.label,
             "page": ref.page,
             "max": float(self._maxima[number]),
-            "tokens": _packed_ascending(firing.tokens.astype(np.int64)),
-            "direction": _packed(firing.direction.astype(np.int8)),
-            "texts": _packed_ascending(places),
-            "scores": _packed(scores.astype("<f4")),
+            "tokens": packed_whole(steps(firing.tokens.astype(np.int64))),
+            "direction": packed(firing.direction.astype(np.int8)),
+            "texts": packed_whole(steps(places)),
+            "scores": packed(scores.astype("<f4")),
             "promoted": [with_signs(one.token) for one in self._promoted[number]],
         }
-
-
-def _packed(values: np.ndarray) -> str:
-    return base64.b64encode(values.tobytes()).decode()
-
-
-def _packed_ascending(values: Int64[np.ndarray, "n"]) -> str:
-    """Ascending whole numbers as steps: seven bits a byte, low bits first, the last byte of a step below 128."""
-    steps = values - np.concatenate([np.zeros(1, np.int64), values[:-1]])
-    # [step, byte]: the bytes that each step needs, with the eighth bit set in all but the last.
-    parts = steps[:, None] >> (7 * np.arange(5))
-    kept = (parts > 0) | (np.arange(5) == 0)
-    more = np.pad(kept[:, 1:], ((0, 0), (0, 1)))
-    return _packed(((parts & 127) | (more << 7)).astype(np.uint8)[kept])
