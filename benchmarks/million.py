@@ -284,7 +284,7 @@ TYPED = """async query => {
   box.dispatchEvent(new Event("input"));
   const shown = performance.now() - start;
   await new Promise((done) => setTimeout(done));
-  while (!line() || line().includes("Searching further")) await new Promise((done) => setTimeout(done, 2));
+  while (!line() || line().includes("earching further")) await new Promise((done) => setTimeout(done, 2));
   return { first: shown, all: performance.now() - start, line: line() };
 }"""
 """Types a query; measures the milliseconds until the features with a page, and until all features are shown."""

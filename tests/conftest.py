@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["browsing", "live_site", "sites", "comparing", "studies", "faults"]
+pytest_plugins = ["browsing", "live_site", "sites", "wide", "comparing", "studies", "faults"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from ranges import RangeFile
 
 from saecatalog.errors import CatalogError
+from saecatalog.schemas import SCHEMAS
 from saecatalog.site import serve
+from saecatalog.tables import Coded, TableWriter
 
 
 @pytest.fixture
@@ -288,3 +293,62 @@ def test_the_address_that_is_said_has_the_path(site: Path, monkeypatch: pytest.M
     monkeypatch.setattr(serve.ThreadingHTTPServer, "serve_forever", lambda self: None)
     serve.serve(site, 0, "my-catalog", said.append)
     assert said[0].partition(" ")[0].endswith("/my-catalog/index.html")
+
+
+def part(port: int, asked: str, *more: tuple[str, str]) -> tuple[int, str | None, bytes]:
+    """Request a part of the front page."""
+    connection = HTTPConnection(serve.ADDRESS, port, timeout=10)
+    connection.request("GET", "/index.html", headers={"Range": asked, **dict(more)})
+    reply = connection.getresponse()
+    body = reply.read()
+    connection.close()
+    return reply.status, reply.headers["Content-Range"], body
+
+
+@pytest.mark.parametrize("span", ["0-0", "7-", "3-6", "22-23", "-5", "-999", "0-999"])
+def test_a_part_of_a_file_is_served(port: int, span: str) -> None:
+    whole = b"<title>The site</title>"
+    first, _, last = span.partition("-")
+    start, stop = (int(first), int(last or 22) + 1) if first else (max(0, len(whole) - int(last)), len(whole))
+    wanted = whole[start:stop]
+    assert part(port, f"bytes={span}") == (206, f"bytes {start}-{start + len(wanted) - 1}/{len(whole)}", wanted)
+
+
+@pytest.mark.parametrize("span", ["23-", "99-100", "-0", "5-4"])
+def test_a_part_that_is_not_there_is_refused(port: int, span: str) -> None:
+    assert part(port, f"bytes={span}") == (416, "bytes */23", b"")
+
+
+@pytest.mark.parametrize("span", ["bytes=-", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "0-1"])
+def test_the_whole_file_is_served_for_what_is_not_one_part(port: int, span: str) -> None:
+    assert part(port, span) == (200, None, b"<title>The site</title>")
+    assert part(port, "bytes=0-1", ("If-Range", '"x"'))[0] == 200
+
+
+def test_a_part_is_refused_where_the_whole_is(port: int) -> None:
+    connection = HTTPConnection(serve.ADDRESS, port, timeout=10)
+    connection.request("GET", "/link.txt", headers={"Range": "bytes=0-3"})
+    assert connection.getresponse().status == 404
+    connection.close()
+
+
+def test_one_feature_of_a_large_table_is_a_small_part_of_it(tmp_path: Path) -> None:
+    """Of 200,000 features with two tokens each; the rows are those that reading the whole file gives."""
+    count = 200_000
+    blank = {name: np.zeros(count * 2) for name in SCHEMAS["tokens"]} | {
+        "token": Coded(["a"], np.zeros(count * 2, int))
+    }
+    noise = np.random.default_rng(0).random(count * 2)
+    rows = blank | {"feature": np.repeat(np.arange(count), 2), "share": noise}
+    with TableWriter(tmp_path, ["tokens"]) as writer:
+        writer.write("tokens", rows)
+    (tmp_path / "index.html").touch()
+    with serve.make_server(tmp_path, 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        file = RangeFile(f"http://{serve.ADDRESS}:{server.server_port}/tokens.parquet")
+        found = pq.read_table(file, filters=[("feature", "==", 123_456)], pre_buffer=False)
+        server.shutdown()
+        thread.join()
+    assert found["share"].to_pylist() == noise[246_912:246_914].tolist()
+    assert sum(file.asked) < file.size / 4

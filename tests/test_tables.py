@@ -139,6 +139,21 @@ def test_rows_about_features_have_the_types_of_the_whole(catalog: Tables, name: 
     assert nothing.dtypes.equals(whole.dtypes)
 
 
+def test_a_large_piece_is_split_by_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row group says which features it has, so that a reader of one of them can skip the others."""
+    monkeypatch.setattr(tables, "GROUP_ROWS", 100)
+    monkeypatch.setattr(tables, "GROUP_MOST", 250)
+    columns = {"cluster": np.full(251, 3), "feature": np.arange(251)}
+    with TableWriter(tmp_path, ["clusters"]) as writer:
+        writer.write("clusters", columns)
+    (tmp_path / "whole").mkdir()
+    write_table(tmp_path / "whole", "clusters", columns)
+    for folder in (tmp_path, tmp_path / "whole"):
+        metadata = pq.read_metadata(folder / "clusters.parquet")
+        groups = [metadata.row_group(g).column(1).statistics for g in range(metadata.num_row_groups)]
+        assert [(group.min, group.max) for group in groups] == [(0, 99), (100, 199), (200, 250)]
+
+
 def test_equal_strings_are_one_object_across_row_groups(tmp_path: Path, catalog: Tables) -> None:
     many = pd.concat([catalog["text_scores"]] * 2000, ignore_index=True)
     write_table(tmp_path, "text_scores", many)

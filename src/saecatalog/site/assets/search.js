@@ -252,9 +252,10 @@
     const said = [
       other.said,
       query !== given && `No results for “${given}”. Showing results for “${query}”.`,
-      found.length ? count : isWhole && !options.length && !other.said && "No results.",
-      short.length && `“${short.join("”, “")}” as a whole word only; type more for words that begin so.`,
-      !isWhole && "Searching further …",
+      short.length && `Only whole words “${short.join("”, “")}”; type more letters for longer words.`,
+      found.length && (isWhole ? count : `${count}; searching further …`),
+      !found.length && !isWhole && "Searching further …",
+      !found.length && isWhole && !options.length && !other.said && "No results.",
     ];
     return { line: said.filter(Boolean).join(" "), options };
   }

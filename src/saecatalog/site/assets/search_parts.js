@@ -94,7 +94,8 @@
       if (number === first[0]?.number || !others.every((best) => best.has(number))) continue;
       found.push({ number, score: others.reduce((sum, best) => sum + best.get(number), worth) / asked.length });
     }
-    return { found, short: looked.filter(({ isShort }) => isShort).map(({ word }) => word) };
+    // The end of a term such as “don't” is rarely the beginning of a longer word.
+    return { found, short: looked.filter(({ word, isShort }) => isShort && terms.includes(word)).map(({ word }) => word) };
   }
 
   window.saeOpenParts = async (root) => {
