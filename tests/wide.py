@@ -1,7 +1,7 @@
 """A catalog of a dictionary too wide for one search index: 400 features with labels and tokens at random, eight pages.
 
-The limits that decide about a wide dictionary are small here, so that the search has many parts. `conftest.py` names this
-module as a plugin.
+The limits that decide about a wide dictionary are small here, so that the search has many parts. `conftest.py` names
+this module as a plugin.
 """
 
 import random
