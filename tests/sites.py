@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import effect_tables
 import pytest
 from synthetic import CATEGORIES, CONCEPT, FEATURES, World, write
 from test_site_pages import build
 
-from saecatalog.build import build_site
+from saecatalog.build import Summary, build_site
 from saecatalog.cache import Cache
 from saecatalog.config import SiteConfig, load_config
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations
@@ -105,14 +106,18 @@ class Workplace:
     def catalog(self) -> Path:
         return self.site / "tiny/0-res"
 
-    def publish(
+    def publish(self, slug: str = "tiny/0-res", world: World | None = None, **facts: Any) -> bool:
+        """Build the site; returns whether anything was written."""
+        return self.build(slug, world, **facts).rebuilt
+
+    def build(
         self,
         slug: str = "tiny/0-res",
         world: World | None = None,
         explanations: Explanations = NO_EXPLANATIONS,
         **facts: object,
-    ) -> bool:
-        """Build the site with this manifest, of another world if one is given; returns whether anything was written."""
+    ) -> Summary:
+        """Build the site with this manifest, of another world if one is given."""
         tables = self.folder / ("tables" if world is None else f"tables of {slug.replace('/', ' ')}")
         if world is not None:
             write(tables, csv=True, world=world)
@@ -129,7 +134,7 @@ class Workplace:
         with output_folder(self.site) as workspace, Cache(self.folder / "cache") as cache:
             analysis = cache.output("analysis", tables.name, partial(shutil.copytree, tables, dirs_exist_ok=True))
             files, progress = check_out(self.site), Progress(quiet=True)
-            return build_site(analysis, manifest, notes, config, files, workspace, progress, None, explanations).rebuilt
+            return build_site(analysis, manifest, notes, config, files, workspace, progress, None, explanations)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from sites import Workplace
 
 from saecatalog.errors import CatalogError
-from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, catalogs, check_out, files_below
+from saecatalog.site.inventory import FILE_LIST, ROOT_LIST, catalogs, check_out, files_below, names_below
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -55,6 +55,22 @@ def test_the_lists_have_the_checksum_of_every_file(published: Workplace) -> None
     root = {path: sums[path] for path in files if not path.startswith("tiny/")}
     written = json.loads((published.site / ROOT_LIST).read_bytes())
     assert written["files"] == root | {f"tiny/0-res/{FILE_LIST}": sums[f"tiny/0-res/{FILE_LIST}"]}
+
+
+def test_the_size_of_a_catalog_is_that_of_its_files(place: Workplace) -> None:
+    """Of one with nothing to do, of one in which a page was written again, and of one that was built anew."""
+    for change in ("nothing", "note", "everything"):
+        if change == "note":
+            (place.folder / "notes/3.md").write_text("Another note.", encoding="utf-8")
+        built = place.build(**({"title": "Another"} if change == "everything" else {}))
+        assert built.rebuilt == (change != "nothing")
+        assert built.size == sum(map(len, tree(place.catalog).values())), change
+
+
+def test_names_alone_are_those_of_the_files(place: Workplace) -> None:
+    (place.catalog / "link.html").symlink_to("nowhere")
+    (place.catalog / "texts/link.html").symlink_to("../index.html")
+    assert names_below(place.catalog) == list(files_below(place.catalog)) == sorted(tree(place.catalog))
 
 
 def test_a_build_with_nothing_to_do_reads_few_files_and_writes_none(

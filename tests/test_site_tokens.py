@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +121,19 @@ def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeyp
     quick = [tokens.highlight(*case) for case in cases]
     monkeypatch.setattr(tokens, "cuts_clean", lambda *_: False)
     assert quick == [tokens.highlight(*case) for case in cases]
+
+
+@given(st.sets(st.integers(0, 300)), st.integers(0, 300), st.integers(0, 300))
+def test_tokens_near_a_window_are_those_within_reach_of_it(active: set[int], a: int, b: int) -> None:
+    positions, window = sorted(active), (min(a, b), max(a, b))
+    values = [position + 0.5 for position in positions]
+    found = tokens.near(np.array(positions, np.int32), np.array(values, np.float32), window)
+    reach = tokens.LONGEST_CHARACTER
+    assert found == [
+        (position, value)
+        for position, value in zip(positions, values, strict=True)
+        if window[0] - reach <= position < window[1] + reach
+    ]
 
 
 def test_a_text_of_combining_characters_alone_takes_no_more_looks_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
