@@ -123,17 +123,25 @@ def test_a_window_is_marked_as_if_every_mark_of_the_text_were_worked_out(monkeyp
     assert quick == [tokens.highlight(*case) for case in cases]
 
 
-@given(st.sets(st.integers(0, 300)), st.integers(0, 300), st.integers(0, 300))
+@pytest.mark.parametrize("special", ["<", "\n", "\u202e", "\ud83d"])
+def test_a_special_character_is_shown_as_one_wherever_it_stands_in_a_window(special: str) -> None:
+    for place in range(6):
+        content = "abcdef"[:place] + special + "abcdef"[place:]
+        for first, last in itertools.combinations(range(8), 2):
+            shown = tokens.highlight(content, range(1, 8), [(first, 1.0)], 1.0, (first, last))
+            rest = tokens.visible(content[first + 1 : last])
+            assert shown == f'<b class="a9" title="1">{tokens.visible(content[first])}</b>{rest}'
+
+
+@given(st.sets(st.integers(0, 9)), st.integers(0, 9), st.integers(0, 9))
 def test_tokens_near_a_window_are_those_within_reach_of_it(active: set[int], a: int, b: int) -> None:
     positions, window = sorted(active), (min(a, b), max(a, b))
     values = [position + 0.5 for position in positions]
-    found = tokens.near(np.array(positions, np.int32), np.array(values, np.float32), window)
-    reach = tokens.LONGEST_CHARACTER
-    assert found == [
-        (position, value)
-        for position, value in zip(positions, values, strict=True)
-        if window[0] - reach <= position < window[1] + reach
-    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "LONGEST_CHARACTER", 2)
+        found = tokens.near(np.array(positions, np.int32), np.array(values, np.float32), window)
+    both = zip(positions, values, strict=True)
+    assert found == [(position, value) for position, value in both if window[0] - 2 <= position < window[1] + 2]
 
 
 def test_a_text_of_combining_characters_alone_takes_no_more_looks_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
