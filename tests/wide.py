@@ -21,13 +21,13 @@ from saecatalog.tables import Tables, TableWriter
 WIDE = 400
 SILENT_TOO = 77
 TEXT = (
-    "harbour harbours harp hat the their then there thing think dog dogma run running Straße naïve éclair zebra zoo "
-    "x_1 1984 ( ) == 日本 日語 ไทย 🙂 👋🏽 don't semi-colon ＡＢ İstanbul ΣΟΦΟΣ"
+    "harbour harbours harp hat th the their then there thing think this those though three through throw dog dogma run "
+    "running Straße naïve éclair zebra zoo x_1 1984 ( ) == 日本 日語 ไทย 🙂 👋🏽 don't semi-colon ＡＢ İstanbul ΣΟΦΟΣ"
 )
 WORDS = TEXT.split()
 LIMITS = {
     (search, "WHOLE"): 20,
-    (search_parts, "PART"): 250,
+    (search_parts, "PART"): 400,
     (search_parts, "IN_PART"): 16,
     (search_parts, "BLOCK"): 64,
 }

@@ -245,9 +245,10 @@
       .map(({ group }) => option(root + group.page, make("b", "", marked(group.title, terms)), make("span", "", group.kind)));
     const options = [...other.options, ...(exact ? [...features, ...subjects] : [...subjects, ...features])];
     const inTable = found.filter(hasPage).length;
-    if (inTable > MOST || (inTable && found.length > MOST && data.parts)) {
-      options.push(option(`${root}features/index.html?q=${encodeURIComponent(query)}`, `Show all ${inTable.toLocaleString("en")} in the table`));
-    }
+    const inside = `${root}features/index.html?q=${encodeURIComponent(query)}`;
+    const many = inTable.toLocaleString("en");
+    if (data.parts && inTable && found.length > MOST) options.push(option(inside, `Show those with a page in the table: ${many}`));
+    else if (inTable > MOST) options.push(option(inside, `Show all ${many} in the table`));
     const count = found.length === 1 ? "1 feature" : `${found.length.toLocaleString("en")} features, best first`;
     const said = [
       other.said,
