@@ -299,9 +299,11 @@ def served(site: Path, way: str) -> Iterator[str]:
     with serve.make_server(site, 0, "/my/catalog/") as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/my/catalog/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/my/catalog/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager
