@@ -1,5 +1,6 @@
 """Shared storage, on an S3-compatible server on this machine and in folders."""
 
+import json
 import os
 import pickle
 import random
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 from faults import between, through
 
+from saecatalog.cache import CHECKSUMS, checksums, sealed
 from saecatalog.errors import CatalogError
+from saecatalog.json_files import write_json
+from saecatalog.progress import noticed_by
+from saecatalog.shared_outputs import StoredOutputs
 from saecatalog.storage import PART, Storage
 
 
@@ -116,3 +121,55 @@ def test_errors_do_not_tell_secrets(tmp_path: Path) -> None:
     with pytest.raises(CatalogError) as error:
         Storage(str(tmp_path / "file" / "below")).check()
     assert "cannot be used" in str(error.value)
+
+
+@pytest.fixture
+def outputs(storage: Storage, tmp_path: Path) -> StoredOutputs:
+    """Shared outputs with one of two files."""
+    made = tmp_path / "made"
+    (made / "deep").mkdir(parents=True)
+    (made / "a.npy").write_bytes(os.urandom(1000))
+    (made / "deep" / "b.json").write_text("{}")
+    write_json(made / CHECKSUMS, sealed(checksums(made)))
+    outputs = StoredOutputs(storage)
+    outputs.add("stage", "key", made)
+    return outputs
+
+
+def test_an_output_is_fetched_as_it_was_made(outputs: StoredOutputs, tmp_path: Path) -> None:
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    assert outputs.fetch("stage", "key", folder)
+    assert checksums(folder) == checksums(tmp_path / "made")
+    assert not outputs.fetch("stage", "other", folder)
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing", "list", "elsewhere", "nonsense"])
+def test_an_output_that_is_not_whole_is_not_taken(outputs: StoredOutputs, tmp_path: Path, fault: str) -> None:
+    place, folder, said = outputs.storage.below("outputs/stage/key"), tmp_path / "to" / "fetched", list[str]()
+    folder.mkdir(parents=True)
+    listed = json.loads(place.read(CHECKSUMS))
+    if fault == "damaged":
+        place.write("a.npy", b"x" + place.read("a.npy")[1:])
+    elif fault == "missing":
+        place.remove("a.npy")
+    elif fault == "list":
+        listed["files"]["a.npy"] = "0" * 32
+        place.write(CHECKSUMS, json.dumps(listed).encode())
+    elif fault == "elsewhere":
+        outputs.storage.below("outputs/stage").write("evil", b"evil")
+        listed["files"]["../evil"] = checksum_of(b"evil", tmp_path)
+        place.write(CHECKSUMS, json.dumps(sealed(listed["files"])).encode())
+    else:
+        place.write(CHECKSUMS, b"[1, 2")
+    with noticed_by(said.append):
+        assert not outputs.fetch("stage", "key", folder)
+    assert not (tmp_path / "to" / "evil").exists()
+    assert not (folder / CHECKSUMS).exists()
+    assert len(said) == 1
+    assert "is damaged; it is made again" in said[0]
+
+
+def checksum_of(content: bytes, folder: Path) -> str:
+    (folder / "content").write_bytes(content)
+    return checksums(folder)["content"]

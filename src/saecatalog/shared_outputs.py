@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saecatalog.cache import CHECKSUMS, checksum, sealed
+from saecatalog.json_files import write_json
 from saecatalog.progress import notice
 from saecatalog.storage import Storage
 
@@ -25,15 +26,17 @@ class StoredOutputs:
         """Fill an empty folder with an output and its checksums; False if there is none that is whole."""
         place = self._place(stage, key)
         try:
-            listed = json.loads(place.read(CHECKSUMS))
-            sums = listed["files"]
-            whole = bool(listed == sealed(sums)) and all(_copied(place, name, sums[name], folder) for name in sums)
+            content = place.read(CHECKSUMS)
         except FileNotFoundError:
             return False
-        except (ValueError, TypeError, KeyError):
+        try:
+            listed = json.loads(content)
+            sums = listed["files"]
+            whole = bool(listed == sealed(sums)) and all(_copied(place, name, sums[name], folder) for name in sums)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             whole = False
         if whole:
-            (folder / CHECKSUMS).write_text(json.dumps(listed), encoding="utf-8")
+            write_json(folder / CHECKSUMS, listed)
         else:
             notice(f"the output {place.address} is damaged; it is made again")
         return whole
