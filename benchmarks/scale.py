@@ -190,7 +190,7 @@ def measure_merge(l0: int = 100, shards: int = 24, d_out: int = 768) -> dict[str
     """Seconds to write a shard, and to merge it, for each shard and each active entry."""
     import numpy as np
 
-    from saecatalog.shards import Shards
+    from saecatalog.shards import Folder, Shard, Shards
     from saecatalog.store import Piece, write_store
     from saecatalog.texts.windows import TokenizedTexts, Window
 
@@ -203,7 +203,7 @@ def measure_merge(l0: int = 100, shards: int = 24, d_out: int = 768) -> dict[str
             np.zeros(n_tokens, np.int32), np.zeros(n_tokens, np.int32), np.array([0, n_tokens]), ("made up",)
         )
         with tempfile.TemporaryDirectory() as name:
-            made, start = Shards(Path(name) / "shards", keys), time.perf_counter()
+            made, start = Shards(Folder(Path(name) / "shards"), keys), time.perf_counter()
             for first in range(0, len(keys), SHARD_TOKENS // window):
                 norms, entries = np.ones(SHARD_TOKENS, np.float32), SHARD_TOKENS * density
                 mine = np.frombuffer(b"".join(keys[first : first + SHARD_TOKENS // window]), np.uint8).reshape(-1, 16)
@@ -220,11 +220,11 @@ def measure_merge(l0: int = 100, shards: int = 24, d_out: int = 768) -> dict[str
                     np.zeros(1, np.int32),
                     np.zeros((1, d_out), np.int64),
                 )
-                made.add([piece])
+                made.add(Shard.of([piece]))
             found[f"write {density}"] = (time.perf_counter() - start) / shards
             start = time.perf_counter()
             (Path(name) / "store").mkdir()
-            write_store(Path(name) / "store", Shards(Path(name) / "shards", keys), windows, texts, 1 << 20)
+            write_store(Path(name) / "store", Shards(Folder(Path(name) / "shards"), keys), windows, texts, 1 << 20)
             found[f"merge {density}"] = (time.perf_counter() - start) / shards
     entry = (found[f"merge {l0}"] - found["merge 1"]) / (SHARD_TOKENS * (l0 - 1))
     return {"merge_entry": entry, "merge_shard": found["merge 1"] - SHARD_TOKENS * entry, "shard": found[f"write {l0}"]}
