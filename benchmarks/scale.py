@@ -1,7 +1,7 @@
 """What catalogs cost on many machines, on paper: `python benchmarks/scale.py` prints the tables of `docs/scale.md`.
 
     python benchmarks/scale.py             # the tables
-    python benchmarks/scale.py --measure   # measures here what merging costs; see MEASURED
+    python benchmarks/scale.py --measure   # measures here what writing and merging shards costs
 
 In: the costs of single steps, measured on a CPU (`Costs`) or derived from published rates (`Machine`). Out: for each
 scenario the GPU-hours, the time of every step, and the sizes. Nothing is simulated that a formula gives: shards are
@@ -24,10 +24,10 @@ class Costs:
 
     merge_entry: float = 12e-9
     """Seconds to check an active entry of a shard, read it twice, and write it into the store."""
-    merge_shard: float = 0.004
+    merge_shard: float = 0.0026
     """Seconds for each shard besides."""
-    shard: float = 0.05
-    """Seconds of a worker for each shard besides the model: compress nothing, name it, send it."""
+    shard: float = 0.013
+    """Seconds of a worker to write a shard and name it by its checksum."""
     analysis_entry: float = 2.0e-6
     analysis_feature: float = 0.9e-3
     """Core-seconds of all analyses for each active entry, and for each feature."""
@@ -94,7 +94,7 @@ class Outcome:
     """The seconds of each step, and the bytes of all layers together."""
 
     gpu: float
-    """GPU-seconds of the model, the SAE and the weights."""
+    """GPU-seconds of the model, the SAE and the weights, which are the step `model pass`."""
     steps: dict[str, float]
     """Wall-clock seconds of each step on all machines; the first three go on at the same time."""
     sent: float
@@ -129,7 +129,7 @@ def outcome(s: Scenario, costs: Costs, machine: Machine) -> Outcome:
     pages = s.layers * (min(costs.pages, s.features) + texts)
     cores = machine.cores * s.gpus
     steps = {
-        "model": gpu / s.gpus,
+        "model pass": gpu / s.gpus,
         "network": sent / machine.network,
         "merge": s.layers * (entries * costs.merge_entry + shards * costs.merge_shard),
         "analyses": analyses / cores,
@@ -176,7 +176,7 @@ def rows(scenarios: Sequence[Scenario], costs: Costs, machine: Machine) -> Itera
     for s in scenarios:
         found = outcome(s, costs, machine)
         cells = [s.model.name, f"{s.features:,}", f"{s.tokens / 1e6:,.0f}M", str(s.layers), str(s.gpus)]
-        cells += [f"{found.gpu / 3600:,.2f}", *map(seconds, found.steps.values()), seconds(found.wall)]
+        cells += [f"{found.gpu / 3600:.2g}", *map(seconds, found.steps.values()), seconds(found.wall)]
         yield f"| {' | '.join([*cells, found.bottleneck, size(found.sent), size(found.site)])} |"
 
 
@@ -186,7 +186,7 @@ def tables(costs: Costs, machine: Machine) -> str:
     return "\n\n".join(parts)
 
 
-def measure_merge(l0: int = 100, shards: int = 24, d_out: int = 768) -> dict[str, float]:
+def measure_merge(l0: int = 100, shards: int = 60, d_out: int = 768) -> dict[str, float]:
     """Seconds to write a shard, and to merge it, for each shard and each active entry."""
     import numpy as np
 

@@ -38,7 +38,7 @@ def test_a_scenario_computed_by_hand() -> None:
     assert found.sent == pytest.approx(68_812_800)
     assert found.steps == pytest.approx(
         {
-            "model": 51.29968,
+            "model pass": 51.29968,
             "network": 68.8128,
             "merge": 2 * (4.096 + 20),
             "analyses": 2 * (40.96 + 200) / 8,
