@@ -212,7 +212,7 @@ def sizes(site: Path) -> dict[str, tuple[int, int]]:
 def _kind(parts: list[str]) -> str:
     """The kind of a file of the site, from the parts of its path."""
     folder, name = parts[2] if len(parts) > 3 else "", parts[-1]
-    if name == "search-index.js":
+    if name == "search-index.js" or folder == "search":
         return "search"
     if folder not in ("features", "texts"):
         return folder if folder in ("data", "charts") else "the rest"
