@@ -259,8 +259,6 @@ def test_workers_with_other_weights_are_one_clear_error(
         (["--address", "127.0.0.1:1"], "No Ray cluster answers"),
         (["--address", "no-such-host.invalid"], "No Ray cluster answers"),
         (["--address", "ray://127.0.0.1:10001"], "client protocol is not supported"),
-        (["--workers", "1000"], "The cluster has room for"),
-        (["--gpus-per-worker", "1"], "no worker can have 1"),
         (["--engine", "threads", "--workers", "2"], "have no address, workers or GPUs"),
         (["--storage", "nonsense://x"], "not an address of storage"),
     ],
@@ -273,6 +271,22 @@ def test_what_cannot_be_is_one_clear_error(
     assert words in printed.err
     assert "Traceback" not in printed.err
     assert not (build.folder / "out").exists() or not list((build.folder / "out").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--workers", "1000"], "The cluster has room for"),
+        (["--gpus-per-worker", "1"], "no worker can have 1"),
+    ],
+)
+def test_too_few_processors_or_gpus_are_one_clear_error(
+    flags: list[str], words: str, build: Build, workshop: Path
+) -> None:
+    done = command([*build.words("few", workshop / "corpus", "few"), *flags])
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_ray_installed_one_line_says_how(
