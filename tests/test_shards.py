@@ -12,6 +12,8 @@ from conftest import SaeKind
 from harvesting import EXACT, load_arrays
 
 from saecatalog.harvest import harvest
+from saecatalog.progress import noticed_by
+from saecatalog.shards import Folder, Shards
 from saecatalog.texts.windows import tokenize
 
 
@@ -85,3 +87,21 @@ def test_a_shrunk_corpus_gives_what_a_fresh_harvest_gives(
     harvested(texts, tmp_path / "shards")
     found, _ = harvested(texts[3:], tmp_path / "shards")
     assert_same(found, harvested(texts[3:], None)[0])
+
+
+def test_a_shard_that_another_build_removes_meanwhile_is_made_again(
+    harvested: Callable, texts: list[Any], tmp_path: Path
+) -> None:
+    """It was listed, and is gone when it is read, as may happen in shared storage."""
+
+    class Vanishing(Folder):
+        def names(self) -> list[str]:
+            return [*super().names(), f"{'0' * 32}.npz"]
+
+    harvested(texts, tmp_path / "shards")
+    said: list[str] = []
+    with noticed_by(said.append):
+        shards = Shards(Vanishing(tmp_path / "shards"), [b"wanted"])
+    assert shards.missing == {b"wanted"}
+    assert len(said) == 1
+    assert "is run again" in said[0]

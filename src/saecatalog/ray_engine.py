@@ -4,6 +4,7 @@ Settings flow in, an `Engine` flows out. Nothing else imports Ray, which is an o
 is replaced, and what it had in hand is done again.
 """
 
+import math
 import os
 import signal
 import socket
@@ -54,7 +55,6 @@ def connect(config: MachinesConfig) -> "Connection":
     try:
         # It would report its use to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         import ray
     except ImportError as error:
         fix = 'Install it: pip install "saecatalog[ray]".'
@@ -229,7 +229,7 @@ class Crew:
         self._said: set[str] = set()
         self._starting: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
-        self._idle_since = time.monotonic()
+        self._idle_since = -math.inf
         self._stillborn = 0
         for _ in range(size):
             self._start()
@@ -240,6 +240,8 @@ class Crew:
 
     def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
         """Results in the order of the items."""
+        # Workers that have started since the last call are greeted here first, however long ago that was.
+        self._idle_since = time.monotonic()
         reference = [self.ray.put(shared)]
         waiting, flight, done = deque[Call](), dict[Any, Call](), dict[int, Any]()
         numbers, source = count(), iter(items)

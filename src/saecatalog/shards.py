@@ -157,8 +157,11 @@ def unpack(content: bytes) -> Piece:
 
 
 def keys_of(place: Place, name: str) -> Keys | None:
-    """The keys of the windows in a shard; None if it is damaged."""
-    content = place.read(name)
+    """The keys of the windows in a shard; None if it is damaged, or was by the time another build removed it."""
+    try:
+        content = place.read(name)
+    except FileNotFoundError:
+        return None
     if name_of(content) != name:
         return None
     with np.load(io.BytesIO(content)) as arrays:

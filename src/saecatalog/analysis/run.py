@@ -108,11 +108,8 @@ def analyse(
             writer.write("detection", found)
         for part in logit_rows(inputs.lens, shared.vocabulary):
             writer.write("logits", part)
-    counts = {
-        "tokens": study.activations.n_tokens,
-        "features_fired": int((features["n_active"] > 0).sum()),
-        "notable": len(notable),
-    }
+    n_fired = int((features["n_active"] > 0).sum())
+    counts = {"tokens": study.activations.n_tokens, "features_fired": n_fired, "notable": len(notable)}
     health = sae_health(study.activations)
     findings = Findings(Tables(folder), health, study.strong, study.strong_rule, counts, sorted(notable))
     write_json(folder / FINDINGS, {name: value for name, value in vars(findings).items() if name != "tables"})

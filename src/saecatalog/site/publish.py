@@ -30,6 +30,7 @@ from saecatalog.site.inventory import (
     TOLERATED,
     Files,
     Keys,
+    Sums,
     catalogs,
     checksums,
     files_below,
@@ -105,10 +106,7 @@ def publish(
     there = names_below(folder)
     manifest = {**manifest, "pages": page_counts(there)}
     write_json(folder / MANIFEST, manifest)
-    made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
-    anew = {MANIFEST, *there} - set(carried)
-    sums = {file: kept[file] for file in carried} | checksums(folder, anew)
-    write_json(folder / FILE_LIST, {**made_of, "files": sums})
+    _list_files(folder, {MANIFEST, *there}, {file: kept[file] for file in carried}, keys)
     put(folder, target, turn)
     # The old catalog is now here. Removing it changes the times of the files that were carried over.
     workspace.remove("catalog")
@@ -118,6 +116,13 @@ def publish(
     publish_root(out, templates, manifests, specialists, [slug], keys.root, standing, workspace.folder("root"), gone)
     drop_outdated(out, workspace, gone)
     return size
+
+
+def _list_files(folder: Path, files: set[str], known: Sums, keys: Keys) -> None:
+    """Write the checksums of all files; those that were carried over are `known`."""
+    sums = {**known, **checksums(folder, files - known.keys())}
+    made_of = {"key": keys.all, "rest_key": keys.rest, "templates": keys.templates}
+    write_json(folder / FILE_LIST, {**made_of, "files": sums})
 
 
 def turn(file: str) -> int:
