@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 Packed = tuple[bytes, list[bytes]]
@@ -38,8 +39,8 @@ def call(work: Packed, shared: Packed, item: Packed) -> Packed:
 class HostileEngine:
     """Every item goes to another process or, one in three, to this one; every fourth one is done twice."""
 
-    def __init__(self, seed: int = 0):
-        self._chance = random.Random(seed)
+    def __init__(self, seed: int = 0, reaches: bool = False):
+        self._chance, self._reaches = random.Random(seed), reaches
         self._pool = ProcessPoolExecutor(1, get_context("spawn"))
         self.calls: list[tuple[str, int, list[int]]] = []
         """For each use of the engine: the name of the function, the bytes that its calls share, and those of items."""
@@ -49,6 +50,13 @@ class HostileEngine:
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def workers(self) -> int:
+        return 2
+
+    def reaches(self, folder: Path) -> bool:
+        return self._reaches
 
     def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
         todo, packed = list(items), (pack(work), pack(shared))

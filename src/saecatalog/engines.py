@@ -4,6 +4,7 @@ No result depends on the engine. `Threads` is the threads of this process; `ray_
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from saecatalog.threads import in_order, n_threads
@@ -19,6 +20,10 @@ class Engine(Protocol):
     @property
     def workers(self) -> int:
         """How many calls run at the same time."""
+        ...
+
+    def reaches(self, folder: Path) -> bool:
+        """Whether every call, wherever it runs, can read and write files in a folder of this machine by its path."""
         ...
 
     def in_order(
@@ -38,6 +43,9 @@ class Threads:
     @property
     def workers(self) -> int:
         return n_threads()
+
+    def reaches(self, folder: Path) -> bool:
+        return True
 
     def in_order(
         self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]

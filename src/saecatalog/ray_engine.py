@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from saecatalog.config import MachinesConfig
@@ -85,6 +87,10 @@ class Connection:
     ) -> Iterator[Result]:
         """See `Engine`. At most AHEAD results a worker are in memory or under way."""
         return self._crew.in_order(work, shared, items)
+
+    def reaches(self, folder: Path) -> bool:
+        """See `Engine`. It waits until all workers have started."""
+        return self._crew.reaches(folder)
 
     def close(self) -> None:
         with _signals_kept():
@@ -201,6 +207,15 @@ class Desk:
 
         return code_digest("saecatalog.pipeline")
 
+    def sees(self, file: str, content: bytes) -> bool:
+        """Whether a file is on this machine too, and another can be written beside it."""
+        path = Path(file)
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                return path.read_bytes() == content
+        except OSError:
+            return False
+
     def call(self, work: Callable[[Any, Any], Any], boxed: list[Any], item: Any) -> Answer:
         """`work(shared, item)`; `boxed` holds the reference of `shared`, which is fetched once."""
         import ray
@@ -227,6 +242,7 @@ class Crew:
         self._actor = ray.remote(Desk).options(**options)
         self._settings = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         self._said: set[str] = set()
+        self._reached: dict[Path, bool] = {}
         self._starting: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
         self._idle_since = -math.inf
@@ -283,6 +299,30 @@ class Crew:
                     return
                 waiting.append(more)
 
+    def reaches(self, folder: Path) -> bool:
+        """Whether every worker can read and write files in a folder; not, if some have not started for a long time."""
+        if folder not in self._reached:
+            self._idle_since = time.monotonic()
+            until = self._idle_since + START_SECONDS
+            while self._starting and time.monotonic() < until:
+                for started in self._wait({}):
+                    self._greet(started)
+            self._reached[folder] = not self._starting and all(self._sees(one, folder) for one in list(self._ready))
+        return self._reached[folder]
+
+    def _sees(self, worker: Worker, folder: Path) -> bool:
+        """Whether a worker can read what is written to a folder here, and write there. A lost one's successor is asked
+        when it starts."""
+        content = os.urandom(16)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(content)
+            file.flush()
+            try:
+                return bool(self.ray.get(worker.actor.sees.remote(file.name, content)))
+            except self.ray.exceptions.RayActorError:
+                self._lose(worker)
+                return True
+
     def _free(self) -> Iterator[Worker]:
         """A worker for the next call, as long as one has room: the one with the least in hand."""
         while self._ready:
@@ -326,6 +366,10 @@ class Crew:
         if version != code_digest("saecatalog.pipeline"):
             what = "A worker has another version of saecatalog."
             raise CatalogError(what, "--engine ray", "Install the same one on every machine of the cluster.")
+        for folder in [folder for folder, reached in self._reached.items() if reached]:
+            if not self._sees(worker, folder):
+                what = f"A worker that started late cannot use the folder {folder}, though the others do."
+                raise CatalogError(what, "--engine ray", "Mount it on every machine of the cluster, at the same path.")
         self._ready.append(worker)
 
     def _answer(self, finished: Any, call: Call) -> Answer | None:
