@@ -224,7 +224,8 @@ def measure_merge(l0: int = 100, shards: int = 60, d_out: int = 768) -> dict[str
             found[f"write {density}"] = (time.perf_counter() - start) / shards
             start = time.perf_counter()
             (Path(name) / "store").mkdir()
-            write_store(Path(name) / "store", Shards(Folder(Path(name) / "shards"), keys), windows, texts, 1 << 20)
+            files = Shards(Folder(Path(name) / "shards"), keys).files()
+            write_store(Path(name) / "store", files, windows, texts, 1 << 20)
             found[f"merge {density}"] = (time.perf_counter() - start) / shards
     entry = (found[f"merge {l0}"] - found["merge 1"]) / (SHARD_TOKENS * (l0 - 1))
     return {"merge_entry": entry, "merge_shard": found["merge 1"] - SHARD_TOKENS * entry, "shard": found[f"write {l0}"]}

@@ -1,7 +1,7 @@
 """Merging is associative and commutative: however work is cut, shared out and put together, every byte is the same."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from saecatalog.config import AnalysisConfig
 from saecatalog.lens import make_lens
 from saecatalog.schemas import SCHEMAS
 from saecatalog.shards import Folder, Shard, Shards, join
-from saecatalog.store import Piece, Store, read_store, sum_bands, write_store
+from saecatalog.store import Piece, Source, Store, read_store, sum_bands, write_store
 from saecatalog.texts.windows import TokenizedTexts, Window
 
 D_SAE, D_OUT = 7, 3
@@ -76,7 +76,7 @@ class Corpus:
             band_sums=sums,
         )
 
-    def store(self, pieces: list[Piece]) -> dict[str, bytes]:
+    def store(self, pieces: Sequence[Source]) -> dict[str, bytes]:
         """The files of the store that some pieces make."""
         with tempfile.TemporaryDirectory() as folder:
             write_store(Path(folder), pieces, self.windows, self.tokens, D_SAE)
@@ -137,7 +137,7 @@ def test_shards_of_any_size_make_the_same_store(lengths: list[int], seed: int, w
         assert again.missing == {key.tobytes() for piece in grouped[1::2] for key in piece.keys}
         for piece in grouped[1::2]:
             again.add(Shard.of([piece]))
-        assert corpus.store(list(Shards(Folder(Path(folder)), keys))) == corpus.store(corpus.pieces)
+        assert corpus.store(Shards(Folder(Path(folder)), keys).files()) == corpus.store(corpus.pieces)
 
 
 @given(LENGTHS, SEEDS)

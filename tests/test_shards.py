@@ -64,11 +64,12 @@ def test_a_harvest_goes_on_where_it_broke_off(harvested: Callable, texts: list[A
     wanted, all_tokens = harvested(texts, None)
     with pytest.raises(Stopped):
         harvested(texts, tmp_path / "shards", stop_after=all_tokens // 2)
-    (tmp_path / "shards/.part").write_bytes(b"half a shard")
+    for name in (".part", f"{'0' * 32}.npz.part-1"):
+        (tmp_path / "shards" / name).write_bytes(b"half a shard")
     found, tokens_run = harvested(texts, tmp_path / "shards")
     assert_same(found, wanted)
     assert 0 < tokens_run < 0.75 * all_tokens
-    assert not list((tmp_path / "shards").glob(".*"))
+    assert not list((tmp_path / "shards").glob("*.part*"))
     assert harvested(texts, tmp_path / "shards")[1] == 0
 
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
+from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
 from saecatalog.json_files import write_json
 from saecatalog.progress import Bar
@@ -77,12 +78,17 @@ def harvest(
 class Workers(Protocol):
     """Runs the model elsewhere."""
 
-    def run(self, tokens: TokenizedTexts, batches: list[list[Window]]) -> Iterator[Shard]:
+    def run(self, place: Place, tokens: TokenizedTexts, batches: list[list[Window]]) -> Iterator[Shard]:
         """Run batches of windows; the shards are in any order, and each window is in one of them."""
         ...
 
     def survey(self, place: Place, names: list[str]) -> Iterator[Keys | None]:
         """The keys of the windows in each shard, or None for a damaged one."""
+        ...
+
+    @property
+    def writer(self) -> Engine:
+        """Who writes the store."""
         ...
 
 
@@ -112,13 +118,14 @@ class Work:
             for pieces in _in_shards(runners.run(batches, tick)):
                 self.shards.add(Shard.of(pieces))
             return
-        for shard in self.workers.run(self.tokens, batches):
+        for shard in self.workers.run(self.shards.place, self.tokens, batches):
             self.shards.add(shard)
             tick(shard.n_tokens)
 
     def write(self, folder: Path) -> None:
         """Write the store into an empty folder."""
-        write_store(folder, self.shards, self.windows, self.tokens, self.subject.info.d_sae)
+        engine = self.workers.writer if self.workers else None
+        write_store(folder, self.shards.files(), self.windows, self.tokens, self.subject.info.d_sae, engine)
         if isinstance(self.shards.place, Folder):
             self.shards.place.tidy()
 

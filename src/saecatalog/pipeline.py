@@ -218,7 +218,7 @@ class Pipeline:
             with self._shards(key, stored) as place:
                 harvest_texts(
                     self.subject, texts, limit, batch_tokens, folder, place,
-                    lambda missing: self.progress.bar(what, missing, " tokens"), self._workers(stored),
+                    lambda missing: self.progress.bar(what, missing, " tokens"), self._workers,
                 )  # fmt: skip
 
         return Harvested.of(texts, self._output("saecatalog.harvest", make, identity, corpus_hash(texts), limit))
@@ -232,7 +232,8 @@ class Pipeline:
         with self.cache.collection("shards", key) as folder:
             yield Folder(folder)
 
-    def _workers(self, stored: Storage | None) -> "RemoteHarvest | None":
+    @cached_property
+    def _workers(self) -> "RemoteHarvest | None":
         """What runs the model on other machines; None if the threads of this process do."""
         engine = self.engine
         if isinstance(engine, Threads):
@@ -240,7 +241,7 @@ class Pipeline:
         from saecatalog.remote_harvest import RemoteHarvest
 
         subject = with_absolute_paths(self.config.subject)
-        return RemoteHarvest(engine, subject, self.cache.root.absolute(), self.info, stored)
+        return RemoteHarvest(engine, subject, self.cache.root.absolute(), self.info)
 
     @cached_property
     def lens(self) -> Output:

@@ -366,7 +366,7 @@ class Crew:
         if version != code_digest("saecatalog.pipeline"):
             what = "A worker has another version of saecatalog."
             raise CatalogError(what, "--engine ray", "Install the same one on every machine of the cluster.")
-        for folder in [folder for folder, reached in self._reached.items() if reached]:
+        for folder in [folder for folder, reached in self._reached.items() if reached and folder.is_dir()]:
             if not self._sees(worker, folder):
                 what = f"A worker that started late cannot use the folder {folder}, though the others do."
                 raise CatalogError(what, "--engine ray", "Mount it on every machine of the cluster, at the same path.")

@@ -1,18 +1,19 @@
 """The harvest by workers: batches of windows flow in, shards flow out.
 
-Each worker loads the model and the SAE once. It sends a shard back, or writes it to shared storage and sends its name.
+Each worker loads the model and the SAE once. It writes shards where all machines find them, and sends their names; or
+sends them whole, if there is no such place. So it is with the store that they are merged into.
 A shard that is made again, because a worker was lost, has the same windows, so none is counted twice.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
-from saecatalog.engines import Engine
+from saecatalog.engines import Engine, Threads
 from saecatalog.errors import CatalogError
 from saecatalog.harvest import Runners
 from saecatalog.shards import SHARD_TOKENS, Keys, Place, Shard, keys_in_turn, keys_of
@@ -39,7 +40,8 @@ class Job:
     info: SubjectInfo
     """The subject as this machine has it. A worker must have the same."""
     tokens: TokenizedTexts
-    storage: Storage | None
+    place: Place | None
+    """Where workers write shards; None if they send them."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,23 @@ class RemoteHarvest:
     subject: SubjectConfig
     cache: Path
     info: SubjectInfo
-    storage: Storage | None
 
-    def run(self, tokens: TokenizedTexts, batches: list[list[Window]]) -> Iterator[Shard]:
-        job = Job(self.subject, self.cache, self.info, tokens, self.storage)
+    @cached_property
+    def writer(self) -> Engine:
+        """Who writes the store: the workers, if they reach the cache."""
+        return self.engine if self.engine.reaches(self.cache) else Threads()
+
+    def _reached(self, place: Place) -> bool:
+        """Whether workers can read and write shards in their place."""
+        return isinstance(place, Storage) or self.writer is self.engine
+
+    def run(self, place: Place, tokens: TokenizedTexts, batches: list[list[Window]]) -> Iterator[Shard]:
+        job = Job(self.subject, self.cache, self.info, tokens, place if self._reached(place) else None)
         return self.engine.in_order(run_group, job, grouped(batches, self.engine.workers))
 
     def survey(self, place: Place, names: list[str]) -> Iterator[Keys | None]:
-        """The keys of the windows in each shard. In shared storage, the workers read and check them."""
-        return self.engine.in_order(keys_of, place, names) if self.storage else keys_in_turn(place, names)
+        """The keys of the windows in each shard. Where the workers reach them, they read and check them."""
+        return self.engine.in_order(keys_of, place, names) if self._reached(place) else keys_in_turn(place, names)
 
 
 def grouped(batches: list[list[Window]], workers: int) -> Iterator[list[list[Window]]]:
@@ -83,9 +93,9 @@ def run_group(job: Job, batches: list[list[Window]]) -> Shard:
     _check(subject.info, job.info)
     runners = Runners(subject, job.tokens, len(batches))
     shard = Shard.of(list(runners.run(batches, lambda n: None)))
-    if job.storage is None:
+    if job.place is None:
         return shard
-    job.storage.write(shard.name, shard.content)
+    job.place.write(shard.name, shard.content)
     return Shard(shard.name, shard.keys, shard.n_tokens, b"")
 
 

@@ -6,6 +6,7 @@ so a shard that is made twice is one file, whoever makes it. A window that is in
 """
 
 import io
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,7 +26,7 @@ SHARD_TOKENS = 8192
 SUFFIX = ".npz"
 
 PART = ".part"
-"""The shard that is being written to a folder. Only one process has the folder, so there is one at most."""
+"""In the name of a file that is being written to a folder."""
 
 CACHED_BYTES = 8 * 10**9
 """Bytes of shards kept for one model and SAE; beyond it, the least recently used are removed."""
@@ -43,7 +44,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of shards that no other process has at the same time."""
+    """A folder of shards that no other build has at the same time; the workers of a build may write to it together."""
 
     path: Path
 
@@ -55,7 +56,7 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        part = self.path / PART
+        part = self.path / f"{name}{PART}-{uuid.uuid4().hex}"
         try:
             part.write_bytes(content)
         except BaseException:
@@ -72,8 +73,9 @@ class Folder:
         (self.path / name).touch()
 
     def tidy(self) -> None:
-        """Remove the least recently used shards beyond CACHED_BYTES, and a half-written one."""
-        (self.path / PART).unlink(missing_ok=True)
+        """Remove the least recently used shards beyond CACHED_BYTES, and half-written ones."""
+        for path in self.path.glob(f"*{PART}*"):
+            path.unlink(missing_ok=True)
         kept = 0
         for path in sorted(self.path.glob(f"*{SUFFIX}"), key=lambda p: p.stat().st_mtime, reverse=True):
             kept += path.stat().st_size
@@ -87,7 +89,7 @@ Survey = Callable[[Place, list[str]], Iterator[Keys | None]]
 
 
 class Shards:
-    """The shards of some windows. Iterating yields the pieces of the wanted windows, with one in memory at a time.
+    """The shards of some windows.
 
     `missing` contains the keys of the wanted windows that are in no shard yet. A damaged shard is removed. `survey`
     reads the shards that exist.
@@ -119,13 +121,25 @@ class Shards:
             self.place.write(shard.name, shard.content)
         self._use(shard.name, shard.keys)
 
-    def __iter__(self) -> Iterator[Piece]:
-        for name in self._used:
-            content = self.place.read(name)
-            if name_of(content) != name:
-                what = "A part of the harvest was damaged after it had been checked."
-                raise CatalogError(what, name, "Run the command again.")
-            yield unpack(content)
+    def files(self) -> list["ShardFile"]:
+        """The shards of the wanted windows."""
+        return [ShardFile(self.place, name) for name in self._used]
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard in its place, which is read where it is needed."""
+
+    place: Place
+    name: str
+
+    def read(self) -> Piece:
+        """Raises CatalogError if it is not what was written."""
+        content = self.place.read(self.name)
+        if name_of(content) != self.name:
+            what = "A part of the harvest was damaged after it had been checked."
+            raise CatalogError(what, self.name, "Run the command again.")
+        return unpack(content)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,18 @@ Activations are sparse, in CSR form with one row per token. Beside them are the 
 dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32, Int64, Num, UInt8
+from jaxtyping import Float32, Float64, Int, Int32, Int64, UInt8
 
 from saecatalog.cache import Output
+from saecatalog.engines import Engine, Threads
+from saecatalog.file_arrays import FileArray
 from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import TokenizedTexts, Window
 
@@ -116,6 +118,10 @@ class Piece:
     band_sums: Int64[np.ndarray, "band d_out"]
     """Sum of what the SAE is to write in each norm band, in units of 1 / FIXED_POINT."""
 
+    def read(self) -> "Piece":
+        """Itself: a piece in memory is a source."""
+        return self
+
 
 def sum_bands(
     norms: Float32[np.ndarray, "token"], values: Float32[np.ndarray, "token d_out"]
@@ -127,15 +133,47 @@ def sum_bands(
     return bands, np.stack([whole[place == i].sum(0) for i in range(len(bands))])
 
 
-def write_store(
-    folder: Path, pieces: Iterable[Piece], windows: Iterable[Window], tokens: TokenizedTexts, d_sae: int
-) -> None:
-    """Put the pieces into the order of the texts and write them into an empty folder.
+class Source(Protocol):
+    """Where a piece comes from."""
 
-    `pieces` are iterated twice and contain each of the `windows` once. Memory grows with the tokens, not with the
-    active entries: the first pass collects the arrays with one number per token, the second writes the entries.
+    def read(self) -> Piece: ...
+
+
+def write_store(
+    folder: Path,
+    sources: Sequence[Source],
+    windows: Iterable[Window],
+    tokens: TokenizedTexts,
+    d_sae: int,
+    engine: Engine | None = None,
+) -> None:
+    """Put pieces into the order of the texts and write them into an empty folder.
+
+    The pieces contain each of the `windows` once. Each is read twice: first for the arrays with one number per token,
+    then for the entries, which the engine (default `Threads`) writes to their places. Nothing here holds the entries of
+    more than a few pieces; where an engine's workers read them, they never come to this process.
     """
     starts = {window.key: window.start for window in windows}
+    engine = engine or Threads()
+    arrays = _per_token(engine.in_order(_figures, None, sources), starts, tokens)
+    arrays["shape"] = np.array([len(tokens.ids), d_sae], np.int64)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    active = int(arrays["indptr"][-1])
+    features = FileArray.make(folder / "features.npy", np.int32, active)
+    activations = FileArray.make(folder / "activations.npy", np.float32, active)
+    entries = Entries(starts, arrays["indptr"], features, activations)
+    for _ in engine.in_order(_write_entries, entries, sources):
+        pass
+
+
+def _figures(shared: None, source: Source) -> Piece:
+    """A piece without its entries."""
+    return replace(source.read(), features=np.empty(0, np.int32), activations=np.empty(0, np.float32))
+
+
+def _per_token(pieces: Iterable[Piece], starts: dict[bytes, int], tokens: TokenizedTexts) -> dict[str, np.ndarray]:
+    """The arrays of a store with one number per token, and the sums of the norm bands."""
     n_tokens = len(tokens.ids)
     counts = np.zeros(n_tokens, np.int64)
     norms, target_norms, errors = (np.zeros(n_tokens, np.float32) for _ in range(3))
@@ -147,22 +185,17 @@ def write_store(
         target_norms[place] = piece.target_norms
         for band, part in zip(piece.bands.tolist(), piece.band_sums, strict=True):
             sums[band] = sums.get(band, 0) + part
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    arrays = {
+    return {
         "text_offsets": tokens.offsets,
         "token_ids": tokens.ids,
         "token_ends": tokens.ends,
         "norms": norms,
         "target_norms": target_norms,
         "squared_errors": errors,
-        "indptr": indptr,
+        "indptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         "bands": np.array(sorted(sums), np.int32),
         "band_sums": np.array([sums[band] for band in sorted(sums)], np.float64) / FIXED_POINT,
-        "shape": np.array([n_tokens, d_sae], np.int64),
     }
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    _write_entries(folder, pieces, starts, indptr)
 
 
 def _starts(piece: Piece, starts: dict[bytes, int]) -> Int64[np.ndarray, "window"]:
@@ -170,19 +203,27 @@ def _starts(piece: Piece, starts: dict[bytes, int]) -> Int64[np.ndarray, "window
     return np.array([starts[key.tobytes()] for key in piece.keys], np.int64)
 
 
-def _write_entries(
-    folder: Path, pieces: Iterable[Piece], starts: dict[bytes, int], indptr: Int64[np.ndarray, "token_plus_1"]
-) -> None:
-    """Write every window's active entries to their places in `features.npy` and `activations.npy`."""
-    with _ArrayFile(folder / "features.npy", np.int32, indptr[-1]) as features, \
-            _ArrayFile(folder / "activations.npy", np.float32, indptr[-1]) as activations:  # fmt: skip
-        for piece in pieces:
-            # Within a piece the entries of a window are a slice; in the files they begin where its first token does.
-            ends = np.cumsum(_run_sums(piece.counts, piece.lengths))
-            begins = np.concatenate([[0], ends[:-1]])
-            for place, begin, end in zip(indptr[_starts(piece, starts)], begins, ends, strict=True):
-                features.write(int(place), piece.features[begin:end])
-                activations.write(int(place), piece.activations[begin:end])
+@dataclass(frozen=True)
+class Entries:
+    """The files of a store's active entries, and what is needed to find the places of a window's entries in them."""
+
+    starts: dict[bytes, int]
+    """The first token of each window, by its key."""
+    indptr: Int64[np.ndarray, "token_plus_1"]
+    features: FileArray
+    activations: FileArray
+
+
+def _write_entries(entries: Entries, source: Source) -> None:
+    """Write the active entries of a piece's windows to their places."""
+    piece = source.read()
+    # Within a piece the entries of a window are a slice; in the files they begin where its first token does.
+    ends = np.cumsum(_run_sums(piece.counts, piece.lengths))
+    begins = np.concatenate([[0], ends[:-1]])
+    with entries.features.opened() as features, entries.activations.opened() as activations:
+        for place, begin, end in zip(entries.indptr[_starts(piece, entries.starts)], begins, ends, strict=True):
+            features.write(int(place), piece.features[begin:end])
+            activations.write(int(place), piece.activations[begin:end])
 
 
 def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "window"]) -> Int64[np.ndarray, "window"]:
@@ -191,27 +232,6 @@ def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "wi
     before = np.concatenate([[0], np.cumsum(values)])
     ends = np.cumsum(lengths)
     return np.asarray(before[ends] - before[ends - lengths])
-
-
-class _ArrayFile:
-    """A `.npy` file of known length that is written piece by piece, without being mapped into memory."""
-
-    def __init__(self, path: Path, dtype: type, length: int):
-        # numpy writes the header and sets the length. The memory map is dropped, because pages written through it would
-        # count as memory of this process.
-        array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (int(length),))
-        self.offset, self.itemsize = int(array.offset), array.itemsize
-        self.file = path.open("r+b")
-
-    def write(self, place: int, values: Num[np.ndarray, "n"]) -> None:
-        self.file.seek(self.offset + place * self.itemsize)
-        self.file.write(values.tobytes())
-
-    def __enter__(self) -> "_ArrayFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.file.close()
 
 
 def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> Int[np.ndarray, "row_plus_1"]:
