@@ -187,7 +187,7 @@ def compare(pipeline: Pipeline, config: AnalysisConfig, count: int, seed: int) -
         names = {feature: f"{which} {feature}" for feature in drawn}
         rows = [
             held_out.rows(block, scores.block(block.first, block.first + len(block)), names, matched.__getitem__)
-            for block in activations.blocks()
+            for block in (part.read() for part in activations.blocks())
         ]
         part = pd.concat([row for row in rows if len(row)]).set_index("feature")
         found |= {(which, name): part[name].fillna(other) for name, other in FIGURES.items()}

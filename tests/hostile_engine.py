@@ -40,7 +40,7 @@ class HostileEngine:
     """Every item goes to another process or, one in three, to this one; every fourth one is done twice."""
 
     def __init__(self, seed: int = 0, reaches: bool = False):
-        self._chance, self._reaches = random.Random(seed), reaches
+        self._chance, self.reached = random.Random(seed), reaches
         self._pool = ProcessPoolExecutor(1, get_context("spawn"))
         self.calls: list[tuple[str, int, list[int]]] = []
         """For each use of the engine: the name of the function, the bytes that its calls share, and those of items."""
@@ -56,7 +56,7 @@ class HostileEngine:
         return 2
 
     def reaches(self, folder: Path) -> bool:
-        return self._reaches
+        return self.reached
 
     def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
         todo, packed = list(items), (pack(work), pack(shared))

@@ -1,6 +1,7 @@
 """Pairs and clusters against counts and correlations of dense matrices."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cases
 import numpy as np
@@ -11,8 +12,11 @@ from safetensors.numpy import load_file
 from scipy import sparse
 from studies import Study, close
 
-from saecatalog.analysis import coactivation
+from saecatalog.analysis import coactivation, pair_counts
+from saecatalog.analysis.by_feature import ByFeature
 from saecatalog.analysis.coactivation import MIN_SUPPORT, PARTNERS, cluster_table, pair_table
+from saecatalog.analysis.pair_counts import ActiveRows, Doubled
+from saecatalog.engines import Threads
 from saecatalog.verify import formulas
 
 
@@ -59,13 +63,14 @@ def best_partners(phi: np.ndarray, both: np.ndarray, support: int) -> tuple[set[
 
 def pairs_of(active: np.ndarray, decoder: np.ndarray) -> pd.DataFrame:
     matrix = sparse.csr_matrix(active.astype(np.float32))
-    return pair_table(matrix, matrix.tocsc(), np.ones(len(active), bool), "token", decoder.astype(np.float32))
+    given = ActiveRows.of(matrix), ByFeature.of(matrix.tocsc()), np.ones(len(active), bool)
+    return pair_table(*given, "token", decoder.astype(np.float32))
 
 
 @pytest.mark.parametrize("density", [0.01, 0.03, 0.4])
 def test_pairs_of_sparse_and_dense_matrices(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wider than a block, for both ways of counting (sparse and dense products), with correlated columns."""
-    monkeypatch.setattr(coactivation, "BLOCK", 128)
+    monkeypatch.setattr(pair_counts, "BLOCK", 128)
     generator = np.random.default_rng(5)
     active = generator.random((400, 300)) < density
     for column in range(0, 300, 3):
@@ -91,29 +96,31 @@ FREQUENCIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "width"), [*((name, 89) for name in FREQUENCIES), ("even", 90)])
-def test_both_ways_of_counting_are_exact(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_of_counting_are_exact(
+    name: str, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In blocks that do not divide the dictionary evenly, parts that split features, and with some rows excluded."""
     generator = np.random.default_rng(3)
     active = generator.random((230, width)) < FREQUENCIES[name][:width]
     keep = generator.random(230) < 0.9
     matrix = sparse.csr_matrix(active.astype(np.float32))
-    by_feature = sparse.csr_matrix((active & keep[:, None]).astype(np.float32)).tocsc()
+    by_feature = ByFeature.of(sparse.csr_matrix((active & keep[:, None]).astype(np.float32)).tocsc())
     counted = active[keep].astype(np.int64)
     for block, gathered, rows in ((16, 40, 7), (7, 100_000, 200), (512, 1, 4095)):
-        monkeypatch.setattr(coactivation, "BLOCK", block)
-        monkeypatch.setattr(coactivation, "GATHERED", gathered)
-        monkeypatch.setattr(coactivation, "DENSE_ROWS", rows)
-        rows = coactivation.ActiveRows(matrix.indptr, matrix.indices)
-        doubled = coactivation.two_in_one(rows, width, keep, None)
-        shared = coactivation.share_activity(matrix, by_feature, keep, 0, None)
+        monkeypatch.setattr(pair_counts, "BLOCK", block)
+        monkeypatch.setattr(pair_counts, "GATHERED", gathered)
+        monkeypatch.setattr(pair_counts, "DENSE_ROWS", rows)
+        rows = ActiveRows.of(matrix)
+        doubled = pair_counts.two_in_one(rows, keep, tmp_path, Threads()).read()
+        shared = pair_counts.share_activity(rows, by_feature, keep, 0, tmp_path)
         for first in range(0, width, block):
             features = np.arange(first, min(first + block, width))
-            mine = coactivation.block_of(shared, by_feature, features, few=False)
+            mine = pair_counts.block_of(shared, by_feature, features, few=False).entries.read()
             wanted = counted[:, features].T @ counted
-            np.testing.assert_array_equal(coactivation.count_dense(doubled, width, features), wanted)
-            np.testing.assert_array_equal(coactivation.count_gathered(matrix, mine), wanted)
-            np.testing.assert_array_equal(coactivation.count_met(matrix, mine).toarray(), wanted)
-        table = pair_table(matrix, by_feature, keep, "token", np.eye(width, dtype=np.float32))
+            np.testing.assert_array_equal(pair_counts.count_dense(doubled, width, features), wanted)
+            np.testing.assert_array_equal(pair_counts.count_gathered(matrix, mine), wanted)
+            np.testing.assert_array_equal(pair_counts.count_met(matrix, mine).toarray(), wanted)
+        table = pair_table(rows, by_feature, keep, "token", np.eye(width, dtype=np.float32))
         assert_pairs(table, active[keep], MIN_SUPPORT["token"], np.eye(width))
 
 
@@ -123,7 +130,7 @@ def test_pairs_of_features_that_meet_few_others(few: float, keeping: float, monk
     """Counted in sparse matrices, some or all of them; features too rare for a pair are left out or not."""
     sizes = {"MEETS_FEW": few, "WORTH_KEEPING": keeping, "GATHERING": 0, "GATHERED": 97, "MOST_MET": 500, "BLOCK": 7}
     for name, size in sizes.items():
-        monkeypatch.setattr(coactivation, name, size)
+        monkeypatch.setattr(pair_counts, name, size)
     generator = np.random.default_rng(8)
     often = np.where(np.arange(90) % 3 == 1, 0.004, np.geomspace(0.3, 0.01, 90))
     active = generator.random((500, 90)) < often
@@ -137,19 +144,18 @@ def test_pairs_of_features_that_meet_few_others(few: float, keeping: float, monk
 
 
 def test_a_feature_meets_all_entries_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coactivation, "GATHERED", 7)
+    monkeypatch.setattr(pair_counts, "GATHERED", 7)
     active = np.random.default_rng(2).random((40, 30)) < np.linspace(0, 0.5, 30)
     matrix = sparse.csr_matrix(active.astype(np.float32))
-    found = coactivation._entries_met(matrix.tocsc(), np.diff(matrix.indptr))
+    found = pair_counts._entries_met(ByFeature.of(matrix.tocsc()), np.diff(matrix.indptr), Threads())
     np.testing.assert_array_equal(found, active.T.astype(int) @ active.sum(1))
 
 
-def test_dense_counts_are_exact_where_everything_fires() -> None:
+def test_dense_counts_are_exact_where_everything_fires(tmp_path: Path) -> None:
     """The largest counts that share a number, over more rows than one product takes."""
-    active = sparse.csr_matrix(np.ones((2 * coactivation.DENSE_ROWS + 3, 5), np.float32))
-    rows = coactivation.ActiveRows(active.indptr, active.indices)
-    doubled = coactivation.two_in_one(rows, 5, np.ones(active.shape[0], bool), None)
-    assert (coactivation.count_dense(doubled, 5, np.arange(5)) == active.shape[0]).all()
+    active = sparse.csr_matrix(np.ones((2 * pair_counts.DENSE_ROWS + 3, 5), np.float32))
+    doubled = pair_counts.two_in_one(ActiveRows.of(active), np.ones(active.shape[0], bool), tmp_path, Threads()).read()
+    assert (pair_counts.count_dense(doubled, 5, np.arange(5)) == active.shape[0]).all()
 
 
 @pytest.mark.parametrize("most", [3, 40, 200, 2000])
@@ -164,7 +170,7 @@ def test_no_partner_of_features_that_are_hardly_ever_silent_is_lost(most: int) -
         count = silent.sum(1)
         both = n - (count[:, None] + count - silent @ silent.T)
         counts = both.diagonal().copy()
-        matrix = coactivation.Matrix(np.arange(width), counts, n, 5, np.empty((0, width), np.float32))
+        matrix = pair_counts.Matrix(np.arange(width), counts, n, 5, Doubled(np.empty((0, width), np.float32)))
         me, partner, _ = coactivation._candidates(np.arange(width), both.astype(np.float32), matrix)
         found = set(zip(me.tolist(), partner.tolist(), strict=True))
         phis = coactivation.phi(both, counts[:, None], counts, n)

@@ -14,7 +14,7 @@ from hostile_engine import HostileEngine
 from studies import Study, analyse_case, close
 
 from saecatalog import tables, threads
-from saecatalog.analysis import FINDINGS, activations, coactivation, disk_arrays, statistics
+from saecatalog.analysis import FINDINGS, activations, by_feature, coactivation, disk_arrays, pair_counts, statistics
 from saecatalog.analysis.run import Findings
 from saecatalog.config import AnalysisConfig
 from saecatalog.schemas import SCHEMAS, arrow_schema
@@ -173,29 +173,29 @@ def test_sizes_of_parts_change_no_figure(
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 9)
     monkeypatch.setattr(disk_arrays, "PART_ENTRIES", size)
     monkeypatch.setattr(statistics, "PART", size)
-    monkeypatch.setattr(coactivation, "BLOCK", 16)
-    monkeypatch.setattr(coactivation, "MOST_COUNTS", size * 7)
-    monkeypatch.setattr(coactivation, "MOST_MET", size)
+    monkeypatch.setattr(pair_counts, "BLOCK", 16)
+    monkeypatch.setattr(pair_counts, "MOST_COUNTS", size * 7)
+    monkeypatch.setattr(pair_counts, "MOST_MET", size)
     monkeypatch.setattr(coactivation, "IN_CACHE", size)
-    monkeypatch.setattr(coactivation, "GATHERED", size)
-    monkeypatch.setattr(coactivation, "WORTH_KEEPING", 2 * dense)
-    monkeypatch.setattr(coactivation, "DENSE_ROWS", size)
-    monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
+    monkeypatch.setattr(pair_counts, "GATHERED", size)
+    monkeypatch.setattr(pair_counts, "WORTH_KEEPING", 2 * dense)
+    monkeypatch.setattr(pair_counts, "DENSE_ROWS", size)
+    monkeypatch.setattr(pair_counts, "GATHERING", 1e9 if dense else 1e-9)
     monkeypatch.setattr(tables, "GROUP_ROWS", size)
     found = analyse_case(tmp_path / "parts", case, AnalysisConfig(), concepts_of(case)).tables
     assert len(whole["coactivation"]) > 100
     for name in SCHEMAS:
-        pd.testing.assert_frame_equal(by_feature(name, found[name]), by_feature(name, whole[name]), obj=name)
+        pd.testing.assert_frame_equal(in_order(name, found[name]), in_order(name, whole[name]), obj=name)
 
 
-def by_feature(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def in_order(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A table in an order that does not depend on blocks; text scores are written block by block."""
     return table.sort_values(["feature", "text"], ignore_index=True) if name == "text_scores" else table
 
 
 def test_threads_change_no_byte(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 7)
-    monkeypatch.setattr(coactivation, "BLOCK", 16)
+    monkeypatch.setattr(pair_counts, "BLOCK", 16)
     found = []
     for count in (1, 2, 5):
         monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
@@ -209,19 +209,32 @@ def hostile() -> Iterator[HostileEngine]:
         yield engine
 
 
+@pytest.mark.parametrize("reaches", [False, True])
 @pytest.mark.parametrize(("text_score", "dense"), [("max", True), ("last", False), ("mean", False)])
 def test_a_hostile_engine_changes_no_byte(
-    case: Case, hostile: HostileEngine, text_score: str, dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case,
+    hostile: HostileEngine,
+    text_score: str,
+    dense: bool,
+    reaches: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Wherever and in whatever order the work is done, and however often."""
+    """Wherever and in whatever order the work is done, and however often; with files that all reach, or without."""
+    monkeypatch.setattr(hostile, "reached", reaches)
+    monkeypatch.setattr(hostile, "calls", [])
+    monkeypatch.setattr(by_feature, "FILE_ENTRIES", 40)
+    monkeypatch.setattr(by_feature, "ENTRIES_PER_FEATURE", 0)
+    monkeypatch.setattr(pair_counts, "GATHERED", 50)
     monkeypatch.setattr(activations, "BLOCK_FEATURES", 7)
-    monkeypatch.setattr(coactivation, "BLOCK", 16)
-    monkeypatch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
+    monkeypatch.setattr(pair_counts, "BLOCK", 16)
+    monkeypatch.setattr(pair_counts, "GATHERING", 1e9 if dense else 1e-9)
     config, concepts = AnalysisConfig(text_score=text_score), concepts_of(case)
     wanted = files_of(analyse_case(tmp_path / "here", case, config, concepts))
     found = files_of(analyse_case(tmp_path / "there", case, config, concepts, engine=hostile))
     assert found == wanted
     assert min(len(items) for _, _, items in hostile.calls) > 1
+    assert ("write_columns" in {name for name, *_ in hostile.calls}) == reaches
 
 
 def test_what_blocks_share_does_not_grow_with_the_dictionary(
@@ -232,7 +245,7 @@ def test_what_blocks_share_does_not_grow_with_the_dictionary(
     twice = replace(case, activations=[np.tile(rows, 2) for rows in case.activations])
     for shown in (case, twice):
         analyse_case(tmp_path / str(shown.d_sae), shown, AnalysisConfig(strong=2.0), concepts_of(shown), engine=hostile)
-    once, again = hostile.calls[-12:-6], hostile.calls[-6:]
+    once, again = hostile.calls[-14:-7], hostile.calls[-7:]
     assert [name for name, *_ in once] == [name for name, *_ in again]
     for (name, shared, (item,)), (_, shared_again, items) in zip(once[:3], again[:3], strict=True):
         assert shared_again == shared, name
@@ -268,7 +281,7 @@ def test_nothing_but_tables_and_findings_is_left(case: Case, tmp_path: Path) -> 
 
 
 def test_an_error_leaves_no_scratch_files(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the error happens, because scratch files never have a name."""
+    """Wherever the error happens: their folder is removed."""
     seen: list[set[str]] = []
 
     def broken(*arguments: object) -> None:
@@ -280,5 +293,5 @@ def test_an_error_leaves_no_scratch_files(case: Case, tmp_path: Path, monkeypatc
     monkeypatch.setattr(coactivation, "count_gathered", broken)
     with pytest.raises(OSError, match="no space left"):
         analyse_case(tmp_path, case, AnalysisConfig())
-    assert seen[0] == {".parquet"}
+    assert seen[0] == {".parquet", ""}
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".parquet"}

@@ -18,9 +18,11 @@ from scipy import sparse
 from studies import analyse_case
 
 from saecatalog import lens, tables, threads
-from saecatalog.analysis import activations, coactivation, disk_arrays, statistics
+from saecatalog.analysis import activations, coactivation, disk_arrays, pair_counts, statistics
 from saecatalog.analysis.activations import include
+from saecatalog.analysis.by_feature import ByFeature
 from saecatalog.analysis.coactivation import pair_table
+from saecatalog.analysis.pair_counts import ActiveRows
 from saecatalog.analysis.scores import score_texts
 from saecatalog.config import AnalysisConfig
 from saecatalog.lens import make_lens
@@ -182,18 +184,19 @@ def test_pairs(
     active = (generator.random((n, width)) < generator.random(width)).astype(np.float32)
     keep = generator.random(n) < 0.8
     decoder = generator.normal(size=(width, 4)).astype(np.float32)
-    given_ = (sparse.csr_matrix(active), sparse.csc_matrix(active * keep[:, None]), keep, "text", decoder)
+    by_feature = ByFeature.of(sparse.csc_matrix(active * keep[:, None]))
+    given_ = (ActiveRows.of(sparse.csr_matrix(active)), by_feature, keep, "text", decoder)
     wanted = pair_table(*given_)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coactivation, "BLOCK", block)
-        patch.setattr(coactivation, "GATHERED", gathered)
-        patch.setattr(coactivation, "DENSE_ROWS", min(rows, 4095))
-        patch.setattr(coactivation, "MOST_COUNTS", gathered * width)
-        patch.setattr(coactivation, "MOST_MET", gathered)
-        patch.setattr(coactivation, "MEETS_FEW", few)
-        patch.setattr(coactivation, "WORTH_KEEPING", 1 if seed % 2 else 0)
+        patch.setattr(pair_counts, "BLOCK", block)
+        patch.setattr(pair_counts, "GATHERED", gathered)
+        patch.setattr(pair_counts, "DENSE_ROWS", min(rows, 4095))
+        patch.setattr(pair_counts, "MOST_COUNTS", gathered * width)
+        patch.setattr(pair_counts, "MOST_MET", gathered)
+        patch.setattr(pair_counts, "MEETS_FEW", few)
+        patch.setattr(pair_counts, "WORTH_KEEPING", 1 if seed % 2 else 0)
         patch.setattr(coactivation, "IN_CACHE", block * width)
-        patch.setattr(coactivation, "GATHERING", 1e9 if dense else 1e-9)
+        patch.setattr(pair_counts, "GATHERING", 1e9 if dense else 1e-9)
         patch.setattr(threads, "n_threads", lambda: n_threads)
         found = pair_table(*given_)
     pd.testing.assert_frame_equal(found, wanted, check_exact=True)
@@ -261,8 +264,8 @@ def test_every_table(seed: int, size: int, features: int, part: int, n_threads: 
                 (activations, "BLOCK_FEATURES", features),
                 (disk_arrays, "PART_ENTRIES", part),
                 (statistics, "PART", part),
-                (coactivation, "BLOCK", size),
-                (coactivation, "GATHERED", size),
+                (pair_counts, "BLOCK", size),
+                (pair_counts, "GATHERED", size),
                 (tables, "GROUP_ROWS", part),
             ):
                 patch.setattr(module, constant, value)

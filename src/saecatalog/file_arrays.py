@@ -30,6 +30,11 @@ class FileArray:
         array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), tuple(map(int, shape)))
         return cls(path, int(array.offset))
 
+    @classmethod
+    def behind(cls, array: Shaped[np.ndarray, "..."]) -> "FileArray | None":
+        """The file that a memory map shows; None for another array."""
+        return cls(Path(array.filename), int(array.offset)) if isinstance(array, np.memmap) and array.filename else None
+
     @contextmanager
     def opened(self) -> Iterator["Writer"]:
         with self.path.open("r+b") as file:

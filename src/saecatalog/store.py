@@ -4,7 +4,7 @@ Activations are sparse, in CSR form with one row per token. Beside them are the 
 dense residual stream. Arrays are `.npy` files, opened as memory maps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -237,6 +237,16 @@ def _run_sums(values: Int64[np.ndarray, "token"], lengths: Int64[np.ndarray, "wi
 def narrow(indptr: Int64[np.ndarray, "row_plus_1"]) -> Int[np.ndarray, "row_plus_1"]:
     """The bounds of rows, in 32 bits if they fit: with 64-bit bounds scipy would copy all indices into 64 bits."""
     return indptr.astype(np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64)
+
+
+def row_spans(indptr: Int[np.ndarray, "row_plus_1"], entries: int) -> Iterator[tuple[int, int]]:
+    """Consecutive rows, from and up to, with about so many entries each; at least one span, which may be empty."""
+    start, n = 0, len(indptr) - 1
+    while start < n or start == 0:
+        full = int(np.searchsorted(indptr, int(indptr[start]) + entries, side="right")) - 1
+        stop = min(max(full, start + 1), n)
+        yield start, stop
+        start = max(stop, 1)
 
 
 def ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "total"]:

@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64, Num, Shaped, UInt32
 from scipy import sparse
 
+from saecatalog.analysis.by_feature import ByFeature, InFiles, by_feature_in_files
 from saecatalog.analysis.disk_arrays import by_column
+from saecatalog.engines import Engine
 from saecatalog.store import Store, band_edge, norm_bands
 
 BLOCK_ENTRIES, BLOCK_FEATURES = 1_000_000, 1024
@@ -35,6 +37,10 @@ class Block:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    def read(self) -> "Block":
+        """Itself: its entries are in memory."""
+        return self
+
     @property
     def features(self) -> Int32[np.ndarray, "feature"]:
         return np.arange(self.first, self.first + len(self), dtype=np.int32)
@@ -52,6 +58,25 @@ class Block:
     def strongest(self) -> Int64[np.ndarray, "entry"]:
         """The entries of each feature in turn, strongest first; ties in the order of the tokens."""
         return strongest_first(self.columns, self.values)
+
+
+@dataclass(frozen=True)
+class UnreadBlock:
+    """A block whose entries are read from files by whoever works on it."""
+
+    entries: InFiles
+
+    @property
+    def first(self) -> int:
+        """The first feature."""
+        return int(self.entries.features[0])
+
+    def __len__(self) -> int:
+        return len(self.entries.features)
+
+    def read(self) -> Block:
+        entries = self.entries.read()
+        return Block(self.first, entries.indptr, entries.rows, entries.values)
 
 
 def order_within(columns: Int[np.ndarray, "entry"], keys: UInt32[np.ndarray, "entry"]) -> Int64[np.ndarray, "entry"]:
@@ -164,6 +189,8 @@ class Activations:
     """Positions with a larger norm are left out."""
     scratch: Path | None = None
     """Folder for scratch arrays; None means the system's temporary folder."""
+    engine: Engine | None = None
+    """Who makes the columns; None means the threads of this process."""
 
     @cached_property
     def by_token(self) -> sparse.csr_matrix:
@@ -171,22 +198,28 @@ class Activations:
         return self.store.matrix()
 
     @cached_property
-    def by_feature(self) -> sparse.csc_matrix:
-        """`[token, feature]` in CSC form, in scratch arrays; tokens ascend within a column, excluded ones are empty."""
+    def by_feature(self) -> ByFeature:
+        """The same by feature, without excluded tokens: in scratch arrays, or in files if workers reach them."""
+        if self.engine and self.scratch:
+            found = by_feature_in_files(self.store, self.included, self.scratch, self.engine)
+            if found:
+                return found
         keep = None if self.included.all() else self.included
-        return by_column(self.by_token, keep, self.scratch)
+        return ByFeature.of(by_column(self.by_token, keep, self.scratch))
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Block | UnreadBlock]:
         """The whole dictionary, block by block."""
-        matrix = self.by_feature
+        indptr = self.by_feature.indptr
         first = 0
         while first < self.d_sae:
             # The last feature that still fits; a feature with more entries than a block gets a block of its own.
-            full = np.searchsorted(matrix.indptr, int(matrix.indptr[first]) + BLOCK_ENTRIES, side="right") - 1
+            full = np.searchsorted(indptr, int(indptr[first]) + BLOCK_ENTRIES, side="right") - 1
             stop = min(max(int(full), first + 1), first + BLOCK_FEATURES, self.d_sae)
-            entries = slice(matrix.indptr[first], matrix.indptr[stop])
-            indptr = matrix.indptr[first : stop + 1].astype(np.int64) - int(matrix.indptr[first])
-            yield Block(first, indptr, matrix.indices[entries], matrix.data[entries])
+            found = self.by_feature.sent(np.arange(first, stop))
+            if isinstance(found, InFiles):
+                yield UnreadBlock(found)
+            else:
+                yield Block(first, found.indptr, found.rows, found.values)
             first = stop
 
     @cached_property
@@ -212,23 +245,27 @@ class Activations:
 
     def column(self, feature: int) -> tuple[Int32[np.ndarray, "active"], Float32[np.ndarray, "active"]]:
         """The tokens a feature is active on, ascending, and its activations there."""
-        matrix = self.by_feature
-        start, stop = matrix.indptr[feature], matrix.indptr[feature + 1]
-        return matrix.indices[start:stop], matrix.data[start:stop]
+        found = self.by_feature.entries(np.array([feature]))
+        return found.rows, found.values
 
 
 def include(
-    store: Store, outlier_multiple: float, median: float | None = None, scratch: Path | None = None
+    store: Store,
+    outlier_multiple: float,
+    median: float | None = None,
+    scratch: Path | None = None,
+    engine: Engine | None = None,
 ) -> Activations:
     """Exclude the positions where the norm of the SAE's input exceeds `outlier_multiple` times the median norm.
 
     The limit is rounded up to the next edge of the store's norm bands, so that each band is kept or dropped as a whole
     and sums stay exact. `median` overrides the median norm: for concepts, it is that of the corpus they are compared
-    with. `scratch` is a folder for arrays too large for memory.
+    with. `scratch` is a folder for arrays too large for memory, in which the engine's workers make columns if they
+    reach it.
     """
     norms = np.asarray(store.norms)
     middle = float(np.median(norms)) if median is None else median
     limit = band_edge(max(middle * outlier_multiple, float(np.finfo(np.float32).tiny)))
     # Compared by band: the limit is the lower edge of the first dropped band, and 0.1 % above it lies inside that band.
     included = norm_bands(norms) < norm_bands(np.array([limit * 1.001]))[0]
-    return Activations(store, included, middle, limit, scratch)
+    return Activations(store, included, middle, limit, scratch, engine)

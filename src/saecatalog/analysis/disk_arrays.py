@@ -15,7 +15,7 @@ import numpy.typing as npt
 from jaxtyping import Bool, Int32, Num
 from scipy import sparse
 
-from saecatalog.store import narrow, ranges
+from saecatalog.store import narrow, ranges, row_spans
 from saecatalog.threads import in_order
 
 PART_ENTRIES = 2_000_000
@@ -80,11 +80,6 @@ def by_column(
 
 def _parts(matrix: sparse.csr_matrix, keep: Bool[np.ndarray, "row"] | None) -> Iterator[Int32[np.ndarray, "kept_row"]]:
     """The rows that are kept, about PART_ENTRIES entries at a time; at least one part, which may be empty."""
-    n = matrix.shape[0]
-    start = 0
-    while start < n or start == 0:
-        full = int(np.searchsorted(matrix.indptr, int(matrix.indptr[start]) + PART_ENTRIES, side="right")) - 1
-        stop = min(max(full, start + 1), n)
+    for start, stop in row_spans(matrix.indptr, PART_ENTRIES):
         rows = np.arange(start, stop, dtype=np.int32)
         yield rows if keep is None else rows[keep[start:stop]]
-        start = max(stop, 1)

@@ -30,8 +30,7 @@ def firing_rows(
     activations: Activations, decoder: Float32[np.ndarray, "d_sae d_out"], features: Sequence[int]
 ) -> Columns:
     """The tokens on which each of these features is active, ascending, and its decoder row in steps."""
-    matrix = activations.by_feature
-    found = [matrix.indices[matrix.indptr[f] : matrix.indptr[f + 1]] for f in features]
+    found = [activations.column(feature)[0] for feature in features]
     rows = in_steps(decoder[list(features)])
     return {
         "feature": np.array(features, np.int32),

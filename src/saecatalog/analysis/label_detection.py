@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from saecatalog.analysis.activations import Block
+from saecatalog.analysis.activations import Block, UnreadBlock
 from saecatalog.analysis.detection import HALF, HeldOut, Places
 from saecatalog.analysis.labels import in_words
 from saecatalog.analysis.readings import Readings
@@ -51,14 +51,15 @@ class Detecting:
 class Ruled:
     """One block of features with its text scores and the rules of its labels, by feature."""
 
-    block: Block
+    block: Block | UnreadBlock
     scores: TextScores
     rules: dict[int, str]
 
     @classmethod
-    def of(cls, study: Study, block: Block, rules: dict[int, str]) -> "Ruled":
-        mine = {feature: rules[feature] for feature in block.features.tolist() if feature in rules}
-        return cls(block, study.scores.block(block.first, block.first + len(block)), mine)
+    def of(cls, study: Study, block: Block | UnreadBlock, rules: dict[int, str]) -> "Ruled":
+        first, stop = block.first, block.first + len(block)
+        mine = {feature: rules[feature] for feature in range(first, stop) if feature in rules}
+        return cls(block, study.scores.block(first, stop), mine)
 
 
 def detection_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -76,6 +77,6 @@ def detection_rows(study: Study, features: pd.DataFrame) -> Iterator[pd.DataFram
 
 
 def _rows_of_block(shared: Detecting, part: Ruled) -> pd.DataFrame:
-    found = shared.held_out.rows(part.block, part.scores, part.rules, shared.match)
+    found = shared.held_out.rows(part.block.read(), part.scores, part.rules, shared.match)
     words = [words_of(part.rules[feature]) for feature in found["feature"].tolist()]
     return found.assign(rule_source="label", rule=words, half=HALF)

@@ -57,7 +57,7 @@ def note_rows(
     scores = score_texts(activations, config.text_score)
     rows = [
         held_out.rows(block, scores.block(block.first, block.first + len(block)), written, matched.__getitem__)
-        for block in activations.blocks()
+        for block in (part.read() for part in activations.blocks())
         if not written.keys().isdisjoint(block.features.tolist())
     ]
     table = pd.concat(rows, ignore_index=True)

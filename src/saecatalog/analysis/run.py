@@ -7,6 +7,7 @@ through every analysis of single features. Comparisons between features come las
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from saecatalog.analysis import FINDINGS, token_view
 from saecatalog.analysis import categories as category
 from saecatalog.analysis.activations import Block
+from saecatalog.analysis.by_feature import ByFeature
 from saecatalog.analysis.category_pairs import category_pair_table
 from saecatalog.analysis.clearest import clearest_rankings
 from saecatalog.analysis.coactivation import cluster_table, pair_table
@@ -27,6 +29,7 @@ from saecatalog.analysis.label_rows import label_rows
 from saecatalog.analysis.labels import in_category
 from saecatalog.analysis.lens_rows import logit_histogram_rows, logit_moments, logit_rows, neighbour_rows
 from saecatalog.analysis.page_choice import choose_pages
+from saecatalog.analysis.pair_counts import ActiveRows
 from saecatalog.analysis.rankings import choose_notable, rank_features
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Inputs, Part, Shared, Study
@@ -69,9 +72,9 @@ def analyse(
     `pages` says which features get a page, as the setting `features` does. Features with a note by the author (`noted`)
     always get one. The engine (default `Threads`) does the work on blocks of features; no byte depends on it.
     """
-    study = Study(inputs, config, folder, progress or Progress(quiet=True), engine or Threads())
-    shared = study.shared
-    with TableWriter(folder) as writer:
+    with TemporaryDirectory(dir=folder) as scratch, TableWriter(folder) as writer:
+        study = Study(inputs, config, Path(scratch), progress or Progress(quiet=True), engine or Threads())
+        shared = study.shared
         features, by_category, by_concept = _analyse_blocks(study, writer)
         features = features.assign(label=in_category(features["label"], features["label_kind"], by_category))
         ranked = rank_features(features, by_category, by_concept, config.top)
@@ -148,7 +151,7 @@ class BlockFindings:
 
 
 def _analyse_block(shared: Shared, part: Part) -> BlockFindings:
-    block, scores, first, concepts = part.block, part.scores, part.block.first, []
+    block, scores, first, concepts = part.block.read(), part.scores, part.block.first, []
     rows, tokens = _token_view(shared, block, scores)
     if shared.concepts and part.concept_scores:
         concepts = [concept_rows(part.concept_scores, scores, shared.concepts, shared.strong, first)]
@@ -189,9 +192,10 @@ def _contexts(shared: Shared, block: Block) -> Columns:
 def _pairs(study: Study) -> pd.DataFrame:
     """The pairs of features active on the same tokens, then of those active on the same texts."""
     activations, scores, decoder = study.activations, study.scores, np.asarray(study.inputs.lens.decoder)
+    by_feature = activations.by_feature
     matrices = {
-        "token": (activations.by_token, activations.by_feature, activations.included),
-        "text": (scores.matrix, scores.by_feature, np.ones(scores.n_texts, bool)),
+        "token": (ActiveRows.of_store(activations.store, by_feature.in_files), by_feature, activations.included),
+        "text": (ActiveRows.of(scores.matrix), ByFeature.of(scores.by_feature), np.ones(scores.n_texts, bool)),
     }
     levels = []
     for level, matrix in matrices.items():

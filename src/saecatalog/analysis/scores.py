@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
-from saecatalog.analysis.activations import Activations, Block, CorpusTokens, first_largest, runs
+from saecatalog.analysis.activations import Activations, Block, CorpusTokens, UnreadBlock, first_largest, runs
 from saecatalog.analysis.disk_arrays import Appended, by_column
 from saecatalog.engines import Engine, Threads
 from saecatalog.store import narrow
@@ -120,12 +120,12 @@ def score_texts(
 
 
 def score_block(
-    scoring: Scoring, block: Block
+    scoring: Scoring, part: Block | UnreadBlock
 ) -> tuple[
     Float32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int32[np.ndarray, "entry"], Int64[np.ndarray, "feature"]
 ]:
     """The scores above 0 of a block, their texts and positions, and how many each feature has."""
-    tokens = scoring.tokens
+    tokens, block = scoring.tokens, part.read()
     peaks = find_peaks(block, tokens.texts)
     columns, texts, entries = peaks.columns, peaks.texts, peaks.entries
     if scoring.score == "last":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt32
 
-from saecatalog.analysis.activations import Activations, Block, CorpusTokens, include
+from saecatalog.analysis.activations import Activations, Block, CorpusTokens, UnreadBlock, include
 from saecatalog.analysis.auroc_intervals import Sources
 from saecatalog.analysis.categories import second_half
 from saecatalog.analysis.concepts import ConceptTexts
@@ -121,7 +121,7 @@ class Shared:
 class Part:
     """One block of features with everything that belongs to it alone."""
 
-    block: Block
+    block: Block | UnreadBlock
     scores: TextScores
     concept_scores: TextScores | None
     """Its scores on the texts of the concepts; None if there are no concepts."""
@@ -132,7 +132,7 @@ class Study:
 
     def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress, engine: Engine):
         self.inputs, self.config, self.scratch, self.progress, self.engine = inputs, config, scratch, progress, engine
-        self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch)
+        self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch, engine=engine)
         with self.bar("text scores") as bar:
             self.scores = score_texts(self.activations, config.text_score, bar.update, engine)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)

@@ -1,10 +1,13 @@
 """Facts about each text and the features that fire on it: a study flows in, rows of the tables of texts flow out."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int32, Int64
 from scipy import sparse
 
-from saecatalog.analysis.activations import Block
+from saecatalog.analysis.activations import Block, CorpusTokens, UnreadBlock
 from saecatalog.analysis.categories import HALVES
 from saecatalog.analysis.scores import TextScores
 from saecatalog.analysis.study import Shared, Study
@@ -66,36 +69,80 @@ def text_score_rows(shared: Shared, block: Block, scores: TextScores) -> Columns
 
 def text_top_rows(study: Study) -> Columns:
     """The features with the largest score on each text, with every activation in it."""
-    activations, scores = study.activations, study.scores
-    by_feature, bounds = activations.by_feature, activations.store.text_offsets
+    scores = study.scores
     best = [_best_of_text(scores, text) for text in range(scores.n_texts)]
     entries = np.concatenate(best)
     sizes = np.array([len(found) for found in best])
     texts = np.repeat(np.arange(scores.n_texts), sizes)
     features = scores.matrix.indices[entries]
-    # For each row, the entries of its feature in its text, [row, 2] from and up to, and the entry of its score.
-    spans, places = np.empty((len(entries), 2), np.int64), np.empty(len(entries), np.int64)
+    # The entry of each row's score.
+    places = np.empty(len(entries), np.int64)
     for i, (text, feature) in enumerate(zip(texts.tolist(), features.tolist(), strict=True)):
-        spans[i] = _first_from(by_feature, feature, bounds[text : text + 2])
-        places[i] = _first_from(scores.by_feature, feature, np.array([text]))[0]
-    lengths = spans[:, 1] - spans[:, 0]
-    shown, offsets = ranges(spans[:, 0], lengths), np.concatenate([[0], np.cumsum(lengths)])
+        start, stop = scores.by_feature.indptr[feature : feature + 2]
+        places[i] = start + _first_from(scores.by_feature.indices[start:stop], np.array([text]))[0]
+    lengths, positions, values = _shown(study, texts, features)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     return {
         "text": study.shared.text_ids[texts],
         "rank": ranges(np.zeros(len(sizes), np.int64), sizes),
         "feature": features,
         "score": scores.matrix.data[entries],
         "position": scores.positions[places],
-        "active_positions": Lists(activations.token_positions[by_feature.indices[shown]], offsets),
-        "active_values": Lists(by_feature.data[shown], offsets),
+        "active_positions": Lists(positions, offsets),
+        "active_values": Lists(values, offsets),
     }
 
 
-def _first_from(matrix: sparse.csc_matrix, column: int, rows: Int64[np.ndarray, "bound"]) -> Int64[np.ndarray, "bound"]:
-    """The first entry of a column that is in each row or below it."""
-    start, stop = int(matrix.indptr[column]), int(matrix.indptr[column + 1])
-    # In the type of the indices; otherwise searchsorted would copy the whole column into a wider type.
-    return np.asarray(start + np.searchsorted(matrix.indices[start:stop], np.asarray(rows, matrix.indices.dtype)))
+@dataclass(frozen=True)
+class Showing:
+    """A block of features, and the texts on which each of some of them is shown."""
+
+    block: Block | UnreadBlock
+    features: Int32[np.ndarray, "row"]
+    """Ascending."""
+    texts: Int64[np.ndarray, "row"]
+
+
+Shown = tuple[Int64[np.ndarray, "row"], Int32[np.ndarray, "entry"], Float32[np.ndarray, "entry"]]
+"""How many tokens of each row's text its feature is active on, and the positions and activations, row after row."""
+
+
+def _shown(study: Study, texts: Int64[np.ndarray, "row"], features: Int32[np.ndarray, "row"]) -> Shown:
+    """Where the feature of each row is active in its text."""
+    order = np.argsort(features, kind="stable")
+    texts, features = texts[order], features[order]
+    found = list(study.engine.in_order(show_block, study.activations.tokens, _showing(study, texts, features)))
+    lengths, positions, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    # From the order of the blocks into that of the rows.
+    back = np.argsort(order)
+    starts = np.cumsum(lengths) - lengths
+    entries = ranges(starts[back], lengths[back])
+    return lengths[back], positions[entries], values[entries]
+
+
+def _showing(study: Study, texts: Int64[np.ndarray, "row"], features: Int32[np.ndarray, "row"]) -> Iterator[Showing]:
+    """The rows by block."""
+    for block in study.activations.blocks():
+        start, stop = np.searchsorted(features, [block.first, block.first + len(block)])
+        yield Showing(block, features[start:stop], texts[start:stop])
+
+
+def show_block(tokens: CorpusTokens, part: Showing) -> Shown:
+    """The rows of one block."""
+    block = part.block.read()
+    spans = np.empty((len(part.features), 2), np.int64)
+    for i, (feature, text) in enumerate(zip(part.features.tolist(), part.texts.tolist(), strict=True)):
+        start, stop = block.indptr[feature - block.first : feature - block.first + 2]
+        spans[i] = start + _first_from(block.tokens[start:stop], tokens.text_offsets[text : text + 2])
+    lengths = spans[:, 1] - spans[:, 0]
+    entries = ranges(spans[:, 0], lengths)
+    return lengths, tokens.positions[block.tokens[entries]], block.values[entries]
+
+
+def _first_from(rows: Int32[np.ndarray, "entry"], wanted: Int64[np.ndarray, "bound"]) -> Int64[np.ndarray, "bound"]:
+    """The first entry of a feature that is in each row or below it; the rows of its entries ascend."""
+    # In the type of the rows; otherwise searchsorted would copy them all into a wider type.
+    return np.searchsorted(rows, np.asarray(wanted, rows.dtype))
 
 
 def _best_of_text(scores: TextScores, text: int) -> Int64[np.ndarray, "entry"]:
