@@ -2,7 +2,10 @@
 
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +43,31 @@ def cluster() -> Iterator[Any]:
     made.add_node(num_cpus=1)
     yield made
     made.shutdown()
+
+
+@contextmanager
+def node_without(folder: Path, address: str) -> Iterator[None]:
+    """A node of a cluster, with a processor, on which a folder of this machine is empty."""
+    hide = ["unshare", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*hide, "true"], capture_output=True).returncode:
+        pytest.skip("hiding a folder from a process needs `unshare` and the rights of root")
+    start = f"{sys.executable} -m ray.scripts.scripts start --address {address} --num-cpus 1 --block"
+    words = [*hide, f"mount -t tmpfs none {folder} && exec {start}"]
+    nodes = len(ray_nodes())
+    log = folder.with_suffix(".log").open("w")
+    node = subprocess.Popen(words, env={**os.environ, "RAY_AUTH_MODE": "disabled"}, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: len(ray_nodes()) > nodes)
+        yield
+    finally:
+        node.terminate()
+        node.wait()
+        log.close()
+
+
+def ray_nodes() -> list[int]:
+    """The processes that are nodes of Ray."""
+    return processes("raylet/raylet")
 
 
 @pytest.fixture
@@ -128,11 +156,16 @@ def between(server: str, fails: Callable[[str, str], int | None]) -> Iterator[st
 
 def ray_workers() -> list[int]:
     """The processes in which Ray runs this program's workers, as the system names them."""
+    return processes("ray::Desk")
+
+
+def processes(words: str) -> list[int]:
+    """The processes with these words in their command line."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if b"ray::Desk" in (folder / "cmdline").read_bytes():
+                if words.encode() in (folder / "cmdline").read_bytes():
                     found.append(int(folder.name))
             except OSError:  # it ended
                 continue

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import SaeKind
-from faults import between, killing, through, wait_for
+from faults import between, killing, node_without, through, wait_for
 
 from saecatalog import harvest
 from saecatalog.cache import CHECKSUMS
@@ -77,8 +77,11 @@ class Build:
         """The bytes of every data file."""
         self.seen = Seen()
         with Pipeline(self.config(cache, corpus, **machines), self.seen) as pipeline:
-            folder = pipeline.analysed.folder
-            return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != CHECKSUMS}
+            return data_files(pipeline)
+
+
+def data_files(pipeline: Pipeline) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in pipeline.analysed.folder.iterdir() if path.name != CHECKSUMS}
 
 
 @pytest.fixture
@@ -99,7 +102,22 @@ def wanted(saes: Callable[..., Path], many: Path, tmp_path_factory: pytest.TempP
 def test_two_nodes_give_the_bytes_of_one_process(
     cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]
 ) -> None:
-    assert build("ray", many, address=cluster.address) == wanted
+    """They see the cache, and leave there what they make."""
+    with Pipeline(build.config("ray", many, address=cluster.address), Progress(quiet=True)) as pipeline:
+        assert data_files(pipeline) == wanted
+        assert pipeline.engine.reaches(build.folder / "ray")
+
+
+def test_a_node_that_does_not_see_the_cache_changes_nothing(
+    cluster: Any, build: Build, many: Path, wanted: dict[str, bytes]
+) -> None:
+    """Then everything is sent."""
+    cache = build.folder / "ray"
+    cache.mkdir()
+    config = build.config("ray", many, address=cluster.address, workers=3)
+    with node_without(cache, cluster.address), Pipeline(config, Progress(quiet=True)) as pipeline:
+        assert not pipeline.engine.reaches(cache)
+        assert data_files(pipeline) == wanted
 
 
 def command(words: list[str], **settings: str) -> "subprocess.CompletedProcess[str]":

@@ -169,6 +169,8 @@ class Worker:
     """An actor, and the calls that it has in hand, the oldest first; `busy_with` is the first when it was lost."""
 
     actor: Any
+    succeeds: bool = False
+    """Whether it takes the place of a lost one. There may be no room for it."""
     calls: list["Call"] = field(default_factory=list)
     lost: bool = False
     busy_with: "Call | None" = None
@@ -250,8 +252,8 @@ class Crew:
         for _ in range(size):
             self._start()
 
-    def _start(self) -> None:
-        worker = Worker(self._actor.remote(self._settings))
+    def _start(self, succeeds: bool = False) -> None:
+        worker = Worker(self._actor.remote(self._settings), succeeds)
         self._starting[worker.actor.version.remote()] = worker
 
     def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
@@ -301,14 +303,20 @@ class Crew:
 
     def reaches(self, folder: Path) -> bool:
         """Whether every worker can read and write files in a folder; not, if some have not started for a long time."""
-        if folder not in self._reached:
-            self._idle_since = time.monotonic()
-            until = self._idle_since + START_SECONDS
-            while self._starting and time.monotonic() < until:
-                for started in self._wait({}):
-                    self._greet(started)
-            self._reached[folder] = not self._starting and all(self._sees(one, folder) for one in list(self._ready))
+        for asked, reached in self._reached.items():
+            if folder.is_relative_to(asked):
+                return reached
+        self._idle_since = time.monotonic()
+        until = self._idle_since + START_SECONDS
+        while self._missing() and time.monotonic() < until:
+            for started in self._wait({}):
+                self._greet(started)
+        self._reached[folder] = not self._missing() and all(self._sees(one, folder) for one in list(self._ready))
         return self._reached[folder]
+
+    def _missing(self) -> bool:
+        """Whether there is a worker that has not started yet, except for successors of lost ones."""
+        return not self._ready or not all(worker.succeeds for worker in self._starting.values())
 
     def _sees(self, worker: Worker, folder: Path) -> bool:
         """Whether a worker can read what is written to a folder here, and write there. A lost one's successor is asked
@@ -408,4 +416,4 @@ class Crew:
         with suppress(Exception):
             self.ray.kill(worker.actor)
         notice("a worker was lost; what it had in hand is done again")
-        self._start()
+        self._start(succeeds=True)

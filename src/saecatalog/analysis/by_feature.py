@@ -129,8 +129,9 @@ def gather(parts: tuple[sparse.csc_matrix | ColumnFile, ...], features: Int64[np
     starts = np.stack([part.indptr[features] for part in parts]).astype(np.int64)
     sizes = np.stack([part.indptr[features + 1] for part in parts]).astype(np.int64) - starts
     indptr = np.concatenate([[0], np.cumsum(sizes.sum(0))])
-    if len(parts) == 1 and len(features) == int(features[-1]) + 1 - int(features[0]) > 0:
-        whole = slice(int(starts[0, 0]), int(starts[0, 0] + indptr[-1]))
+    if len(parts) == 1 and (np.diff(features) == 1).all():
+        first = int(starts[0, :1].sum())
+        whole = slice(first, first + int(indptr[-1]))
         return Entries(indptr, parts[0].indices[whole], parts[0].data[whole])
     rows, values = np.empty(int(indptr[-1]), np.int32), np.empty(int(indptr[-1]), np.float32)
     # Within a feature, the entries of a part come after those of the parts before it.
@@ -196,7 +197,7 @@ def write_columns(rows: Rows, part: tuple[int, tuple[int, int]]) -> Int32[np.nda
 def by_feature_in_files(
     store: Store, included: Bool[np.ndarray, "token"], folder: Path, engine: Engine
 ) -> ByFeature | None:
-    """The columns of a store, in files of a folder; None if this process or the workers cannot use files for it."""
+    """A store's entries by feature, in files of a folder; None without workers that reach these files."""
     rows = Rows.of(store, included, folder)
     if isinstance(engine, Threads) or rows is None:
         return None

@@ -133,6 +133,8 @@ class Study:
     def __init__(self, inputs: Inputs, config: AnalysisConfig, scratch: Path, progress: Progress, engine: Engine):
         self.inputs, self.config, self.scratch, self.progress, self.engine = inputs, config, scratch, progress, engine
         self.activations = include(inputs.store, config.outlier_multiple, scratch=scratch, engine=engine)
+        # Workers may do that too, so it is done before they are given work on the result.
+        _ = self.activations.by_feature
         with self.bar("text scores") as bar:
             self.scores = score_texts(self.activations, config.text_score, bar.update, engine)
         self.strong, self.strong_rule = strong_threshold(self.scores, config.strong)
