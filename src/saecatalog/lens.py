@@ -5,22 +5,29 @@ the decoder itself, and the vocabulary as readable strings.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from saecatalog.constants import LENS_BINS, LENS_ENTRIES
 from saecatalog.json_files import write_json
 from saecatalog.models.vocabulary import token_strings
+from saecatalog.remote_subject import RemoteSubject
 from saecatalog.subject import Subject, model_error
-from saecatalog.threads import n_passes, passes_in_order
+from saecatalog.threads import MAX_THREADS, n_passes, passes_in_order
 
 CHUNK = 256
 """Features whose logits `[feature, d_vocab]` are in memory at once, in each thread."""
+
+GROUP = MAX_THREADS
+"""Chunks that a worker has in hand at once: one for each of its threads."""
 
 MIN_ROWS = 32
 """A smaller chunk is padded for its products: libraries use different code for very thin ones, which adds in another
@@ -34,35 +41,77 @@ SORTED = 128
 """A row of at most so many values is sorted to find its largest."""
 
 
-@torch.inference_mode()
-def make_lens(subject: Subject, folder: Path, tick: Callable[[int], object], k: int = LENS_ENTRIES) -> None:
+Columns = dict[str, Shaped[np.ndarray, "feature ..."]]
+"""The rows of some features in each array of a lens."""
+
+
+def make_lens(
+    subject: Subject,
+    folder: Path,
+    tick: Callable[[int], object],
+    k: int = LENS_ENTRIES,
+    remote: RemoteSubject | None = None,
+) -> None:
     """Compute the lens of a subject and write it, with the vocabulary, into an empty folder.
 
     `k` is the number of promoted tokens, suppressed tokens and neighbours of each feature. `tick` is called with the
-    number of features processed. A decoder row that is 0 has effects and cosines of 0. Raises CatalogError if the
-    model's unembedding is not finite.
+    number of features processed. With `remote`, its workers compute. A decoder row that is 0 has effects and cosines
+    of 0. Raises CatalogError if the model's unembedding is not finite.
     """
     decoder = subject.sae.W_dec.detach().float()
-    unembedding = logit_map(subject)
-    if unembedding is not None and not unembedding.isfinite().all():
-        raise model_error(subject, "The map from the residual stream to the logits is not finite.")
-    # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
-    unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder.abs().amax(-1, keepdim=True)), dim=-1)
+    starts = range(0, len(decoder), CHUNK)
+    if remote is None:
+        chunks = Weights(subject, k).chunks(starts)
+    else:
+        groups = (starts[first : first + GROUP] for first in range(0, len(starts), GROUP))
+        chunks = chain.from_iterable(remote.in_order(Weights, (k,), Weights.group, groups))
+    _write(folder, chunks, len(decoder), tick)
+    np.save(folder / "decoder.npy", decoder.cpu().numpy())
+    write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
+
+
+def _write(folder: Path, chunks: Iterable[Columns], n_features: int, tick: Callable[[int], object]) -> None:
+    """Write each array into a file as its rows come: all of them together may not fit into memory."""
+    files: dict[str, IO[bytes]] = {}
+    with ExitStack() as opened:
+        for chunk in chunks:
+            for name, rows in chunk.items():
+                if name not in files:
+                    files[name] = opened.enter_context((folder / f"{name}.npy").open("wb"))
+                    shape = (n_features, *rows.shape[1:])
+                    header = {"descr": rows.dtype.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], header)
+                files[name].write(rows.tobytes())
+            tick(len(rows))
+
+
+class Weights:
+    """What every chunk of features is multiplied by."""
 
     @torch.inference_mode()
-    def work(start: int) -> dict[str, Tensor]:
-        part = slice(start, start + CHUNK)
-        found = {**_effects(decoder[part], unembedding, k), **_neighbours(unit, start, k)}
-        tick(len(decoder[part]))
-        return found
+    def __init__(self, subject: Subject, k: int):
+        self.device, self.k = subject.device, k
+        self.decoder = decoder = subject.sae.W_dec.detach().float()
+        self.unembedding = logit_map(subject)
+        if self.unembedding is not None and not self.unembedding.isfinite().all():
+            raise model_error(subject, "The map from the residual stream to the logits is not finite.")
+        # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
+        self.unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder.abs().amax(-1, keepdim=True)), dim=-1)
 
-    starts = range(0, len(decoder), CHUNK)
-    parts = list(passes_in_order(work, starts, n_passes(subject.device, len(starts))))
-    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    for name, values in {**columns, "decoder": decoder}.items():
-        array = values.cpu().numpy()
-        np.save(folder / f"{name}.npy", array.astype(np.int32) if name.endswith("_ids") else array)
-    write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
+    def chunks(self, starts: Sequence[int]) -> Iterator[Columns]:
+        """The rows of the chunks that begin with some features."""
+        return passes_in_order(self._chunk, starts, n_passes(self.device, len(starts)))
+
+    def group(self, starts: Sequence[int]) -> list[Columns]:
+        """The same, for a worker."""
+        return list(self.chunks(starts))
+
+    @torch.inference_mode()
+    def _chunk(self, start: int) -> Columns:
+        rows = self.decoder[start : start + CHUNK]
+        found = {**_effects(rows, self.unembedding, self.k), **_neighbours(self.unit, start, self.k)}
+        arrays = {name: values.cpu().numpy() for name, values in found.items()}
+        return {name: array.astype(np.int32) if name.endswith("_ids") else array for name, array in arrays.items()}
 
 
 def _effects(

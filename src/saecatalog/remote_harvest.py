@@ -6,23 +6,18 @@ A shard that is made again, because a worker was lost, has the same windows, so 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from saecatalog.cache import Cache
 from saecatalog.config import SubjectConfig
 from saecatalog.engines import Engine, Threads
-from saecatalog.errors import CatalogError
 from saecatalog.harvest import Runners
+from saecatalog.remote_subject import checked_subject
 from saecatalog.shards import SHARD_TOKENS, Keys, Place, Shard, keys_in_turn, keys_of
 from saecatalog.storage import Storage
-from saecatalog.subject_info import SubjectFacts, SubjectInfo
+from saecatalog.subject_info import SubjectInfo
 from saecatalog.texts.windows import TokenizedTexts, Window
-
-if TYPE_CHECKING:
-    from saecatalog.subject import Subject
 
 GROUPS = 8
 """If there is little to run, each worker gets at least this many groups of batches, so that all end together."""
@@ -89,35 +84,10 @@ def grouped(batches: list[list[Window]], workers: int) -> Iterator[list[list[Win
 
 def run_group(job: Job, batches: list[list[Window]]) -> Shard:
     """Run batches in this process."""
-    subject = _subject(job.subject, job.cache)
-    _check(subject.info, job.info)
+    subject = checked_subject(job.subject, job.cache, job.info)
     runners = Runners(subject, job.tokens, len(batches))
     shard = Shard.of(list(runners.run(batches, lambda n: None)))
     if job.place is None:
         return shard
     job.place.write(shard.name, shard.content)
     return Shard(shard.name, shard.keys, shard.n_tokens, b"")
-
-
-@lru_cache(1)
-def _subject(config: SubjectConfig, cache: Path) -> "Subject":
-    """The model and the SAE, loaded once in this process."""
-    from saecatalog.subject import load_subject
-
-    with Cache(cache) as opened:
-        return load_subject(config, opened)
-
-
-def _check(found: SubjectInfo, wanted: SubjectInfo) -> None:
-    """Raise CatalogError if a worker's model or SAE is not that of the machine that builds."""
-    different = [f.name for f in fields(SubjectFacts) if getattr(found, f.name) != getattr(wanted, f.name)]
-    if not different:
-        return
-    if different == ["device"]:
-        what = (
-            f"The workers run the model on {found.device}, this machine on {wanted.device}, which rounds differently."
-        )
-        fix = "Build on a machine like the workers, give each a GPU with --gpus-per-worker 1, or use --device cpu."
-        raise CatalogError(what, f"--device {wanted.device}", fix)
-    what = f"The workers load another model or SAE than this machine: different {', '.join(different)}."
-    raise CatalogError(what, f"--sae {wanted.sae_name}", "Give all machines the same files.")
