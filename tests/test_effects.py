@@ -17,6 +17,7 @@ from harvesting import run
 
 from saecatalog.config import EffectsConfig
 from saecatalog.effects import EFFECTS, ablation, stage
+from saecatalog.effects.kept import PART
 from saecatalog.effects.proof import check_resuming
 from saecatalog.effects.stage import Job, measure_effects
 from saecatalog.models.language_model import NoSuchHook
@@ -231,7 +232,7 @@ def test_an_interrupted_run_resumes(measure: Callable, found: Callable, tmp_path
         measure("llama", kept=tmp_path, bar=Stops())
     finished = list(tmp_path.glob("*.npz"))
     assert finished
-    assert not (tmp_path / stage.PART).exists()
+    assert not (tmp_path / PART).exists()
     finished[0].write_bytes(finished[0].read_bytes()[:-1])
     runs: list[int] = []
     remember = stage.Remembering.remember

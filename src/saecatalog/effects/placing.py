@@ -1,6 +1,5 @@
-"""Sampled contexts in their windows: a sample and the windows of a corpus flow in, what a pass has to run flows out."""
+"""Sampled contexts in their windows: a sample and the windows of a corpus flow in, blocks of windows flow out."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from jaxtyping import Float32, Int64
 
 from saecatalog.analysis.activations import Activations
 from saecatalog.constants import EFFECT_REACH
-from saecatalog.effects.ablation import Contexts
+from saecatalog.effects.blocks import Block
 from saecatalog.effects.sampling import Sample
 from saecatalog.texts.windows import Window
 
@@ -27,8 +26,14 @@ class Placed:
     activations: Float32[np.ndarray, "context reach"]
     next_ids: Int64[np.ndarray, "context"]
 
-    def blocks(self, most: int) -> Iterator[range]:
-        """The windows in runs of at most `most` positions, or of one window."""
+    def blocks(self, number: int, sample: Sample, most: int) -> Iterator[Block]:
+        """The windows with their contexts, in runs of at most `most` positions or of one window.
+
+        `number` is that of the sample.
+        """
+        return (self._block(number, sample, run) for run in self._runs(most))
+
+    def _runs(self, most: int) -> Iterator[range]:
         first, total = 0, 0
         for place, window in enumerate(self.windows):
             # One for BOS, whether there is one or not.
@@ -39,25 +44,10 @@ class Placed:
         if self.windows:
             yield range(first, len(self.windows))
 
-    def rows(self, block: range) -> Int64[np.ndarray, "row"]:
-        """The contexts in the windows of a block, as rows of the sample."""
-        return np.flatnonzero((self.where >= block.start) & (self.where < block.stop))
-
-    def contexts(self, sample: Sample, block: range, starts: Int64[np.ndarray, "window"]) -> Contexts:
-        """The same as what a pass has to run; `starts` are the windows' first positions in the memory."""
-        rows = self.rows(block)
-        places = starts[self.where[rows] - block.start] + self.depths[rows]
-        parts = (self.depths, sample.features, sample.controls, self.activations, self.next_ids)
-        return Contexts(places, *(part[rows] for part in parts))
-
-    def key(self, sample: Sample, block: range) -> str:
-        """A hash of everything that the results of a block depend on, but for model and SAE."""
-        rows = self.rows(block)
-        found = hashlib.sha256(b"".join(self.windows[place].key for place in block))
-        parts = (self.where - block.start, self.depths, sample.features, sample.controls, self.activations)
-        for part in (*parts, self.next_ids):
-            found.update(np.ascontiguousarray(part[rows]).tobytes())
-        return found.hexdigest()[:24]
+    def _block(self, number: int, sample: Sample, run: range) -> Block:
+        rows = np.flatnonzero((self.where >= run.start) & (self.where < run.stop))
+        parts = (self.where - run.start, self.depths, sample.features, sample.controls, self.activations, self.next_ids)
+        return Block(number, rows, self.windows[run.start : run.stop], *(part[rows] for part in parts))
 
 
 def place_contexts(activations: Activations, sample: Sample, windows: list[Window], extra: int) -> Placed:

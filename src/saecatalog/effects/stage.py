@@ -4,23 +4,25 @@ The windows of the sampled contexts are run again, this time to the end, and eve
 Finished windows are kept, so that an interrupted run resumes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
-from queue import SimpleQueue
+from typing import IO
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
 from saecatalog.analysis.activations import Activations, include
-from saecatalog.cache import checksum
 from saecatalog.config import EffectsConfig
 from saecatalog.effects import EFFECTS
-from saecatalog.effects.ablation import Contexts, Results, make_groups, run_group
-from saecatalog.effects.memory import KEPT_BYTES, Memory, Remembering
-from saecatalog.effects.placing import Placed, place_contexts
+from saecatalog.effects.ablation import Results
+from saecatalog.effects.blocks import Block, BlockRunner, Changes
+from saecatalog.effects.kept import Kept
+from saecatalog.effects.memory import KEPT_BYTES, Remembering
+from saecatalog.effects.placing import place_contexts
 from saecatalog.effects.proof import check_resuming
 from saecatalog.effects.rows import Names, context_rows, correlation, effect_rows, token_rows
 from saecatalog.effects.sampling import Sample, sample_contexts
@@ -28,18 +30,16 @@ from saecatalog.json_files import write_json
 from saecatalog.lens import logit_map
 from saecatalog.models.language_model import NoSuchHook
 from saecatalog.models.vocabulary import token_strings
-from saecatalog.progress import Bar, notice
+from saecatalog.progress import Bar
+from saecatalog.remote_subject import RemoteSubject
 from saecatalog.store import Store
 from saecatalog.subject import Subject
 from saecatalog.tables import TableWriter
 from saecatalog.texts.corpus import Text
 from saecatalog.texts.windows import TokenizedTexts, make_windows
-from saecatalog.threads import n_passes, passes_in_order
 
 SUMMED_BYTES = 2**28
 """The most memory for the sums of the changes of log probabilities, which bounds the features measured at a time."""
-
-Changes = Float32[np.ndarray, "feature d_vocab"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Job:
     config: EffectsConfig
     outlier_multiple: float
     batch_tokens: int | None
+    remote: RemoteSubject | None = None
+    """Workers that run the windows; None for this process."""
 
 
 def measure_effects(job: Job, folder: Path, kept: Path, progress: Callable[[int], AbstractContextManager[Bar]]) -> None:
@@ -92,12 +94,12 @@ def _measure(
     measuring = Measuring(job, activations, kept)
     measured = np.unique(sample.features).tolist()
     at_once = max(1, SUMMED_BYTES // (12 * job.subject.info.d_vocab))
+    chunks = [measured[first : first + at_once] for first in range(0, len(measured), at_once)]
+    parts = [sample.part(np.isin(sample.features, chunk)) for chunk in chunks]
     with progress(len(sample)) as bar:
-        for first in range(0, len(measured), at_once):
-            chunk = measured[first : first + at_once]
-            part = sample.part(np.isin(sample.features, chunk))
-            _write(job, writer, part, measuring.run(part, bar.update), names, list(dict.fromkeys(categories)))
-    measuring.tidy()
+        for part, found in measuring.run(parts, bar.update):
+            _write(job, writer, part, found, names, list(dict.fromkeys(categories)))
+    measuring.kept.tidy()
     return len(measured)
 
 
@@ -115,104 +117,60 @@ class Measuring:
     """Runs samples; finished blocks of windows are in the folder `kept`."""
 
     def __init__(self, job: Job, activations: Activations, kept: Path):
-        store = job.store
-        self.job, self.subject, self.activations, self.kept = job, job.subject, activations, kept
+        store, info = job.store, job.subject.info
+        self.job, self.activations = job, activations
+        self.kept = Kept(kept, ".npz", "its part of the effects is measured again")
         sources = tuple(text.source for text in job.texts)
-        tokens = TokenizedTexts(
+        self.tokens = TokenizedTexts(
             np.asarray(store.token_ids), np.asarray(store.token_ends), np.asarray(store.text_offsets), sources
         )
-        info = self.subject.info
-        self.windows = make_windows(tokens, info.context, info.prepend_bos, info.overlap)
-        self.remembering = Remembering(self.subject, tokens, job.batch_tokens)
-        self.subjects = [self.subject]
-        self.subjects += [self.subject.replica() for _ in range(n_passes(self.subject.device, len(self.windows)) - 1)]
-        self.position_bytes = self.remembering.position_bytes(self.windows[0])
+        self.windows = make_windows(self.tokens, info.context, info.prepend_bos, info.overlap)
+        remembering = Remembering(job.subject, self.tokens, job.batch_tokens)
+        self.extra, self.position_bytes = remembering.extra, remembering.position_bytes(self.windows[0])
 
-    def run(self, sample: Sample, tick: Callable[[int], object]) -> Measured:
-        """The results of a sample, whose features' sums of changes fit into memory."""
+    def run(self, samples: Sequence[Sample], tick: Callable[[int], object]) -> Iterator[tuple[Sample, Measured]]:
+        """The results of samples, each of them with features whose sums of changes fit into memory."""
+        done = self.kept.in_order(self._blocks(samples), lambda missing: self._results(missing, tick), _save)
+        for number, blocks in groupby(done, lambda found: found[0].sample):
+            yield samples[number], self._measured(samples[number], blocks, tick)
+
+    def _blocks(self, samples: Sequence[Sample]) -> Iterator[Block]:
+        for number, sample in enumerate(samples):
+            placed = place_contexts(self.activations, sample, self.windows, self.extra)
+            yield from placed.blocks(number, sample, KEPT_BYTES // self.position_bytes)
+
+    def _results(self, blocks: Iterator[Block], tick: Callable[[int], object]) -> Iterator[tuple[Results, Changes]]:
+        """The results of blocks and the sums of the changes of each of their features, from here or from workers."""
+        given = (self.tokens, self.job.batch_tokens, self.position_bytes)
+        if self.job.remote is None:
+            runner = BlockRunner(self.job.subject, *given)
+            yield from (runner.run(block, tick) for block in blocks)
+            return
+        for found in self.job.remote.in_order(BlockRunner, given, BlockRunner.run, blocks):
+            tick(len(found[0].kl))
+            yield found
+
+    def _measured(
+        self, sample: Sample, blocks: Iterable[tuple[Block, Path, bool]], tick: Callable[[int], object]
+    ) -> Measured:
+        """The results of a sample, from the files of its blocks; those that were there before are counted now."""
         features = np.unique(sample.features)
-        placed = place_contexts(self.activations, sample, self.windows, self.remembering.extra)
-        results = Results.empty(len(sample))
-        sums = np.zeros((len(features), self.subject.info.d_vocab))
-        for block in placed.blocks(KEPT_BYTES // self.position_bytes):
-            rows, found, present, changes = self._block(sample, placed, block, tick)
-            results.put(rows, found)
-            sums[np.searchsorted(features, present)] += changes
+        results, next_ids = Results.empty(len(sample)), np.empty(len(sample), np.int64)
+        sums = np.zeros((len(features), self.job.subject.info.d_vocab))
+        for block, path, was_there in blocks:
+            with np.load(path) as arrays:
+                results.put(block.rows, Results(**{f.name: arrays[f.name] for f in fields(Results)}))
+                sums[np.searchsorted(features, block.present)] += arrays["changes"]
+            next_ids[block.rows] = block.next_ids
+            if was_there:
+                tick(len(block.rows))
         sums /= np.bincount(np.searchsorted(features, sample.features))[:, None]
-        return Measured(results, placed.next_ids, sums.astype(np.float32))
+        return Measured(results, next_ids, sums.astype(np.float32))
 
-    def _block(
-        self, sample: Sample, placed: Placed, block: range, tick: Callable[[int], object]
-    ) -> tuple[Int64[np.ndarray, "row"], Results, Int64[np.ndarray, "feature"], Changes]:
-        """The rows of a block's contexts, their results, its features and the sums of their changes."""
-        key, rows = placed.key(sample, block), placed.rows(block)
-        path = self._kept(key)
-        if path is None:
-            path = self._keep(key, *self._run_block(sample, placed, block, tick))
-        else:
-            tick(len(rows))
-        with np.load(path) as arrays:
-            results = Results(**{f.name: arrays[f.name] for f in fields(Results)})
-            return rows, results, np.unique(sample.features[rows]).astype(np.int64), arrays["changes"]
 
-    def _run_block(
-        self, sample: Sample, placed: Placed, block: range, tick: Callable[[int], object]
-    ) -> tuple[Results, Changes]:
-        """The results of a block's contexts, and the sums of the changes of each of its features."""
-        memory = self.remembering.remember([placed.windows[place] for place in block], self.subjects)
-        contexts = placed.contexts(sample, block, memory.starts)
-        features = np.unique(contexts.features)
-        results = Results.empty(len(contexts))
-        sums = torch.zeros((len(features), self.subject.info.d_vocab))
-        for rows, part, changes in self._run_groups(memory, contexts):
-            results.put(rows, part)
-            places = torch.from_numpy(np.searchsorted(features, contexts.features[rows]))
-            sums.index_add_(0, places, changes.cpu())
-            tick(len(rows))
-        return results, sums.numpy()
-
-    def _run_groups(
-        self, memory: Memory, contexts: Contexts
-    ) -> Iterator[tuple[Int64[np.ndarray, "row"], Results, torch.Tensor]]:
-        """The results of every group of a block, in the order of the groups; models keep state, so each has its own."""
-        free: SimpleQueue[Subject] = SimpleQueue()
-        for subject in self.subjects:
-            free.put(subject)
-
-        def run(rows: Int64[np.ndarray, "row"]) -> tuple[Int64[np.ndarray, "row"], Results, torch.Tensor]:
-            subject = free.get()
-            try:
-                return rows, *run_group(subject, memory, self.remembering.layer, contexts, rows)
-            finally:
-                free.put(subject)
-
-        groups = make_groups(contexts, self.position_bytes)
-        return passes_in_order(run, groups, len(self.subjects))
-
-    def _kept(self, key: str) -> Path | None:
-        """The file of a finished block; one that is not as it was written is removed."""
-        for path in self.kept.glob(f"{key}-*.npz"):
-            if path.stem == f"{key}-{checksum(path)}":
-                return path
-            notice(f"the cache's {path} is damaged; its part of the effects is measured again")
-            path.unlink()
-        return None
-
-    def _keep(self, key: str, results: Results, changes: Changes) -> Path:
-        """Write a finished block, completely or not at all."""
-        part = self.kept / PART
-        try:
-            with part.open("wb") as file:
-                np.savez(file, changes=changes, **vars(results))
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        return part.replace(self.kept / f"{key}-{checksum(part)}.npz")
-
-    def tidy(self) -> None:
-        """Remove all finished blocks, once the tables have what they hold."""
-        for path in [*self.kept.glob("*.npz"), self.kept / PART]:
-            path.unlink(missing_ok=True)
+def _save(file: IO[bytes], found: tuple[Results, Changes]) -> None:
+    results, changes = found
+    np.savez(file, changes=changes, **vars(results))
 
 
 def _write(job: Job, writer: TableWriter, sample: Sample, found: Measured, names: Names, categories: list[str]) -> None:
@@ -239,6 +197,3 @@ def _direct(subject: Subject, features: list[int]) -> Changes | None:
 
 TABLES = ("effects", "effect_contexts", "effect_tokens")
 """The tables of this stage; those of an analysis by these names are empty."""
-
-PART = ".part"
-"""The finished block that is being written."""
