@@ -1,7 +1,7 @@
 """Tiny models, tokenizers, SAEs, corpora and stores, made once per run in a temporary folder, without a network."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -380,6 +380,27 @@ def subjects(workshop: Path, saes: Callable[[str, SaeKind], Path]) -> Callable[.
         return load_subject(SubjectConfig(sae=str(saes(shape, kind)), device="cpu"), Cache(workshop / "cache"))
 
     return subject
+
+
+@pytest.fixture(scope="session")
+def elsewhere(
+    workshop: Path, saes: Callable[[str, SaeKind], Path], subjects: Callable[..., Any]
+) -> Iterator[Callable[[str, SaeKind], Any]]:
+    """Returns the subject of a model and a kind of SAE, as the workers of a hostile engine load it."""
+    from hostile_engine import HostileEngine
+
+    from saecatalog.config import SubjectConfig
+    from saecatalog.remote_subject import RemoteSubject
+
+    with HostileEngine() as engine, pytest.MonkeyPatch.context() as patch:
+        # As here: products as narrow as those of tiny models are rounded differently by more threads.
+        patch.setenv("OMP_NUM_THREADS", "1")
+
+        def remote(shape: str, kind: SaeKind) -> RemoteSubject:
+            config = SubjectConfig(sae=str(saes(shape, kind)), device="cpu")
+            return RemoteSubject(engine, config, workshop / "cache", subjects(shape, kind).info)
+
+        yield remote
 
 
 @pytest.fixture(scope="session")

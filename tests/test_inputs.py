@@ -290,7 +290,12 @@ def make_old(folder: Path) -> None:
         record.with_name(CHECKSUMS).write_text(json.dumps(sealed(sums)), encoding="utf-8")
 
 
-NAMED = "from saecatalog.config import Config; from saecatalog.pipeline import named; print(named(Config()))"
+NAMED = """
+from saecatalog.config import SubjectConfig
+from saecatalog.lazy_subject import named
+
+print(named(SubjectConfig()))
+"""
 
 
 @cache

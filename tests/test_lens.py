@@ -150,6 +150,43 @@ def test_the_shape_of_effects_does_not_depend_on_the_size_of_the_row(
     assert np.abs(sized.logit_counts - plain.logit_counts).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ("llama", SaeKind("standard")),
+        ("gpt2", SaeKind("standard", hook="blocks.1.hook_mlp_out")),
+        ("llama", SaeKind("jumprelu", hook="blocks.2.attn.hook_z")),
+    ],
+    ids=["residual", "added", "no logits"],
+)
+def test_workers_give_the_bytes_of_one_process(
+    shape: str,
+    kind: SaeKind,
+    subjects: Callable,
+    elsewhere: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lens_module, "CHUNK", 7)
+    monkeypatch.setattr(lens_module, "GROUP", 2)
+    subject, remote, done = subjects(shape, kind), elsewhere(shape, kind), list[int]()
+    for name, workers in (("here", None), ("there", remote)):
+        (tmp_path / name).mkdir()
+        make_lens(subject, tmp_path / name, done.append, remote=workers)
+    assert done == 2 * [7, 7, 7, 7, 7, 7, 6]
+    assert len(remote.engine.calls[-1][2]) == 4
+    wanted = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    assert len(wanted) == 11
+    assert {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()} == wanted
+
+
+def test_files_that_grow_are_as_numpy_saves_them(lens: tuple[str, np.ndarray, Lens], tmp_path: Path) -> None:
+    for field in dataclasses.fields(Lens):
+        array = getattr(lens[2], field.name)
+        np.save(tmp_path / "saved.npy", array)
+        assert (tmp_path / "saved.npy").read_bytes() == Path(array.filename).read_bytes(), field.name
+
+
 def test_an_unembedding_that_is_not_finite_is_named(subjects: Callable, models: Callable, tmp_path: Path) -> None:
     subject = subjects("llama", SaeKind("standard")).replica()
     weight = subject.model.module.original_model.lm_head.weight

@@ -59,13 +59,14 @@ def make_lens(
     of 0. Raises CatalogError if the model's unembedding is not finite.
     """
     decoder = subject.sae.W_dec.detach().float()
-    starts = range(0, len(decoder), CHUNK)
+    features = range(len(decoder))
+    chunks = [features[start : start + CHUNK] for start in features[::CHUNK]]
     if remote is None:
-        chunks = Weights(subject, k).chunks(starts)
+        found = Weights(subject, k).run(chunks)
     else:
-        groups = (starts[first : first + GROUP] for first in range(0, len(starts), GROUP))
-        chunks = chain.from_iterable(remote.in_order(Weights, (k,), Weights.group, groups))
-    _write(folder, chunks, len(decoder), tick)
+        groups = (chunks[first : first + GROUP] for first in range(0, len(chunks), GROUP))
+        found = chain.from_iterable(remote.in_order(Weights, (k,), Weights.run_group, groups))
+    _write(folder, found, len(decoder), tick)
     np.save(folder / "decoder.npy", decoder.cpu().numpy())
     write_json(folder / "vocabulary.json", token_strings(subject.tokenizer, subject.info.d_vocab))
 
@@ -98,18 +99,18 @@ class Weights:
         # [d_sae, d_in] with rows of length 1, so that dot products are cosines.
         self.unit = torch.nn.functional.normalize(decoder / _power_of_two(decoder.abs().amax(-1, keepdim=True)), dim=-1)
 
-    def chunks(self, starts: Sequence[int]) -> Iterator[Columns]:
-        """The rows of the chunks that begin with some features."""
-        return passes_in_order(self._chunk, starts, n_passes(self.device, len(starts)))
+    def run(self, chunks: Sequence[range]) -> Iterator[Columns]:
+        """The rows of some chunks of features."""
+        return passes_in_order(self._chunk, chunks, n_passes(self.device, len(chunks)))
 
-    def group(self, starts: Sequence[int]) -> list[Columns]:
+    def run_group(self, chunks: Sequence[range]) -> list[Columns]:
         """The same, for a worker."""
-        return list(self.chunks(starts))
+        return list(self.run(chunks))
 
     @torch.inference_mode()
-    def _chunk(self, start: int) -> Columns:
-        rows = self.decoder[start : start + CHUNK]
-        found = {**_effects(rows, self.unembedding, self.k), **_neighbours(self.unit, start, self.k)}
+    def _chunk(self, features: range) -> Columns:
+        part = self.decoder[features.start : features.stop]
+        found = {**_effects(part, self.unembedding, self.k), **_neighbours(self.unit, features, self.k)}
         arrays = {name: values.cpu().numpy() for name, values in found.items()}
         return {name: array.astype(np.int32) if name.endswith("_ids") else array for name, array in arrays.items()}
 
@@ -142,10 +143,10 @@ def _described(logits: Float[Tensor, "feature d_vocab"], k: int) -> dict[str, Te
     }
 
 
-def _neighbours(unit: Float[Tensor, "d_sae d_in"], start: int, k: int) -> dict[str, Tensor]:
+def _neighbours(unit: Float[Tensor, "d_sae d_in"], features: range, k: int) -> dict[str, Tensor]:
     """The decoder rows nearest to those of a chunk of features, by cosine; a feature is not its own neighbour."""
-    cosines = _product(unit[start : start + CHUNK], unit.T)
-    cosines.diagonal(start).fill_(-torch.inf)
+    cosines = _product(unit[features.start : features.stop], unit.T)
+    cosines.diagonal(features.start).fill_(-torch.inf)
     names = "neighbour_ids", "neighbour_cosines"
     return _part_by_part(cosines, lambda part: dict(zip(names, strongest(part, k), strict=True)))
 

@@ -4,9 +4,6 @@ A stage's key is made from its code and from the keys of the outputs that it rea
 and the model libraries are imported only if a stage has to run the model.
 """
 
-import os
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saecatalog import loaded_files
 from saecatalog.analysis import FINDINGS
 from saecatalog.cache import Cache, Output
 from saecatalog.config import Config, with_absolute_paths
@@ -24,11 +20,11 @@ from saecatalog.errors import CatalogError
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations, read_explanations
 from saecatalog.json_files import write_json
 from saecatalog.judged import basis_of
+from saecatalog.lazy_subject import LazySubject
 from saecatalog.live.bundle import LIVE
 from saecatalog.manifest import Manifest, make_manifest
 from saecatalog.notes import Notes, Subjects, read_notes
 from saecatalog.progress import Progress, notice
-from saecatalog.saes.directory import find_sae
 from saecatalog.shards import Folder, Place
 from saecatalog.shared_outputs import StoredOutputs
 from saecatalog.stage_keys import stage_key
@@ -40,10 +36,8 @@ from saecatalog.texts.corpus import Text, corpus_hash, read_concepts, read_corpu
 
 if TYPE_CHECKING:
     from saecatalog.remote_harvest import RemoteHarvest
+    from saecatalog.remote_subject import RemoteSubject
     from saecatalog.subject import Subject
-
-INFO, FILES = "info.json", "files.json"
-"""In the output of the subject: its `SubjectInfo`, and the state of the files it was loaded from."""
 
 CONTENTS = "contents.json"
 """In the output of the texts that the tokenizer prepares: the content of each."""
@@ -65,7 +59,7 @@ class Pipeline:
     def __init__(self, config: Config, progress: Progress, given: Given | None = None):
         self.config, self.progress, self.given = config, progress, given or Given()
         self.cache = Cache(config.cache)
-        self._subject: Subject | None = self.given.subject
+        self._subject = LazySubject(config.subject, self.cache, progress, self.given.subject)
         self._held = ExitStack()
 
     def __enter__(self) -> "Pipeline":
@@ -150,59 +144,18 @@ class Pipeline:
 
     @property
     def subject(self) -> "Subject":
-        """The model and the SAE, loaded on first use.
+        """The model and the SAE, loaded on first use. Raises CatalogError if they are no longer those of `info`."""
+        return self._subject.loaded
 
-        Raises CatalogError if they are no longer those that the catalog is made from.
-        """
-        info = self.info
-        if self._subject is None:
-            self._subject = self._load()
-            if self._subject.info != info:
-                self._described.drop()
-                raise CatalogError(
-                    "The model or the SAE changed during the build, or the device did.",
-                    f"--sae {self.config.subject.sae}",
-                    "Run the command again.",
-                )
-        return self._subject
-
-    def _load(self) -> "Subject":
-        if self.given.subject is not None:
-            return self.given.subject
-        with self.progress.bar("load model", 1) as bar:
-            from saecatalog.subject import load_subject
-
-            subject = load_subject(self.config.subject, self.cache)
-            bar.update()
-        return subject
-
-    @cached_property
+    @property
     def info(self) -> SubjectInfo:
-        """Facts about the subject, from the cache if it was loaded before and its files have not changed since."""
-        if self.given.subject is not None:
-            # Its files may have changed since it was loaded.
-            return self.given.subject.info
-        files = self._described.json(FILES)
-        if self._subject is None and not loaded_files.unchanged(files):
-            self._described.drop()
-        return SubjectInfo(**self._described.json(INFO))
-
-    @cached_property
-    def _described(self) -> Output:
-        """The facts about the subject that the settings name, and the state of the files it was loaded from."""
-
-        def make(folder: Path) -> None:
-            self._subject = self._load()
-            write_json(folder / INFO, asdict(self._subject.info))
-            write_json(folder / FILES, self._subject.files)
-
-        return self._output("saecatalog.subject", make, named(self.config), find_sae(self.config.subject.sae))
+        """Facts about the subject, which need not be loaded for them."""
+        return self._subject.info
 
     def _output(self, module: str, make: Callable[[Path], None], *inputs: object) -> Output:
         """The output of a module for some inputs; an input that is itself an output counts by its key."""
         keys = [part.key if isinstance(part, Output) else part for part in inputs]
-        # The subject's files, which its output describes, are those of this machine.
-        shared = StoredOutputs(self.storage) if self.storage and module != "saecatalog.subject" else None
+        shared = StoredOutputs(self.storage) if self.storage else None
         return self.cache.output(module.split(".")[1], stage_key(module, *keys), make, shared)
 
     def harvested(self, texts: list[Text], what: str, limit: int | None = None) -> Harvested:
@@ -234,14 +187,23 @@ class Pipeline:
 
     @cached_property
     def _workers(self) -> "RemoteHarvest | None":
-        """What runs the model on other machines; None if the threads of this process do."""
-        engine = self.engine
-        if isinstance(engine, Threads):
+        """What runs the texts on other machines; None if the threads of this process do."""
+        remote = self._remote
+        if remote is None:
             return None
         from saecatalog.remote_harvest import RemoteHarvest
 
-        subject = with_absolute_paths(self.config.subject)
-        return RemoteHarvest(engine, subject, self.cache.root.absolute(), self.info)
+        return RemoteHarvest(remote.engine, remote.config, remote.cache, remote.info)
+
+    @property
+    def _remote(self) -> "RemoteSubject | None":
+        """The subject on other machines; None if the threads of this process run it."""
+        engine = self.engine
+        if isinstance(engine, Threads):
+            return None
+        from saecatalog.remote_subject import RemoteSubject
+
+        return RemoteSubject(engine, with_absolute_paths(self.config.subject), self.cache.root.absolute(), self.info)
 
     @cached_property
     def lens(self) -> Output:
@@ -251,7 +213,7 @@ class Pipeline:
             from saecatalog.lens import make_lens
 
             with self.progress.bar("weights", self.info.d_sae, " features") as bar:
-                make_lens(self.subject, folder, bar.update)
+                make_lens(self.subject, folder, bar.update, remote=self._remote)
 
         return self._output("saecatalog.lens", make, self.info.identity)
 
@@ -301,7 +263,7 @@ class Pipeline:
 
             inputs = Inputs.read(corpus, concepts, self.lens.folder)
             # Nothing runs the model from here on, so its memory is released for the analyses.
-            self._subject = None
+            self._subject.release()
             analyse(inputs, config.analysis, pages, folder, self.progress, noted, self.engine)
 
         read = (corpus.output, concepts and concepts.output, self.lens)
@@ -348,7 +310,8 @@ class Pipeline:
 
             # A prompt that is too long shall not be found out minutes later.
             prompt_ids(self.subject, wanted.prompts)
-            job = Job(self.subject, corpus.texts, corpus.store, features, wanted, multiple, config.subject.batch_tokens)
+            chosen = (features, wanted, multiple, config.subject.batch_tokens)
+            job = Job(self.subject, corpus.texts, corpus.store, *chosen, self._remote)
             with self.cache.collection("contexts", stage_key("saecatalog.effects.stage", self.info.identity)) as kept:
                 measure_effects(job, folder, kept, lambda n: self.progress.bar("effects", n, " contexts"))
 
@@ -372,7 +335,7 @@ class Pipeline:
             from saecatalog.effects.steering_stage import Job, measure_steering
 
             chosen = (features, wanted.prompts, wanted.multiples, self.config.subject.batch_tokens)
-            job = Job(self.subject, corpus.texts, corpus.store, analysis.folder, *chosen)
+            job = Job(self.subject, corpus.texts, corpus.store, analysis.folder, *chosen, self._remote)
             bars = [lambda n, w=what: self.progress.bar(w, n, " features") for what in ("steering", "attribution")]
             key = stage_key("saecatalog.effects.steering_stage", self.info.identity)
             with self.cache.collection("steering", key) as kept:
@@ -381,7 +344,7 @@ class Pipeline:
         read = (self.info.identity, corpus.output, analysis, features, wanted.prompts, wanted.multiples)
         made = self._output("saecatalog.effects.steering_stage", make, *read)
         # Nothing runs the model from here on.
-        self._subject = None
+        self._subject.release()
         return made
 
     def _features_with_effects(self) -> list[int]:
@@ -409,20 +372,3 @@ class Pipeline:
         effects = None if self.effects is None else self.effects.json(EFFECTS)
         effects = {**effects, **self.steering.json(STEERING)} if effects and self.steering else effects
         return {**manifest, "effects": effects}
-
-
-def named(config: Config) -> dict[str, object]:
-    """What decides which subject the settings mean: the settings themselves, and what this machine has."""
-    from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
-
-    # The number of tokens run at once does not change a result.
-    settings = {name: value for name, value in asdict(config.subject).items() if name != "batch_tokens"}
-    paths = [Path(str(settings[name])) for name in ("sae", "model") if settings[name]]
-    folders = [str(path.resolve()) for path in paths if path.is_dir()]
-    return {**settings, "folders": folders, "hub": [ENDPOINT, HF_HUB_CACHE], "devices": _devices()}
-
-
-def _devices() -> list[str | None]:
-    """What the device `auto` depends on, as far as it can be told without importing torch, which takes a second."""
-    nodes = [str(path) for path in Path("/dev").glob("nvidia[0-9]*")] if Path("/dev").is_dir() else []
-    return [sys.platform, platform.machine(), os.environ.get("CUDA_VISIBLE_DEVICES"), *sorted(nodes)]
