@@ -46,6 +46,15 @@ class Nowhere:
         self.done += n
 
 
+class Stops(Nowhere):
+    """Interrupts the run before it is done."""
+
+    def update(self, n: int = 1) -> None:
+        super().update(n)
+        if self.done > 30:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="session")
 def measure(subjects: Callable, texts: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tables]:
     """Returns the tables of effects of a model's kind of SAE."""
@@ -60,13 +69,14 @@ def measure(subjects: Callable, texts: list[Any], tmp_path_factory: pytest.TempP
         kept: Path | None = None,
         kind: SaeKind | None = None,
         bar: Any = None,
+        remote: Any = None,
         **settings: Any,
     ) -> Tables:
         kind = kind or KINDS[shape]
         folder = tmp_path_factory.mktemp("effects")
         kept = kept or tmp_path_factory.mktemp("kept")
         config = EffectsConfig("notable", **{"contexts": CONTEXTS, **settings})
-        job = Job(subjects(shape, kind), texts, harvested(shape, kind), features, config, 4.0, 256)
+        job = Job(subjects(shape, kind), texts, harvested(shape, kind), features, config, 4.0, 256, remote)
         measure_effects(job, folder, kept, lambda n: nullcontext(bar or Nowhere()))
         return Tables(folder)
 
@@ -221,12 +231,6 @@ def test_results_do_not_depend_on_what_is_run_together(
 
 
 def test_an_interrupted_run_resumes(measure: Callable, found: Callable, tmp_path: Path, monkeypatch: Any) -> None:
-    class Stops(Nowhere):
-        def update(self, n: int = 1) -> None:
-            super().update(n)
-            if self.done > 30:
-                raise KeyboardInterrupt
-
     monkeypatch.setattr(stage, "KEPT_BYTES", 40_000)
     with pytest.raises(KeyboardInterrupt):
         measure("llama", kept=tmp_path, bar=Stops())
@@ -252,6 +256,33 @@ def test_an_interrupted_run_resumes(measure: Callable, found: Callable, tmp_path
     assert len(runs) == all_runs + len(finished) - 1
     for name in stage.TABLES:
         pd.testing.assert_frame_equal(again[name], fresh[name])
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_workers_give_the_bytes_of_one_process(
+    shape: str, measure: Callable, elsewhere: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a run is interrupted, and one process or workers finish it."""
+    monkeypatch.setattr(stage, "KEPT_BYTES", 40_000)
+    monkeypatch.setattr(stage, "SUMMED_BYTES", 12 * 2 * 400)
+    remote, here, n_kept = elsewhere(shape, KINDS[shape]), Nowhere(), list[int]()
+    wanted = files_of(measure(shape, bar=here))
+    assert len(wanted) == 4
+    for first, second in ((None, remote), (remote, None)):
+        with pytest.raises(KeyboardInterrupt):
+            measure(shape, kept=tmp_path, bar=Stops(), remote=first)
+        n_kept.append(len(list(tmp_path.glob("*.npz"))))
+        bar = Nowhere()
+        assert files_of(measure(shape, kept=tmp_path, bar=bar, remote=second)) == wanted
+        assert bar.done == here.done
+        assert not list(tmp_path.iterdir())
+    assert min(n_kept) > 0
+    finishing, whole = (len(items) for _, _, items in remote.engine.calls[-2:])
+    assert finishing == whole - n_kept[0]
+
+
+def files_of(tables: Tables) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in tables.folder.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import SaeKind
+from harvesting import run
 from test_hook_matrix import RUNNERS, family_models, load
 
 from saecatalog.constants import CONTINUATION, NEXT_TOKENS
@@ -20,6 +21,7 @@ from saecatalog.effects.steering import NoSteering, Steering
 from saecatalog.errors import CatalogError
 from saecatalog.models.vocabulary import token_strings
 from saecatalog.schemas import SCHEMAS
+from saecatalog.store import Store
 
 __all__ = ["family_models"]
 
@@ -235,6 +237,65 @@ def test_the_stage_resumes(
     steering_stage.measure_steering(job, tmp_path / "second", tmp_path / "kept", Bars(), Bars())
     assert steered == [[9], [5], [9]]
     pd.testing.assert_frame_equal(pq.read_table(tmp_path / "second" / "steering.parquet").to_pandas(), found)
+
+
+@pytest.mark.parametrize("kind", ["plain", "mlp"])
+def test_workers_give_the_bytes_of_one_process(
+    kind: str,
+    subjects: Callable,
+    elsewhere: Callable,
+    texts: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of steering and of attribution, or the reason why there is none."""
+    from saecatalog.effects import STEERING, steering_stage
+    from saecatalog.store import read_store
+
+    monkeypatch.setattr(steering_stage, "AT_ONCE", 3)
+    monkeypatch.setattr(steering_stage, "SPLIT_AT_ONCE", 4)
+    subject, remote = subjects("llama", KINDS[kind]), elsewhere("llama", KINDS[kind])
+    store = read_store(run(subject, texts, tmp_path / "store"))
+    features = list(range(4, 14))
+    for name in ("analysis", "kept", "here", "there"):
+        (tmp_path / name).mkdir()
+    write_analysis(tmp_path / "analysis", store, texts, features)
+    for name, workers in (("here", None), ("there", remote)):
+        bars = Bars(), Bars()
+        job = steering_stage.Job(
+            subject, texts, store, tmp_path / "analysis", features, PROMPTS, MULTIPLES, None, workers
+        )
+        steering_stage.measure_steering(job, tmp_path / name, tmp_path / "kept", *bars)
+        assert not list((tmp_path / "kept").iterdir())
+        assert [bar.done for bar in bars] == [10, 10 if kind == "plain" else 0]
+    wanted = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    assert (b"reason" in wanted[STEERING]) == (kind == "mlp")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()} == wanted
+    assert [len(items) for _, _, items in remote.engine.calls[-2:]] == [4, 3]
+
+
+def write_analysis(folder: Path, store: Store, texts: list[Any], features: list[int]) -> None:
+    """The tables of an analysis, as far as steering and attribution read them."""
+    entries = store.matrix().tocsc()[:, features].tocoo()
+    found = pd.DataFrame({"feature": np.array(features)[entries.col], "token": entries.row, "activation": entries.data})
+    maxima = found.groupby("feature")["activation"].agg(["max", "size"])
+    pq.write_table(
+        pa.table({"feature": list(maxima.index), "max": list(maxima["max"]), "n_active": list(maxima["size"])}),
+        folder / "features.parquet",
+    )
+    ranked = found.sort_values(["feature", "activation"], ascending=[True, False], kind="stable")
+    rank = ranked.groupby("feature").cumcount()
+    tokens = ranked["token"].to_numpy()
+    contexts = {
+        "feature": ranked["feature"],
+        "band": "top",
+        "rank": rank,
+        "text": [texts[text].id for text in store.token_texts()[tokens]],
+        "position": store.token_positions()[tokens],
+        "activation": ranked["activation"],
+    }
+    shown = pd.DataFrame(contexts)[rank < 20]
+    pq.write_table(pa.Table.from_pandas(shown, preserve_index=False), folder / "contexts.parquet")
 
 
 @pytest.mark.slow
