@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,24 @@ import pytest
 from conftest import SaeKind
 from faults import between, killing, node_without, through, wait_for
 
-from saecatalog import harvest
+import saecatalog
+from saecatalog import harvest, lens
 from saecatalog.cache import CHECKSUMS
 from saecatalog.cli import main
-from saecatalog.config import Config, CorpusConfig, MachinesConfig, SiteConfig, SubjectConfig
+from saecatalog.config import (
+    AnalysisConfig,
+    Config,
+    CorpusConfig,
+    EffectsConfig,
+    MachinesConfig,
+    SiteConfig,
+    SubjectConfig,
+)
+from saecatalog.effects import stage, steering_stage
 from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Given, Pipeline
 from saecatalog.progress import Bar, Progress, noticed_by
+from saecatalog.ray_engine import connect
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +170,32 @@ def test_workers_that_are_killed_change_nothing(
     assert any("a worker was lost" in line for line in said)
 
 
+def test_workers_that_are_killed_change_nothing_in_weights_and_effects(
+    cluster: Any, build: Build, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name, size in ((lens, "CHUNK", 5), (lens, "GROUP", 2), (steering_stage, "AT_ONCE", 2)):
+        monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(stage, "KEPT_BYTES", 40_000)
+
+    def files(cache: str, **machines: Any) -> dict[str, bytes]:
+        config = build.config(cache, workshop / "corpus", **machines)
+        config = replace(config, analysis=AnalysisConfig(notable=5), effects=EffectsConfig("notable", contexts=8))
+        with Pipeline(config, Progress(quiet=True)) as pipeline:
+            stages = pipeline.lens, pipeline.effects, pipeline.steering
+            folders = [output.folder for output in stages if output is not None]
+        return {
+            path.name: path.read_bytes() for folder in folders for path in folder.iterdir() if path.name != CHECKSUMS
+        }
+
+    wanted = files("single")
+    assert len(wanted) > 15
+    said: list[str] = []
+    with noticed_by(said.append), killing(seed=4, times=3, pause=1) as killed:
+        assert files("ray", address=cluster.address) == wanted
+    assert killed
+    assert any("a worker was lost" in line for line in said)
+
+
 def test_a_node_that_is_lost_changes_nothing(
     cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +307,59 @@ def test_workers_with_other_weights_are_one_clear_error(
         pytest.raises(CatalogError, match=r"another model or SAE than this machine: different .*sae_sha256"),
     ):
         _ = pipeline.corpus.output.folder
+
+
+@pytest.fixture
+def third(cluster: Any) -> Iterator[Callable[[Path], bool]]:
+    """Adds a node that takes modules from a folder, and returns whether workers on all nodes see this folder."""
+    added = []
+
+    def add(modules: Path) -> bool:
+        added.append(cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(modules)}))
+        connection = connect(MachinesConfig(address=cluster.address, workers=3))
+        try:
+            return connection.reaches(modules)
+        finally:
+            connection.close()
+
+    yield add
+    for node in added:
+        cluster.remove_node(node)
+
+
+@pytest.mark.parametrize("comment", ["", "# Another version.\n"], ids=["same", "other"])
+def test_a_worker_with_another_version_is_refused(third: Callable[[Path], bool], tmp_path: Path, comment: str) -> None:
+    """Its machine has a copy of the package."""
+    copy = tmp_path / "saecatalog"
+    shutil.copytree(Path(saecatalog.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "lens.py").open("a", encoding="utf-8") as file:
+        file.write(comment)
+    if not comment:
+        assert third(tmp_path)
+        return
+    with pytest.raises(CatalogError, match="A worker has another version of saecatalog"):
+        third(tmp_path)
+
+
+MISSING = """
+import sys
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "saecatalog":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+"""
+"""A module that Python runs when it starts, after which it is as if the package were not installed."""
+
+
+def test_a_worker_without_the_package_is_refused(third: Callable[[Path], bool], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(MISSING, encoding="utf-8")
+    with pytest.raises(CatalogError, match="Python on a worker has no module 'saecatalog'"):
+        third(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ AHEAD = 4
 TOKENS = "RAY_AUTH_MODE must be `token` if the cluster asks for a token, and `disabled` if it does not."
 """What may be wrong if a cluster is there and cannot be used: Ray does not say so."""
 
+MISSING = "ModuleNotFoundError: No module named "
+"""How Python says that a worker has no such module; it stands in what Ray says."""
+
 PASSED_ON = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "HF_", "TOKENIZERS_", "TQDM_")
 """How the environment variables begin that workers get from this process: of storage, the model hub and bars."""
 
@@ -360,8 +363,8 @@ class Crew:
         except self.ray.exceptions.RayActorError as error:
             self._stillborn += 1
             said = str(error)
-            if "No module named" in said:
-                module = said.partition("No module named ")[2].partition("\n")[0]
+            if MISSING in said:
+                module = said.partition(MISSING)[2].partition("\n")[0]
                 what = f"Python on a worker has no module {module}."
                 fix = "Install the same saecatalog on every machine of the cluster."
                 raise CatalogError(what, "--engine ray", fix) from error
