@@ -155,21 +155,29 @@ def between(server: str, fails: Callable[[str, str], int | None]) -> Iterator[st
 
 
 def ray_workers() -> list[int]:
-    """The processes in which Ray runs this program's workers, as the system names them."""
+    """The processes in which the clusters of this process run workers of this program, as the system names them."""
     return processes("ray::Desk")
 
 
 def processes(words: str) -> list[int]:
-    """The processes with these words in their command line."""
+    """The processes that this one started, directly or not, with these words in their command line."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if words.encode() in (folder / "cmdline").read_bytes():
+                if words.encode() in (folder / "cmdline").read_bytes() and os.getpid() in _ancestors(int(folder.name)):
                     found.append(int(folder.name))
             except OSError:  # it ended
                 continue
     return sorted(found)
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    """The processes that started a process, from its parent on."""
+    while pid > 1:
+        # Behind the name of the program, which may hold anything.
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        yield pid
 
 
 @contextmanager

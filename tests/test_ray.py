@@ -17,6 +17,7 @@ from faults import between, killing, node_without, through, wait_for
 
 import saecatalog
 from saecatalog import harvest, lens
+from saecatalog.build import build_from
 from saecatalog.cache import CHECKSUMS
 from saecatalog.cli import main
 from saecatalog.config import (
@@ -33,6 +34,7 @@ from saecatalog.errors import CatalogError
 from saecatalog.pipeline import Given, Pipeline
 from saecatalog.progress import Bar, Progress, noticed_by
 from saecatalog.ray_engine import connect
+from saecatalog.site import page_parts, render
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +196,34 @@ def test_workers_that_are_killed_change_nothing_in_weights_and_effects(
         assert files("ray", address=cluster.address) == wanted
     assert killed
     assert any("a worker was lost" in line for line in said)
+
+
+def test_workers_that_are_killed_write_the_pages_of_one_process(
+    cluster: Any, build: Build, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole site, from one analysis: only the pages are made by workers."""
+    monkeypatch.chdir(build.folder)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    said: list[str] = []
+    for site, machines in (("single", {}), ("ray", {"address": cluster.address})):
+        if machines:
+            monkeypatch.setattr(page_parts, "POOL_FROM", 1)
+            monkeypatch.setattr(render, "PART", dict.fromkeys(render.PART, 40))
+        config = build.config("cache", many, **machines)
+        with (
+            noticed_by(said.append),
+            killing(seed=2, times=int(bool(machines)), pause=1) as killed,
+            Pipeline(replace(config, site=SiteConfig(out=site, features="all")), Seen()) as pipeline,
+        ):
+            build_from(pipeline)
+    assert killed
+    assert any("a worker was lost" in line for line in said)
+    found, wanted = (
+        {path.relative_to(site): path.read_bytes() for path in Path(site).rglob("*") if path.is_file()}
+        for site in ("ray", "single")
+    )
+    assert len(wanted) > 800
+    assert found == wanted
 
 
 def test_a_node_that_is_lost_changes_nothing(

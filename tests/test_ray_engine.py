@@ -141,6 +141,18 @@ def test_items_whose_worker_dies_are_done_again(engine: Engine, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_a_new_worker_is_not_asked_for_a_folder_that_is_gone(engine: Engine, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    assert engine.reaches(gone)
+    gone.rmdir()
+    said: list[str] = []
+    with noticed_by(said.append):
+        assert list(engine.in_order(die_once, tmp_path, range(5))) == list(range(5))
+    assert said
+
+
+@pytest.mark.slow
 def test_an_item_that_ends_every_worker_is_an_error(engine: Engine) -> None:
     with noticed_by(lambda line: None), pytest.raises(CatalogError, match=f"{LOSSES} workers ended with the same part"):
         list(engine.in_order(die, None, range(4)))

@@ -493,29 +493,8 @@ def test_pages_do_not_depend_on_the_run(site: Path, tmp_path: Path) -> None:
         assert (site / name).read_bytes() == (again / name).read_bytes(), name
 
 
-@pytest.mark.slow
-def test_pages_are_the_same_however_many_processes_write_them(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(render, "POOL_FROM", 1)
-    monkeypatch.setattr(render, "PART", {**dict.fromkeys(render.PART, 3), "texts": 5})
-    tables, manifest = write(tmp_path / "tables")
-    counts = render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
-    assert (counts["features"], counts["texts"]) == (len(PAGED), 12)
-    assert contents(tmp_path / "out") == {k: v for k, v in contents(site).items() if not k.startswith("data/")}
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.mark.slow
-def test_what_stops_a_process_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "POOL_FROM", 1)
-    tables, manifest = write(tmp_path / "tables")
-    (tmp_path / "tables/logits.parquet").unlink()
-    with pytest.raises(FileNotFoundError):
-        render.render_catalog(tables, manifest, TEMPLATES, tmp_path / "out", workers=2)
 
 
 def test_only_the_files_asked_for_are_written(site: Path, tmp_path: Path) -> None:

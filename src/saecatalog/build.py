@@ -1,13 +1,14 @@
 """The build command: a config flows in, a published site and its summary flow out."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from saecatalog.cache import Output
 from saecatalog.config import Config, SiteConfig
+from saecatalog.engines import Engine
 from saecatalog.explanations import NO_EXPLANATIONS, Explanations
 from saecatalog.manifest import Manifest, has_live_part
 from saecatalog.notes import Notes
@@ -70,7 +71,9 @@ def build_from(pipeline: Pipeline) -> Summary:
         live = pipeline.live.folder if pipeline.live and has_live_part(manifest) else None
         effects = [part for part in (pipeline.effects, pipeline.steering) if part]
         parts = (pipeline.progress, live, explanations, effects, pipeline.note_scores)
-        return build_site(analysis, manifest, notes, site, files, workspace, *parts)
+        # Workers on this machine alone are no faster than the processes that write pages without them.
+        engine = (lambda: pipeline.engine) if config.machines.address else None
+        return build_site(analysis, manifest, notes, site, files, workspace, *parts, engine)
 
 
 def plain_names_warnings(texts: int, example: str) -> Iterator[str]:
@@ -147,12 +150,13 @@ def build_site(
     explanations: Explanations = NO_EXPLANATIONS,
     effects: Sequence[Output] = (),
     note_scores: Output | None = None,
+    engine: Callable[[], Engine] | None = None,
 ) -> Summary:
     """Publish an analysis with its notes if the site is out of date.
 
     `files` are those of the output folder, `workspace` is a temporary folder inside it, and `live` the folder of the
     live part, which is named by its key, if there is one. Tables of `effects` and of `note_scores`, the scores of the
-    rules in notes, take the place of the analysis'.
+    rules in notes, take the place of the analysis'. `engine` gives an engine whose workers may write pages.
     """
     out, slug = Path(config.out), manifest["slug"]
     keys = _keys(analysis, effects, live, manifest, notes, explanations, config, note_scores)
@@ -163,7 +167,8 @@ def build_site(
 
         made = [analysis, *effects, *([note_scores] if note_scores else [])]
         folders = [part.folder for part in made]
-        size = publish(folders, live, manifest, notes, explanations, config, keys, files, workspace, progress.open)
+        parts = (folders, live, manifest, notes, explanations, config, keys, files, workspace)
+        size = publish(*parts, progress.open, engine)
     else:
         size = sum(file.size for path, file in files.items() if path.startswith(f"{slug}/"))
     published = json.loads((out / slug / "data" / "manifest.json").read_text(encoding="utf-8"))

@@ -210,7 +210,7 @@ class Desk:
         """Of the program on this machine."""
         from saecatalog.stage_keys import code_digest
 
-        return code_digest("saecatalog.pipeline")
+        return code_digest("saecatalog.build")
 
     def sees(self, file: str, content: bytes) -> bool:
         """Whether a file is on this machine too, and another can be written beside it."""
@@ -374,7 +374,7 @@ class Crew:
             self._lose(worker)
             return
         self._stillborn = 0
-        if version != code_digest("saecatalog.pipeline"):
+        if version != code_digest("saecatalog.build"):
             what = "A worker has another version of saecatalog."
             raise CatalogError(what, "--engine ray", "Install the same one on every machine of the cluster.")
         for folder in [folder for folder, reached in self._reached.items() if reached and folder.is_dir()]:

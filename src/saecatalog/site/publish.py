@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from saecatalog.config import NOTES, SiteConfig
+from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
 from saecatalog.explanations import Explanations
 from saecatalog.json_files import write_json
@@ -68,15 +69,16 @@ def publish(
     standing: Files,
     workspace: Workspace,
     progress: Callable[..., Any],
+    engine: Callable[[], Engine] | None = None,
 ) -> int:
     """Build one catalog in the workspace, put it in its place, and renew the site's root page.
 
     `made` are folders of tables: of those with the same table, the last counts. `live` is the folder of the live part,
-    if there is one. `keys` identify the build for the next time, and `standing` are the files of the output folder. If
-    the existing catalog differs only in notes and templates, only the pages made from these are written again and the
-    rest is carried over. Returns the total size of the catalog's files, in bytes. Raises CatalogError for a template
-    that is not valid, for a note that links to a feature without a page, and for another catalog of the site whose
-    manifest cannot be read.
+    if there is one. `keys` identify the build for the next time, and `standing` are the files of the output folder.
+    `engine` gives an engine whose workers may write pages. If the existing catalog differs only in notes and templates,
+    only the pages made from these are written again and the rest is carried over. Returns the total size of the
+    catalog's files, in bytes. Raises CatalogError for a template that is not valid, for a note that links to a feature
+    without a page, and for another catalog of the site whose manifest cannot be read.
     """
     out, templates = Path(config.out), Path(config.templates)
     check_templates(templates)
@@ -99,7 +101,7 @@ def publish(
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
     tables = _write_tables(made, notes, explanations, folder / "data", config.csv)
-    render_catalog(tables, manifest, templates, folder, progress, only=only)
+    render_catalog(tables, manifest, templates, folder, progress, only=only, engine=engine)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
     _copy_images(notes, folder / NOTES)

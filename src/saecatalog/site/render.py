@@ -3,29 +3,25 @@
 In: `Tables`, the manifest and the folder of templates. Out: HTML, chart scripts, the search index and the assets. The
 views decide what a page shows and the templates how; this module only knows which pages there are and their paths.
 
-There may be many pages of features and of texts, so they are made in parts, by several processes if that is faster. A
-page depends on the tables alone, so the files are the same however the work is divided.
+There may be many pages of features and of texts, so they are made in parts, see `page_parts.py`.
 """
 
 import json
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from saecatalog.constants import LIST_ROWS, MANY_CATEGORIES
+from saecatalog.engines import Engine
 from saecatalog.manifest import Manifest
-from saecatalog.processes import worker_processes
 from saecatalog.site import cite, search, search_parts, tokens
 from saecatalog.site.asset_files import copy_assets, copy_live_assets, own_assets, plotly_bundle
 from saecatalog.site.catalog import CLEAREST_PAGE, ROW_PAGE, STATIC_ROWS, Catalog, GroupRef, list_page
 from saecatalog.site.charts import script_json
 from saecatalog.site.feature_rows import FeatureRows
 from saecatalog.site.heatmap_data import HeatmapNames
+from saecatalog.site.page_parts import Job, Make, Part, Progress, count, written
 from saecatalog.site.pages import (
     about,
     catalogs,
@@ -48,33 +44,8 @@ from saecatalog.site.text_parts import parts
 from saecatalog.site.writer import CARD, Page, Writer
 from saecatalog.tables import Tables
 
-
-class Bar(Protocol):
-    """The interface of a progress bar; tqdm's has it."""
-
-    def update(self, n: int = 1) -> object: ...
-    def close(self) -> object: ...
-
-
-Progress = Callable[[str, int], Bar]
-
-POOL_FROM = 2000
-"""With fewer pages of features and texts, starting worker processes takes longer than writing the pages."""
-
 PART = {"features": 2048, "effects": 2048, "texts": 512}
 """Pages of one kind written per reading of the tables; one reading takes as long as a few hundred pages."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a process needs to write pages of one catalog."""
-
-    tables: Path
-    manifest: str
-    """As JSON."""
-    templates: Path
-    out: Path
-    only: frozenset[str] | None
 
 
 def render_catalog(
@@ -85,20 +56,21 @@ def render_catalog(
     progress: Progress | None = None,
     workers: int | None = None,
     only: Collection[str] | None = None,
+    engine: Callable[[], Engine] | None = None,
 ) -> dict[str, int]:
     """Write every page of one catalog into the folder `out`; returns how many pages of each kind were written.
 
     `progress(words, total)` opens a bar for each kind of page with many pages; it is updated with the number of pages
     written and then closed. `workers` is the number of processes that write pages if there are many (default: one per
-    core). If `only` is given, only these paths are written: the rest of the catalog exists already.
+    core). `engine` gives an engine, whose workers write them if they are more and reach the tables and `out`. If `only`
+    is given, only these paths are written: the rest of the catalog exists already.
     """
-    job = Job(tables.folder, json.dumps(manifest), templates, out, None if only is None else frozenset(only))
     writer = Writer(Catalog(tables, manifest), templates, out, only)
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
     many = {kind: find(writer) if writer.wants_in(kind) else [] for kind, find in WANTED.items()}
-    with _processes(sum(map(len, many.values())), workers) as pool:
+    kinds = {kind: [Part(BY_KEY[kind], some) for some in blocks(keys, PART[kind])] for kind, keys in many.items()}
+    with written(_job(tables, manifest, templates, out, only), writer, kinds, workers, engine) as numbers:
         # The other processes begin with these while this one writes the rest.
-        started = {kind: _start(pool, job, kind, keys) for kind, keys in many.items() if pool}
         if only is None:
             copy_assets(out / "assets", [*own_assets(), plotly_bundle()])
             if writer.live:
@@ -109,9 +81,13 @@ def render_catalog(
             for path, script in search_parts.scripts(catalog, parts=only is None):
                 writer.write(path, script)
         for kind, keys in many.items():
-            pages = _finish(started[kind]) if pool else _one_by_one(kind, writer, keys)
-            counts[kind] = _count(pages, kind, len(keys), progress)
+            counts[kind] = count(numbers[kind], kind, len(keys), progress)
     return counts
+
+
+def _job(tables: Tables, manifest: Manifest, templates: Path, out: Path, only: Collection[str] | None) -> Job:
+    paths = None if only is None else frozenset(only)
+    return Job(tables.folder.absolute(), json.dumps(manifest), templates.absolute(), out.absolute(), paths)
 
 
 def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterator[None]]]:
@@ -129,54 +105,6 @@ def _other_pages(writer: Writer, names: HeatmapNames) -> list[tuple[str, Iterato
         ("text lists", _text_lists(writer)),
         ("pairs of features", _pairs(writer)),
     ]
-
-
-def _processes(pages: int, workers: int | None) -> AbstractContextManager[Executor | None]:
-    """Processes that write pages, or None if starting them takes longer than they would save."""
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or pages < POOL_FROM:
-        return nullcontext()
-    return worker_processes(workers)
-
-
-def _start(pool: Executor, job: Job, kind: str, keys: Sequence[Any]) -> list[Future[int]]:
-    """Submit the pages of one kind in parts of consecutive pages."""
-    return [pool.submit(_write_part, job, kind, part) for part in blocks(keys, PART[kind])]
-
-
-def _write_part(job: Job, kind: str, keys: Sequence[Any]) -> int:
-    """Write some pages in a worker process; returns how many."""
-    return sum(1 for _ in BY_KEY[kind](_open(job), keys))
-
-
-@cache
-def _open(job: Job) -> Writer:
-    """The writer of a job, cached so that a process keeps what it has read for the next part."""
-    return Writer(Catalog(Tables(job.tables), json.loads(job.manifest)), job.templates, job.out, job.only)
-
-
-def _finish(parts: list[Future[int]]) -> Iterator[int]:
-    """The number of pages in each part when it is done; raises the error that stopped a process."""
-    for part in as_completed(parts):
-        yield part.result()
-
-
-def _one_by_one(kind: str, writer: Writer, keys: Sequence[Any]) -> Iterator[int]:
-    """Write the pages in this process, also in parts."""
-    return (1 for part in blocks(keys, PART[kind]) for _ in BY_KEY[kind](writer, part))
-
-
-def _count(pages: Iterable[int], words: str, total: int, progress: Progress | None) -> int:
-    """Count the pages as they are written."""
-    bar = progress(words, total) if progress and total else None
-    done = 0
-    for number in pages:
-        done += number
-        if bar:
-            bar.update(number)
-    if bar:
-        bar.close()
-    return done
 
 
 def render_root(
@@ -225,10 +153,6 @@ def _list_pages(refs: Sequence[GroupRef]) -> Iterator[tuple[Sequence[GroupRef], 
     """The parts of a list of categories or concepts that are each shown on a page; one even if there are none."""
     parts = list(blocks(refs, LIST_ROWS)) or [[]]
     return ((part, Pager(place, len(parts))) for place, part in enumerate(parts, 1))
-
-
-Make = Callable[[Writer, Sequence[Any]], Iterator[None]]
-"""Writes the pages of one kind for the given keys, and yields after each page."""
 
 
 def _overviews(writer: Writer) -> Iterator[None]:

@@ -47,10 +47,20 @@ class Page:
 
 
 class Writer:
-    """Renders templates with the values that every page needs, and writes the results below `out`."""
+    """Renders templates with the values that every page needs, and writes the results below `out`.
 
-    def __init__(self, catalog: Catalog, templates: Path, out: Path, only: Collection[str] | None = None):
-        self.catalog, self.out, self.only = catalog, out, only
+    If `only` is given, it writes only these paths. `put` writes a file (default: `write_whole`).
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        templates: Path,
+        out: Path,
+        only: Collection[str] | None = None,
+        put: Callable[[str, bytes], None] | None = None,
+    ):
+        self.catalog, self.out, self.only, self._put = catalog, out, only, put or write_whole
         self.env = environment(templates)
         self._template = cache(self.env.get_template)
         manifest = catalog.manifest
@@ -115,7 +125,7 @@ class Writer:
         if folder not in self._folders:
             (self.out / folder).mkdir(parents=True, exist_ok=True)
             self._folders.add(folder)
-        write_whole(f"{self.out}/{path}", (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
+        self._put(f"{self.out}/{path}", (text if isinstance(text, str) else text()).encode("utf-8", "replace"))
 
 
 def _sections(manifest: Manifest, live: bool) -> tuple[tuple[str, str], ...]:
