@@ -226,6 +226,17 @@ def test_workers_that_are_killed_write_the_pages_of_one_process(
     assert found == wanted
 
 
+def test_a_build_that_only_writes_a_few_pages_starts_no_ray(
+    build: Build, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing answers at the second build's address."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    for title, machines in (("First", {}), ("Second", {"address": "127.0.0.1:1"})):
+        config = build.config("cache", workshop / "corpus", **machines)
+        with Pipeline(replace(config, site=replace(config.site, title=title)), Seen()) as pipeline:
+            assert build_from(pipeline).rebuilt
+
+
 def test_a_node_that_is_lost_changes_nothing(
     cluster: Any, build: Build, many: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

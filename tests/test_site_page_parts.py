@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import chdir
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_workers_of_an_engine_write_the_same_pages_catalog_after_catalog(
 
 
 class Near:
-    """An engine whose workers are in this process."""
+    """An engine whose workers are in this process, in another folder."""
 
     def __init__(self, workers: int = PARTS, reaches: Callable[[Path], bool] = Path.is_dir):
         self.workers, self.reaches = workers, reaches
@@ -88,12 +89,15 @@ class Near:
     def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             self.parts += 1
-            yield work(shared, item)
+            with chdir("/"):
+                done = work(shared, item)
+            yield done
 
 
 def test_workers_write_pages_if_they_reach_the_folders_and_are_more_than_the_processes(
-    wanted: dict[str, bytes], tmp_path: Path
+    wanted: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     cases = {
         "of use": (Near(), PARTS),
         "too few": (Near(workers=1), 0),
@@ -101,10 +105,25 @@ def test_workers_write_pages_if_they_reach_the_folders_and_are_more_than_the_pro
         "without the output": (Near(reaches=lambda folder: folder.name == "tables"), 0),
     }
     for name, (engine, parts) in cases.items():
-        tables, manifest = write(tmp_path / name / "tables")
-        render_catalog(tables, manifest, TEMPLATES, tmp_path / name / "out", workers=1, engine=lambda e=engine: e)
-        assert contents(tmp_path / name / "out") == wanted, name
+        tables, manifest = write(Path(name, "tables"))
+        render_catalog(tables, manifest, TEMPLATES, Path(name, "out"), workers=1, engine=lambda e=engine: e)
+        assert contents(Path(name, "out")) == wanted, name
         assert engine.parts == parts, name
+
+
+def test_workers_need_no_templates_of_their_own(wanted: dict[str, bytes], tmp_path: Path) -> None:
+    """Those of the program may be elsewhere on other machines, and an author's own on this machine alone."""
+    templates = tmp_path / "templates"
+    shutil.copytree(TEMPLATES, templates)
+
+    class Without(Near):
+        def in_order(self, *arguments: Any) -> Iterator[Any]:
+            # This comes when the first part is asked for, after the pages that this process writes.
+            shutil.rmtree(templates)
+            yield from super().in_order(*arguments)
+
+    render_catalog(*write(tmp_path / "tables"), templates, tmp_path / "out", workers=1, engine=Without)
+    assert contents(tmp_path / "out") == wanted
 
 
 def test_threads_are_no_workers(wanted: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +176,10 @@ def test_what_a_stopped_worker_leaves_is_never_a_part_of_a_page(
         def in_order(self, work: Callable[[Any, Any], Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
             for item in items:
                 yield work(shared, item)
-                with pytest.raises(Stopped), monkeypatch.context() as within:
+                with monkeypatch.context() as within:
                     within.setattr(os, "write", stops_at_the_second_file)
-                    work(shared, item)
+                    with pytest.raises(Stopped):
+                        work(shared, item)
 
     render_catalog(*write(tmp_path / "tables"), TEMPLATES, tmp_path / "out", workers=1, engine=Repeating)
     assert contents(tmp_path / "out") == wanted

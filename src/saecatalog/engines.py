@@ -32,7 +32,8 @@ class Engine(Protocol):
         """`work(shared, item)` for every item, in the order of the items; only a few are computed ahead.
 
         `work` is a function of a module. It, `shared`, the items and the results can be pickled, and `work` changes
-        neither `shared` nor anything else: it may run in another process, and again if that process is lost.
+        neither `shared` nor anything else, except files that are the same if they are written again: it may run in
+        another process, and again if that process is lost.
         """
         ...
 
