@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saecatalog import stage_keys
 from saecatalog.config import MachinesConfig
 from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
 from saecatalog.progress import noticed_by
-from saecatalog.ray_engine import AHEAD, LOSSES, connect, plan
+from saecatalog.ray_engine import AHEAD, LOSSES, Desk, connect, plan
 from saecatalog.remote_harvest import GROUPS, LEAST_TOKENS, grouped
 from saecatalog.shards import SHARD_TOKENS
 from saecatalog.texts.windows import Window
@@ -75,6 +76,15 @@ def test_groups_hold_every_batch_once(lengths: list[list[int]], workers: int) ->
     sizes = [sum(len(window) for batch in group for window in batch) for group in groups]
     assert all(size >= least for size in sizes[:-1])
     assert all(size - sum(map(len, group[-1])) < least for size, group in zip(sizes, groups, strict=True))
+
+
+@pytest.mark.parametrize("file", ["harvest.py", "render.py", "style.css"])
+def test_workers_with_other_code_for_data_or_pages_are_another_version(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, sha256 = Desk({}).version(), stage_keys.file_sha256
+    monkeypatch.setattr(stage_keys, "file_sha256", lambda path: "other" if path.name == file else sha256(path))
+    assert Desk({}).version() != mine
 
 
 @pytest.fixture(scope="module")
