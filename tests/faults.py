@@ -53,21 +53,14 @@ def node_without(folder: Path, address: str) -> Iterator[None]:
         pytest.skip("hiding a folder from a process needs `unshare` and the rights of root")
     start = f"{sys.executable} -m ray.scripts.scripts start --address {address} --num-cpus 1 --block"
     words = [*hide, f"mount -t tmpfs none {folder} && exec {start}"]
-    nodes = len(ray_nodes())
-    log = folder.with_suffix(".log").open("w")
-    node = subprocess.Popen(words, env={**os.environ, "RAY_AUTH_MODE": "disabled"}, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: len(ray_nodes()) > nodes)
-        yield
-    finally:
-        node.terminate()
-        node.wait()
-        log.close()
-
-
-def ray_nodes() -> list[int]:
-    """The processes that are nodes of Ray."""
-    return processes("raylet/raylet")
+    settings = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONUNBUFFERED": "1"}
+    said = folder.with_suffix(".log")
+    with said.open("w") as log, subprocess.Popen(words, env=settings, stdout=log, stderr=log) as node:
+        try:
+            wait_for(lambda: "Ray runtime started" in said.read_text())
+            yield
+        finally:
+            node.terminate()
 
 
 @pytest.fixture
