@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 import numpy as np
@@ -63,21 +64,22 @@ def measure_effects(job: Job, folder: Path, kept: Path, progress: Callable[[int]
     `kept` is a folder of finished windows. `progress` opens a bar for the contexts. Where the model cannot be run
     from the hook on, or no layer is after it, the tables are empty and the facts say why.
     """
-    with TableWriter(folder, TABLES) as writer:
+    with TableWriter(folder, TABLES) as writer, TemporaryDirectory(dir=folder) as scratch:
         try:
             check_resuming(job.subject)
         except NoSuchHook as error:
             write_json(folder / EFFECTS, {"reason": str(error)})
             return
-        n = _measure(job, folder, kept, writer, progress)
+        n = _measure(job, Path(scratch), kept, writer, progress)
     write_json(folder / EFFECTS, {"features": n, "contexts": job.config.contexts, "seed": job.config.seed})
 
 
 def _measure(
-    job: Job, folder: Path, kept: Path, writer: TableWriter, progress: Callable[[int], AbstractContextManager[Bar]]
+    job: Job, scratch: Path, kept: Path, writer: TableWriter, progress: Callable[[int], AbstractContextManager[Bar]]
 ) -> int:
     """Write the tables of effects; returns for how many features."""
-    activations = include(job.store, job.outlier_multiple, scratch=folder)
+    engine = job.remote.engine if job.remote else None
+    activations = include(job.store, job.outlier_multiple, scratch=scratch, engine=engine)
     texts = job.texts
     categories = np.array([text.category for text in texts], object)
     silent = (job.subject.sae.W_dec == 0).all(-1).cpu().numpy()
