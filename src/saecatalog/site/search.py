@@ -92,13 +92,15 @@ def index(catalog: Catalog, found: Sequence[SearchGroup]) -> str:
     divided, numbers = is_divided(catalog), indexed(catalog, found)
     source, paged = Source.of(catalog, numbers if divided else None), set(catalog.paged)
     fields = {name: [text_of(source, number) for number in numbers] for name, text_of in FIELDS.items()}
-    rows = [catalog.features[number] for number in numbers]
+    frame = catalog.tables.features.loc[numbers]
+    densities, largest = (frame[name].tolist() for name in ("density", "max"))
+    figures = zip(map(formats.percent, densities), map(formats.number, largest), strict=True)
     data = {
         "numbers": numbers,
         "rows": [number for number in numbers if number not in paged],
         "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
-        "figures": "\n".join(f"density {formats.percent(row.density)}, max {formats.number(row.max)}" for row in rows),
-        "bits": [bits(row.density) for row in rows],
+        "figures": "\n".join(f"density {density}, max {most}" for density, most in figures),
+        "bits": [bits(density) for density in densities],
         "words": " ".join(_words(fields.values())),
         "groups": found,
         "size": catalog.manifest["sae"]["d_sae"],
