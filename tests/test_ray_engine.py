@@ -17,7 +17,8 @@ from saecatalog.config import MachinesConfig
 from saecatalog.engines import Engine
 from saecatalog.errors import CatalogError
 from saecatalog.progress import noticed_by
-from saecatalog.ray_engine import AHEAD, LOSSES, Desk, connect, plan
+from saecatalog.ray_crew import AHEAD, LOSSES, Desk
+from saecatalog.ray_engine import connect, plan
 from saecatalog.remote_harvest import GROUPS, LEAST_TOKENS, grouped
 from saecatalog.shards import SHARD_TOKENS
 from saecatalog.texts.windows import Window
