@@ -167,17 +167,20 @@ def test_workers_give_the_bytes_of_one_process(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lens_module, "CHUNK", 7)
-    monkeypatch.setattr(lens_module, "GROUP", 2)
+    """Whatever the chunks are."""
     subject, remote, done = subjects(shape, kind), elsewhere(shape, kind), list[int]()
-    for name, workers in (("here", None), ("there", remote)):
+    files = {}
+    for name, chunk, workers in (("whole", 48, None), ("here", 7, None), ("there", 7, remote)):
+        monkeypatch.setattr(lens_module, "CHUNK", chunk)
+        monkeypatch.setattr(lens_module, "GROUP", 2)
         (tmp_path / name).mkdir()
         make_lens(subject, tmp_path / name, done.append, remote=workers)
-    assert done == 2 * [7, 7, 7, 7, 7, 7, 6]
+        files[name] = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+    assert done == [48, *2 * [7, 7, 7, 7, 7, 7, 6]]
     assert len(remote.engine.calls[-1][2]) == 4
-    wanted = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
-    assert len(wanted) == 11
-    assert {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()} == wanted
+    assert len(files["whole"]) == 11
+    assert files["here"] == files["whole"]
+    assert files["there"] == files["whole"]
 
 
 def test_files_that_grow_are_as_numpy_saves_them(lens: tuple[str, np.ndarray, Lens], tmp_path: Path) -> None:
