@@ -101,7 +101,8 @@ def publish(
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
     tables = _write_tables(made, notes, explanations, folder / "data", config.csv)
-    render_catalog(tables, manifest, templates, folder, progress, only=only, engine=engine)
+    before = target if kept else None
+    render_catalog(tables, manifest, templates, folder, progress, only=only, engine=engine, standing=before)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
     _copy_images(notes, folder / NOTES)

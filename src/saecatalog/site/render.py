@@ -57,13 +57,15 @@ def render_catalog(
     workers: int | None = None,
     only: Collection[str] | None = None,
     engine: Callable[[], Engine] | None = None,
+    standing: Path | None = None,
 ) -> dict[str, int]:
     """Write every page of one catalog into the folder `out`; returns how many pages of each kind were written.
 
     `progress(words, total)` opens a bar for each kind of page with many pages; it is updated with the number of pages
     written and then closed. `workers` is the number of processes that write pages if there are many (default: one per
     core). `engine` gives an engine, whose workers write them if they are more and reach the tables and `out`. If `only`
-    is given, only these paths are written: the rest of the catalog exists already.
+    is given, only these paths are written: the rest of the catalog exists already. `standing` is the folder of the
+    catalog as it was before, if it differs in notes and templates only.
     """
     writer = Writer(Catalog(tables, manifest), templates, out, only)
     catalog, names = writer.catalog, HeatmapNames(writer.catalog)
@@ -78,11 +80,19 @@ def render_catalog(
         counts = {words: sum(1 for _ in pages) for words, pages in _other_pages(writer, names)}
         writer.write("charts/names.js", lambda: f"window.saeNames = {script_json(names.data())};\n")
         if writer.wants(search.INDEX):
-            for path, script in search_parts.scripts(catalog, parts=only is None):
+            for path, script in _search(catalog, only is None, standing):
                 writer.write(path, script)
         for kind, keys in many.items():
             counts[kind] = count(numbers[kind], kind, len(keys), progress)
     return counts
+
+
+def _search(catalog: Catalog, whole: bool, standing: Path | None) -> Iterator[tuple[str, str]]:
+    """The scripts of the search, or its index alone: from a standing one, it takes half the time."""
+    if standing is None:
+        return search_parts.scripts(catalog, parts=whole)
+    before = (standing / search.INDEX).read_bytes().decode()
+    return iter([(search.INDEX, search.with_notes_of(before, catalog))])
 
 
 def _job(tables: Tables, manifest: Manifest, templates: Path, out: Path, only: Collection[str] | None) -> Job:

@@ -9,12 +9,14 @@ a folder cannot use fetch, so the data is a script. It is plain text without a p
 and finds parts of words, code such as `def (`, emoji, and writing systems without spaces.
 """
 
+import json
 import math
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from saecatalog.names import title
 from saecatalog.site import formats
@@ -29,6 +31,8 @@ EXCERPTS = 2
 EXPLAINED = 120
 """Characters of a feature's first explanation that are searched."""
 INDEX = "search-index.js"
+CALL, END = "saeSearchData(", ");\n"
+"""The script before and after its data."""
 WHOLE = 50_000
 """The most features whose texts are all in the index: it then has about 12 MB."""
 TOKEN_COLUMNS = ("feature", "rank", "token")
@@ -98,7 +102,7 @@ def index(catalog: Catalog, found: Sequence[SearchGroup]) -> str:
     data = {
         "numbers": numbers,
         "rows": [number for number in numbers if number not in paged],
-        "fields": {name: "\n".join(" ".join(text.split()) for text in texts) for name, texts in fields.items()},
+        "fields": {name: _joined(texts) for name, texts in fields.items()},
         "figures": "\n".join(f"density {density}, max {most}" for density, most in figures),
         "bits": [bits(density) for density in densities],
         "words": " ".join(_words(fields.values())),
@@ -106,7 +110,25 @@ def index(catalog: Catalog, found: Sequence[SearchGroup]) -> str:
         "size": catalog.manifest["sae"]["d_sae"],
         **({"parts": True} if divided else {}),
     }
-    return f"saeSearchData({script_json(data)});\n"
+    return _script(data)
+
+
+def with_notes_of(script: str, catalog: Catalog) -> str:
+    """The index of a catalog, from that of one that differs in notes only."""
+    data = json.loads(script.removeprefix(CALL).removesuffix(END))
+    fields = data["fields"]
+    fields["note"] = _joined(_note_of(catalog, number) for number in data["numbers"])
+    data["words"] = " ".join(_words(texts.split("\n") for texts in fields.values()))
+    return _script(data)
+
+
+def _script(data: dict[str, Any]) -> str:
+    return f"{CALL}{script_json(data)}{END}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    """The texts of a field, each on a line."""
+    return "\n".join(" ".join(text.split()) for text in texts)
 
 
 def bits(density: float) -> float:
@@ -156,7 +178,11 @@ def _subjects(source: Source, number: int) -> str:
 
 def _note(source: Source, number: int) -> str:
     """The author's note on it."""
-    note = source.catalog.note("feature", str(number))
+    return _note_of(source.catalog, number)
+
+
+def _note_of(catalog: Catalog, number: int) -> str:
+    note = catalog.note("feature", str(number))
     return note.text if note else ""
 
 
