@@ -75,12 +75,12 @@ class BlockRunner:
     def run(self, block: Block, tick: Callable[[int], object] = lambda n: None) -> tuple[Results, Changes]:
         """The results of a block's contexts, and the sums of the changes of each of its features."""
         memory = self.remembering.remember(block.windows, self._subjects)
-        contexts = block.contexts(memory.starts)
+        contexts, features = block.contexts(memory.starts), block.present
         results = Results.empty(len(contexts))
-        sums = torch.zeros((len(block.present), self.subject.info.d_vocab))
+        sums = torch.zeros((len(features), self.subject.info.d_vocab))
         for rows, part, changes in self._run_groups(memory, contexts):
             results.put(rows, part)
-            places = torch.from_numpy(np.searchsorted(block.present, contexts.features[rows]))
+            places = torch.from_numpy(np.searchsorted(features, contexts.features[rows]))
             sums.index_add_(0, places, changes.cpu())
             tick(len(rows))
         return results, sums.numpy()
