@@ -368,17 +368,22 @@ def third(cluster: Any) -> Iterator[Callable[[Path], bool]]:
         cluster.remove_node(node)
 
 
-@pytest.mark.parametrize("comment", ["", "# Another version.\n"], ids=["same", "other"])
-def test_a_worker_with_another_version_is_refused(third: Callable[[Path], bool], tmp_path: Path, comment: str) -> None:
-    """Its machine has a copy of the package."""
+@pytest.mark.parametrize("other", ["", "program", "library"])
+def test_a_worker_with_another_version_is_refused(third: Callable[[Path], bool], tmp_path: Path, other: str) -> None:
+    """Its machine has a copy of the package, or metadata of a library that come before the installed ones."""
     copy = tmp_path / "saecatalog"
     shutil.copytree(Path(saecatalog.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "lens.py").open("a", encoding="utf-8") as file:
-        file.write(comment)
-    if not comment:
+    if not other:
         assert third(tmp_path)
         return
-    with pytest.raises(CatalogError, match="A worker has another version of saecatalog"):
+    if other == "program":
+        with (copy / "lens.py").open("a", encoding="utf-8") as file:
+            file.write("# Another version.\n")
+    else:
+        metadata = tmp_path / "jinja2-99.0.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text("Metadata-Version: 2.1\nName: Jinja2\nVersion: 99.0\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match="A worker has another version of saecatalog or of a library"):
         third(tmp_path)
 
 

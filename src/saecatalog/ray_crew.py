@@ -82,10 +82,10 @@ class Desk:
         self._shared: tuple[str, Any] = ("", None)
 
     def version(self) -> str:
-        """Of the program on this machine."""
-        from saecatalog.stage_keys import code_digest
+        """Of the program and of the libraries on this machine."""
+        from saecatalog.stage_keys import stage_key
 
-        return code_digest("saecatalog.build")
+        return stage_key("saecatalog.build")
 
     def sees(self, file: str, content: bytes) -> bool:
         """Whether a file is on this machine too, and another can be written beside it."""
@@ -230,7 +230,7 @@ class Crew:
 
     def _greet(self, started: Any) -> None:
         """Take a worker that has started, if it runs the same program."""
-        from saecatalog.stage_keys import code_digest
+        from saecatalog.stage_keys import stage_key
 
         worker = self._starting.pop(started)
         try:
@@ -249,9 +249,9 @@ class Crew:
             self._lose(worker)
             return
         self._stillborn = 0
-        if version != code_digest("saecatalog.build"):
-            what = "A worker has another version of saecatalog."
-            raise CatalogError(what, "--engine ray", "Install the same one on every machine of the cluster.")
+        if version != stage_key("saecatalog.build"):
+            what = "A worker has another version of saecatalog or of a library."
+            raise CatalogError(what, "--engine ray", "Install the same ones on every machine of the cluster.")
         for folder in [folder for folder, reached in self._reached.items() if reached and folder.is_dir()]:
             if not self._sees(worker, folder):
                 what = f"A worker that started late cannot use the folder {folder}, though the others do."
