@@ -56,14 +56,14 @@ def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConf
     return Config(subject, corpus, machines=machines, cache=cache)
 
 
-def run(config: Config) -> tuple[dict[str, float], dict[str, str], int]:
+def run(config: Config, stages: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str], int]:
     """The seconds of a harvest and of the analyses in an empty cache, the checksums of their files, and the tokens."""
     seconds: dict[str, float] = {}
     sums: dict[str, str] = {}
     with Pipeline(config, Progress()) as pipeline:
         # One process keeps the model that it loads to describe it.
         _ = pipeline.subject, pipeline.texts
-        for name in ("harvest", "data"):
+        for name in stages:
             start = time.perf_counter()
             folder = (pipeline.corpus.output if name == "harvest" else pipeline.analysed).folder
             seconds[name] = time.perf_counter() - start
@@ -73,13 +73,14 @@ def run(config: Config) -> tuple[dict[str, float], dict[str, str], int]:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One process and the cluster in turn."""
+    stages = ("harvest",) if arguments.only_harvest else ("harvest", "data")
     seconds: dict[str, list[float]] = {}
     found = []
     with nodes(arguments.nodes) as address:
         for _ in range(arguments.repeat):
             for name, machines in (("one", MachinesConfig()), ("ray", MachinesConfig(address=address))):
                 with tempfile.TemporaryDirectory() as folder:
-                    spent, sums, n_tokens = run(configure(arguments, Path(folder), machines))
+                    spent, sums, n_tokens = run(configure(arguments, Path(folder), machines), stages)
                 for stage, value in spent.items():
                     seconds.setdefault(f"{stage}_{name}_seconds", []).append(value)
                 found.append(sums)
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("standin", "default"), default="standin", help="model and SAE")
     parser.add_argument("--texts", type=Path, help="folder of texts; default: generated ones")
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster")
+    parser.add_argument("--only-harvest", action="store_true", help="leave the analyses out")
     parser.add_argument("--repeat", type=int, default=1, help="how often both are run")
     report(measure(parser.parse_args()))
 
