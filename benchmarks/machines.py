@@ -1,12 +1,12 @@
-"""What several processes cost: a harvest by two Ray nodes on this machine, against one process with the same cores.
+"""What several processes cost: two Ray nodes on this machine, against one process with the same cores.
 
     python benchmarks/machines.py --tokens 65536 [--repeat 2]            the stand-in of `standin.py`
-    python benchmarks/machines.py --tokens 1000000 --model default       the default model and SAE, on the same texts
+    python benchmarks/machines.py --tokens 1000000 --model default --stages harvest    the default model and SAE
     python benchmarks/machines.py --model default --texts corpora        the default catalog
 
 Both fill empty caches, in turn. Each node has half of the cores and one worker. The seconds of the harvest include
 starting Ray and loading the model in every worker, but not starting the nodes, which run before a build. Then both
-analyse what they harvested, and every data file is compared: `same_bytes` says whether all are equal.
+compute the weights and analyse what they harvested. Every file is compared: `same_bytes` says whether all are equal.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,10 +22,17 @@ from typing import Any
 import standin
 from measure import report
 
-from saecatalog.cache import CHECKSUMS, checksums
+from saecatalog.cache import CHECKSUMS, Output, checksums
 from saecatalog.config import Config, CorpusConfig, MachinesConfig, SubjectConfig
 from saecatalog.pipeline import Pipeline
 from saecatalog.progress import Progress
+
+STAGES: dict[str, Callable[[Pipeline], Output]] = {
+    "harvest": lambda pipeline: pipeline.corpus.output,
+    "weights": lambda pipeline: pipeline.lens,
+    "data": lambda pipeline: pipeline.analysed,
+}
+"""What may be timed, in this order."""
 
 
 @contextlib.contextmanager
@@ -56,8 +63,8 @@ def configure(arguments: argparse.Namespace, cache: Path, machines: MachinesConf
     return Config(subject, corpus, machines=machines, cache=cache)
 
 
-def run(config: Config, stages: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str], int]:
-    """The seconds of a harvest and of the analyses in an empty cache, the checksums of their files, and the tokens."""
+def run(config: Config, stages: list[str]) -> tuple[dict[str, float], dict[str, str], int]:
+    """The seconds of some stages in an empty cache, the checksums of their files, and the tokens."""
     seconds: dict[str, float] = {}
     sums: dict[str, str] = {}
     with Pipeline(config, Progress()) as pipeline:
@@ -65,7 +72,7 @@ def run(config: Config, stages: tuple[str, ...]) -> tuple[dict[str, float], dict
         _ = pipeline.subject, pipeline.texts
         for name in stages:
             start = time.perf_counter()
-            folder = (pipeline.corpus.output if name == "harvest" else pipeline.analysed).folder
+            folder = STAGES[name](pipeline).folder
             seconds[name] = time.perf_counter() - start
             sums |= {f"{name}/{file}": sum_ for file, sum_ in checksums(folder).items() if file != CHECKSUMS}
         return seconds, sums, pipeline.corpus.store.n_tokens
@@ -73,14 +80,13 @@ def run(config: Config, stages: tuple[str, ...]) -> tuple[dict[str, float], dict
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One process and the cluster in turn."""
-    stages = ("harvest",) if arguments.only_harvest else ("harvest", "data")
     seconds: dict[str, list[float]] = {}
     found = []
     with nodes(arguments.nodes) as address:
         for _ in range(arguments.repeat):
             for name, machines in (("one", MachinesConfig()), ("ray", MachinesConfig(address=address))):
                 with tempfile.TemporaryDirectory() as folder:
-                    spent, sums, n_tokens = run(configure(arguments, Path(folder), machines), stages)
+                    spent, sums, n_tokens = run(configure(arguments, Path(folder), machines), arguments.stages)
                 for stage, value in spent.items():
                     seconds.setdefault(f"{stage}_{name}_seconds", []).append(value)
                 found.append(sums)
@@ -90,7 +96,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "nodes": arguments.nodes,
         "files": len(found[0]),
         "same_bytes": all(sums == found[0] for sums in found),
-        "harvest_ratio": middle["harvest_ray_seconds"] / middle["harvest_one_seconds"],
+        **{f"{name}_ratio": middle[f"{name}_ray_seconds"] / middle[f"{name}_one_seconds"] for name in arguments.stages},
         **middle,
     }
 
@@ -103,7 +109,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("standin", "default"), default="standin", help="model and SAE")
     parser.add_argument("--texts", type=Path, help="folder of texts; default: generated ones")
     parser.add_argument("--nodes", type=int, default=2, help="nodes of the cluster")
-    parser.add_argument("--only-harvest", action="store_true", help="leave the analyses out")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="what is run and compared")
     parser.add_argument("--repeat", type=int, default=1, help="how often both are run")
     report(measure(parser.parse_args()))
 
