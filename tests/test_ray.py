@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -385,6 +386,31 @@ def test_a_worker_with_another_version_is_refused(third: Callable[[Path], bool],
         metadata.write_text("Metadata-Version: 2.1\nName: Jinja2\nVersion: 99.0\n", encoding="utf-8")
     with pytest.raises(CatalogError, match="A worker has another version of saecatalog or of a library"):
         third(tmp_path)
+
+
+def doze(shared: None, item: int) -> int:
+    time.sleep(0.3)
+    return item
+
+
+def test_a_worker_that_starts_late_and_does_not_see_a_folder_is_refused(cluster: Any, tmp_path: Path) -> None:
+    """It takes the place of one on a node that was lost, and no other node has room."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lost = cluster.add_node(num_cpus=1)
+    connection = connect(MachinesConfig(address=cluster.address, workers=3))
+    try:
+        assert connection.reaches(folder)
+        with node_without(folder, cluster.address):
+            cluster.remove_node(lost, allow_graceful=False)
+            refused = pytest.raises(CatalogError, match="started late cannot use the folder")
+            with noticed_by(lambda line: None), refused:
+                list(connection.in_order(doze, None, range(400)))
+    finally:
+        connection.close()
 
 
 MISSING = """

@@ -94,14 +94,13 @@ def publish(
     target = out / slug
     kept, edited = to_carry_over(out, standing, slug, keys)
     folder = workspace.folder("catalog")
-    only, carried = None, []
+    before, only, carried = None, None, []
     if kept:
-        only = _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
+        before, only = target, _noted(Tables(target / "data")["notes"], notes) | made_from(templates, edited, kept)
         carried = [f for f in kept if f not in only and not f.startswith(f"{NOTES}/")]
         _carry_over(target, folder, carried)
     # Pages are made from the published tables, because `verify` makes them again from these.
     tables = _write_tables(made, notes, explanations, folder / "data", config.csv)
-    before = target if kept else None
     render_catalog(tables, manifest, templates, folder, progress, only=only, engine=engine, standing=before)
     if live and only is None:
         write_live(Catalog(tables, manifest), live, folder / "live")
