@@ -1,5 +1,6 @@
 """The Ray engine: where workers are placed, how work is cut for them, and what they do with it."""
 
+import errno
 import os
 import signal
 import sys
@@ -167,6 +168,24 @@ def test_a_new_worker_is_not_asked_for_a_folder_that_is_gone(engine: Engine, tmp
 def test_an_item_that_ends_every_worker_is_an_error(engine: Engine) -> None:
     with noticed_by(lambda line: None), pytest.raises(CatalogError, match=f"{LOSSES} workers ended with the same part"):
         list(engine.in_order(die, None, range(4)))
+
+
+def write_to_a_full_disk(shared: None, item: int) -> None:
+    with open("/dev/full", "wb", buffering=0) as file:
+        try:
+            file.write(b"anything")
+        except OSError as error:
+            error.filename = file.name
+            raise
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_full_disk_of_a_worker_is_told_as_one(engine: Engine) -> None:
+    """By its number, and with the name of the machine."""
+    with pytest.raises(OSError, match=r"/dev/full \(on ") as error:
+        list(engine.in_order(write_to_a_full_disk, None, [7]))
+    assert error.value.errno == errno.ENOSPC
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ class Answer:
     """What a worker sends back."""
 
     result: Any = None
-    error: CatalogError | None = None
+    error: CatalogError | OSError | None = None
     notices: list[str] = field(default_factory=list)
 
 
@@ -109,8 +109,17 @@ class Desk:
             with noticed_by(notices.append):
                 return Answer(work(self._shared[1], item), None, notices)
         except CatalogError as error:
-            where = f"{error.where} (on {socket.gethostname()})".strip()
-            return Answer(None, CatalogError(error.what, where, error.fix), notices)
+            return Answer(None, CatalogError(error.what, _on_this_machine(error.where), error.fix), notices)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            # Ray would send one without its number, by which the program knows a full disk and a lack of permission.
+            where = _on_this_machine(str(error.filename or ""))
+            return Answer(None, OSError(error.errno, os.strerror(error.errno), where), notices)
+
+
+def _on_this_machine(where: str) -> str:
+    return f"{where} (on {socket.gethostname()})".strip()
 
 
 class Crew:
