@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import SaeKind
-from faults import between, killing, node_without, through, wait_for
+from faults import between, killing, node_without, ray_workers, through, wait_for
 
 import saecatalog
 from saecatalog import harvest, lens
@@ -161,6 +161,18 @@ def test_ray_is_started_for_the_build_or_found(
         made[name] = {path.name: path.read_bytes() for path in (build.folder / name).glob("*/*/data/*.parquet")}
     assert len(made["ray"]) > 15
     assert made["ray"] == made["single"]
+
+
+def test_workers_of_a_ray_that_the_build_starts_have_its_priority(build: Build, many: Path) -> None:
+    """Ray would give them the last place on the machine."""
+    words = [sys.executable, "-m", "saecatalog", *build.words("ray", many, "site"), "--workers", "2"]
+    settings = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
+    with subprocess.Popen(words, cwd=ROOT, env=settings) as driver:
+        try:
+            wait_for(ray_workers, 120)
+            assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in ray_workers()} == {os.nice(0)}
+        finally:
+            driver.terminate()
 
 
 def test_workers_that_are_killed_change_nothing(
@@ -391,6 +403,41 @@ def test_a_worker_with_another_version_is_refused(third: Callable[[Path], bool],
 def doze(shared: None, item: int) -> int:
     time.sleep(0.3)
     return item
+
+
+OCCUPIED = """
+import sys, time
+import ray
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+
+
+@ray.remote(num_cpus=1, resources={"third": 1})
+class Occupant:
+    def ready(self):
+        return "occupied"
+
+
+occupant = Occupant.remote()
+print(ray.get(occupant.ready.remote()), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_worker_that_waits_for_room_on_a_lost_node_is_not_awaited(cluster: Any, tmp_path: Path) -> None:
+    """Another program has the node's only processor when the node is lost."""
+    lost = cluster.add_node(num_cpus=1, resources={"third": 1})
+    words = [sys.executable, "-c", OCCUPIED, cluster.address]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "occupied\n"
+        connection = connect(MachinesConfig(address=cluster.address, workers=3))
+        try:
+            cluster.remove_node(lost, allow_graceful=False)
+            assert connection.reaches(tmp_path)
+        finally:
+            connection.close()
+            other.kill()
 
 
 def test_a_worker_that_starts_late_and_does_not_see_a_folder_is_refused(cluster: Any, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from saecatalog.progress import notice, noticed_by
 START_SECONDS = 300
 """How long no worker may be ready while there is work: a cluster may have to start machines first."""
 
+PATIENCE_SECONDS = 20
+"""How long to wait for workers before saying so."""
+
 AT_HAND = 2
 """Calls that a worker has in hand: one runs, one waits, so that no worker waits for the driver."""
 
@@ -118,6 +121,11 @@ class Desk:
             return Answer(None, OSError(error.errno, os.strerror(error.errno), where), notices)
 
 
+def alive(ray: Any) -> list[dict[str, Any]]:
+    """The nodes of the cluster that Ray counts."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def _on_this_machine(where: str) -> str:
     return f"{where} (on {socket.gethostname()})".strip()
 
@@ -125,8 +133,9 @@ def _on_this_machine(where: str) -> str:
 class Crew:
     """The workers. One that is lost is replaced."""
 
-    def __init__(self, ray: Any, size: int, cpus: float, gpus: float):
-        self.ray, self.size = ray, size
+    def __init__(self, ray: Any, size: int, cpus: float, gpus: float, machines: set[str]):
+        """`machines` are the nodes that have room for so many workers, by Ray's names for them."""
+        self.ray, self.size, self._machines = ray, size, machines
         options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
         self._actor = ray.remote(Desk).options(**options)
         self._settings = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
@@ -194,16 +203,25 @@ class Crew:
             if folder.is_relative_to(asked):
                 return reached
         self._idle_since = time.monotonic()
-        until = self._idle_since + START_SECONDS
+        said, until = self._idle_since + PATIENCE_SECONDS, self._idle_since + START_SECONDS
         while self._missing() and time.monotonic() < until:
+            if time.monotonic() > said:
+                said = math.inf
+                notice(f"waiting for {len(self._starting)} of {self.size} workers to start; `ray status` may say why")
             for started in self._wait({}):
                 self._greet(started)
         self._reached[folder] = not self._missing() and all(self._sees(one, folder) for one in list(self._ready))
         return self._reached[folder]
 
     def _missing(self) -> bool:
-        """Whether there is a worker that has not started yet, except for successors of lost ones."""
-        return not self._ready or not all(worker.succeeds for worker in self._starting.values())
+        """Whether there is a worker that has not started yet, except for those that may never find room.
+
+        These are successors of lost ones and, once a machine is lost, all: Ray goes on counting it for a while.
+        """
+        if not self._ready:
+            return True
+        awaited = any(not worker.succeeds for worker in self._starting.values())
+        return awaited and self._machines <= {node["NodeID"] for node in alive(self.ray)}
 
     def _sees(self, worker: Worker, folder: Path) -> bool:
         """Whether a worker can read what is written to a folder here, and write there. A lost one's successor is asked

@@ -16,10 +16,14 @@ from typing import Any
 from saecatalog.config import MachinesConfig
 from saecatalog.engines import Item, Result, Shared
 from saecatalog.errors import CatalogError
-from saecatalog.ray_crew import TOKENS, Crew
+from saecatalog.ray_crew import TOKENS, Crew, alive
 
 PORT = 6379
 """The port of a cluster's head, unless the address names another."""
+
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Environment variables: a Ray that is started here reports its use to nobody, and its workers have the priority of
+this process. By default, any other work on the machine would leave them next to nothing."""
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer."""
@@ -31,8 +35,8 @@ def connect(config: MachinesConfig) -> "Connection":
     Raises CatalogError if Ray is not installed, if nothing answers, or if the cluster is too small.
     """
     try:
-        # It would report its use to its makers.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
         import ray
     except ImportError as error:
         fix = 'Install it: pip install "saecatalog[ray]".'
@@ -51,9 +55,10 @@ class Connection:
         with _signals_kept():
             _join(ray, config.address or "local", where)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self.workers, cpus = plan(nodes, config.workers, config.gpus_per_worker)
-            self._crew = Crew(ray, self.workers, cpus, config.gpus_per_worker)
+            nodes = alive(ray)
+            self.workers, cpus = plan([node["Resources"] for node in nodes], config.workers, config.gpus_per_worker)
+            machines = {node["NodeID"] for node in nodes}
+            self._crew = Crew(ray, self.workers, cpus, config.gpus_per_worker, machines)
         except BaseException:
             self.close()
             raise
