@@ -41,6 +41,8 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ.update(SETTINGS)
+    # A node is lost if it refuses a connection three times within seconds. One that is only slow has half a minute.
+    os.environ.update(RAY_health_check_period_ms="1000", RAY_health_check_failure_threshold="3")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.add_node(num_cpus=1)
     yield made
@@ -57,12 +59,16 @@ def node_without(folder: Path, address: str) -> Iterator[None]:
     words = [*hide, f"mount -t tmpfs none {folder} && exec {start}"]
     settings = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONUNBUFFERED": "1"}
     said = folder.with_suffix(".log")
-    with said.open("w") as log, subprocess.Popen(words, env=settings, stdout=log, stderr=log) as node:
+    with (
+        said.open("w") as log,
+        subprocess.Popen(words, env=settings, stdout=log, stderr=log, start_new_session=True) as node,
+    ):
         try:
             wait_for(lambda: "Ray runtime started" in said.read_text())
             yield
         finally:
-            node.terminate()
+            # Asked to end, it would wait half a minute for its workers.
+            os.killpg(node.pid, signal.SIGKILL)
 
 
 @pytest.fixture
