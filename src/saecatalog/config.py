@@ -14,7 +14,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from saecatalog.addresses import WANTED, encode_base
+from saecatalog import setting_checks as check
 from saecatalog.errors import CatalogError, nearest
 from saecatalog.texts.formats.known import FORMATS
 from saecatalog.texts.streams import is_stdin
@@ -35,131 +35,26 @@ def _setting(default: object, check: Callable[[object], str]) -> Any:
 
 def _flag_only(default: bool) -> Any:
     """A switch that only the command line sets."""
-    return field(default=default, metadata={"check": _flag, "flag_only": True})
-
-
-def _text(value: object) -> str:
-    return _any_text(value) if isinstance(value, str) and value.strip() else "a non-empty string"
-
-
-def _any_text(value: object) -> str:
-    """Byte 0 and undecodable bytes, which arguments and file names may have, fit neither on pages nor in JSON."""
-    if not isinstance(value, str):
-        return "a string"
-    return "a string of UTF-8 without a byte 0" if re.search("[\0\ud800-\udfff]", value) else ""
-
-
-def _name(value: object) -> str:
-    fit = isinstance(value, str) and (not value or (value.strip() and not re.search("[\x01-\x1f\x7f-\x9f]", value)))
-    return _any_text(value) if fit else "a name that can be shown on one line"
-
-
-def _names(value: object) -> str:
-    fit = isinstance(value, list | tuple) and all(name and not _name(name) for name in value)
-    return "" if fit else "a list of names, each on one line"
-
-
-def _year(value: object) -> str:
-    good = isinstance(value, int) and not isinstance(value, bool) and 1000 <= value <= 9999
-    return "" if good else "a year, such as 2026"
-
-
-def _address(value: object) -> str:
-    if not isinstance(value, str) or _any_text(value):
-        return _any_text(value)
-    try:
-        encode_base(value)
-    except ValueError as error:
-        return f"{WANTED}, {error}"
-    return ""
-
-
-def _flag(value: object) -> str:
-    return "" if isinstance(value, bool) else "true or false"
-
-
-def _count(value: object) -> str:
-    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "a whole number, 1 or more"
-
-
-def _whole(value: object) -> str:
-    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else "a whole number, 0 or more"
-
-
-def _contexts(value: object) -> str:
-    good = isinstance(value, int) and not _count(value) and value >= 4
-    return "" if good else "a whole number, 4 or more (one for each quarter of the activations)"
-
-
-def _prompts(value: object) -> str:
-    good = isinstance(value, list | tuple) and all(isinstance(p, str) and p.strip() for p in value)
-    return "" if good else "a list of non-empty strings"
-
-
-def _multiples(value: object) -> str:
-    good = isinstance(value, list | tuple) and all(
-        isinstance(m, int | float) and not isinstance(m, bool) and 0 < abs(m) < float("inf") for m in value
-    )
-    return (
-        ""
-        if good and isinstance(value, list | tuple) and len(set(value)) == len(value)
-        else ("a list of different numbers, none of them 0")
-    )
-
-
-def _context(value: object) -> str:
-    good = not _count(value) and value != 1
-    return "" if good else "a whole number, 2 or more (BOS takes one position)"
-
-
-def _number(value: object) -> str:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    return "" if good else "a number, 0 or more"
-
-
-def _multiple(value: object) -> str:
-    good = isinstance(value, int | float) and not _number(value) and value > 1
-    return "" if good else "a number above 1"
-
-
-def _choice(*known: str) -> Callable[[object], str]:
-    return lambda value: "" if value in known else "one of " + ", ".join(known)
-
-
-def _device(value: object) -> str:
-    good = isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)
-    return "" if good else "auto, cpu, cuda, cuda:1 (or another number) or mps"
-
-
-def _paths(value: object) -> str:
-    good = isinstance(value, list | tuple) and value and all(isinstance(p, str) and p for p in value)
-    return "" if good else "a list of paths"
-
-
-def _features(value: object) -> str:
-    if value in FEATURES:
-        return ""
-    indices = isinstance(value, list | tuple) and value and all(isinstance(i, int) and i >= 0 for i in value)
-    return "" if indices else f"{', '.join(FEATURES)}, or feature numbers such as 1,2,3"
+    return field(default=default, metadata={"check": check.flag, "flag_only": True})
 
 
 @dataclass(frozen=True)
 class SubjectConfig:
     """Which model and SAE to use, and how to run them."""
 
-    sae: str = _setting(EMBEDDED_SAE, _text)
+    sae: str = _setting(EMBEDDED_SAE, check.text)
     """`release/id` as in `sae_lens`, a Hub repository and folder, or a folder that `sae_lens` saved."""
-    model: str | None = _setting(None, _text)
+    model: str | None = _setting(None, check.text)
     """Name of the language model; None means the model the SAE was trained on."""
-    device: str = _setting("auto", _device)
+    device: str = _setting("auto", check.device)
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-    dtype: str = _setting("float32", _choice(*DTYPES))
+    dtype: str = _setting("float32", check.choice(*DTYPES))
     """Number format of the model's weights and activations."""
-    context: int | None = _setting(None, _context)
+    context: int | None = _setting(None, check.context)
     """Tokens in a window, BOS included; None means the context length of the SAE's training."""
-    overlap: int = _setting(0, _whole)
+    overlap: int = _setting(0, check.whole)
     """Tokens of a long text that each window takes over from the one before it, as context only."""
-    batch_tokens: int | None = _setting(None, _count)
+    batch_tokens: int | None = _setting(None, check.count)
     """Most tokens to run at once; None chooses a value for the device. Affects speed and memory, never the result."""
     trust_remote_code: bool = _flag_only(False)
     """Run Python files that come with the model. Never read from a file, which may be somebody else's."""
@@ -169,29 +64,29 @@ class SubjectConfig:
 class CorpusConfig:
     """Which texts to run through the model."""
 
-    paths: tuple[str, ...] = _setting(("corpora",), _paths)
+    paths: tuple[str, ...] = _setting(("corpora",), check.paths)
     """Files and folders of texts, `-` for standard input, and datasets on the hub: `hf:OWNER/NAME:CONFIG:SPLIT`."""
-    name: str = _setting("", _name)
+    name: str = _setting("", check.name)
     """Name of the corpus; "" makes one from the paths. The same SAE on a corpus of another name is another catalog."""
-    format: str = _setting("auto", _choice("auto", *FORMATS))
+    format: str = _setting("auto", check.choice("auto", *FORMATS))
     """How to read files; `auto` decides by file name."""
-    concepts: str | None = _setting("corpora/concepts", _text)
+    concepts: str | None = _setting("corpora/concepts", check.text)
     """Folder with one list of texts per concept; if it does not exist, there are no concepts."""
-    text_field: str = _setting("text", _text)
+    text_field: str = _setting("text", check.text)
     """Field of a record that holds the text."""
-    category_field: str = _setting("category", _text)
+    category_field: str = _setting("category", check.text)
     """Field that holds the category; for a record without one, the file's name is the category."""
-    title_field: str = _setting("title", _text)
+    title_field: str = _setting("title", check.text)
     """Field that holds the text's title, shown with its examples; it may be missing."""
-    link_field: str = _setting("url", _text)
+    link_field: str = _setting("url", check.text)
     """Field that holds the text's address, shown with its examples; it may be missing. Only http and https are kept."""
-    chat_field: str = _setting("messages", _text)
+    chat_field: str = _setting("messages", check.text)
     """Field that holds the turns of a chat, for a record without a text: a list of objects with role and content."""
-    special_tokens: bool = _setting(False, _flag)
+    special_tokens: bool = _setting(False, check.flag)
     """Whether names of special tokens in the texts, such as <|im_start|>, stand for these tokens."""
-    limit_tokens: int | None = _setting(None, _count)
+    limit_tokens: int | None = _setting(None, check.count)
     """Stop after this many tokens, taking texts from all categories in turn. Of larger files, a sample is read."""
-    seed: int = _setting(0, _whole)
+    seed: int = _setting(0, check.whole)
     """Which sample is read if there is a limit; the same seed gives the same sample."""
 
 
@@ -199,15 +94,15 @@ class CorpusConfig:
 class AnalysisConfig:
     """How to compute the figures."""
 
-    text_score: str = _setting("max", _choice(*TEXT_SCORES))
+    text_score: str = _setting("max", check.choice(*TEXT_SCORES))
     """One number per text and feature: the largest, the last or the mean activation."""
-    strong: float | None = _setting(None, _number)
+    strong: float | None = _setting(None, check.number)
     """A text score above this is strong; None derives it from the SAE's activations."""
-    top: int = _setting(12, _count)
+    top: int = _setting(12, check.count)
     """How many entries a ranking keeps: top texts of a feature, strongest features, specialists."""
-    notable: int = _setting(240, _count)
+    notable: int = _setting(240, check.count)
     """Number of notable features; each gets a page of its own."""
-    outlier_multiple: float = _setting(4.0, _multiple)
+    outlier_multiple: float = _setting(4.0, check.multiple)
     """Positions where the norm of the SAE's input exceeds this multiple of the median count in no statistic."""
 
 
@@ -215,15 +110,15 @@ class AnalysisConfig:
 class EffectsConfig:
     """How to measure what features do to the model's predictions."""
 
-    features: str = _setting("off", _choice(*EFFECTS))
+    features: str = _setting("off", check.choice(*EFFECTS))
     """For which features: `notable`, `all`, or none (`off`)."""
-    contexts: int = _setting(32, _contexts)
+    contexts: int = _setting(32, check.contexts)
     """Active tokens sampled of each feature, in equal numbers from the quarters of its activations."""
-    seed: int = _setting(0, _whole)
+    seed: int = _setting(0, check.whole)
     """Which tokens and which controls are drawn; the same seed draws the same ones."""
-    prompts: tuple[str, ...] = _setting(("I think that", "When we arrived, we"), _prompts)
+    prompts: tuple[str, ...] = _setting(("I think that", "When we arrived, we"), check.prompts)
     """What the model goes on with when it is steered; none for no continuations."""
-    multiples: tuple[float, ...] = _setting((0.5, 1.0, 2.0), _multiples)
+    multiples: tuple[float, ...] = _setting((0.5, 1.0, 2.0), check.multiples)
     """How strongly it is steered: multiples of a feature's largest activation; none for no steering."""
 
 
@@ -231,32 +126,32 @@ class EffectsConfig:
 class SiteConfig:
     """What to write, and where."""
 
-    title: str = _setting("", _any_text)
+    title: str = _setting("", check.any_text)
     """Title of the catalog; if empty, one is made from the model and the SAE."""
-    description: str = _setting("", _any_text)
+    description: str = _setting("", check.any_text)
     """One or two sentences for the front page."""
-    authors: tuple[str, ...] = _setting((), _names)
+    authors: tuple[str, ...] = _setting((), check.names)
     """Who made the catalog, for citations."""
-    year: int | None = _setting(None, _year)
+    year: int | None = _setting(None, check.year)
     """When it was made, for citations; None leaves it out, because a build does not know the date."""
-    out: str = _setting("site", _text)
+    out: str = _setting("site", check.text)
     """Folder of the site."""
-    features: str | tuple[int, ...] = _setting("auto", _features)
+    features: str | tuple[int, ...] = _setting("auto", check.features(*FEATURES))
     """Which features get a page: `notable`, `all`, or their numbers. `auto` means all if their pages fit in 600 MB,
     otherwise the notable ones and those that the catalog's lists name."""
-    base_url: str = _setting("", _address)
+    base_url: str = _setting("", check.address)
     """Address the site will have, for canonical links and the sitemap; empty if it is not known."""
-    csv: bool = _setting(False, _flag)
+    csv: bool = _setting(False, check.flag)
     """Write the data files as CSV too."""
-    live: bool = _setting(False, _flag)
+    live: bool = _setting(False, check.flag)
     """Let readers run the model on a text of their own."""
-    live_limit_mb: float = _setting(250.0, _number)
+    live_limit_mb: float = _setting(250.0, check.number)
     """The most megabytes that this may take; the weights are stored as precisely as that allows."""
-    notes: str = _setting("", _any_text)
+    notes: str = _setting("", check.any_text)
     """Folder of the author's notes, "" for none; the default of a catalog file is `notes` beside it, if it exists."""
-    explanations: str = _setting("", _any_text)
+    explanations: str = _setting("", check.any_text)
     """File or folder of explanations of this SAE's features, from Neuronpedia or from `explain`; "" for none."""
-    templates: str = _setting("", _any_text)
+    templates: str = _setting("", check.any_text)
     """Folder of the page templates; "" for the program's own."""
 
 
@@ -264,16 +159,16 @@ class SiteConfig:
 class MachinesConfig:
     """Which machines do the work. No result depends on it."""
 
-    engine: str = _setting("auto", _choice(*ENGINES))
+    engine: str = _setting("auto", check.choice(*ENGINES))
     """`threads` of this process, or `ray`; `auto` is Ray if an address, workers or GPUs are given."""
-    address: str = _setting("", _any_text)
+    address: str = _setting("", check.any_text)
     """Of the Ray cluster: `auto` finds one that runs on this machine, HOST[:PORT] joins another; `local`, which is the
     default, starts one here for the time of the build."""
-    workers: int | None = _setting(None, _count)
+    workers: int | None = _setting(None, check.count)
     """Number of Ray workers, each with a copy of the model; None means one for each GPU, or one on each machine."""
-    gpus_per_worker: float = _setting(0.0, _number)
+    gpus_per_worker: float = _setting(0.0, check.number)
     """GPUs of each worker; a half lets two workers share one."""
-    storage: str = _setting("", _any_text)
+    storage: str = _setting("", check.any_text)
     """Address of shared storage, such as s3://bucket/folder: what the model computed is kept there, and the results of
     finished stages. "" keeps everything in the cache of the machine that builds."""
 
