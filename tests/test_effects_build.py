@@ -1,13 +1,17 @@
 """Catalogs with effects, end to end: built, checked and verified, with a damaged figure found."""
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from conftest import SaeKind
+from conftest import D_SAE, SaeKind
 
 from saecatalog.cli import main
 from saecatalog.effects.stage import TABLES
@@ -56,29 +60,6 @@ def test_off_notable_and_all(build: Callable, tmp_path: Path, capsys: pytest.Cap
     assert manifest["effects"]["features"] == len(fired)
 
 
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [("effects", "kl"), ("effects", "kl_high"), ("effect_contexts", "kl"), ("effect_contexts", "p_without"),
-     ("effect_contexts", "control_kl"), ("effect_tokens", "change"), ("effect_tokens", "direct_logit")],
-)  # fmt: skip
-def test_verify_finds_a_wrong_figure(
-    name: str, column: str, built: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import shutil
-
-    folder, cache = built
-    shutil.copytree(folder, tmp_path / "site")
-    (data,) = (path.parent for path in (tmp_path / "site").rglob("data/manifest.json"))
-    table = Tables(data).read(name)
-    assert isinstance(table, pd.DataFrame)
-    # The first rows are of the first feature, whose contexts are all run again.
-    table.loc[0, column] += 0.3
-    write_table(data, name, table)
-    code, out = verified(tmp_path / "site", cache, capsys)
-    assert code == 1
-    assert f"{name}.parquet" in out
-
-
 @pytest.fixture(scope="module")
 def built(workshop: Path, saes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A site with effects, and its cache."""
@@ -90,6 +71,76 @@ def built(workshop: Path, saes: Callable[..., Path], tmp_path_factory: pytest.Te
         given = ["--sae", str(sae), "--corpus", str(workshop / "corpus"), "--notable", "3", "--features", "notable"]
         assert main(["build", *given, *places, "--effects", "notable"]) == 0
     return folder / "site", folder / "cache"
+
+
+PLANTED = [
+    ("effects", 1, 0, "kl"),
+    ("effects", 1, 0, "kl_high"),
+    ("effect_contexts", 0, 0, "kl"),
+    ("effect_contexts", 0, 1, "p_without"),
+    ("effect_contexts", 0, 2, "control_kl"),
+    ("effect_tokens", 0, 0, "change"),
+    ("effect_tokens", 0, 1, "direct_logit"),
+]
+"""Wrong figures: the table, the place of the feature among those with effects, the row among its own, and the column.
+
+All contexts of the first feature are run again. Its wrong contexts make its means wrong too, so the wrong means are
+those of another.
+"""
+
+
+def row_of(table: pd.DataFrame, feature: int, row: int) -> Any:
+    """The index of a row, by the place of its feature and its own among those of the feature."""
+    return table.index[table["feature"] == table["feature"].unique()[feature]][row]
+
+
+def place_of(name: str, row: pd.Series) -> str:
+    """How `verify` names a row."""
+    within = {"effects": "{group_kind}", "effect_contexts": "rank {rank}", "effect_tokens": "{direction} {rank}"}[name]
+    return f"{name}.parquet, feature {row['feature']}, {within.format(**row)}"
+
+
+@pytest.fixture(scope="module")
+def damaged(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, list[str]]:
+    """The data of a site with every wrong figure, and the code and the lines of `verify`, run once for all."""
+    folder, cache = built
+    site = shutil.copytree(folder, tmp_path_factory.mktemp("damaged") / "site")
+    (data,) = (path.parent for path in site.rglob("data/manifest.json"))
+    for name in sorted({name for name, *_ in PLANTED}):
+        table = Tables(data).read(name)
+        assert isinstance(table, pd.DataFrame)
+        for _, feature, row, column in (planted for planted in PLANTED if planted[0] == name):
+            assert np.isfinite(table.loc[row_of(table, feature, row), column])
+            table.loc[row_of(table, feature, row), column] += 0.3
+        write_table(data, name, table)
+    with redirect_stdout(StringIO()) as said:
+        code = main(["verify", str(site), "--sample", str(D_SAE), "--cache", str(cache), "--quiet"])
+    return data, code, said.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(("name", "feature", "row", "column"), PLANTED)
+def test_verify_finds_a_wrong_figure(
+    name: str, feature: int, row: int, column: str, damaged: tuple[Path, int, list[str]]
+) -> None:
+    data, code, lines = damaged
+    table = Tables(data).read(name)
+    assert isinstance(table, pd.DataFrame)
+    place = place_of(name, table.loc[row_of(table, feature, row)])
+    assert any(line.startswith(f"{place}, {column}: published ") for line in lines), lines
+    assert code == 1
+
+
+def test_verify_finds_nothing_else_wrong(damaged: tuple[Path, int, list[str]]) -> None:
+    """Except for the means of the feature whose contexts are wrong, and the pages."""
+    data, _, lines = damaged
+    tables = {name: Tables(data)[name] for name, *_ in PLANTED}
+    planted = {
+        f"{place_of(name, tables[name].loc[row_of(tables[name], feature, row)])}, {column}"
+        for name, feature, row, column in PLANTED
+    }
+    first = f"effects.parquet, feature {tables['effects']['feature'][0]}, "
+    found = {line.partition(": ")[0] for line in lines if ".parquet" in line and not line.startswith(first)}
+    assert found == planted
 
 
 def test_without_a_layer_after_the_hook_the_catalog_is_built_and_says_so(

@@ -1,7 +1,7 @@
 """Effects by ablation in the slowest and most obvious way: one context flows in, its predictions flow out.
 
-Nothing is imported from the rest of the package but the rest of this reference. Each prediction is a whole pass of
-plain `transformers` over one unpadded window, up to the token in question, with one hook that subtracts.
+Nothing is imported from the rest of the package but the rest of this reference. Predictions are whole passes of plain
+`transformers` over one unpadded window, with one hook that subtracts.
 """
 
 from dataclasses import dataclass
@@ -46,11 +46,26 @@ def control(sae: Sae, context: Context, feature: int, other: int) -> Float64[np.
     return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True) * own)
 
 
-@torch.no_grad()
 def log_probabilities(
     model: Module, hook: str, ids: list[int], removed: Float64[np.ndarray, "position d_out"], head: int | None = None
 ) -> Float64[np.ndarray, "d_vocab"]:
     """Log probabilities of the token after the window, with something subtracted from the values at a hook."""
+    return np.asarray(_logits(model, hook, ids, removed, head)[-1].double().log_softmax(-1).numpy())
+
+
+def token_losses(
+    model: Module, hook: str, ids: list[int], removed: Float64[np.ndarray, "position d_out"]
+) -> Float64[np.ndarray, "predicted"]:
+    """The loss in nats on each token of a window but the first, with something subtracted from the values at a hook."""
+    logits = _logits(model, hook, ids, removed)
+    return np.array([-float(row.double().log_softmax(-1)[i]) for row, i in zip(logits[:-1], ids[1:], strict=True)])
+
+
+@torch.no_grad()
+def _logits(
+    model: Module, hook: str, ids: list[int], removed: Float64[np.ndarray, "position d_out"], head: int | None = None
+) -> torch.Tensor:
+    """The logits after each token of the window: `[position, d_vocab]`."""
     place = place_of(model, hook)
     if place.change:
         raise ValueError(f"values at '{hook}' cannot be replaced")
@@ -77,10 +92,10 @@ def log_probabilities(
     else:
         handle = module.register_forward_hook(after)
     try:
-        logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+        logits: torch.Tensor = model(torch.tensor([ids]), use_cache=False).logits[0]
     finally:
         handle.remove()
-    return np.asarray(logits.log_softmax(-1).numpy())
+    return logits
 
 
 def divergence(with_: Float64[np.ndarray, "d_vocab"], without: Float64[np.ndarray, "d_vocab"]) -> float:

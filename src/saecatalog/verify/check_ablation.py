@@ -72,26 +72,32 @@ def _check_means(at: Checker, row: Row, part: pd.DataFrame, seed: int) -> None:
 
 
 def interval(values: Float64[np.ndarray, "context"], texts: np.ndarray, seed: int) -> tuple[float, float]:
-    """The ends of the studentised bootstrap interval of a mean: one resample of texts at a time."""
+    """The ends of the studentised bootstrap interval of a mean: texts are drawn again and again."""
     sums, sizes = (
         np.array([f(values[texts == name]) for name in sorted(set(texts))], np.float64) for f in (np.sum, len)
     )
     n = len(sums)
     mean, error = _mean_and_error(sums, sizes)
     if error == 0:
-        return mean, mean
+        return float(mean), float(mean)
     counts = np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    found = [_mean_and_error(np.repeat(sums, row), np.repeat(sizes, row)) for row in counts]
-    ratios = [(again - mean) / spread for again, spread in found if spread > 1e-9 * error]
+    # Each row of counts is one resample, of as many texts as there are.
+    drawn = np.repeat(np.tile(np.arange(n), RESAMPLES), counts.ravel()).reshape(RESAMPLES, n)
+    again, spread = _mean_and_error(sums[drawn], sizes[drawn])
+    good = spread > 1e-9 * error
+    ratios = (again[good] - mean) / spread[good]
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return mean - float(high) * error, mean - float(low) * error
+    return float(mean - high * error), float(mean - low * error)
 
 
-def _mean_and_error(sums: Float64[np.ndarray, "text"], sizes: Float64[np.ndarray, "text"]) -> tuple[float, float]:
-    """A ratio of sums and its standard error."""
-    mean = float(sums.sum() / sizes.sum())
-    square = float(((sums - mean * sizes) ** 2).sum()) * len(sums) / (len(sums) - 1)
-    return mean, float(np.sqrt(square) / sizes.sum())
+def _mean_and_error(
+    sums: Float64[np.ndarray, "*resample text"], sizes: Float64[np.ndarray, "*resample text"]
+) -> tuple[Float64[np.ndarray, "*resample"], Float64[np.ndarray, "*resample"]]:
+    """A ratio of sums over texts and its standard error."""
+    n, size = sums.shape[-1], sizes.sum(-1, keepdims=True)
+    mean = sums.sum(-1, keepdims=True) / size
+    square = ((sums - mean * sizes) ** 2).sum(-1, keepdims=True) * n / (n - 1)
+    return mean[..., 0], (np.sqrt(square) / size)[..., 0]
 
 
 def check_ablations(e: Evidence) -> None:

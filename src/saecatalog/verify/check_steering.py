@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from saecatalog.effects.neutral import TEXT
-from saecatalog.verify.ablation import contribution, log_probabilities
+from saecatalog.verify.ablation import contribution, log_probabilities, token_losses
 from saecatalog.verify.check_features import sampled
 from saecatalog.verify.evidence import Evidence
 from saecatalog.verify.model import window_values
@@ -54,7 +54,7 @@ def _check_written(e: Evidence, where: str, table: str, row: Row, prompt: Row, f
 
 
 def check_prices(e: Evidence) -> None:
-    """The loss on the neutral text without steering, and with it for a few features, a token at a time."""
+    """The loss on the neutral text without steering, and with it for a few features."""
     if not _can_be_steered(e):
         return
     maxima = dict(zip(e.published["features"]["feature"], e.published["features"]["max"], strict=True))
@@ -76,17 +76,21 @@ def check_prices(e: Evidence) -> None:
 
 def _neutral_loss(e: Evidence, ids: list[int], feature: int, strength: float) -> float:
     """The mean loss on a text in nats, with a feature's direction added at every token before the one predicted."""
-    losses = [-_after(e, ids[:n], feature, strength)[ids[n]] for n in range(1, len(ids))]
-    return float(np.mean(losses))
+    hook = e.runner.hooks[-1].source
+    return float(np.mean(token_losses(e.runner.model, hook, ids, _removed(e, ids, feature, strength))))
 
 
 def _after(e: Evidence, ids: list[int], feature: int, strength: float) -> Float64[np.ndarray, "d_vocab"]:
     """The log probability of every token after some, with a feature's direction added at each of these."""
+    hook = e.runner.hooks[-1].source
+    return log_probabilities(e.runner.model, hook, ids, _removed(e, ids, feature, strength))
+
+
+def _removed(e: Evidence, ids: list[int], feature: int, strength: float) -> Float64[np.ndarray, "position d_out"]:
+    """What is subtracted at the hook at each token to add a feature's direction."""
     runner = e.runner
-    source = runner.hooks[-1].source
-    read = next(window_values(runner.model, [source], ids, len(ids), None))[0]
-    added = contribution(runner.sae, read, feature, np.full(len(ids), strength))
-    return log_probabilities(runner.model, source, ids, -added)
+    read = next(window_values(runner.model, [runner.hooks[-1].source], ids, len(ids), None))[0]
+    return -contribution(runner.sae, read, feature, np.full(len(ids), strength))
 
 
 def _can_be_steered(e: Evidence) -> bool:
