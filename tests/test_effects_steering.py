@@ -318,6 +318,15 @@ def test_verify_recomputes_a_catalog_and_finds_what_was_changed(
     # In place of what was written, which may hold bytes without their character, where verify stops.
     changed["continuation"] = " and more"
     pq.write_table(pa.Table.from_pandas(changed, table.schema, preserve_index=False), data / "steering.parquet")
+    prices = pq.read_table(data / "steering_prices.parquet")
+    changed = prices.to_pandas()
+    changed.loc[0, "loss"] *= 1.01
+    changed.loc[1, "loss_unsteered"] *= 1.01
+    pq.write_table(pa.Table.from_pandas(changed, prices.schema, preserve_index=False), data / "steering_prices.parquet")
     assert main(verify) == 1
-    assert "is not the greedy one" in "".join(capfd.readouterr())
+    said = "".join(capfd.readouterr())
+    assert "is not the greedy one" in said
+    wrong = {line.partition(": ")[0] for line in said.splitlines() if line.startswith("steering_prices.parquet")}
+    places = [f"steering_prices.parquet, feature {row.feature}, {row.multiple:g}" for row in changed.itertuples()]
+    assert wrong == {f"{places[0]}, loss", f"{places[1]}, loss_unsteered"}
     assert code == 0
