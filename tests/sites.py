@@ -59,6 +59,12 @@ def default_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the synthetic catalog, for tests that only read it; its tables are in `tables` beside the site."""
+    return build(tmp_path_factory.mktemp("synthetic"))
+
+
+@pytest.fixture(scope="session")
 def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic catalog, with hostile names and texts, and effects."""
     return build(tmp_path_factory.mktemp("hostile") / "papers", effect_tables.add).parent.parent

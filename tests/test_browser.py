@@ -2,15 +2,8 @@
 
 from pathlib import Path
 
-import pytest
 from browsing import drawn_types
 from playwright.sync_api import Browser, Page
-from test_site_pages import build
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("browser"))
 
 
 def test_charts_are_drawn_as_the_type_asked_for(page: Page, site: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from browsing import drawn_types
 from playwright.sync_api import Browser, Page
 from synthetic import CATEGORIES, SCRIPT, write
-from test_site_pages import build
 
 from saecatalog.tables import Tables
 
@@ -27,11 +26,6 @@ CELL = """([selector, row, column]) => {
   const { xaxis, yaxis } = plot._fullLayout;
   return [area.left + xaxis.c2p(column), area.top + yaxis.c2p(row)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("charts"))
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,8 @@ import pytest
 from browsing import address, opened
 from playwright.sync_api import Browser, Page, expect
 from synthetic import PAGED
-from test_site_pages import build
 
 LEVELS = 9
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("feature"))
 
 
 def levels(page: Page) -> list[list[int]]:

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Page
 from scipy import stats
 from synthetic import FEATURES, PAGED, SILENT, World, write
-from test_site_pages import build
 
 from saecatalog.errors import CatalogError
 from saecatalog.library.pairs import pair_figures
@@ -22,11 +21,6 @@ PAIRS = [(0, 2), (1, 3), (7, 4), (6, SILENT)]
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return write(tmp_path_factory.mktemp("pair"))[0]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("pairs"))
 
 
 def n_tokens() -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from browsing import opened
 from playwright.sync_api import Browser, Page
-from test_site_pages import build
 
 from saecatalog.site.pages.features import COLUMNS
 
@@ -30,11 +29,6 @@ RANKED = {
     "coactivation/index.html": ["φ"],
 }
 """The headings of the columns that the tables of a page are ranked by."""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("phone"))
 
 
 def in_sight(page: Page) -> list[tuple[str, bool]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 from synthetic import CATEGORIES, CONCEPT, FEATURES, PAGED, TOUR, write
-from test_site_pages import TEMPLATES, build
+from test_site_pages import TEMPLATES
 
 from saecatalog.schemas import SCHEMAS
 from saecatalog.site import formats, render, search, search_parts
@@ -23,11 +23,6 @@ from saecatalog.site.pages.features import COLUMNS, LEFT_OUT
 from saecatalog.tables import TableWriter
 
 MANY = 330
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("tables"))
 
 
 @pytest.fixture(scope="module")

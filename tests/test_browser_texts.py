@@ -18,11 +18,6 @@ LONG = " ".join(f"word{i} مرحبا e\u0301 <b>" for i in range(260))
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("texts"))
-
-
-@pytest.fixture(scope="module")
 def tables(site: Path) -> Tables:
     return Tables(site.parents[2] / "tables")
 
