@@ -176,10 +176,14 @@ def test_workers_of_a_ray_that_the_build_starts_have_its_priority(build: Build, 
     """Ray would give them the last place on the machine."""
     words = [sys.executable, "-m", "saecatalog", *build.words("ray", many, "site"), "--workers", "2"]
     settings = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
+    # Those of the test before may still be ending.
+    before = {*ray_workers()}
     with subprocess.Popen(words, cwd=ROOT, env=settings) as driver:
         try:
-            wait_for(ray_workers, 120)
-            assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in ray_workers()} == {os.nice(0)}
+            wait_for(lambda: {*ray_workers()} - before, 120)
+            workers = {*ray_workers()} - before
+            assert workers
+            assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in workers} == {os.nice(0)}
         finally:
             driver.terminate()
 

@@ -19,7 +19,7 @@ from saecatalog.schemas import SCHEMAS, TABLES
 from saecatalog.site import catalog, cite, examples, formats, render, text_parts
 from saecatalog.site.formats import percent
 from saecatalog.site.inventory import files_below
-from saecatalog.site.pages import feature
+from saecatalog.site.pages import feature, introduction
 from saecatalog.site.totals import page_counts
 from saecatalog.tables import Tables, write_table
 
@@ -727,7 +727,7 @@ def test_the_example_of_the_front_page_is_strong_on_the_texts_shown(tmp_path: Pa
     features = tables["features"].assign(n_texts_strong=[9, 9, 4, 3, 0, *[9] * (FEATURES - 5)])
     for strong, wanted in ((features, 2), (features.assign(n_texts_strong=0), 4)):
         write_table(tables.folder, "features", strong)
-        shown = feature.introduction(catalog.Catalog(Tables(tables.folder), manifest))
+        shown = introduction.introduction(catalog.Catalog(Tables(tables.folder), manifest))
         assert shown is not None
         assert shown["ref"].number == wanted
-        assert len(shown["examples"]) == feature.INTRODUCED
+        assert len(shown["examples"]) == introduction.INTRODUCED

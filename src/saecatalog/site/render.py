@@ -33,6 +33,7 @@ from saecatalog.site.pages import (
     features,
     front,
     groups,
+    introduction,
     live,
     pair,
     texts,
@@ -176,7 +177,7 @@ def _overviews(writer: Writer) -> Iterator[None]:
     yield
     words = "How a feature’s card looks on your own page, and the code for it."
     if writer.wants("embed.html"):
-        writer.page("embed.html", "embed.html", "Embed a feature", words, **feature.embedding(catalog))
+        writer.page("embed.html", "embed.html", "Embed a feature", words, **introduction.embedding(catalog))
         yield
     if writer.live and writer.wants("live/index.html"):
         words = "Type a text and see, in your browser, which features fire on it."

@@ -1,4 +1,4 @@
-"""The view models of a feature's page, of its embed, and of the page about embeds.
+"""The view models of a feature's page and of its embed.
 
 In: a `Catalog` and a feature's number. Out: plain values for the templates. This module does no file access.
 """
@@ -33,14 +33,10 @@ BANDS = {
 PARTNERS = 5
 TOKENS = 6
 EMBEDDED_EXAMPLES = 4
-INTRODUCED = 4
 MANY_REASONS, REASONS_SHOWN = 20, 10
 START_SHARE_SHOWN = 0.1
 # How much of each table a page shows, and the least share on first tokens that it mentions. These keep the mean page
 # near 20 kB; the data files have the rest.
-
-QUOTES = "“”,"
-"""Signs around the first word of a label."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ def view(catalog: Catalog, by_feature: FeatureRows, number: int, contexts: Seque
     """Everything that a feature's page shows; `by_feature` has its rows, `contexts` are its examples."""
     row = catalog.features[number]
     previous, following = _around(catalog, number)
-    bands = _examples(catalog, row, contexts)
+    bands = examples_by_band(catalog, row, contexts)
     by_category = shares(catalog, by_feature, number)
     fires_on, effects = by_feature.of("tokens", TOKEN_COLUMNS).first(number, TOKENS), _effects(by_feature, row)
     why = reasons(catalog, row)
@@ -186,44 +182,6 @@ def embed(view: dict[str, Any]) -> dict[str, Any]:
     """What a feature's embed shows, taken from the view of its page: the best examples, the histogram, its effect."""
     shown = {name: view[name] for name in ("f", "histogram", "neuronpedia", "effect")}
     return shown | {"examples": view["examples"][:EMBEDDED_EXAMPLES]}
-
-
-def embedding(catalog: Catalog) -> dict[str, Any]:
-    """What the page about embeds shows: the card of the front page's example feature, and the code for it."""
-    shown = introduction(catalog)
-    if shown is None or shown["ref"].number not in catalog.embedded:
-        return {"ref": None}
-    ref = shown["ref"]
-    code = cite.feature(catalog.manifest, catalog.features[ref.number], True).embed
-    all_have = len(catalog.embedded) == len(catalog.paged)
-    return {
-        "ref": ref,
-        "frame": Markup(cite.frame(ref.number, cite.embed_page(ref.page))),
-        "code": code,
-        "embedded": None if all_have else " ".join(map(str, sorted(catalog.embedded))),
-    }
-
-
-def introduction(catalog: Catalog) -> dict[str, Any] | None:
-    """A feature that shows newcomers what a feature is, with its first examples; None if no feature has a page.
-
-    It has an embed if any has.
-
-    It is the clearest of words and their forms, else the one with the highest contrast for a concept, else the first
-    specialist, else the strongest. If possible, it is strong on as many texts as are shown, and its label begins with a
-    word, which is easier to read than a symbol.
-    """
-    shown = sorted(catalog.embedded) or catalog.paged
-    strong = [n for n in shown if catalog.features[n].n_texts_strong >= INTRODUCED] or shown
-    words = [n for n in strong if catalog.ref(n).label.partition(" ")[0].strip(QUOTES).isalpha()] or strong
-    frame = catalog.tables["rankings"]
-    for kind in ("clearest:words", "contrast:", "specialist:", "strongest"):
-        found = frame[frame["ranking"].str.startswith(kind) & frame["feature"].isin(words)]
-        if len(found):
-            number = int(found.sort_values(["value", "feature"], ascending=[False, True])["feature"].iloc[0])
-            examples = _examples(catalog, catalog.features[number], catalog.examples.of_features([number])[number])
-            return {"ref": catalog.ref(number), "examples": examples.get("top", [])[:INTRODUCED]}
-    return None
 
 
 def reasons(catalog: Catalog, row: Row) -> list[Reason]:
@@ -301,7 +259,7 @@ def _around(catalog: Catalog, number: int) -> tuple[FeatureRef | None, FeatureRe
     return previous, catalog.ref(stops[after]) if after < len(stops) else None
 
 
-def _examples(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, list[Example]]:
+def examples_by_band(catalog: Catalog, row: Row, contexts: Iterable[Row]) -> dict[str, list[Example]]:
     """The examples by band, strongest first, coloured relative to the feature's maximum."""
     found: dict[str, list[Example]] = {}
     for context in contexts:

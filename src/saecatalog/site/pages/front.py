@@ -7,7 +7,8 @@ from typing import Any
 
 from saecatalog.site import charts
 from saecatalog.site.catalog import Catalog
-from saecatalog.site.pages import clearest, feature
+from saecatalog.site.pages import clearest
+from saecatalog.site.pages.introduction import introduction
 from saecatalog.site.pages.ranked import ranked
 
 LISTED = 10
@@ -22,7 +23,7 @@ def catalog_front(catalog: Catalog) -> dict[str, Any]:
         "note": catalog.note("index", ""),
         "n_pages": len(catalog.paged),
         "notable_pages": len(set(catalog.notable) & set(catalog.paged)),
-        "introduction": feature.introduction(catalog),
+        "introduction": introduction(catalog),
         "clearest": clearest.kinds(catalog),
         "of_kind": OF_KIND,
         "strongest": ranked(catalog, "strongest", LISTED),
